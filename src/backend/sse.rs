@@ -1,0 +1,1 @@
+//! Server-sent events: bytes in, events out, wherever the bytes were split.

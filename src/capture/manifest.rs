@@ -1,0 +1,126 @@
+//! `manifest.json`: what a tape is, beside its tables.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Whether the run that made the tape has ended, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Being written, or its writer died.
+    Running,
+    /// The schedule ran to its end.
+    Complete,
+    /// Stopped early; the tape is whole up to then.
+    Interrupted,
+}
+
+/// How arrivals are driven, which decides which form of a latency is the headline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loop {
+    /// Arrivals come at their own times, whatever the server does.
+    Open,
+    /// A request is due at the instant its slot became free.
+    Closed,
+}
+
+/// A pair of readings that ties the tape's axis to the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockAnchor {
+    /// The reading on the tape's axis.
+    pub monotonic_ns: i64,
+    /// The wall clock at the same instant, in nanoseconds since 1970 in UTC.
+    pub utc_ns: i64,
+}
+
+/// A part of a tape with labels of its own: a rung of a ladder, a probe of a search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Number of the step, as in the column `step`.
+    pub step: u32,
+    /// Axis → value.
+    pub labels: BTreeMap<String, String>,
+    /// Start of the step on the tape's axis.
+    pub from_ns: i64,
+    /// End of the step on the tape's axis.
+    pub to_ns: i64,
+}
+
+/// How many rows there are, and how many requests never became one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Rows in `requests`.
+    pub requests: u64,
+    /// Rows in `chunks`.
+    pub chunks: u64,
+    /// Rows in `probes`.
+    pub probes: u64,
+    /// Requests of the schedule that were not yet due when the run stopped; null where unknown.
+    pub never_due: Option<u64>,
+}
+
+/// The machine that drove the load.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Name of the machine.
+    pub name: String,
+    /// Operating system and kernel release.
+    pub system: String,
+    /// Number of CPU cores that the process may use.
+    pub cores: u32,
+}
+
+/// The whole of `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the tape's layout.
+    pub schema_version: u32,
+    /// Unique name of the run.
+    pub run_id: String,
+    /// Whether the run has ended, and how.
+    pub state: State,
+    /// Open or closed loop.
+    #[serde(rename = "loop")]
+    pub arrival_loop: Loop,
+    /// Axis → value, for comparisons.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Parts with labels of their own.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// What the user asked for, made definite; secrets masked.
+    pub plan: Value,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Address that was driven, without credentials.
+    pub target: String,
+    /// The machine that drove the load.
+    pub host: Host,
+    /// Version of the tool that wrote the tape.
+    pub tool_version: String,
+    /// Readings that tie the tape's axis to the wall clock, in order.
+    pub clock_anchors: Vec<ClockAnchor>,
+    /// Start of the schedule on the axis of the log under `wal/`; the tables are already shifted.
+    #[serde(default)]
+    pub origin_ns: i64,
+    /// How many rows there are.
+    #[serde(default)]
+    pub counts: Counts,
+    /// The client's own limits that were hit, by name.
+    #[serde(default)]
+    pub bounds_hit: BTreeMap<String, u64>,
+}
+
+impl Manifest {
+    /// Name of the file inside a tape.
+    pub const FILE: &'static str = "manifest.json";
+
+    /// Returns where the manifest of the tape at `tape` is.
+    pub fn path(tape: &Path) -> PathBuf {
+        tape.join(Self::FILE)
+    }
+}

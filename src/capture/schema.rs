@@ -1,0 +1,307 @@
+//! The tape's tables: the one source of column names, types and meanings.
+//!
+//! Each table is declared once, field by field; its Arrow schema, its writer and its reader follow
+//! from the declaration. A change here is a change of the file format: raise [`SCHEMA_VERSION`],
+//! say so under "File format" in the changelog, and keep reading what older tapes have.
+//!
+//! All `_ns` columns that are points in time are on the tape's own axis: monotonic nanoseconds,
+//! 0 = start of the schedule, warm-up negative. Null means unknown or not applicable, never 0.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use super::value::{ColumnValue, Label, words};
+
+/// The version of the tape's layout that this build writes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Warm-up requests count from here, so that measured ones are the index in the schedule.
+pub const FIRST_WARMUP_ID: u64 = 1 << 63;
+
+words! {
+    /// Whether a request counts.
+    pub enum Phase {
+        /// Sent before the schedule to warm the server; left out of every statistic.
+        Warmup = "warmup",
+        /// Part of the measured schedule.
+        Measure = "measure",
+    }
+}
+
+words! {
+    /// How an attempt ended.
+    pub enum Status {
+        /// At least one token-bearing event, and a finish reason or an end mark.
+        Ok = "ok",
+        /// Failed; `error_kind` says how.
+        Error = "error",
+        /// A limit on time ran out; `error_kind` says which.
+        Timeout = "timeout",
+        /// Still in flight when the drain time was over, or when the user left.
+        Cancelled = "cancelled",
+        /// In flight when the client died; known from the log alone.
+        Interrupted = "interrupted",
+        /// Due before the stop and never sent.
+        NotSent = "not_sent",
+    }
+}
+
+words! {
+    /// What a streamed event carried. The first six bear tokens; the order is the precedence when
+    /// an event carries several things.
+    pub enum Channel {
+        /// Text of the answer.
+        Content = "content",
+        /// Reasoning text that precedes the answer.
+        Reasoning = "reasoning",
+        /// Name or arguments of a tool call.
+        Tool = "tool",
+        /// Text of a refusal.
+        Refusal = "refusal",
+        /// Audio data.
+        Audio = "audio",
+        /// An error object inside the stream.
+        Error = "error",
+        /// A finish reason without content.
+        Finish = "finish",
+        /// Token usage without content.
+        Usage = "usage",
+        /// A role without content.
+        Role = "role",
+        /// A delta whose fields are all empty.
+        Empty = "empty",
+        /// The end mark, `[DONE]`.
+        Done = "done",
+        /// An SSE comment, such as a keep-alive ping.
+        Comment = "comment",
+        /// Anything else, also an event that could not be decoded.
+        Other = "other",
+    }
+}
+
+impl Channel {
+    /// True when an event on this channel carries generated tokens.
+    pub fn is_token_bearing(self) -> bool {
+        matches!(
+            self,
+            Self::Content | Self::Reasoning | Self::Tool | Self::Refusal | Self::Audio
+        )
+    }
+}
+
+words! {
+    /// How the number of tokens in an event is known.
+    pub enum TokensSource {
+        /// From usage that the server sends with every event.
+        Usage = "usage",
+        /// From token ids or log-probabilities in the event.
+        Ids = "ids",
+        /// From our tokenizer, on the cumulative text.
+        Tokenizer = "tokenizer",
+    }
+}
+
+/// Declares a table: the row, its schema, and both directions between rows and record batches.
+macro_rules! table {
+    (
+        $(#[$meta:meta])*
+        pub struct $row:ident {
+            $($(#[doc = $doc:literal])+ $field:ident: $type:ty),+ $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $row {
+            $($(#[doc = $doc])+ pub $field: $type),+
+        }
+
+        impl $row {
+            /// The names and meanings of the columns, in order.
+            pub const COLUMNS: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($field), concat!($($doc, "\n"),+))),+];
+
+            /// The Arrow schema of the table.
+            pub fn schema() -> SchemaRef {
+                static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+                    Arc::new(Schema::new(vec![$(
+                        Field::new(
+                            stringify!($field),
+                            <$type as ColumnValue>::data_type(),
+                            <$type as ColumnValue>::NULLABLE,
+                        )
+                    ),+]))
+                });
+                Arc::clone(&SCHEMA)
+            }
+
+            /// Builds one record batch of the rows, in order.
+            pub fn batch(rows: &[Self]) -> RecordBatch {
+                let columns = vec![$(
+                    <$type as ColumnValue>::array(rows.iter().map(|row| &row.$field))
+                ),+];
+                RecordBatch::try_new(Self::schema(), columns)
+                    .expect("columns are built from the schema's own declaration")
+            }
+
+            /// Reads the rows of a batch; `None` when a column is missing or has another type.
+            pub fn rows(batch: &RecordBatch) -> Option<Vec<Self>> {
+                $(let $field = batch.column_by_name(stringify!($field))?;)+
+                (0..batch.num_rows())
+                    .map(|row| {
+                        Some(Self {
+                            $($field: <$type as ColumnValue>::read($field.as_ref(), row)?),+
+                        })
+                    })
+                    .collect()
+            }
+        }
+    };
+}
+
+table! {
+    /// One attempt at a request, also of those that failed or were never sent.
+    pub struct RequestRow {
+        /// Index in the measured schedule; warm-ups count from 2^63.
+        request_id: u64,
+        /// 0, then one more a retry.
+        attempt: u8,
+        /// Load generator that sent it.
+        worker: u16,
+        /// Rung or probe inside a tape.
+        step: Option<u32>,
+        /// Warm-up or measured.
+        phase: Phase,
+        /// Conversation that the request belongs to.
+        session_id: Option<String>,
+        /// Position in the conversation.
+        turn: Option<u32>,
+        /// Model that was asked for.
+        model: Option<Label>,
+        /// Class of the request in the trace or the data set.
+        class: Option<Label>,
+        /// Its time in the trace, after speed.
+        trace_ns: Option<i64>,
+        /// When it was due.
+        intended_ns: i64,
+        /// Duration held back by a cap that the user set; 0 where none.
+        queued_ns: i64,
+        /// When it was handed to the wire, before connect and body.
+        dispatched_ns: Option<i64>,
+        /// Duration of DNS, TCP and TLS; null when a connection was reused.
+        connect_ns: Option<i64>,
+        /// When the first request byte was handed to a connected socket.
+        sent_ns: Option<i64>,
+        /// When the last request byte was accepted.
+        body_sent_ns: Option<i64>,
+        /// When the response head was read.
+        headers_ns: Option<i64>,
+        /// First token-bearing event.
+        first_token_ns: Option<i64>,
+        /// First token-bearing event that is not reasoning.
+        first_answer_ns: Option<i64>,
+        /// Last token-bearing event.
+        last_token_ns: Option<i64>,
+        /// End of the stream, or of the attempt.
+        end_ns: Option<i64>,
+        /// Input tokens that the schedule asked for.
+        input_tokens_planned: Option<u32>,
+        /// Output tokens that the schedule asked for.
+        output_tokens_planned: Option<u32>,
+        /// Prompt tokens as the server counted them.
+        usage_input_tokens: Option<u32>,
+        /// Completion tokens as the server counted them.
+        usage_output_tokens: Option<u32>,
+        /// Reasoning tokens among the completion tokens, as the server counted them.
+        usage_reasoning_tokens: Option<u32>,
+        /// Prompt tokens that the server took from its prefix cache.
+        usage_cached_tokens: Option<u32>,
+        /// Prompt tokens as our tokenizer counts them.
+        input_tokens_counted: Option<u32>,
+        /// Output tokens as our tokenizer counts them.
+        output_tokens_counted: Option<u32>,
+        /// Number of token-bearing events.
+        chunk_count: u32,
+        /// Longest gap between token-bearing events.
+        max_gap_ns: Option<i64>,
+        /// Bytes of the response body.
+        response_bytes: u64,
+        /// How it ended.
+        status: Status,
+        /// What failed, from a closed list.
+        error_kind: Option<Label>,
+        /// What failed, in the words of the server or the system.
+        error_message: Option<String>,
+        /// Status code of the response.
+        http_status: Option<u16>,
+        /// Why the server stopped generating.
+        finish_reason: Option<Label>,
+        /// The server's id of the response.
+        response_id: Option<String>,
+        /// The prompt; only with `--keep text`.
+        prompt: Option<String>,
+        /// The generated text; only with `--keep text`.
+        output: Option<String>,
+    }
+}
+
+table! {
+    /// One streamed event that arrived. A chunk is not a token.
+    pub struct ChunkRow {
+        /// Request that it answers.
+        request_id: u64,
+        /// Attempt that it answers.
+        attempt: u8,
+        /// Position in the stream, from 0.
+        seq: u32,
+        /// When the read that completed the event returned.
+        arrival_ns: i64,
+        /// Since the previous token-bearing event; null on the first one and on all others.
+        gap_ns: Option<i64>,
+        /// Which read of this request brought it; null where the wire can't tell.
+        read_seq: Option<u32>,
+        /// User stamp less kernel receive stamp, in microseconds.
+        kernel_lag_us: Option<i32>,
+        /// What it carried.
+        channel: Channel,
+        /// True when the event has a non-empty `choices`: other tools count those as tokens.
+        has_choices: bool,
+        /// Tokens in the event; null counts as 1.
+        tokens: Option<u16>,
+        /// How the number of tokens is known.
+        tokens_source: Option<TokensSource>,
+        /// Size of the event on the wire, in bytes.
+        bytes: u32,
+        /// The decoded text; only with `--keep text`.
+        text: Option<String>,
+    }
+}
+
+table! {
+    /// The client's own health, a row each 100 ms and worker.
+    pub struct ProbeRow {
+        /// When the row was taken.
+        at_ns: i64,
+        /// Load generator that it describes.
+        worker: u16,
+        /// Longest lateness of a 10 ms timer since the last row.
+        runtime_lag_max_ns: i64,
+        /// CPU time of the receiving thread since the last row.
+        cpu_ns: Option<i64>,
+        /// Requests in flight.
+        in_flight: u32,
+        /// Requests held back by a cap.
+        queued: u32,
+        /// Batches waiting for the writer.
+        channel_fill: u32,
+        /// Resident memory of the process, in bytes.
+        rss_bytes: Option<u64>,
+        /// Reads since the last row.
+        reads: u64,
+        /// Streamed events since the last row.
+        events: u64,
+        /// Times since the last row that a full channel held up the receiver.
+        capture_stalls: u64,
+    }
+}

@@ -1,0 +1,34 @@
+//! Record-and-replay trace analysis for LLM serving.
+//!
+//! The library behind the `tokentape` command. It makes no promise of a stable API: the command,
+//! the tape and the SQL views are what people build on.
+//!
+//! # Glossary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | request | one entry of the schedule |
+//! | attempt | one try at sending a request |
+//! | chunk | one streamed event that arrived; a chunk is not a token |
+//! | token | a unit of the model's vocabulary |
+//! | TTFT | first token-bearing event less send time |
+//! | inter-token gap (ITL) | time between two tokens of one answer |
+//! | TPOT | mean time per output token after the first chunk |
+//! | end-to-end (E2EL) | last token-bearing event less send time |
+//! | intended | when a request was due |
+//! | actual | when it was sent |
+//! | slip | the client's own lateness: actual less intended, less what a cap or a connect took |
+//! | goodput | requests a second that met every stated goal |
+
+pub mod analyze;
+pub mod backend;
+pub mod capture;
+pub mod cli;
+pub mod load;
+pub mod report;
+pub mod schedule;
+pub mod simulate;
+pub mod sql;
+pub mod trace;
+pub mod wire;
+pub mod workload;

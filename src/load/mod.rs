@@ -1,0 +1,3 @@
+//! The driver of load: due time → request → stamped reads.
+
+pub mod clock;

@@ -1,0 +1,3 @@
+//! The `tokentape` command.
+
+fn main() {}
