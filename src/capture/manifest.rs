@@ -1,10 +1,14 @@
 //! `manifest.json`: what a tape is, beside its tables.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::error::{CaptureError, read_error, write_error};
+use super::schema::SCHEMA_VERSION;
 
 /// Whether the run that made the tape has ended, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,5 +126,64 @@ impl Manifest {
     /// Returns where the manifest of the tape at `tape` is.
     pub fn path(tape: &Path) -> PathBuf {
         tape.join(Self::FILE)
+    }
+
+    /// Reads the manifest of the tape at `tape`.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::NotATape`] when there is no tape there, [`CaptureError::Version`] when its
+    /// layout is another one, [`CaptureError::Read`] when the file can't be read.
+    pub fn read(tape: &Path) -> Result<Self, CaptureError> {
+        let not_a_tape = |reason: String| CaptureError::NotATape {
+            path: tape.to_owned(),
+            reason,
+        };
+        let path = Self::path(tape);
+        if !tape.exists() {
+            return Err(not_a_tape("there is nothing at that path".into()));
+        }
+        if !tape.is_dir() {
+            return Err(not_a_tape("it is a file, and a tape is a folder".into()));
+        }
+        if !path.exists() {
+            return Err(not_a_tape(format!("it has no `{}`", Self::FILE)));
+        }
+        let text = fs::read(&path).map_err(read_error(&path))?;
+        let value: Value = serde_json::from_slice(&text)
+            .map_err(|error| not_a_tape(format!("its `{}` is not JSON: {error}", Self::FILE)))?;
+        match value.get("schema_version").and_then(Value::as_u64) {
+            Some(found) if found == u64::from(SCHEMA_VERSION) => {}
+            Some(found) => {
+                return Err(CaptureError::Version {
+                    path: tape.to_owned(),
+                    found,
+                    known: SCHEMA_VERSION,
+                });
+            }
+            None => {
+                return Err(not_a_tape(format!(
+                    "its `{}` has no `schema_version`",
+                    Self::FILE
+                )));
+            }
+        }
+        serde_json::from_value(value)
+            .map_err(|error| not_a_tape(format!("its `{}` is incomplete: {error}", Self::FILE)))
+    }
+
+    /// Writes the manifest into the tape at `tape`, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::Write`] when the file can't be written.
+    pub fn write(&self, tape: &Path) -> Result<(), CaptureError> {
+        let path = Self::path(tape);
+        let temporary = path.with_extension("json.tmp");
+        let mut text =
+            serde_json::to_vec_pretty(self).map_err(|error| write_error(&path)(error.into()))?;
+        text.push(b'\n');
+        fs::write(&temporary, text).map_err(write_error(&temporary))?;
+        fs::rename(&temporary, &path).map_err(write_error(&path))
     }
 }

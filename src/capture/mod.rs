@@ -1,7 +1,15 @@
 //! The tape: what a run leaves on disk, and how it gets there without loss.
 
+mod error;
 pub mod manifest;
+mod merge;
+mod parquet;
 pub mod schema;
+mod tape;
 pub(crate) mod value;
+mod wal;
 
+pub use error::CaptureError;
+pub use manifest::Manifest;
+pub use tape::{Ending, TapeWriter, recover, write_tape};
 pub use value::{ColumnValue, Label, Word};

@@ -305,3 +305,212 @@ table! {
         capture_stalls: u64,
     }
 }
+
+words! {
+    /// What failed in an attempt; spelled in the column `error_kind`.
+    pub enum ErrorKind {
+        /// The host's name could not be resolved.
+        Dns = "dns",
+        /// No connection could be opened.
+        Connect = "connect",
+        /// The TLS handshake failed.
+        Tls = "tls",
+        /// The request could not be written, or the connection broke before a response head.
+        Send = "send",
+        /// The server refused the request.
+        Http4xx = "http_4xx",
+        /// The server asked for fewer requests.
+        Http429 = "http_429",
+        /// The server failed.
+        Http5xx = "http_5xx",
+        /// The server reported an error inside a stream that had begun with success.
+        InStream = "in_stream",
+        /// An event could not be decoded.
+        BadEvent = "bad_event",
+        /// The stream ended without a finish reason or an end mark.
+        Truncated = "truncated",
+        /// The stream ended in order, without a token.
+        Empty = "empty",
+        /// No connection within the limit.
+        TimeoutConnect = "timeout_connect",
+        /// No token within the limit.
+        TimeoutFirst = "timeout_first",
+        /// The stream stalled for longer than the limit.
+        TimeoutIdle = "timeout_idle",
+        /// The attempt took longer than the limit.
+        TimeoutTotal = "timeout_total",
+        /// The response or one of its events was over a bound on size.
+        TooLarge = "too_large",
+        /// The response is of a kind that the backend does not speak.
+        Unsupported = "unsupported",
+    }
+}
+
+impl ErrorKind {
+    /// True for the kinds whose attempts have the status `timeout`.
+    pub fn is_timeout(self) -> bool {
+        matches!(
+            self,
+            Self::TimeoutConnect | Self::TimeoutFirst | Self::TimeoutIdle | Self::TimeoutTotal
+        )
+    }
+}
+
+impl From<ErrorKind> for Label {
+    fn from(kind: ErrorKind) -> Self {
+        use super::value::Word;
+        Self::from(kind.as_str())
+    }
+}
+
+impl RequestRow {
+    /// A row of which nothing is known but its key, its phase and when it was due; its status is
+    /// [`Status::Interrupted`], which is what stays if nothing more is ever heard.
+    pub fn new(request_id: u64, phase: Phase, intended_ns: i64) -> Self {
+        Self {
+            request_id,
+            attempt: 0,
+            worker: 0,
+            step: None,
+            phase,
+            session_id: None,
+            turn: None,
+            model: None,
+            class: None,
+            trace_ns: None,
+            intended_ns,
+            queued_ns: 0,
+            dispatched_ns: None,
+            connect_ns: None,
+            sent_ns: None,
+            body_sent_ns: None,
+            headers_ns: None,
+            first_token_ns: None,
+            first_answer_ns: None,
+            last_token_ns: None,
+            end_ns: None,
+            input_tokens_planned: None,
+            output_tokens_planned: None,
+            usage_input_tokens: None,
+            usage_output_tokens: None,
+            usage_reasoning_tokens: None,
+            usage_cached_tokens: None,
+            input_tokens_counted: None,
+            output_tokens_counted: None,
+            chunk_count: 0,
+            max_gap_ns: None,
+            response_bytes: 0,
+            status: Status::Interrupted,
+            error_kind: None,
+            error_message: None,
+            http_status: None,
+            finish_reason: None,
+            response_id: None,
+            prompt: None,
+            output: None,
+        }
+    }
+
+    /// Takes in one token-bearing event: its arrival and channel. Returns the gap since the one
+    /// before.
+    pub fn take_token_event(&mut self, arrival_ns: i64, channel: Channel) -> Option<i64> {
+        let gap_ns = self.last_token_ns.map(|last_ns| arrival_ns - last_ns);
+        self.first_token_ns.get_or_insert(arrival_ns);
+        if channel != Channel::Reasoning {
+            self.first_answer_ns.get_or_insert(arrival_ns);
+        }
+        self.last_token_ns = Some(arrival_ns);
+        self.chunk_count = self.chunk_count.saturating_add(1);
+        self.max_gap_ns = self.max_gap_ns.max(gap_ns);
+        gap_ns
+    }
+}
+
+/// A row that the log carries and a table is sorted from.
+pub trait TapeRow: Clone + Sized {
+    /// Name of the table's folder.
+    const TABLE: &'static str;
+
+    /// Columns that the table is sorted by.
+    const SORTED_BY: &'static [&'static str];
+
+    /// What the rows are sorted by; rows of equal keys are one row, the last one written.
+    fn key(&self) -> (u64, u8, u32);
+
+    /// The Arrow schema of the table.
+    fn schema() -> SchemaRef;
+
+    /// Builds one record batch of the rows, in order.
+    fn batch(rows: &[Self]) -> RecordBatch;
+
+    /// Reads the rows of a batch; `None` when a column is missing or has another type.
+    fn rows(batch: &RecordBatch) -> Option<Vec<Self>>;
+
+    /// Moves every point in time from an axis to one that starts `origin_ns` later.
+    fn shift(&mut self, origin_ns: i64);
+}
+
+macro_rules! tape_row {
+    ($row:ident, $table:literal, $sorted:expr, $key:expr, [$($at:ident),*], [$($maybe:ident),*]) => {
+        impl TapeRow for $row {
+            const TABLE: &'static str = $table;
+            const SORTED_BY: &'static [&'static str] = &$sorted;
+            fn key(&self) -> (u64, u8, u32) {
+                let key: fn(&Self) -> (u64, u8, u32) = $key;
+                key(self)
+            }
+            fn schema() -> SchemaRef {
+                Self::schema()
+            }
+            fn batch(rows: &[Self]) -> RecordBatch {
+                Self::batch(rows)
+            }
+            fn rows(batch: &RecordBatch) -> Option<Vec<Self>> {
+                Self::rows(batch)
+            }
+            fn shift(&mut self, origin_ns: i64) {
+                $(self.$at -= origin_ns;)*
+                $(self.$maybe = self.$maybe.map(|at_ns| at_ns - origin_ns);)*
+            }
+        }
+    };
+}
+
+tape_row!(
+    RequestRow,
+    "requests",
+    ["request_id", "attempt"],
+    |row| (row.request_id, row.attempt, 0),
+    [intended_ns],
+    [
+        dispatched_ns,
+        sent_ns,
+        body_sent_ns,
+        headers_ns,
+        first_token_ns,
+        first_answer_ns,
+        last_token_ns,
+        end_ns
+    ]
+);
+tape_row!(
+    ChunkRow,
+    "chunks",
+    ["request_id", "attempt", "seq"],
+    |row| (row.request_id, row.attempt, row.seq),
+    [arrival_ns],
+    []
+);
+tape_row!(
+    ProbeRow,
+    "probes",
+    ["at_ns", "worker"],
+    // Probes are few; the key keeps the order in which they were taken.
+    |row| (
+        row.at_ns.cast_unsigned() ^ (1 << 63),
+        0,
+        u32::from(row.worker)
+    ),
+    [at_ns],
+    []
+);

@@ -1,1 +1,124 @@
-//! wire
+//! Bytes over sockets: the only place that speaks HTTP as a client.
+//!
+//! The driver knows a [`Wire`] and nothing of what is beneath. A wire sends one prepared body to
+//! the target that it was made for and hands back stamped reads: a stamp is taken as soon as the
+//! bytes are in user space, before anything looks at them.
+
+mod error;
+mod reqwest_wire;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+
+pub use error::WireError;
+pub use reqwest_wire::{ReqwestWire, Target, get_text};
+
+/// Sends requests to one target.
+pub trait Wire: Clone + Send + Sync + 'static {
+    /// The streamed body of a response.
+    type Body: WireBody;
+
+    /// Sends `body` as a POST and returns once the response head has been read.
+    ///
+    /// What is learnt on the way goes into `marks` at once, so that it is known even when the
+    /// future is dropped. The returned future does nothing until it is polled.
+    fn post(
+        &self,
+        body: Bytes,
+        marks: &Arc<Marks>,
+    ) -> impl Future<Output = Result<Head<Self::Body>, WireError>> + Send;
+}
+
+/// The streamed body of a response.
+pub trait WireBody: Send + 'static {
+    /// Waits for the next bytes; `None` is the end of the body. Dropping the future loses nothing.
+    fn read(&mut self) -> impl Future<Output = Result<Option<Read>, WireError>> + Send;
+}
+
+/// A response whose head has been read.
+#[derive(Debug)]
+pub struct Head<B> {
+    /// When the head was read, on the driver's clock.
+    pub headers_ns: i64,
+    /// The status code.
+    pub status: u16,
+    /// The media type, lower case, without parameters; empty where the server named none.
+    pub content_type: String,
+    /// The body.
+    pub body: B,
+}
+
+/// Bytes that one read brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// When the read returned, on the driver's clock.
+    pub at_ns: i64,
+    /// The bytes of the body, after transfer decoding.
+    pub bytes: Bytes,
+    /// Number of the read on its socket since the request; `None` where the wire can't tell.
+    pub read_seq: Option<u32>,
+    /// User stamp less kernel receive stamp, in microseconds; `None` where the wire can't tell.
+    pub kernel_lag_us: Option<i32>,
+}
+
+/// Stamps of the way out. The wire writes each at most once; the driver reads them when the
+/// attempt has ended, however it ended.
+#[derive(Debug)]
+pub struct Marks {
+    connect_ns: AtomicI64,
+    sent_ns: AtomicI64,
+    body_sent_ns: AtomicI64,
+}
+
+/// Stands for "not yet"; no stamp can be that small.
+const UNSET: i64 = i64::MIN;
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self {
+            connect_ns: AtomicI64::new(UNSET),
+            sent_ns: AtomicI64::new(UNSET),
+            body_sent_ns: AtomicI64::new(UNSET),
+        }
+    }
+}
+
+fn stamp(mark: &AtomicI64) -> Option<i64> {
+    let at_ns = mark.load(Ordering::Acquire);
+    (at_ns != UNSET).then_some(at_ns)
+}
+
+impl Marks {
+    /// Notes how long DNS, TCP and TLS took for this attempt.
+    pub fn set_connect_ns(&self, duration_ns: i64) {
+        self.connect_ns.store(duration_ns, Ordering::Release);
+    }
+
+    /// Notes when the first request byte was handed to a connected socket.
+    pub fn set_sent_ns(&self, at_ns: i64) {
+        self.sent_ns.store(at_ns, Ordering::Release);
+    }
+
+    /// Notes when the last request byte was accepted.
+    pub fn set_body_sent_ns(&self, at_ns: i64) {
+        self.body_sent_ns.store(at_ns, Ordering::Release);
+    }
+
+    /// Duration of DNS, TCP and TLS; `None` when a connection was reused.
+    pub fn connect_ns(&self) -> Option<i64> {
+        stamp(&self.connect_ns)
+    }
+
+    /// When the first request byte was handed to a connected socket.
+    pub fn sent_ns(&self) -> Option<i64> {
+        stamp(&self.sent_ns)
+    }
+
+    /// When the last request byte was accepted.
+    pub fn body_sent_ns(&self) -> Option<i64> {
+        stamp(&self.body_sent_ns)
+    }
+}

@@ -1,0 +1,147 @@
+//! What can go wrong with a tape.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The tool could not keep or read a tape.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The output is there already.
+    #[error("output `{}` exists already", .0.display())]
+    Exists(PathBuf),
+    /// A file or folder could not be written.
+    #[error("could not write `{}`", path.display())]
+    Write {
+        /// What was being written.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A file or folder could not be read.
+    #[error("could not read `{}`", path.display())]
+    Read {
+        /// What was being read.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Arrow or Parquet refused a file.
+    #[error("could not {verb} `{}`: {message}", path.display())]
+    Format {
+        /// `read` or `write`.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What was refused.
+        message: String,
+    },
+    /// The path holds no tape.
+    #[error("`{}` is not a tape: {reason}", path.display())]
+    NotATape {
+        /// The path.
+        path: PathBuf,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// The tape has a layout that this build can't read.
+    #[error("tape `{}` has schema version {found}, and this build reads version {known}", path.display())]
+    Version {
+        /// The tape.
+        path: PathBuf,
+        /// The tape's version.
+        found: u64,
+        /// The version that is read.
+        known: u32,
+    },
+    /// Another process is writing the tape.
+    #[error("tape `{}` is still being written", .0.display())]
+    Busy(PathBuf),
+}
+
+impl CaptureError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Exists(_) => Some("name another `--out`, or give `--force` to replace it".into()),
+            Self::Write { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull => Some(
+                    "free some space; what was taken is in the tape's `wal` folder, and `tokentape \
+                     analyze` will recover it"
+                        .into(),
+                ),
+                io::ErrorKind::PermissionDenied => Some("choose a folder that you may write to".into()),
+                _ => None,
+            },
+            Self::NotATape { .. } => {
+                Some("name a folder that `tokentape load` or `replay` wrote, such as `run.tape`".into())
+            }
+            Self::Version { found, known, .. } if *found > u64::from(*known) => {
+                Some("read it with the version of tokentape that wrote it, or a newer one".into())
+            }
+            Self::Version { .. } => Some("read it with the version of tokentape that wrote it".into()),
+            Self::Busy(_) => Some("wait until the run has ended".into()),
+            _ => None,
+        }
+    }
+}
+
+/// Adds the path to a failed write.
+pub(super) fn write_error(path: &Path) -> impl FnOnce(io::Error) -> CaptureError + '_ {
+    move |source| CaptureError::Write {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Adds the path to a failed read.
+pub(super) fn read_error(path: &Path) -> impl FnOnce(io::Error) -> CaptureError + '_ {
+    move |source| CaptureError::Read {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Names the file that Arrow or Parquet could not write, and keeps an I/O failure recognisable.
+pub(super) fn encode_error<E>(path: &Path) -> impl FnOnce(E) -> CaptureError + '_
+where
+    E: std::error::Error + 'static,
+{
+    move |error| match io_cause(&error) {
+        Some(source) => CaptureError::Write {
+            path: path.to_owned(),
+            source,
+        },
+        None => CaptureError::Format {
+            verb: "write",
+            path: path.to_owned(),
+            message: error.to_string(),
+        },
+    }
+}
+
+/// Names the file that Arrow or Parquet could not read.
+pub(super) fn decode_error<E>(path: &Path) -> impl FnOnce(E) -> CaptureError + '_
+where
+    E: std::error::Error + 'static,
+{
+    move |error| CaptureError::Format {
+        verb: "read",
+        path: path.to_owned(),
+        message: error.to_string(),
+    }
+}
+
+/// Finds an I/O error among the causes; its kind and text are copied, as errors can't be cloned.
+fn io_cause(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<io::Error>() {
+            return Some(io::Error::new(found.kind(), found.to_string()));
+        }
+        cause = error.source();
+    }
+    // Parquet keeps only the text of an I/O error.
+    let text = error.to_string();
+    text.contains("No space left on device")
+        .then(|| io::Error::new(io::ErrorKind::StorageFull, text))
+}

@@ -1,0 +1,204 @@
+//! Sorted Parquet parts: `TABLE/part-00000.parquet`, whole or not there at all.
+//!
+//! A part is written under a temporary name, synced and renamed. Parts are cut between requests,
+//! so that their ranges of ids are disjoint and the declared order holds over all of them.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::DataType;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::SortingColumn;
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+
+use super::error::{CaptureError, encode_error, write_error};
+use super::schema::TapeRow;
+
+/// Rows of a part after which the next request begins another.
+const PART_ROWS: u64 = 16_000_000;
+
+/// Rows that are encoded at once.
+const BATCH_ROWS: usize = 8_192;
+
+/// Writes the rows of one table, which must come sorted.
+pub(super) struct PartWriter<R> {
+    folder: PathBuf,
+    properties: WriterProperties,
+    part: Option<Part>,
+    parts: usize,
+    pending: Vec<R>,
+    last_id: Option<u64>,
+    total_rows: u64,
+    is_durable: bool,
+    rows: PhantomData<R>,
+}
+
+struct Part {
+    writer: ArrowWriter<BufWriter<File>>,
+    path: PathBuf,
+    rows: u64,
+}
+
+impl<R: TapeRow> PartWriter<R> {
+    /// Opens the table's folder inside `tape`, emptying it of parts of an earlier try.
+    ///
+    /// With `is_durable`, every part is synced to disk before it gets its name.
+    pub(super) fn create(tape: &Path, is_durable: bool) -> Result<Self, CaptureError> {
+        let folder = tape.join(R::TABLE);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(write_error(&folder))?;
+        }
+        fs::create_dir(&folder).map_err(write_error(&folder))?;
+        Ok(Self {
+            folder,
+            properties: properties::<R>(),
+            part: None,
+            parts: 0,
+            pending: Vec::new(),
+            last_id: None,
+            total_rows: 0,
+            is_durable,
+            rows: PhantomData,
+        })
+    }
+
+    /// Adds a row; its key must not be below that of the row before.
+    pub(super) fn push(&mut self, row: R) -> Result<(), CaptureError> {
+        let id = row.key().0;
+        if self.last_id != Some(id)
+            && self
+                .part
+                .as_ref()
+                .is_some_and(|part| part.rows >= PART_ROWS)
+        {
+            self.close_part()?;
+        }
+        self.last_id = Some(id);
+        self.pending.push(row);
+        if self.pending.len() >= BATCH_ROWS {
+            self.encode()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and returns the number of rows. A table without rows is one empty part.
+    pub(super) fn finish(mut self) -> Result<u64, CaptureError> {
+        if self.parts == 0 && self.part.is_none() {
+            self.open_part()?;
+        }
+        self.close_part()?;
+        Ok(self.total_rows)
+    }
+
+    fn open_part(&mut self) -> Result<&mut Part, CaptureError> {
+        let path = self
+            .folder
+            .join(format!("part-{:05}.parquet.tmp", self.parts));
+        let file = File::create(&path).map_err(write_error(&path))?;
+        let writer = ArrowWriter::try_new(
+            BufWriter::new(file),
+            R::schema(),
+            Some(self.properties.clone()),
+        )
+        .map_err(encode_error(&path))?;
+        self.parts += 1;
+        Ok(self.part.insert(Part {
+            writer,
+            path,
+            rows: 0,
+        }))
+    }
+
+    fn encode(&mut self) -> Result<(), CaptureError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let rows = std::mem::take(&mut self.pending);
+        let part = match self.part.take() {
+            Some(part) => self.part.insert(part),
+            None => self.open_part()?,
+        };
+        part.writer
+            .write(&R::batch(&rows))
+            .map_err(encode_error(&part.path))?;
+        let count = rows.len() as u64;
+        part.rows += count;
+        self.total_rows += count;
+        // Keeps the allocation for the next batch.
+        self.pending = rows;
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn close_part(&mut self) -> Result<(), CaptureError> {
+        self.encode()?;
+        let Some(part) = self.part.take() else {
+            return Ok(());
+        };
+        let path = part.path;
+        let file = part
+            .writer
+            .into_inner()
+            .map_err(encode_error(&path))?
+            .into_inner()
+            .map_err(|error| write_error(&path)(error.into_error()))?;
+        if self.is_durable {
+            file.sync_all().map_err(write_error(&path))?;
+        }
+        let name = path.with_extension("");
+        fs::rename(&path, &name).map_err(write_error(&name))?;
+        if self.is_durable {
+            sync_folder(&self.folder)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a rename inside `folder` survive a loss of power.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), CaptureError> {
+    File::open(folder)
+        .and_then(|file| file.sync_all())
+        .map_err(write_error(folder))
+}
+
+/// Delta encoding on times and ids, dictionaries on words, zstd 1 over all.
+///
+/// Arrow's writer takes a column's encoding only as the fallback while its dictionary is on, so
+/// the dictionary is turned off where a delta is wanted.
+fn properties<R: TapeRow>() -> WriterProperties {
+    let schema = R::schema();
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+        .set_sorting_columns(Some(sorting_columns::<R>()));
+    for field in schema.fields() {
+        let is_integer = matches!(
+            field.data_type(),
+            DataType::Int64 | DataType::UInt64 | DataType::UInt32 | DataType::Int32
+        );
+        if is_integer {
+            let column = ColumnPath::from(field.name().as_str());
+            builder = builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    builder.build()
+}
+
+fn sorting_columns<R: TapeRow>() -> Vec<SortingColumn> {
+    let schema = R::schema();
+    R::SORTED_BY
+        .iter()
+        .filter_map(|name| schema.index_of(name).ok())
+        .filter_map(|index| i32::try_from(index).ok())
+        .map(|column_idx| SortingColumn {
+            column_idx,
+            descending: false,
+            nulls_first: false,
+        })
+        .collect()
+}

@@ -1,0 +1,174 @@
+//! The write-ahead log: rows on disk before they are sorted.
+//!
+//! Each table is a sequence of Arrow IPC *streams* under `wal/`. A stream needs no footer: cut
+//! anywhere, all whole batches before the cut read back. Rows are handed to the system after every
+//! batch of the recorder, so a killed process loses what the recorder still held and nothing else;
+//! only a loss of power can take more. Segments are bounded, so that each can be sorted in memory.
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use arrow::ipc::CompressionType;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+
+use super::error::{CaptureError, decode_error, encode_error, read_error, write_error};
+use super::schema::TapeRow;
+
+/// Name of the log's folder inside a tape.
+pub(super) const FOLDER: &str = "wal";
+
+/// Rows of a segment, at most (a batch is never cut).
+const SEGMENT_ROWS: usize = 400_000;
+
+/// Size of a segment in memory, at most (a batch is never cut).
+const SEGMENT_BYTES: usize = 48 << 20;
+
+type Writer = StreamWriter<BufWriter<File>>;
+
+/// Appends the rows of one table to its segments.
+pub(super) struct LogWriter<R> {
+    folder: PathBuf,
+    segment: Option<(Writer, PathBuf)>,
+    segments: usize,
+    segment_rows: usize,
+    segment_bytes: usize,
+    rows: PhantomData<R>,
+}
+
+impl<R: TapeRow> LogWriter<R> {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            segment: None,
+            segments: 0,
+            segment_rows: 0,
+            segment_bytes: 0,
+            rows: PhantomData,
+        }
+    }
+
+    /// Writes the rows as one batch and hands it to the system.
+    pub(super) fn append(&mut self, rows: &[R]) -> Result<(), CaptureError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let batch = R::batch(rows);
+        let (writer, path) = match &mut self.segment {
+            Some(segment) => segment,
+            none => none.insert(open_segment::<R>(&self.folder, self.segments)?),
+        };
+        writer.write(&batch).map_err(encode_error(path))?;
+        writer.flush().map_err(encode_error(path))?;
+        self.segment_rows += rows.len();
+        self.segment_bytes += batch.get_array_memory_size();
+        if self.segment_rows >= SEGMENT_ROWS || self.segment_bytes >= SEGMENT_BYTES {
+            self.close()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the current segment; the next row opens another.
+    pub(super) fn close(&mut self) -> Result<(), CaptureError> {
+        if let Some((mut writer, path)) = self.segment.take() {
+            writer.finish().map_err(encode_error(&path))?;
+            self.segments += 1;
+            self.segment_rows = 0;
+            self.segment_bytes = 0;
+        }
+        Ok(())
+    }
+}
+
+fn open_segment<R: TapeRow>(
+    folder: &Path,
+    number: usize,
+) -> Result<(Writer, PathBuf), CaptureError> {
+    let path = folder.join(format!("{}-{number:05}.arrows", R::TABLE));
+    Ok((stream_writer::<R>(&path)?, path))
+}
+
+/// Opens an Arrow IPC stream for the rows of one table.
+pub(super) fn stream_writer<R: TapeRow>(path: &Path) -> Result<Writer, CaptureError> {
+    let file = File::create(path).map_err(write_error(path))?;
+    let options = IpcWriteOptions::default()
+        .try_with_compression(Some(CompressionType::LZ4_FRAME))
+        .map_err(encode_error(path))?;
+    StreamWriter::try_new_with_options(BufWriter::new(file), &R::schema(), options)
+        .map_err(encode_error(path))
+}
+
+/// Lists the segments of one table, in the order in which they were written.
+pub(super) fn segments<R: TapeRow>(folder: &Path) -> Result<Vec<PathBuf>, CaptureError> {
+    let prefix = format!("{}-", R::TABLE);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(read_error(folder))? {
+        let entry = entry.map_err(read_error(folder))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(&prefix) && name.ends_with(".arrows") {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The rows of one stream, batch by batch, up to its end or to the first torn message.
+pub(super) struct StreamRows<R> {
+    reader: Option<StreamReader<BufReader<File>>>,
+    path: PathBuf,
+    is_torn: bool,
+    rows: PhantomData<R>,
+}
+
+impl<R: TapeRow> StreamRows<R> {
+    /// Opens a stream; one whose very head is torn has no rows.
+    pub(super) fn open(path: &Path) -> Result<Self, CaptureError> {
+        let file = File::open(path).map_err(read_error(path))?;
+        let reader = StreamReader::try_new(BufReader::new(file), None).ok();
+        let is_torn = reader.is_none();
+        Ok(Self {
+            reader,
+            path: path.to_owned(),
+            is_torn,
+            rows: PhantomData,
+        })
+    }
+
+    /// True once a torn message was met; the rows before it have been given.
+    pub(super) fn is_torn(&self) -> bool {
+        self.is_torn
+    }
+
+    /// The error for a stream that should have been whole.
+    pub(super) fn unreadable(&self) -> CaptureError {
+        decode_error(&self.path)(std::io::Error::other("the file is cut short"))
+    }
+
+    /// Returns the next batch of rows.
+    pub(super) fn next_batch(&mut self) -> Result<Option<Vec<R>>, CaptureError> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
+        match reader.next() {
+            Some(Ok(batch)) => match R::rows(&batch) {
+                Some(rows) => Ok(Some(rows)),
+                None => Err(decode_error(&self.path)(std::io::Error::other(
+                    "the columns are not those of this version",
+                ))),
+            },
+            Some(Err(_)) => {
+                self.is_torn = true;
+                self.reader = None;
+                Ok(None)
+            }
+            None => {
+                self.reader = None;
+                Ok(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The wire on reqwest: proxies, TLS, HTTP/1.1.
+//!
+//! What it can't do is in its nature: one stamp a frame and not a read, so `read_seq` stays
+//! unknown, and the send stamp is the moment at which the body was first asked for.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Frame, SizeHint};
+use reqwest::{Body, Client, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+use url::{Host, Url};
+
+use super::{Head, Marks, Read, Wire, WireBody, WireError};
+use crate::capture::schema::ErrorKind;
+use crate::load::clock::Clock;
+
+/// Where requests go, and what goes with each of them.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The full address of the endpoint.
+    pub url: Url,
+    /// Headers of every request, beside content type and length.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How long DNS, TCP and TLS may take together.
+    pub connect_timeout: Duration,
+}
+
+tokio::task_local! {
+    /// The marks of the attempt whose task is being polled. A connection that the pool opens for
+    /// another attempt, or in the background, finds none and notes nothing.
+    static ATTEMPT: Arc<Marks>;
+}
+
+/// Sends requests through a reqwest client with a keep-alive pool.
+#[derive(Debug, Clone)]
+pub struct ReqwestWire {
+    client: Client,
+    target: Arc<Target>,
+    clock: Clock,
+}
+
+impl ReqwestWire {
+    /// Makes a wire to `target`, stamping on `clock`.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError`] when the client can't be made, as with a TLS store that can't be read.
+    pub fn new(target: Target, clock: Clock) -> Result<Self, WireError> {
+        let connect_timeout = target.connect_timeout;
+        let client = client_builder(&target.url)
+            .connect_timeout(connect_timeout)
+            .connector_layer(TimedConnect { clock })
+            // Below the five seconds after which common servers close an idle connection, so that
+            // a request is not sent into one that is just being closed.
+            .pool_idle_timeout(Duration::from_secs(4))
+            .build()
+            .map_err(|error| WireError::new(ErrorKind::Unsupported, &error))?;
+        Ok(Self { client, target: Arc::new(target), clock })
+    }
+}
+
+/// The settings that every client here shares.
+fn client_builder(url: &Url) -> reqwest::ClientBuilder {
+    // Whoever was first has won; both chose the same provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = Client::builder()
+        .http1_only()
+        .tcp_nodelay(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .user_agent(concat!("tokentape/", env!("CARGO_PKG_VERSION")));
+    if is_loopback(url) { builder.no_proxy() } else { builder }
+}
+
+/// True when the host is this machine: a proxy from the environment can't mean that.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Reads a small text resource of a server, for control calls outside the measurement.
+///
+/// # Errors
+///
+/// [`WireError`] as for requests; also for any status but 2xx.
+pub async fn get_text(url: &Url, headers: &[(HeaderName, HeaderValue)]) -> Result<String, WireError> {
+    let client = client_builder(url)
+        .timeout(Duration::from_secs(10))
+        .build()
+        .map_err(|error| WireError::new(ErrorKind::Unsupported, &error))?;
+    let request = client.get(url.clone()).headers(headers.iter().cloned().collect::<HeaderMap>());
+    let response = request.send().await.map_err(|error| classify(&error))?;
+    let response = response.error_for_status().map_err(|error| classify(&error))?;
+    response.text().await.map_err(|error| classify(&error))
+}
+
+impl Wire for ReqwestWire {
+    type Body = ReqwestBody;
+
+    async fn post(&self, body: Bytes, marks: &Arc<Marks>) -> Result<Head<ReqwestBody>, WireError> {
+        let length = body.len();
+        let stamped =
+            StampedBody { bytes: Some(body), clock: self.clock, marks: Arc::clone(marks), length };
+        let mut request = self
+            .client
+            .post(self.target.url.clone())
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::ACCEPT, "text/event-stream");
+        for (name, value) in &self.target.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Body::wrap(stamped)).send();
+        let response =
+            ATTEMPT.scope(Arc::clone(marks), request).await.map_err(|error| classify(&error))?;
+        let headers_ns = self.clock.now_ns();
+        let content_type = response
+            .headers()
+            .get(http::header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .map(|value| value.trim().to_ascii_lowercase())
+            .unwrap_or_default();
+        Ok(Head {
+            headers_ns,
+            status: response.status().as_u16(),
+            content_type,
+            body: ReqwestBody { response, clock: self.clock },
+        })
+    }
+}
+
+/// A response body, frame by frame.
+#[derive(Debug)]
+pub struct ReqwestBody {
+    response: Response,
+    clock: Clock,
+}
+
+impl WireBody for ReqwestBody {
+    async fn read(&mut self) -> Result<Option<Read>, WireError> {
+        let frame = self.response.chunk().await;
+        let at_ns = self.clock.now_ns();
+        match frame {
+            Ok(Some(bytes)) => {
+                Ok(Some(Read { at_ns, bytes, read_seq: None, kernel_lag_us: None }))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(WireError::new(ErrorKind::Truncated, &error)),
+        }
+    }
+}
+
+/// Sorts a failure to get a response head into the tape's kinds.
+fn classify(error: &reqwest::Error) -> WireError {
+    let mut kind = if error.is_connect() { ErrorKind::Connect } else { ErrorKind::Send };
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        if inner.is::<rustls::Error>() || is_tls_error(inner) {
+            kind = ErrorKind::Tls;
+        } else if error.is_connect() && inner.to_string().starts_with("dns error") {
+            kind = ErrorKind::Dns;
+        }
+        cause = inner.source();
+    }
+    if error.is_connect() && error.is_timeout() {
+        kind = ErrorKind::TimeoutConnect;
+    }
+    WireError::new(kind, error)
+}
+
+/// An I/O error wraps a TLS error without naming it as its source.
+fn is_tls_error(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+/// A request body that notes when it is first asked for: the connection is up by then, and the
+/// head is about to be written with it.
+struct StampedBody {
+    bytes: Option<Bytes>,
+    clock: Clock,
+    marks: Arc<Marks>,
+    length: usize,
+}
+
+impl http_body::Body for StampedBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let bytes = self.bytes.take();
+        if bytes.is_some() {
+            self.marks.set_sent_ns(self.clock.now_ns());
+        }
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = if self.bytes.is_some() { self.length } else { 0 };
+        SizeHint::with_exact(left as u64)
+    }
+}
+
+/// Times the opening of connections.
+#[derive(Debug, Clone, Copy)]
+struct TimedConnect {
+    clock: Clock,
+}
+
+impl<S> Layer<S> for TimedConnect {
+    type Service = TimedConnector<S>;
+
+    fn layer(&self, inner: S) -> TimedConnector<S> {
+        TimedConnector { inner, clock: self.clock }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct TimedConnector<S> {
+    inner: S,
+    clock: Clock,
+}
+
+impl<S, R> Service<R> for TimedConnector<S>
+where
+    S: Service<R>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, destination: R) -> Self::Future {
+        let clock = self.clock;
+        let started_ns = clock.now_ns();
+        let connecting = self.inner.call(destination);
+        Box::pin(async move {
+            let connection = connecting.await;
+            let took_ns = clock.now_ns() - started_ns;
+            let _ = ATTEMPT.try_with(|marks| marks.set_connect_ns(took_ns));
+            connection
+        })
+    }
+}
