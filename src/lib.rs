@@ -24,6 +24,7 @@ pub mod analyze;
 pub mod backend;
 pub mod capture;
 pub mod cli;
+mod draw;
 pub mod load;
 pub mod report;
 pub mod schedule;
