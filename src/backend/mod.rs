@@ -4,4 +4,42 @@
 //! network cut them; an [`EventReader`] then says what each event means. Nothing here reads a
 //! clock or a socket, so whatever arrives can be decoded again, elsewhere, with the same result.
 
+mod failure;
+mod lenient;
+mod openai;
+mod reading;
+mod request;
 pub mod sse;
+
+pub use failure::{NotAStream, error_message, read_unary};
+pub use openai::EventReader;
+pub use reading::{Reading, StreamError, Usage};
+pub use request::{BackendError, RequestSpec};
+
+/// A protocol that a server is driven with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum BackendKind {
+    /// OpenAI chat completions
+    OpenaiChat,
+    /// OpenAI completions
+    Openai,
+    /// OpenAI completions, as vLLM serves them
+    Vllm,
+}
+
+impl BackendKind {
+    /// Returns the path that the protocol has on its servers.
+    pub fn default_endpoint(self) -> &'static str {
+        match self {
+            Self::OpenaiChat => "/v1/chat/completions",
+            Self::Openai | Self::Vllm => "/v1/completions",
+        }
+    }
+
+    /// Returns a reader for the events of one response; it keeps the decoded text if told to.
+    pub fn reader(self, keep_text: bool) -> EventReader {
+        match self {
+            Self::OpenaiChat | Self::Openai | Self::Vllm => EventReader::new(keep_text),
+        }
+    }
+}

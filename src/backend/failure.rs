@@ -1,0 +1,218 @@
+//! What a response says that is not the stream which was asked for.
+
+use serde_json::Value;
+
+use super::reading::StreamError;
+
+/// A server's words are kept up to this many characters.
+const MESSAGE_CHARS: usize = 500;
+
+/// A response that succeeded by its status and is no event stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAStream {
+    /// The server reports a failure under a status of success.
+    Error(StreamError),
+    /// The server answered in another way than it was asked to; the text says how.
+    Unsupported(String),
+}
+
+/// Returns what the body of a failed response says, for people: the message where the body has one
+/// in a form that is known, else the start of the body; empty when the body is.
+pub fn error_message(body: &[u8]) -> String {
+    serde_json::from_slice::<Value>(body)
+        .ok()
+        .and_then(|value| message_of(&value))
+        .map_or_else(
+            || cleaned(&String::from_utf8_lossy(body)),
+            |text| cleaned(&text),
+        )
+}
+
+/// Says what a whole body that came with status 200 is, when it was not sent as an event stream.
+pub fn read_unary(body: &[u8]) -> NotAStream {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        return NotAStream::Unsupported(describe_text(body));
+    };
+    let is_error = value.get("error").is_some_and(|error| !error.is_null())
+        || value.get("object").and_then(Value::as_str) == Some("error");
+    if is_error {
+        let object = value.get("error").filter(|error| error.is_object());
+        return NotAStream::Error(StreamError {
+            message: error_message(body),
+            code: code_of(object.unwrap_or(&value)),
+        });
+    }
+    if value.get("choices").is_some() {
+        return NotAStream::Unsupported(
+            "the server sent the whole answer as one JSON object instead of a stream: \
+             it ignores `\"stream\": true`"
+                .to_owned(),
+        );
+    }
+    let message = message_of(&value).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    NotAStream::Unsupported(format!(
+        "the server sent JSON instead of a stream: {}",
+        cleaned(&message)
+    ))
+}
+
+fn describe_text(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim_start();
+    if text.is_empty() {
+        return "the server sent an empty body instead of a stream".to_owned();
+    }
+    let is_page = ["<!doctype", "<html"].iter().any(|start| {
+        text.get(..start.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+    });
+    if is_page {
+        return "the server sent an HTML page instead of a stream: \
+                check `--base-url` and `--endpoint`"
+            .to_owned();
+    }
+    format!("the server sent no event stream: {}", cleaned(text))
+}
+
+/// Finds the message in the error objects of OpenAI, vLLM, TGI, Ollama and FastAPI.
+fn message_of(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let parts: Vec<String> = items.iter().filter_map(message_of).collect();
+            parts.join("; ")
+        }
+        Value::Object(fields) => {
+            let text = ["error", "message", "detail", "msg"]
+                .iter()
+                .find_map(|name| message_of(fields.get(*name)?))?;
+            match fields.get("loc").and_then(Value::as_array) {
+                Some(location) => format!("{}: {text}", path_of(location)),
+                None => text,
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => return None,
+    };
+    (!text.trim().is_empty()).then_some(text)
+}
+
+/// Writes where in the request a FastAPI server found the fault, as in `body.max_tokens`.
+fn path_of(location: &[Value]) -> String {
+    let steps: Vec<String> = location
+        .iter()
+        .map(|step| {
+            step.as_str()
+                .map_or_else(|| step.to_string(), str::to_owned)
+        })
+        .collect();
+    steps.join(".")
+}
+
+fn code_of(object: &Value) -> Option<String> {
+    ["code", "type", "error_type"]
+        .iter()
+        .find_map(|name| match object.get(*name)? {
+            Value::String(code) => Some(cleaned(code)),
+            Value::Number(code) => Some(code.to_string()),
+            _ => None,
+        })
+}
+
+/// Returns `text` on one line: runs of white space and control characters become one space, and
+/// what is beyond [`MESSAGE_CHARS`] becomes an ellipsis.
+pub(super) fn cleaned(text: &str) -> String {
+    let mut line = String::new();
+    let mut chars = 0;
+    for word in text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+    {
+        let gap = (chars > 0).then_some(' ');
+        for c in gap.into_iter().chain(word.chars()) {
+            if chars == MESSAGE_CHARS {
+                line.push('…');
+                return line;
+            }
+            line.push(c);
+            chars += 1;
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_message_in_every_known_error_body() {
+        let cases = [
+            (
+                r#"{"error":{"message":"no such model","type":"NotFoundError","code":404}}"#,
+                "no such model",
+            ),
+            (
+                r#"{"object":"error","message":"too long","code":400}"#,
+                "too long",
+            ),
+            (
+                r#"{"error":"overloaded","error_type":"overloaded"}"#,
+                "overloaded",
+            ),
+            (r#"{"detail":"Not Found"}"#, "Not Found"),
+            (
+                r#"{"detail":[{"loc":["body","max_tokens"],"msg":"too big"},{"loc":["body",3],"msg":"bad"}]}"#,
+                "body.max_tokens: too big; body.3: bad",
+            ),
+            ("Internal Server Error", "Internal Server Error"),
+            (r#"{"status":500}"#, r#"{"status":500}"#),
+            (r#"{"error":null,"message":"m"}"#, "m"),
+            ("", ""),
+        ];
+        for (body, message) in cases {
+            assert_eq!(error_message(body.as_bytes()), message, "{body}");
+        }
+    }
+
+    #[test]
+    fn cleans_and_shortens_what_a_server_says() {
+        assert_eq!(cleaned(" a\u{1b}[31m\r\n\tb\0 "), "a [31m b");
+        assert_eq!(error_message(b"\xFFbad\xFE"), "\u{FFFD}bad\u{FFFD}");
+        let long = "é".repeat(2 * MESSAGE_CHARS);
+        assert_eq!(cleaned(&long), format!("{}…", "é".repeat(MESSAGE_CHARS)));
+        assert_eq!(
+            cleaned(&"é".repeat(MESSAGE_CHARS)),
+            "é".repeat(MESSAGE_CHARS)
+        );
+    }
+
+    #[test]
+    fn tells_an_error_under_a_200_from_a_whole_answer_and_from_a_web_page() {
+        let error = read_unary(br#"{"error":{"message":"no","type":"BadRequest","code":400}}"#);
+        assert_eq!(
+            error,
+            NotAStream::Error(StreamError {
+                message: "no".to_owned(),
+                code: Some("400".to_owned()),
+            })
+        );
+        for (body, words) in [
+            (r#"{"choices":[{"text":"hi"}]}"#, "one JSON object"),
+            ("\n<!DOCTYPE html><html></html>", "HTML page"),
+            ("  ", "empty body"),
+            ("hello", "no event stream: hello"),
+            (r#"{"status":"loading"}"#, "loading"),
+        ] {
+            let NotAStream::Unsupported(message) = read_unary(body.as_bytes()) else {
+                panic!("{body} is no error");
+            };
+            assert!(message.contains(words), "{message}");
+        }
+    }
+
+    #[test]
+    fn survives_deep_nesting() {
+        let body = "[".repeat(100_000);
+        assert!(!error_message(body.as_bytes()).is_empty());
+    }
+}

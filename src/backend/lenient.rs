@@ -1,0 +1,170 @@
+//! JSON that is read for what is there: a value of an unexpected type counts as absent.
+//!
+//! Servers differ in what they leave null, send as a number or wrap in a list. One odd field must
+//! not cost the event that it came in, so every field is read through [`Lenient`]; only text that
+//! is not JSON at all is an error. Strings without escapes are borrowed, and what nobody asks for
+//! is skipped without being built.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A value that is its default where the JSON has another type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Lenient<T>(pub(super) T);
+
+/// Text, a number, a list or an object that a type can be read from; the rest is the default.
+pub(super) trait FromJson<'de>: Default {
+    /// Reads a string.
+    fn from_text(_text: Cow<'de, str>) -> Self {
+        Self::default()
+    }
+
+    /// Reads a whole number that is not negative.
+    fn from_whole(_number: u64) -> Self {
+        Self::default()
+    }
+
+    /// Reads a list, all of it.
+    fn from_list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Self::default())
+    }
+
+    /// Reads an object, all of it.
+    fn from_object<A: MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Self::default())
+    }
+}
+
+/// Reads `text` as JSON; `None` when it is not JSON.
+pub(super) fn parse<'a, T: FromJson<'a>>(text: &'a [u8]) -> Option<T> {
+    serde_json::from_slice::<Lenient<T>>(text)
+        .ok()
+        .map(|lenient| lenient.0)
+}
+
+impl<'de, T: FromJson<'de>> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LenientVisitor(PhantomData))
+    }
+}
+
+struct LenientVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FromJson<'de>> Visitor<'de> for LenientVisitor<T> {
+    type Value = Lenient<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Lenient::default())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Lenient::default())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Lenient(T::from_whole(number)))
+    }
+
+    fn visit_i64<E>(self, _negative: i64) -> Result<Self::Value, E> {
+        Ok(Lenient::default())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(whole(number).map_or_else(Lenient::default, |number| Lenient(T::from_whole(number))))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Lenient(T::from_text(Cow::Owned(text.to_owned()))))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Lenient(T::from_text(Cow::Borrowed(text))))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        T::from_list(list).map(Lenient)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
+        T::from_object(object).map(Lenient)
+    }
+}
+
+/// Returns `number` where it is whole and not negative, as in `12.0` or `1e30`, which saturates.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and the sign and the fraction are checked first"
+)]
+fn whole(number: f64) -> Option<u64> {
+    let is_whole = number >= 0.0 && number.fract().abs() < f64::MIN_POSITIVE;
+    is_whole.then_some(number as u64)
+}
+
+impl<'de: 'a, 'a> FromJson<'de> for Option<Cow<'a, str>> {
+    fn from_text(text: Cow<'de, str>) -> Self {
+        Some(text)
+    }
+}
+
+impl FromJson<'_> for Option<u32> {
+    fn from_whole(number: u64) -> Self {
+        Some(u32::try_from(number).unwrap_or(u32::MAX))
+    }
+}
+
+/// How many elements a list has, without the elements; `None` where there is no list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Length(pub(super) Option<u32>);
+
+impl<'de> FromJson<'de> for Length {
+    fn from_list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        let mut length = 0_u32;
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            length = length.saturating_add(1);
+        }
+        Ok(Self(Some(length)))
+    }
+}
+
+/// The elements of a list that have the expected type; empty where there is no list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct List<T>(pub(super) Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T> FromJson<'de> for List<T>
+where
+    Option<T>: FromJson<'de>,
+{
+    fn from_list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(Lenient(element)) = list.next_element::<Lenient<Option<T>>>()? {
+            elements.extend(element);
+        }
+        Ok(Self(elements))
+    }
+}
+
+/// Reads an object into a struct that derives `Deserialize`.
+pub(super) fn object<'de, T, A>(object: A) -> Result<Option<T>, A::Error>
+where
+    T: Deserialize<'de>,
+    A: MapAccess<'de>,
+{
+    T::deserialize(MapAccessDeserializer::new(object)).map(Some)
+}

@@ -1,0 +1,318 @@
+//! The OpenAI streams: chat completions and completions, as OpenAI, vLLM, SGLang, llama.cpp and
+//! most hosted services send them.
+//!
+//! One reader understands both, since an event says by itself which it is (`delta` or `text`), and
+//! servers mix them up. A role, an empty string, a finish reason or a count of tokens is not a
+//! token; a name or an argument of a tool call is one, and so is reasoning under either of its names.
+
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::failure;
+use super::lenient::{Lenient, parse};
+use super::reading::{Reading, StreamError, Usage};
+use super::sse::{END_MARK, Event, Kind};
+use crate::capture::schema::{Channel, TokensSource};
+use shape::{Choice, Chunk, Delta, Function, UsageObject};
+
+/// Reads the events of one response, in order.
+#[derive(Debug)]
+pub struct EventReader {
+    keep_text: bool,
+    has_response_id: bool,
+    meter: TokenMeter,
+}
+
+impl EventReader {
+    /// Creates a reader for one response; it keeps the decoded text if told to.
+    pub(super) fn new(keep_text: bool) -> Self {
+        Self {
+            keep_text,
+            has_response_id: false,
+            meter: TokenMeter::default(),
+        }
+    }
+
+    /// Says what an event of the decoder carried, comments and `event: error` included.
+    pub fn read_event(&mut self, event: &Event<'_>) -> Reading {
+        match (event.kind, event.name) {
+            (Kind::Comment, _) => Reading::of(Channel::Comment),
+            (Kind::Data, Some(b"error")) => self.read_named_error(event.data),
+            (Kind::Data, _) => self.read(event.data),
+        }
+    }
+
+    /// Says what the data of an event carried.
+    ///
+    /// What is not JSON is broken; JSON that is no OpenAI event is on [`Channel::Other`].
+    pub fn read(&mut self, data: &[u8]) -> Reading {
+        let data = data.trim_ascii();
+        if data == END_MARK {
+            return Reading {
+                is_done: true,
+                ..Reading::of(Channel::Done)
+            };
+        }
+        if data.is_empty() {
+            return Reading::of(Channel::Empty);
+        }
+        if let Some(chunk) = parse::<Option<Chunk<'_>>>(data) {
+            return chunk.map_or_else(
+                || Reading::of(Channel::Other),
+                |chunk| self.interpret(&chunk),
+            );
+        }
+        // A name that occurs twice is legal JSON that the direct way refuses.
+        match serde_json::from_slice::<Value>(data) {
+            Ok(value) => match serde::Deserialize::deserialize(&value) {
+                Ok(Lenient(Some(chunk))) => self.interpret(&chunk),
+                Ok(Lenient(None)) | Err(_) => Reading::of(Channel::Other),
+            },
+            Err(_) => Reading {
+                is_broken: true,
+                ..Reading::of(Channel::Other)
+            },
+        }
+    }
+
+    /// Reads data that the server calls an error, in whatever shape it is.
+    fn read_named_error(&mut self, data: &[u8]) -> Reading {
+        let reading = self.read(data);
+        Reading {
+            channel: Channel::Error,
+            error: reading.error.or_else(|| {
+                Some(StreamError {
+                    message: failure::error_message(data),
+                    code: None,
+                })
+            }),
+            is_broken: false,
+            ..reading
+        }
+    }
+
+    fn interpret(&mut self, chunk: &Chunk<'_>) -> Reading {
+        let choices = &chunk.choices.0.0;
+        let mut carried = Carried::new(self.keep_text, !choices.is_empty());
+        for choice in choices {
+            carried.take_choice(choice);
+        }
+        let usage = chunk.usage.0.as_ref().and_then(usage);
+        if usage.is_some() {
+            carried.note(Channel::Usage);
+        }
+        let error = stream_error(chunk);
+        if error.is_some() {
+            carried.note(Channel::Error);
+        }
+        let is_bearing = carried.channel.is_token_bearing();
+        let counted = usage.and_then(|usage| usage.output);
+        let tokens = self.meter.take(is_bearing, counted, carried.ids);
+        let response_id = match &chunk.id.0 {
+            Some(id) if !self.has_response_id && !id.is_empty() => {
+                self.has_response_id = true;
+                Some(id.clone().into_owned())
+            }
+            _ => None,
+        };
+        Reading {
+            channel: carried.channel,
+            has_choices: !choices.is_empty(),
+            tokens: tokens.map(|(tokens, _)| tokens),
+            tokens_source: tokens.map(|(_, source)| source),
+            text: (self.keep_text && is_bearing).then_some(carried.text),
+            usage,
+            finish_reason: carried.finish_reason,
+            response_id,
+            error,
+            is_done: false,
+            is_broken: false,
+        }
+    }
+}
+
+/// What the choices of one event carry, gathered.
+struct Carried {
+    channel: Channel,
+    keep_text: bool,
+    /// All text, in the order in which a model generates it.
+    text: String,
+    finish_reason: Option<String>,
+    /// Number of token ids or log-probabilities.
+    ids: Option<u32>,
+}
+
+impl Carried {
+    fn new(keep_text: bool, has_choices: bool) -> Self {
+        let channel = if has_choices {
+            Channel::Empty
+        } else {
+            Channel::Other
+        };
+        Self {
+            channel,
+            keep_text,
+            text: String::new(),
+            finish_reason: None,
+            ids: None,
+        }
+    }
+
+    /// Notes that something on `channel` was there; the channels are declared by precedence.
+    fn note(&mut self, channel: Channel) {
+        self.channel = self.channel.min(channel);
+    }
+
+    fn take_text(&mut self, channel: Channel, text: Option<&Cow<'_, str>>) {
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            return;
+        };
+        self.note(channel);
+        if self.keep_text {
+            self.text.push_str(text);
+        }
+    }
+
+    fn take_choice(&mut self, choice: &Choice<'_>) {
+        if let Some(delta) = &choice.delta.0 {
+            self.take_delta(delta);
+        }
+        self.take_text(Channel::Content, choice.text.0.as_ref());
+        if let Some(reason) = choice
+            .finish_reason
+            .0
+            .as_ref()
+            .filter(|text| !text.is_empty())
+        {
+            self.note(Channel::Finish);
+            self.finish_reason
+                .get_or_insert_with(|| reason.clone().into_owned());
+        }
+        if let Some(ids) = choice.token_count() {
+            self.ids = Some(self.ids.unwrap_or(0).saturating_add(ids));
+        }
+    }
+
+    fn take_delta(&mut self, delta: &Delta<'_>) {
+        let content = &delta.content.0;
+        // A server that renames a field sends the text under both names for a while.
+        let reasoning = [&delta.reasoning_content.0, &delta.reasoning.0]
+            .into_iter()
+            .flatten()
+            .find(|text| !text.is_empty());
+        self.take_text(Channel::Reasoning, reasoning.or(content.thinking.as_ref()));
+        self.take_text(Channel::Content, content.text.as_ref());
+        self.take_text(Channel::Refusal, delta.refusal.0.as_ref());
+        for call in &delta.tool_calls.0.0 {
+            self.take_function(call.function.0.as_ref());
+        }
+        self.take_function(delta.function_call.0.as_ref());
+        if let Some(audio) = &delta.audio.0 {
+            if audio.data.0.as_ref().is_some_and(|data| !data.is_empty()) {
+                self.note(Channel::Audio);
+            }
+            self.take_text(Channel::Audio, audio.transcript.0.as_ref());
+        }
+        if delta.role.0.as_ref().is_some_and(|role| !role.is_empty()) {
+            self.note(Channel::Role);
+        }
+    }
+
+    fn take_function(&mut self, function: Option<&Function<'_>>) {
+        if let Some(function) = function {
+            self.take_text(Channel::Tool, function.name.0.as_ref());
+            self.take_text(Channel::Tool, function.arguments.0.as_ref());
+        }
+    }
+}
+
+/// Works out the number of tokens in each token-bearing event.
+///
+/// A token need not bring text: it may end inside a UTF-8 sequence, or be held back for a stop
+/// string. Such a token counts with the next event that does.
+#[derive(Debug, Default)]
+struct TokenMeter {
+    /// Completion tokens in the usage of the last token-bearing event.
+    counted: u32,
+    /// Usage did not come with every token-bearing event, or stood still at 0 or fell: it is not
+    /// a running count, so that a difference would mean nothing.
+    is_usage_distrusted: bool,
+    /// Ids in events without text since the last token-bearing one.
+    silent_ids: u32,
+}
+
+impl TokenMeter {
+    fn take(
+        &mut self,
+        is_bearing: bool,
+        counted: Option<u32>,
+        ids: Option<u32>,
+    ) -> Option<(u16, TokensSource)> {
+        if !is_bearing {
+            self.silent_ids = self.silent_ids.saturating_add(ids.unwrap_or(0));
+            return None;
+        }
+        let silent_ids = std::mem::take(&mut self.silent_ids);
+        let by_ids = ids.map(|ids| ids.saturating_add(silent_ids));
+        if let Some(tokens) = self.difference(counted) {
+            return Some((saturating_u16(tokens), TokensSource::Usage));
+        }
+        let tokens = by_ids.filter(|&tokens| tokens > 0)?;
+        Some((saturating_u16(tokens), TokensSource::Ids))
+    }
+
+    fn difference(&mut self, counted: Option<u32>) -> Option<u32> {
+        let counted = counted.filter(|&counted| counted > 0 && counted >= self.counted);
+        self.is_usage_distrusted |= counted.is_none();
+        let counted = counted.filter(|_| !self.is_usage_distrusted)?;
+        let tokens = counted - self.counted;
+        self.counted = counted;
+        Some(tokens)
+    }
+}
+
+fn usage(object: &UsageObject) -> Option<Usage> {
+    let usage = Usage {
+        input: object.prompt_tokens.0,
+        output: object.completion_tokens.0,
+        reasoning: object
+            .completion_tokens_details
+            .0
+            .as_ref()
+            .and_then(|details| details.reasoning_tokens.0),
+        cached: object
+            .prompt_tokens_details
+            .0
+            .as_ref()
+            .and_then(|details| details.cached_tokens.0),
+    };
+    (usage != Usage::default()).then_some(usage)
+}
+
+/// Returns the failure that an event reports: under `error`, or by being an error object itself.
+fn stream_error(chunk: &Chunk<'_>) -> Option<StreamError> {
+    let is_error_object = chunk.object.0.as_deref() == Some("error");
+    let (message, code, kind) = match &chunk.error.0 {
+        Some(failure) => (&failure.message, &failure.code, &failure.kind),
+        None if is_error_object => (&chunk.message, &chunk.code, &chunk.kind),
+        None => return None,
+    };
+    let code = code.0.0.as_ref().or(kind.0.as_ref());
+    let message = message.0.as_ref().or(code);
+    Some(StreamError {
+        message: message.map_or_else(
+            || "the server gave no reason".to_owned(),
+            |message| failure::cleaned(message),
+        ),
+        code: code.map(|code| failure::cleaned(code)),
+    })
+}
+
+fn saturating_u16(tokens: u32) -> u16 {
+    u16::try_from(tokens).unwrap_or(u16::MAX)
+}

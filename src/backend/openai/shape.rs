@@ -1,0 +1,252 @@
+//! The parts of an OpenAI-style event that say something about tokens, timing or failure.
+//!
+//! Borrowed from the event's bytes; every field may be missing, null or of another type.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::{MapAccess, SeqAccess};
+
+use crate::backend::lenient::{FromJson, Length, Lenient, List, object};
+
+type Text<'a> = Lenient<Option<Cow<'a, str>>>;
+type Count = Lenient<Option<u32>>;
+
+/// One event: a chunk of chat or of completions, or an error object.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Chunk<'a> {
+    #[serde(borrow)]
+    pub(super) id: Text<'a>,
+    #[serde(borrow)]
+    pub(super) object: Text<'a>,
+    #[serde(borrow)]
+    pub(super) choices: Lenient<List<Choice<'a>>>,
+    pub(super) usage: Lenient<Option<UsageObject>>,
+    #[serde(borrow)]
+    pub(super) error: Lenient<Option<Failure<'a>>>,
+    /// As in [`Failure`], of an event that is an error object itself.
+    #[serde(borrow)]
+    pub(super) message: Text<'a>,
+    #[serde(borrow)]
+    pub(super) code: Lenient<Code<'a>>,
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Choice<'a> {
+    /// Chat.
+    #[serde(borrow)]
+    pub(super) delta: Lenient<Option<Delta<'a>>>,
+    /// Completions.
+    #[serde(borrow)]
+    pub(super) text: Text<'a>,
+    #[serde(borrow)]
+    pub(super) finish_reason: Text<'a>,
+    token_ids: Lenient<Length>,
+    logprobs: Lenient<Option<LogProbabilities>>,
+}
+
+impl Choice<'_> {
+    /// Returns how many tokens the server lists in the choice, if it lists them.
+    pub(super) fn token_count(&self) -> Option<u32> {
+        self.token_ids
+            .0
+            .0
+            .or_else(|| self.logprobs.0.as_ref()?.token_count())
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Delta<'a> {
+    #[serde(borrow)]
+    pub(super) role: Text<'a>,
+    #[serde(borrow)]
+    pub(super) content: Lenient<Content<'a>>,
+    #[serde(borrow)]
+    pub(super) reasoning_content: Text<'a>,
+    #[serde(borrow)]
+    pub(super) reasoning: Text<'a>,
+    #[serde(borrow)]
+    pub(super) refusal: Text<'a>,
+    #[serde(borrow)]
+    pub(super) tool_calls: Lenient<List<ToolCall<'a>>>,
+    /// The older form of a tool call.
+    #[serde(borrow)]
+    pub(super) function_call: Lenient<Option<Function<'a>>>,
+    #[serde(borrow)]
+    pub(super) audio: Lenient<Option<Audio<'a>>>,
+}
+
+/// Text, or a list of parts that may also be reasoning.
+#[derive(Debug, Default)]
+pub(super) struct Content<'a> {
+    pub(super) text: Option<Cow<'a, str>>,
+    pub(super) thinking: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Part<'a> {
+    #[serde(borrow)]
+    text: Text<'a>,
+    #[serde(borrow)]
+    thinking: Lenient<Content<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToolCall<'a> {
+    #[serde(borrow)]
+    pub(super) function: Lenient<Option<Function<'a>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Function<'a> {
+    #[serde(borrow)]
+    pub(super) name: Text<'a>,
+    #[serde(borrow)]
+    pub(super) arguments: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Audio<'a> {
+    #[serde(borrow)]
+    pub(super) data: Text<'a>,
+    #[serde(borrow)]
+    pub(super) transcript: Text<'a>,
+}
+
+/// Log-probabilities: chat lists them under `content` and `refusal`, completions under `tokens`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LogProbabilities {
+    content: Lenient<Length>,
+    refusal: Lenient<Length>,
+    tokens: Lenient<Length>,
+}
+
+impl LogProbabilities {
+    fn token_count(&self) -> Option<u32> {
+        [&self.content, &self.refusal, &self.tokens]
+            .into_iter()
+            .filter_map(|list| list.0.0)
+            .reduce(u32::saturating_add)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct UsageObject {
+    pub(super) prompt_tokens: Count,
+    pub(super) completion_tokens: Count,
+    pub(super) prompt_tokens_details: Lenient<Option<PromptDetails>>,
+    pub(super) completion_tokens_details: Lenient<Option<CompletionDetails>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PromptDetails {
+    pub(super) cached_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CompletionDetails {
+    pub(super) reasoning_tokens: Count,
+}
+
+/// The value of `error`: an object, or the message itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Failure<'a> {
+    #[serde(borrow)]
+    pub(super) message: Text<'a>,
+    #[serde(borrow)]
+    pub(super) code: Lenient<Code<'a>>,
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Text<'a>,
+}
+
+/// A word or a number.
+#[derive(Debug, Default)]
+pub(super) struct Code<'a>(pub(super) Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> FromJson<'de> for Code<'a> {
+    fn from_text(text: Cow<'de, str>) -> Self {
+        Self(Some(text))
+    }
+
+    fn from_whole(number: u64) -> Self {
+        Self(Some(Cow::Owned(number.to_string())))
+    }
+}
+
+impl<'de: 'a, 'a> FromJson<'de> for Option<Failure<'a>> {
+    fn from_text(text: Cow<'de, str>) -> Self {
+        (!text.is_empty()).then(|| Failure {
+            message: Lenient(Some(text)),
+            ..Failure::default()
+        })
+    }
+
+    fn from_object<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        object(map)
+    }
+}
+
+impl<'de: 'a, 'a> FromJson<'de> for Content<'a> {
+    fn from_text(text: Cow<'de, str>) -> Self {
+        Self {
+            text: Some(text),
+            thinking: None,
+        }
+    }
+
+    fn from_list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        let mut content = Self::default();
+        while let Some(Lenient(part)) = list.next_element::<Lenient<Option<Part<'a>>>>()? {
+            let Some(part) = part else { continue };
+            append(&mut content.text, part.text.0);
+            append(&mut content.thinking, part.thinking.0.text);
+        }
+        Ok(content)
+    }
+}
+
+fn append<'a>(whole: &mut Option<Cow<'a, str>>, part: Option<Cow<'a, str>>) {
+    match (whole.as_mut(), part) {
+        (Some(whole), Some(part)) => whole.to_mut().push_str(&part),
+        (None, part) => *whole = part,
+        (Some(_), None) => {}
+    }
+}
+
+/// Lets a struct stand where a server may send something else instead of an object.
+macro_rules! read_from_object {
+    ($($shape:ident $(<$lifetime:lifetime>)?),+ $(,)?) => {$(
+        impl<'de $(: $lifetime, $lifetime)?> FromJson<'de> for Option<$shape $(<$lifetime>)?> {
+            fn from_object<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+                object(map)
+            }
+        }
+    )+};
+}
+read_from_object!(
+    Chunk<'a>,
+    Choice<'a>,
+    Delta<'a>,
+    Part<'a>,
+    ToolCall<'a>,
+    Function<'a>,
+    Audio<'a>,
+    LogProbabilities,
+    UsageObject,
+    PromptDetails,
+    CompletionDetails,
+);

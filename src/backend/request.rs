@@ -1,0 +1,300 @@
+//! The body of a request: what the plan asks for, with the user's own fields on top.
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::{Map, Value};
+
+use super::BackendKind;
+
+/// What one request asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestSpec<'a> {
+    /// Name of the model, as the server knows it.
+    pub model: &'a str,
+    /// The prompt; in chat, the text of the one user message.
+    pub prompt: &'a str,
+    /// Most output tokens; the server's own limit when `None`.
+    pub max_tokens: Option<u32>,
+    /// Asks for exactly `max_tokens`, where the server knows how.
+    pub ignore_eos: bool,
+    /// Sampling temperature; the server's own when `None`.
+    pub temperature: Option<f64>,
+    /// The user's fields: merged at the top level, and stronger than all of the above.
+    pub extra_body: &'a Map<String, Value>,
+}
+
+/// A request that can't be measured as one stream of tokens.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// A field of the extra body asks for several answers, several prompts, or no stream.
+    #[error("`{field}` in the extra body asks for {asks}, which can't be measured as one stream")]
+    Refused {
+        /// Name of the field.
+        field: &'static str,
+        /// What the field asks for.
+        asks: &'static str,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+}
+
+impl BackendError {
+    /// Returns what to do about it, as an imperative.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Refused { remedy, .. } => remedy,
+        }
+    }
+}
+
+const SEND_MORE_REQUESTS: &str = "send more requests instead";
+
+impl BackendKind {
+    /// Checks once, before a run, that the user's own fields leave one stream a request.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::Refused`] for `n` or `best_of` other than 1, for a list of prompts, and for
+    /// `"stream": false`. One prompt as a list of token ids passes.
+    pub fn check_extra_body(self, extra_body: &Map<String, Value>) -> Result<(), BackendError> {
+        for (field, asks) in [("n", "several answers"), ("best_of", "several candidates")] {
+            let value = extra_body.get(field).unwrap_or(&Value::Null);
+            if !value.is_null() && value.as_u64() != Some(1) {
+                return Err(BackendError::Refused {
+                    field,
+                    asks,
+                    remedy: SEND_MORE_REQUESTS,
+                });
+            }
+        }
+        if let Some(Value::Array(items)) = extra_body.get("prompt")
+            && !items.iter().all(Value::is_u64)
+        {
+            return Err(BackendError::Refused {
+                field: "prompt",
+                asks: "a list of prompts",
+                remedy: SEND_MORE_REQUESTS,
+            });
+        }
+        if let Some(stream) = extra_body.get("stream")
+            && stream != &Value::Bool(true)
+        {
+            return Err(BackendError::Refused {
+                field: "stream",
+                asks: "an answer in one piece",
+                remedy: "leave `stream` out",
+            });
+        }
+        Ok(())
+    }
+
+    /// Returns the JSON body of a streaming request that also asks for token usage.
+    pub fn body(self, spec: &RequestSpec<'_>) -> Vec<u8> {
+        let mut body = Vec::with_capacity(spec.prompt.len() + spec.prompt.len() / 8 + 256);
+        serde_json::to_writer(&mut body, &Body { kind: self, spec })
+            .expect("strings, numbers and JSON values can be written to memory");
+        body
+    }
+}
+
+struct Body<'a> {
+    kind: BackendKind,
+    spec: &'a RequestSpec<'a>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: &'a str,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let spec = self.spec;
+        let mut body = Overridable {
+            map: serializer.serialize_map(None)?,
+            extra_body: spec.extra_body,
+        };
+        body.entry("model", spec.model)?;
+        let limit_field = match self.kind {
+            BackendKind::OpenaiChat => {
+                let message = Message {
+                    role: "user",
+                    content: spec.prompt,
+                };
+                body.entry("messages", &[message])?;
+                "max_completion_tokens"
+            }
+            BackendKind::Openai | BackendKind::Vllm => {
+                body.entry("prompt", spec.prompt)?;
+                "max_tokens"
+            }
+        };
+        // The two names mean the same, and servers differ in which one they know.
+        let is_limited_by_user = ["max_tokens", "max_completion_tokens"]
+            .iter()
+            .any(|name| spec.extra_body.contains_key(*name));
+        if let Some(max_tokens) = spec.max_tokens
+            && !is_limited_by_user
+        {
+            body.entry(limit_field, &max_tokens)?;
+        }
+        if let Some(temperature) = spec.temperature {
+            body.entry("temperature", &temperature)?;
+        }
+        if spec.ignore_eos {
+            body.entry("ignore_eos", &true)?;
+        }
+        body.entry("stream", &true)?;
+        let options = StreamOptions {
+            include_usage: true,
+        };
+        body.entry("stream_options", &options)?;
+        for (name, value) in spec.extra_body {
+            body.map.serialize_entry(name, value)?;
+        }
+        body.map.end()
+    }
+}
+
+/// A JSON object whose entries give way to the user's.
+struct Overridable<'a, M> {
+    map: M,
+    extra_body: &'a Map<String, Value>,
+}
+
+impl<M: SerializeMap> Overridable<'_, M> {
+    fn entry<V: Serialize + ?Sized>(&mut self, name: &str, value: &V) -> Result<(), M::Error> {
+        if self.extra_body.contains_key(name) {
+            return Ok(());
+        }
+        self.map.serialize_entry(name, value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use serde_json::json;
+
+    use super::*;
+
+    fn extra(fields: Value) -> Map<String, Value> {
+        match fields {
+            Value::Object(fields) => fields,
+            other => panic!("{other} is no object"),
+        }
+    }
+
+    fn body(kind: BackendKind, extra_body: &Map<String, Value>) -> String {
+        let spec = RequestSpec {
+            model: "m",
+            prompt: "say \"hi\"\n",
+            max_tokens: Some(16),
+            ignore_eos: true,
+            temperature: Some(0.5),
+            extra_body,
+        };
+        String::from_utf8(kind.body(&spec)).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn phrases_a_request_in_each_protocol() {
+        let none = Map::new();
+        assert_snapshot!(
+            body(BackendKind::OpenaiChat, &none),
+            @r#"{"model":"m","messages":[{"role":"user","content":"say \"hi\"\n"}],"max_completion_tokens":16,"temperature":0.5,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}"#
+        );
+        assert_snapshot!(
+            body(BackendKind::Vllm, &none),
+            @r#"{"model":"m","prompt":"say \"hi\"\n","max_tokens":16,"temperature":0.5,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}"#
+        );
+        assert_eq!(
+            body(BackendKind::Openai, &none),
+            body(BackendKind::Vllm, &none)
+        );
+    }
+
+    #[test]
+    fn sends_only_what_was_asked_for() {
+        let none = Map::new();
+        let spec = RequestSpec {
+            model: "m",
+            prompt: "p",
+            max_tokens: None,
+            ignore_eos: false,
+            temperature: None,
+            extra_body: &none,
+        };
+        let body = BackendKind::Openai.body(&spec);
+        assert_snapshot!(
+            String::from_utf8(body).expect("JSON is UTF-8"),
+            @r#"{"model":"m","prompt":"p","stream":true,"stream_options":{"include_usage":true}}"#
+        );
+    }
+
+    #[test]
+    fn lets_the_extra_body_win() {
+        let extra = extra(json!({
+            "max_tokens": 8, "model": "other", "top_k": 1,
+            "stream_options": {"include_usage": true, "continuous_usage_stats": true},
+        }));
+        assert_snapshot!(
+            body(BackendKind::OpenaiChat, &extra),
+            @r#"{"messages":[{"role":"user","content":"say \"hi\"\n"}],"temperature":0.5,"ignore_eos":true,"stream":true,"max_tokens":8,"model":"other","top_k":1,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#
+        );
+    }
+
+    #[test]
+    fn refuses_by_name_what_is_not_one_stream() {
+        for (fields, name) in [
+            (json!({"n": 2}), "`n`"),
+            (json!({"n": "2"}), "`n`"),
+            (json!({"best_of": 3}), "`best_of`"),
+            (json!({"prompt": ["a", "b"]}), "`prompt`"),
+            (json!({"prompt": [[1, 2], [3]]}), "`prompt`"),
+            (json!({"stream": false}), "`stream`"),
+        ] {
+            let error = BackendKind::Vllm
+                .check_extra_body(&extra(fields))
+                .expect_err("must be refused");
+            assert!(error.to_string().contains(name), "{error}");
+            assert!(!error.hint().is_empty());
+        }
+    }
+
+    #[test]
+    fn accepts_what_is_one_stream() {
+        for fields in [
+            json!({}),
+            json!({"n": 1, "best_of": null, "stream": true}),
+            json!({"prompt": [1, 2, 3]}),
+            json!({"prompt": "p", "temperature": 0}),
+        ] {
+            let checked = BackendKind::Vllm.check_extra_body(&extra(fields.clone()));
+            assert_eq!(checked, Ok(()), "{fields}");
+        }
+    }
+
+    #[test]
+    fn names_the_protocols_as_the_field_knows_them() {
+        use clap::ValueEnum;
+        for (name, kind, endpoint) in [
+            (
+                "openai-chat",
+                BackendKind::OpenaiChat,
+                "/v1/chat/completions",
+            ),
+            ("openai", BackendKind::Openai, "/v1/completions"),
+            ("vllm", BackendKind::Vllm, "/v1/completions"),
+        ] {
+            assert_eq!(BackendKind::from_str(name, false), Ok(kind));
+            assert_eq!(kind.default_endpoint(), endpoint);
+        }
+    }
+}
