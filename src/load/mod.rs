@@ -1,4 +1,27 @@
 //! The driver of load: due time → request → stamped reads.
+//!
+//! Three threads share the work, joined by two bounded channels. The *feed* prepares requests
+//! ahead of time; the *driver*, one thread with a runtime of its own, sends them when they are due
+//! and stamps what comes back; the *scribe* decodes the bytes and writes the tape. Between a read
+//! and its stamp the driver does nothing at all; after it, it copies the bytes and goes on.
 
+mod attempt;
 pub mod clock;
+mod driver;
+mod error;
+mod feed;
+mod health;
+mod planned;
+mod recorder;
+mod run;
+mod scribe;
 pub mod timer;
+mod transcript;
+
+pub use driver::{Driven, Driver, Limits, Stop};
+pub use error::LoadError;
+pub use feed::{Feed, RequestTemplate, Source};
+pub use planned::Planned;
+pub use recorder::{Recorder, Stats};
+pub use run::{Run, RunReport, run};
+pub use scribe::{Scribe, TokenCounter};

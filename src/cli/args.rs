@@ -1,0 +1,474 @@
+//! What can be typed: flags, their units and their defaults. No side effects.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::backend::BackendKind;
+use crate::simulate::ServerSettings;
+use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    ran, but a stated goal was missed (`--strict`)
+  2    wrong usage
+  3    no request succeeded
+  4    could not read or write
+  130  interrupted; the tape is complete up to then";
+
+/// Record-and-replay trace analyzer for LLM serving
+///
+/// Drives a streaming endpoint by a real arrival trace or a synthetic rate, keeps every streamed
+/// chunk with its arrival in nanoseconds, and derives every metric by SQL afterwards.
+#[derive(Debug, Parser)]
+#[command(name = "tokentape", version, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct App {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Replace outputs that exist already
+    #[arg(long, global = true)]
+    pub(crate) force: bool,
+    /// End with exit code 1 when the client was the bottleneck
+    #[arg(long, global = true)]
+    pub(crate) strict: bool,
+    /// Print the plan as JSON and do nothing
+    #[arg(long, global = true)]
+    pub(crate) dry_run: bool,
+    /// Colour of what is printed for people
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// Where stdout is a terminal and `NO_COLOR` is unset
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run all of it once, without network or GPU
+    ///
+    /// Starts the simulated server on a free port, replays a bundled trace against it, writes a
+    /// tape, analyses it, and writes an HTML and a Markdown report. Takes about 20 seconds.
+    Demo(DemoArgs),
+    /// Drive load from an arrival trace
+    ///
+    /// Reads BurstGPT, Azure and Mooncake traces (CSV, JSONL or Parquet, also gzipped), recognised
+    /// by their columns, and any other through `--map`. Every arrival is sent at its own time.
+    Replay(Box<ReplayArgs>),
+    /// Drive synthetic load: a rate, a concurrency, a ramp
+    ///
+    /// Takes the flags of `vllm bench serve`. `--max-concurrency` without a rate, or with `inf`,
+    /// is a closed loop: a request is due when a slot becomes free. With a finite rate it is a
+    /// cap: arrivals queue, and the wait is recorded.
+    Load(Box<LoadArgs>),
+    /// Derive metrics from tapes; with several, compare them
+    Analyze(AnalyzeArgs),
+    /// Ask tapes a question in SQL
+    ///
+    /// Views: requests, attempts, chunks, tokens, probes, server_metrics, runs, steps. Times are
+    /// `_ns` on the run's own axis, with `_utc` beside them. Several tapes are told apart by `run`.
+    Sql(SqlArgs),
+    /// Look at arrival traces
+    #[command(subcommand)]
+    Trace(TraceVerb),
+    /// Serve a simulated LLM with the OpenAI API
+    ///
+    /// Continuous batching with a cost model: prefill rate, a decode step that grows with the
+    /// batch, batch and KV-cache limits, queueing. So that saturation looks like saturation.
+    Simulate(SimulateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Folder for the tape and the reports
+    #[arg(long, value_name = "DIR", default_value = "tokentape-demo")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The trace: CSV, JSONL or Parquet, also gzipped
+    pub(crate) trace: PathBuf,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(crate) common: DriveArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Trace")]
+pub(crate) struct SelectionArgs {
+    /// Format of the trace, instead of recognising it (see `trace formats`)
+    #[arg(long, value_name = "NAME", conflicts_with = "map")]
+    pub(crate) format: Option<String>,
+    /// Your own mapping: a SQL file that reads `source`
+    #[arg(long, value_name = "FILE.sql")]
+    pub(crate) map: Option<PathBuf>,
+    /// Start here, in trace time since its first arrival
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration_ns)]
+    pub(crate) from: i64,
+    /// Length of the window, in trace time
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration_ns)]
+    pub(crate) window: Option<i64>,
+    /// Trace time that passes in one unit of real time: 10 is ten times as fast
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) speed: f64,
+    /// Take this many rows at most
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) limit: Option<u64>,
+    /// Take this share of the sessions, whole, chosen by hash
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) sample: Option<f64>,
+    /// Replay rows that the trace marks as failed too
+    #[arg(long)]
+    pub(crate) keep_failed: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    pub(crate) shape: ShapeArgs,
+    #[command(flatten)]
+    pub(crate) dataset: DatasetArgs,
+    #[command(flatten)]
+    pub(crate) common: DriveArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Load shape")]
+pub(crate) struct ShapeArgs {
+    /// Requests a second: a number, or `inf` for all at once
+    #[arg(long, value_name = "RATE", default_value = "inf", value_parser = parse_rate_per_s)]
+    pub(crate) request_rate: f64,
+    /// How gaps between arrivals are drawn [default: gamma]
+    #[arg(long, value_name = "PROCESS")]
+    pub(crate) arrivals: Option<Arrivals>,
+    /// Shape of gamma and Weibull gaps: 1 is Poisson, below it is burstier
+    #[arg(long, value_name = "SHAPE", default_value_t = 1.0)]
+    pub(crate) burstiness: f64,
+    /// Raise the rate over the run
+    #[arg(long, value_name = "SHAPE", requires_all = ["ramp_up_start_rps", "ramp_up_end_rps"])]
+    pub(crate) ramp_up_strategy: Option<RampStrategy>,
+    /// Rate at the start of a ramp, in requests a second
+    #[arg(long, value_name = "RATE", requires = "ramp_up_strategy")]
+    pub(crate) ramp_up_start_rps: Option<f64>,
+    /// Rate at the end of a ramp, in requests a second
+    #[arg(long, value_name = "RATE", requires = "ramp_up_strategy")]
+    pub(crate) ramp_up_end_rps: Option<f64>,
+    /// Number of requests [default: 1000, or no limit with --duration]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) num_prompts: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arrivals {
+    /// Even gaps
+    Constant,
+    /// Exponential gaps
+    Poisson,
+    /// Gamma gaps, by --burstiness
+    Gamma,
+    /// Weibull gaps, by --burstiness
+    Weibull,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RampStrategy {
+    /// By equal steps
+    Linear,
+    /// By equal factors
+    Exponential,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Workload")]
+pub(crate) struct DatasetArgs {
+    /// What is sent
+    #[arg(long, value_name = "NAME", default_value = "random")]
+    pub(crate) dataset_name: Dataset,
+    /// Length of a prompt, in tokens
+    #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) random_input_len: u32,
+    /// Length of an answer, in tokens
+    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) random_output_len: u32,
+    /// Spread of both lengths: 0.2 draws from 80 to 120 percent
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub(crate) random_range_ratio: f64,
+    /// Tokens at the start of every prompt that all share
+    #[arg(long, value_name = "TOKENS", default_value_t = 0)]
+    pub(crate) random_prefix_len: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dataset {
+    /// Random words of an exact length in tokens
+    Random,
+}
+
+/// What `load` and `replay` share.
+#[derive(Debug, Args)]
+pub(crate) struct DriveArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Target")]
+pub(crate) struct TargetArgs {
+    /// Protocol of the server
+    #[arg(long, value_name = "NAME", default_value = "openai")]
+    pub(crate) backend: BackendKind,
+    /// Address of the server
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    pub(crate) base_url: String,
+    /// Path of the endpoint [default: the backend's own]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) endpoint: Option<String>,
+    /// Model to ask for [default: the first one that the server lists]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// A header of every request; may be given several times
+    ///
+    /// A bearer token is taken from OPENAI_API_KEY where no header has one. Values of headers are
+    /// never stored nor printed.
+    #[arg(long, value_name = "NAME: VALUE")]
+    pub(crate) header: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Request")]
+pub(crate) struct RequestArgs {
+    /// A Hugging Face `tokenizer.json`, its folder, or either gzipped [default: o200k, embedded]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tokenizer: Option<PathBuf>,
+    /// Accepted for other tools' sake, without effect
+    #[arg(long, value_name = "MODE")]
+    pub(crate) tokenizer_mode: Option<String>,
+    /// Accepted for other tools' sake, without effect
+    #[arg(long)]
+    pub(crate) trust_remote_code: bool,
+    /// Ask for exactly the planned output length (the default of `replay` on vllm)
+    #[arg(long)]
+    pub(crate) ignore_eos: bool,
+    /// Sampling temperature [default: the server's own]
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f64>,
+    /// Fields to merge into every request's body, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub(crate) extra_body: Option<String>,
+    /// Seed of every draw: the same seed gives the same schedule and prompts
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Requests that warm the server before the schedule starts
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) num_warmups: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Requests in flight at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_concurrency: Option<u32>,
+    /// Length of the schedule, in real time
+    #[arg(long, value_name = "TIME", value_parser = parse_positive_duration_ns)]
+    pub(crate) duration: Option<i64>,
+    /// Time that requests in flight have after --duration or Ctrl-C
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration_ns)]
+    pub(crate) drain: i64,
+    /// Time that one request may take
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_positive_duration_ns)]
+    pub(crate) request_timeout: i64,
+    /// Time that DNS, TCP and TLS may take
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_positive_duration_ns)]
+    pub(crate) connect_timeout: i64,
+    /// Time until the first token [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = parse_positive_duration_ns)]
+    pub(crate) first_timeout: Option<i64>,
+    /// Time between two reads of one answer
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_positive_duration_ns)]
+    pub(crate) idle_timeout: i64,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Folder of the tape [default: tokentape-<UTC>.tape]
+    #[arg(long, value_name = "NAME.tape")]
+    pub(crate) out: Option<PathBuf>,
+    /// What to keep beside timings
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) keep: Option<Keep>,
+    /// Name this run on an axis, for comparisons: AXIS=VALUE
+    #[arg(long, value_name = "AXIS=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Leave out the summary at the end
+    #[arg(long)]
+    pub(crate) no_summary: bool,
+    #[command(flatten)]
+    pub(crate) goals: GoalArgs,
+    /// Metrics of the summary
+    #[arg(long, value_name = "LIST", default_value = "ttft,tpot,itl,e2el", value_delimiter = ',')]
+    pub(crate) percentile_metrics: Vec<String>,
+    /// Percentiles of the summary
+    #[arg(long, value_name = "LIST", default_value = "50,90,99", value_delimiter = ',')]
+    pub(crate) metric_percentiles: Vec<f64>,
+    /// Write the numbers as JSON too
+    #[arg(long)]
+    pub(crate) save_result: bool,
+    /// Accepted for other tools' sake: the tape has every detail
+    #[arg(long)]
+    pub(crate) save_detailed: bool,
+    /// Folder for --save-result
+    #[arg(long, value_name = "DIR")]
+    pub(crate) result_dir: Option<PathBuf>,
+    /// File for --save-result [default: the tape's name with .json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) result_filename: Option<PathBuf>,
+    /// Show no progress
+    #[arg(long)]
+    pub(crate) disable_tqdm: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Keep {
+    /// Prompts and generated text
+    Text,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GoalArgs {
+    /// Goals in milliseconds: ttft:200 tpot:50 e2el:5000
+    #[arg(long, alias = "slo", value_name = "METRIC:MS", num_args = 1..)]
+    pub(crate) goodput: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnalyzeArgs {
+    /// The tapes
+    #[arg(required = true, value_name = "TAPE")]
+    pub(crate) tapes: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) goals: GoalArgs,
+    /// Form of a latency that goals apply to [default: intended in open loop]
+    #[arg(long, value_name = "FORM")]
+    pub(crate) slo_from: Option<SloForm>,
+    /// Leave out this much of the start from the steady window
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration_ns)]
+    pub(crate) warmup: i64,
+    /// Write an HTML report: one file that opens offline
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write a Markdown report
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Write the numbers as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write every table as CSV into a folder
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Metrics of the summary
+    #[arg(long, value_name = "LIST", default_value = "ttft,tpot,itl,e2el", value_delimiter = ',', help_heading = "Output")]
+    pub(crate) percentile_metrics: Vec<String>,
+    /// Percentiles of the summary
+    #[arg(long, value_name = "LIST", default_value = "50,90,99", value_delimiter = ',', help_heading = "Output")]
+    pub(crate) metric_percentiles: Vec<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SloForm {
+    /// From when a request was due
+    Intended,
+    /// From when it was sent
+    Sent,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// The tapes
+    #[arg(required = true, value_name = "TAPE")]
+    pub(crate) tapes: Vec<PathBuf>,
+    /// Statements to run, separated by `;`
+    #[arg(short = 'c', long = "command", value_name = "SQL", conflicts_with = "file")]
+    pub(crate) command: Option<String>,
+    /// File with statements; `-` or nothing reads stdin
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// How results are printed
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: SqlFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SqlFormat {
+    /// A table for the eye
+    Table,
+    /// Comma-separated values
+    Csv,
+    /// One JSON array
+    Json,
+    /// One JSON object a line
+    Ndjson,
+    /// A Markdown table
+    Markdown,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TraceVerb {
+    /// List the formats that are read, with their columns and units
+    Formats,
+    /// Write a trace in the canonical form, as Parquet
+    Convert(ConvertArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// The trace
+    pub(crate) trace: PathBuf,
+    /// The Parquet file to write
+    #[arg(long, short = 'o', value_name = "FILE.parquet")]
+    pub(crate) out: PathBuf,
+    /// Put the rows in order of arrival, however far apart they are
+    #[arg(long)]
+    pub(crate) sort: bool,
+    /// Format of the trace, instead of recognising it
+    #[arg(long, value_name = "NAME", conflicts_with = "map")]
+    pub(crate) format: Option<String>,
+    /// Your own mapping: a SQL file that reads `source`
+    #[arg(long, value_name = "FILE.sql")]
+    pub(crate) map: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) host: std::net::IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) settings: ServerSettings,
+}

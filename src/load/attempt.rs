@@ -1,0 +1,267 @@
+//! One attempt at a request: send, read to the end, note everything.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::clock::Clock;
+use super::driver::{Limits, Stop};
+use super::planned::Planned;
+use super::recorder::{End, Outcome, Progress, Recorder};
+use crate::capture::schema::{ErrorKind, RequestRow};
+use crate::wire::{Head, Marks, Wire, WireBody, WireError};
+
+/// Bytes of a body that is not an event stream which are kept, to say what it was.
+const MAX_PLAIN_BODY_BYTES: usize = 64 << 10;
+
+/// Bytes of one response after which it is given up.
+const MAX_RESPONSE_BYTES: u64 = 1 << 30;
+
+/// Time that a connection may stay open after the end mark before it is no longer waited for.
+const GRACE_AFTER_DONE_NS: i64 = 1_000_000_000;
+
+/// Longest time between two looks at what the scribe has found out.
+const CHECK_INTERVAL_NS: i64 = 500_000_000;
+
+/// Everything that the attempts of one driver share.
+pub(super) struct Shared<W> {
+    pub(super) wire: W,
+    pub(super) clock: Clock,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) limits: Limits,
+    pub(super) stop: watch::Receiver<Stop>,
+}
+
+/// One attempt's own part.
+pub(super) struct Attempt<W> {
+    shared: Arc<Shared<W>>,
+    key: u32,
+    progress: Arc<Progress>,
+    marks: Arc<Marks>,
+    started_ns: i64,
+    headers_ns: Option<i64>,
+    http_status: Option<u16>,
+    last_read_ns: Option<i64>,
+}
+
+impl<W: Wire> Attempt<W> {
+    /// Sends the request and reads the answer to its end. Returns when it ended.
+    ///
+    /// `row` has what is known so far; it goes to the log before anything is sent.
+    pub(super) async fn run(
+        shared: Arc<Shared<W>>,
+        key: u32,
+        mut row: RequestRow,
+        planned: Planned,
+    ) -> i64 {
+        let started_ns = shared.clock.now_ns();
+        row.dispatched_ns = Some(started_ns);
+        let progress = Arc::new(Progress::default());
+        shared.recorder.open(key, row, Arc::clone(&progress));
+        shared.recorder.stats().sent.fetch_add(1, Ordering::Relaxed);
+        let mut attempt = Self {
+            shared,
+            key,
+            progress,
+            marks: Arc::new(Marks::default()),
+            started_ns,
+            headers_ns: None,
+            http_status: None,
+            last_read_ns: None,
+        };
+        let mut stop = attempt.shared.stop.clone();
+        let outcome = tokio::select! {
+            biased;
+            outcome = attempt.exchange(planned) => outcome,
+            _ = stop.wait_for(|stop| *stop == Stop::Leave) => Outcome::Cancelled,
+        };
+        attempt.finish(outcome)
+    }
+
+    /// Notes the end. Returns when it was.
+    fn finish(self, outcome: Outcome) -> i64 {
+        let end_ns = self.shared.clock.now_ns();
+        self.shared.recorder.end(
+            self.key,
+            End {
+                connect_ns: self.marks.connect_ns(),
+                sent_ns: self.marks.sent_ns(),
+                body_sent_ns: self.marks.body_sent_ns(),
+                headers_ns: self.headers_ns,
+                http_status: self.http_status,
+                end_ns,
+                outcome,
+            },
+        );
+        self.shared.recorder.stats().ended.fetch_add(1, Ordering::Relaxed);
+        end_ns
+    }
+
+    async fn exchange(&mut self, planned: Planned) -> Outcome {
+        let Planned { body, permit, .. } = planned;
+        let marks = Arc::clone(&self.marks);
+        let shared = Arc::clone(&self.shared);
+        let mut check = Box::pin(sleep_until(self.next_check()));
+        let head = {
+            let mut posting = std::pin::pin!(shared.wire.post(body, &marks));
+            loop {
+                tokio::select! {
+                    biased;
+                    head = &mut posting => break head,
+                    () = &mut check => match self.check(&mut check) {
+                        Some(outcome) => return outcome,
+                        None => continue,
+                    },
+                }
+            }
+        };
+        // The body has gone out; its memory may be prepared into again.
+        drop(permit);
+        match head {
+            Ok(head) => {
+                self.headers_ns = Some(head.headers_ns);
+                self.http_status = Some(head.status);
+                if head.status == 200 && head.content_type == "text/event-stream" {
+                    self.read_stream(head.body, check.as_mut()).await
+                } else {
+                    self.read_plain(head, check.as_mut()).await
+                }
+            }
+            Err(error) => failed(error),
+        }
+    }
+
+    /// The hot path: a read, its stamp (taken by the wire), a copy.
+    async fn read_stream(
+        &mut self,
+        mut body: W::Body,
+        mut check: std::pin::Pin<&mut Sleep>,
+    ) -> Outcome {
+        let mut bytes_left = MAX_RESPONSE_BYTES;
+        loop {
+            tokio::select! {
+                biased;
+                read = body.read() => match read {
+                    Ok(Some(read)) => {
+                        self.last_read_ns = Some(read.at_ns);
+                        bytes_left = bytes_left.saturating_sub(read.bytes.len() as u64);
+                        if self.shared.recorder.read(self.key, &read) {
+                            self.shared.recorder.flush().await;
+                        }
+                        if bytes_left == 0 {
+                            let message = format!("the response is over {MAX_RESPONSE_BYTES} bytes");
+                            return Outcome::Failed(ErrorKind::TooLarge, message);
+                        }
+                    }
+                    Ok(None) => return Outcome::EndOfStream,
+                    Err(error) => return failed(error),
+                },
+                () = &mut check => {
+                    if let Some(outcome) = self.check_pinned(check.as_mut()) {
+                        return outcome;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the start of a body that is not an event stream.
+    async fn read_plain(
+        &mut self,
+        head: Head<W::Body>,
+        mut check: std::pin::Pin<&mut Sleep>,
+    ) -> Outcome {
+        let mut body = head.body;
+        let mut kept = BytesMut::new();
+        loop {
+            tokio::select! {
+                biased;
+                read = body.read() => match read {
+                    Ok(Some(read)) => {
+                        self.last_read_ns = Some(read.at_ns);
+                        let room = MAX_PLAIN_BODY_BYTES - kept.len();
+                        kept.extend_from_slice(&read.bytes[..read.bytes.len().min(room)]);
+                        if kept.len() == MAX_PLAIN_BODY_BYTES {
+                            break;
+                        }
+                    }
+                    // What came before a break still says what the server meant.
+                    Ok(None) | Err(_) => break,
+                },
+                () = &mut check => {
+                    if let Some(outcome) = self.check_pinned(check.as_mut()) {
+                        return outcome;
+                    }
+                }
+            }
+        }
+        Outcome::NotAStream(kept.freeze())
+    }
+
+    /// The instant at which a limit could next be passed.
+    fn next_check(&self) -> Instant {
+        let now_ns = self.shared.clock.now_ns();
+        let next_ns = self
+            .deadlines()
+            .into_iter()
+            .flatten()
+            .map(|(at_ns, _)| at_ns)
+            .fold(now_ns.saturating_add(CHECK_INTERVAL_NS), i64::min);
+        self.shared.clock.instant(next_ns)
+    }
+
+    fn check(&self, check: &mut std::pin::Pin<Box<Sleep>>) -> Option<Outcome> {
+        self.check_pinned(check.as_mut())
+    }
+
+    /// Ends the attempt when a limit is passed or the stream is over, else sets the next check.
+    fn check_pinned(&self, check: std::pin::Pin<&mut Sleep>) -> Option<Outcome> {
+        let now_ns = self.shared.clock.now_ns();
+        if self.progress.is_done.load(Ordering::Acquire)
+            && self.last_read_ns.is_some_and(|at_ns| now_ns - at_ns >= GRACE_AFTER_DONE_NS)
+        {
+            return Some(Outcome::EndOfStream);
+        }
+        let passed = self.deadlines().into_iter().flatten().find(|(at_ns, _)| now_ns >= *at_ns);
+        if let Some((at_ns, kind)) = passed {
+            let waited_s = (at_ns - self.started_ns) / 1_000_000_000;
+            return Some(Outcome::Failed(kind, format!("{} ({waited_s} s after the start)", limit_text(kind))));
+        }
+        check.reset(self.next_check());
+        None
+    }
+
+    /// The limits that apply now, the most telling first.
+    fn deadlines(&self) -> [Option<(i64, ErrorKind)>; 3] {
+        let limits = &self.shared.limits;
+        let has_token = self.progress.has_token.load(Ordering::Acquire);
+        let first = limits
+            .first_timeout_ns
+            .filter(|_| !has_token)
+            .map(|limit_ns| (self.started_ns.saturating_add(limit_ns), ErrorKind::TimeoutFirst));
+        let idle = limits
+            .idle_timeout_ns
+            .zip(self.last_read_ns)
+            .map(|(limit_ns, last_ns)| (last_ns.saturating_add(limit_ns), ErrorKind::TimeoutIdle));
+        let total = (
+            self.started_ns.saturating_add(limits.request_timeout_ns),
+            ErrorKind::TimeoutTotal,
+        );
+        [first, idle, Some(total)]
+    }
+}
+
+fn failed(error: WireError) -> Outcome {
+    Outcome::Failed(error.kind, error.message)
+}
+
+fn limit_text(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::TimeoutFirst => "no token within `--first-timeout`",
+        ErrorKind::TimeoutIdle => "nothing arrived for as long as `--idle-timeout`",
+        _ => "not over within `--request-timeout`",
+    }
+}

@@ -1,0 +1,345 @@
+//! The driver: sends each request when it is due, whatever the server does.
+//!
+//! Two send times are kept apart for every request: when it was due and when it went out. A
+//! driver that falls behind sends late and says so; it never skips, drops or re-anchors.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::attempt::{Attempt, Shared};
+use super::clock::Clock;
+use super::planned::Planned;
+use super::recorder::Recorder;
+use super::timer::PreciseTimer;
+use crate::capture::schema::Status;
+use crate::wire::Wire;
+
+/// Requests in flight at most, whatever the user asked for: sockets are finite.
+const MAX_IN_FLIGHT: usize = 50_000;
+
+/// Requests that are due and wait for a slot at most; later ones wait in the feed.
+const MAX_QUEUED: usize = 16_384;
+
+/// How far a stop has gone. Only ever rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Go on.
+    No,
+    /// Send nothing more, and wait for what is in flight.
+    Drain,
+    /// Give up what is in flight.
+    Leave,
+}
+
+/// The bounds that a run is driven within. Durations are in nanoseconds.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Requests in flight at most.
+    pub max_concurrency: Option<usize>,
+    /// Time that requests in flight have after a stop before they are cancelled.
+    pub drain_ns: i64,
+    /// Time that one attempt may take.
+    pub request_timeout_ns: i64,
+    /// Time until the first token.
+    pub first_timeout_ns: Option<i64>,
+    /// Time between two reads of one answer.
+    pub idle_timeout_ns: Option<i64>,
+}
+
+/// What a drive came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Driven {
+    /// The schedule ran to its end; false after a stop from outside or when the tape was lost.
+    pub is_complete: bool,
+    /// Requests that were sent or noted as never sent.
+    pub taken: u64,
+    /// Times that the driver's own bound on requests in flight held one back.
+    pub in_flight_bound_hits: u64,
+    /// Times that the bound on waiting requests held up the schedule's reading.
+    pub queue_bound_hits: u64,
+}
+
+/// Drives one schedule after another over one wire.
+pub struct Driver<W> {
+    shared: Arc<Shared<W>>,
+    stop: watch::Receiver<Stop>,
+    leave: watch::Sender<Stop>,
+    timer: PreciseTimer,
+    next_key: u32,
+    gauges: Arc<Gauges>,
+}
+
+/// What the probes show of the driver. The driver writes, the health task reads.
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    pub(super) in_flight: std::sync::atomic::AtomicUsize,
+    pub(super) queued: std::sync::atomic::AtomicUsize,
+}
+
+/// The state of one drive.
+struct Drive {
+    start_ns: i64,
+    end_ns: Option<i64>,
+    /// The schedule's next request, not yet due.
+    next: Option<Planned>,
+    is_exhausted: bool,
+    /// Requests that are due and wait for a slot, with their due time on the log's axis.
+    due: VecDeque<(i64, Planned)>,
+    /// When each free slot became free; the longest free one first.
+    free_slots: VecDeque<i64>,
+    is_capped_by_user: bool,
+    tasks: JoinSet<i64>,
+    driven: Driven,
+}
+
+impl<W: Wire> Driver<W> {
+    /// Makes a driver. `stop` is the user's wish; raising it to [`Stop::Leave`] gives up at once.
+    pub fn new(
+        wire: W,
+        (clock, timer): (Clock, PreciseTimer),
+        recorder: Arc<Recorder>,
+        limits: Limits,
+        stop: watch::Receiver<Stop>,
+    ) -> Self {
+        let (leave, leave_receiver) = watch::channel(Stop::No);
+        let shared = Shared { wire, clock, recorder, limits, stop: leave_receiver };
+        Self {
+            shared: Arc::new(shared),
+            stop,
+            leave,
+            timer,
+            next_key: 0,
+            gauges: Arc::default(),
+        }
+    }
+
+    pub(super) fn gauges(&self) -> Arc<Gauges> {
+        Arc::clone(&self.gauges)
+    }
+
+    /// Drives the schedule that comes out of `source`, starting at `start_ns` on the clock and
+    /// lasting at most `duration_ns`.
+    ///
+    /// Returns when every request has ended or has been given up.
+    pub async fn drive(
+        &mut self,
+        source: &mut mpsc::Receiver<Planned>,
+        start_ns: i64,
+        duration_ns: Option<i64>,
+    ) -> Driven {
+        let slots = self.shared.limits.max_concurrency.unwrap_or(MAX_IN_FLIGHT);
+        let mut drive = Drive {
+            start_ns,
+            end_ns: duration_ns.map(|length_ns| start_ns.saturating_add(length_ns)),
+            next: None,
+            is_exhausted: false,
+            due: VecDeque::new(),
+            free_slots: std::iter::repeat_n(start_ns, slots).collect(),
+            is_capped_by_user: self.shared.limits.max_concurrency.is_some(),
+            tasks: JoinSet::new(),
+            driven: Driven {
+                is_complete: true,
+                taken: 0,
+                in_flight_bound_hits: 0,
+                queue_bound_hits: 0,
+            },
+        };
+        if self.send_all(&mut drive, source).await {
+            drive.driven.is_complete = self.wait_for_all(&mut drive).await;
+        } else {
+            self.note_not_sent(&mut drive, source).await;
+        }
+        self.drain(&mut drive).await;
+        self.shared.recorder.flush().await;
+        drive.driven
+    }
+
+    /// Waits until every request has ended. Returns false when it was stopped before.
+    async fn wait_for_all(&mut self, drive: &mut Drive) -> bool {
+        let recorder = Arc::clone(&self.shared.recorder);
+        let mut stop = self.stop.clone();
+        while !drive.tasks.is_empty() {
+            tokio::select! {
+                biased;
+                Some(ended) = drive.tasks.join_next() => self.note_end(drive, ended),
+                _ = stop.wait_for(|stop| *stop != Stop::No) => return false,
+                () = recorder.closed() => return false,
+            }
+        }
+        true
+    }
+
+    /// Sends until the schedule is over. Returns false when it was stopped before.
+    async fn send_all(&mut self, drive: &mut Drive, source: &mut mpsc::Receiver<Planned>) -> bool {
+        let clock = self.shared.clock;
+        let recorder = Arc::clone(&self.shared.recorder);
+        let mut stop = self.stop.clone();
+        loop {
+            drive.take_due(clock.now_ns());
+            while let Some((row_due_ns, queued_ns, planned)) = drive.next_sendable() {
+                self.send(drive, row_due_ns, queued_ns, planned);
+            }
+            self.set_gauges(drive);
+            if drive.is_over() {
+                return true;
+            }
+            let next_due_ns = drive.next_due_ns();
+            let wake_ns = match (next_due_ns, drive.end_ns) {
+                (Some(due_ns), Some(end_ns)) => due_ns.min(end_ns),
+                (due_ns, end_ns) => due_ns.or(end_ns).unwrap_or(i64::MAX),
+            };
+            let is_reading = drive.next.is_none() && !drive.is_exhausted;
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop != Stop::No) => {
+                    drive.driven.is_complete = false;
+                    return false;
+                }
+                () = recorder.closed() => {
+                    drive.driven.is_complete = false;
+                    return false;
+                }
+                Some(ended) = drive.tasks.join_next(), if !drive.tasks.is_empty() => {
+                    self.note_end(drive, ended);
+                }
+                planned = source.recv(), if is_reading => match planned {
+                    Some(planned) => drive.next = Some(planned),
+                    None => drive.is_exhausted = true,
+                },
+                () = self.timer.sleep_until(&clock, wake_ns), if wake_ns < i64::MAX => {
+                    if drive.end_ns.is_some_and(|end_ns| clock.now_ns() >= end_ns) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, drive: &mut Drive, due_ns: i64, queued_ns: i64, mut planned: Planned) {
+        let mut row = planned.row(due_ns);
+        row.queued_ns = queued_ns;
+        let key = self.next_key;
+        self.next_key = self.next_key.wrapping_add(1);
+        drive.driven.taken += 1;
+        drive.tasks.spawn(Attempt::run(Arc::clone(&self.shared), key, row, planned));
+    }
+
+    fn note_end(&self, drive: &mut Drive, ended: Result<i64, tokio::task::JoinError>) {
+        // A task that panicked still frees its slot; its row stays `interrupted`.
+        drive.free_slots.push_back(ended.unwrap_or_else(|_| self.shared.clock.now_ns()));
+        self.set_gauges(drive);
+    }
+
+    fn set_gauges(&self, drive: &Drive) {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.gauges.in_flight.store(drive.tasks.len(), Relaxed);
+        self.gauges.queued.store(drive.due.len(), Relaxed);
+    }
+
+    /// Notes what was due before the stop and never went out.
+    async fn note_not_sent(&mut self, drive: &mut Drive, source: &mut mpsc::Receiver<Planned>) {
+        let now_ns = self.shared.clock.now_ns();
+        let stopped_ns = drive.end_ns.map_or(now_ns, |end_ns| end_ns.min(now_ns));
+        let mut waiting = std::mem::take(&mut drive.due);
+        let mut next = drive.next.take();
+        loop {
+            let (due_ns, mut planned) = match waiting.pop_front() {
+                Some(waiting) => waiting,
+                None => {
+                    let planned = match next.take() {
+                        Some(planned) => planned,
+                        None => match source.recv().await {
+                            Some(planned) => planned,
+                            None => break,
+                        },
+                    };
+                    match planned.intended_ns {
+                        Some(at_ns) if drive.start_ns + at_ns < stopped_ns => {
+                            (drive.start_ns + at_ns, planned)
+                        }
+                        _ => break,
+                    }
+                }
+            };
+            let mut row = planned.row(due_ns);
+            row.status = Status::NotSent;
+            row.queued_ns = (stopped_ns - due_ns).max(0);
+            drive.driven.taken += 1;
+            if self.shared.recorder.final_row(row) {
+                self.shared.recorder.flush().await;
+            }
+        }
+        // The feed must not go on preparing what nobody will send.
+        source.close();
+    }
+
+    /// Waits for what is in flight, and gives it up when the drain time is over.
+    async fn drain(&mut self, drive: &mut Drive) {
+        let drain_ns = u64::try_from(self.shared.limits.drain_ns).unwrap_or(0);
+        let mut stop = self.stop.clone();
+        let recorder = Arc::clone(&self.shared.recorder);
+        let mut patience = std::pin::pin!(tokio::time::sleep(Duration::from_nanos(drain_ns)));
+        while !drive.tasks.is_empty() {
+            tokio::select! {
+                biased;
+                Some(ended) = drive.tasks.join_next() => self.note_end(drive, ended),
+                () = &mut patience => break,
+                _ = stop.wait_for(|stop| *stop == Stop::Leave) => break,
+                () = recorder.closed() => break,
+            }
+        }
+        let _ = self.leave.send(Stop::Leave);
+        while let Some(ended) = drive.tasks.join_next().await {
+            self.note_end(drive, ended);
+        }
+        let _ = self.leave.send(Stop::No);
+    }
+}
+
+impl Drive {
+    /// Moves the next request among the waiting ones when it is due.
+    fn take_due(&mut self, now_ns: i64) {
+        let Some(at_ns) = self.next.as_ref().and_then(|planned| planned.intended_ns) else { return };
+        if self.start_ns + at_ns > now_ns {
+            return;
+        }
+        if self.due.len() >= MAX_QUEUED {
+            self.driven.queue_bound_hits += 1;
+        } else if let Some(planned) = self.next.take() {
+            self.due.push_back((self.start_ns + at_ns, planned));
+        }
+    }
+
+    /// When the schedule's next request is due, if it has a time and can be taken then.
+    fn next_due_ns(&self) -> Option<i64> {
+        let at_ns = self.next.as_ref()?.intended_ns?;
+        (self.due.len() < MAX_QUEUED).then_some(self.start_ns + at_ns)
+    }
+
+    /// Takes a request that can go out now: its due time, how long a cap held it back, itself.
+    fn next_sendable(&mut self) -> Option<(i64, i64, Planned)> {
+        if self.free_slots.is_empty() {
+            if !self.is_capped_by_user && !self.due.is_empty() {
+                self.driven.in_flight_bound_hits += 1;
+            }
+            return None;
+        }
+        if let Some((due_ns, planned)) = self.due.pop_front() {
+            let free_ns = self.free_slots.pop_front()?;
+            let held_ns = (free_ns - due_ns).max(0);
+            return Some((due_ns, if self.is_capped_by_user { held_ns } else { 0 }, planned));
+        }
+        // In a closed loop a request is due at the instant its slot became free.
+        let planned = self.next.take_if(|planned| planned.intended_ns.is_none())?;
+        let free_ns = self.free_slots.pop_front()?;
+        Some((free_ns, 0, planned))
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_exhausted && self.next.is_none() && self.due.is_empty()
+    }
+}

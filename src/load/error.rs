@@ -1,0 +1,39 @@
+//! What can keep a run from being driven.
+
+use std::io;
+
+use crate::capture::CaptureError;
+use crate::trace::TraceError;
+use crate::wire::WireError;
+
+/// The tool could not drive or record a run. A request that fails is not one of these.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The tape could not be written.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The trace could not be read.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// The client could not be set up.
+    #[error("could not set up the connection to the server")]
+    Wire(#[from] WireError),
+    /// The system refused a thread, a timer or a runtime.
+    #[error("could not start the {0}")]
+    System(&'static str, #[source] io::Error),
+    /// A thread of ours died.
+    #[error("the {0} stopped unexpectedly; this is a bug in tokentape")]
+    Died(&'static str),
+}
+
+impl LoadError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Capture(error) => error.hint(),
+            Self::Trace(error) => error.hint(),
+            Self::System(..) => Some("raise the limit on open files or threads (`ulimit -a`)".into()),
+            Self::Wire(_) | Self::Died(_) => None,
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The feed: prepares requests ahead of time, so that sending one costs the driver only the
+//! sending.
+//!
+//! It reads the trace or draws the arrival times, makes the prompts and writes the bodies, on a
+//! thread of its own. It runs ahead of the driver by a bounded number of requests and of bytes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::error::LoadError;
+use super::planned::Planned;
+use crate::backend::{BackendKind, RequestSpec};
+use crate::capture::Label;
+use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
+use crate::schedule::ArrivalTimes;
+use crate::trace::{TraceCounts, TraceOptions, TraceRow};
+use crate::workload::{PromptSpec, Workload};
+
+/// Prepared requests that may wait for the driver.
+pub(super) const CHANNEL_REQUESTS: usize = 1_024;
+
+/// Memory of prepared bodies, in KiB.
+const PREPARED_KIB: usize = 64 << 10;
+
+/// Where the schedule comes from.
+pub enum Source {
+    /// Synthetic arrivals.
+    Rates {
+        /// Due times; `None` for a closed loop, where a request is due when a slot is free.
+        times: Option<ArrivalTimes>,
+        /// Number of requests at most; `None` for as long as the driver asks.
+        count: Option<u64>,
+    },
+    /// All requests due at once.
+    Burst {
+        /// Number of requests.
+        count: u64,
+    },
+    /// Arrivals of a trace.
+    Trace(TraceOptions),
+}
+
+impl Source {
+    /// How many requests the schedule has, where that is known before it is over.
+    pub(super) fn known_count(&self) -> Option<u64> {
+        match self {
+            // With times that end by themselves, the number is not known beforehand.
+            Self::Rates { count, .. } => *count,
+            Self::Burst { count } => Some(*count),
+            Self::Trace(_) => None,
+        }
+    }
+}
+
+/// How an arrival becomes a request.
+pub struct RequestTemplate {
+    /// Protocol.
+    pub backend: BackendKind,
+    /// Model to ask for.
+    pub model: String,
+    /// Asks for exactly the planned output length, where the server knows how.
+    pub ignore_eos: bool,
+    /// Sampling temperature.
+    pub temperature: Option<f64>,
+    /// The user's own fields of the body.
+    pub extra_body: Map<String, Value>,
+    /// Makes prompts and lengths.
+    pub workload: Workload,
+    /// The tape keeps prompts.
+    pub keeps_text: bool,
+    /// The tokenizer is the user's, so that its counts mean something for the server.
+    pub counts_tokens: bool,
+}
+
+/// The feed of one run.
+pub struct Feed {
+    /// Where the schedule comes from.
+    pub source: Source,
+    /// How an arrival becomes a request.
+    pub template: RequestTemplate,
+    /// Requests to warm the server with.
+    pub warmups: u64,
+}
+
+impl RequestTemplate {
+    /// Makes request number `index` of a synthetic schedule.
+    fn synthetic(&self, index: u64, intended_ns: Option<i64>) -> Planned {
+        let (input_tokens, output_tokens) = self.workload.lengths(index);
+        let prompt = self.workload.prompt(PromptSpec::random(index, input_tokens));
+        let mut planned = self.planned(index, prompt.text, prompt.tokens, output_tokens);
+        planned.intended_ns = intended_ns;
+        planned
+    }
+
+    /// Makes request number `index` of a trace.
+    fn traced(&self, index: u64, row: TraceRow) -> Planned {
+        let prompt = self.workload.prompt(PromptSpec::traced(index, &row));
+        let mut planned = self.planned(index, prompt.text, prompt.tokens, row.output_tokens);
+        planned.intended_ns = Some(row.arrival_ns);
+        planned.trace_ns = Some(row.arrival_ns);
+        planned.input_tokens = Some(row.input_tokens);
+        planned.session_id = row.session_id;
+        planned.turn = row.turn;
+        planned.model = row.model.map(Label::from).or(planned.model);
+        planned.class = row.class.map(Label::from);
+        planned
+    }
+
+    fn planned(&self, index: u64, prompt: String, tokens: u32, output_tokens: u32) -> Planned {
+        let body = self.backend.body(&RequestSpec {
+            model: &self.model,
+            prompt: &prompt,
+            max_tokens: Some(output_tokens),
+            ignore_eos: self.ignore_eos,
+            temperature: self.temperature,
+            extra_body: &self.extra_body,
+        });
+        Planned {
+            request_id: index,
+            phase: Phase::Measure,
+            intended_ns: None,
+            trace_ns: None,
+            session_id: None,
+            turn: None,
+            model: Some(Label::from(self.model.as_str())),
+            class: None,
+            input_tokens: Some(tokens),
+            input_tokens_counted: self.counts_tokens.then_some(tokens),
+            output_tokens: Some(output_tokens),
+            body: Bytes::from(body),
+            prompt: self.keeps_text.then_some(prompt),
+            permit: None,
+        }
+    }
+
+    fn into_warmup(mut planned: Planned, index: u64) -> Planned {
+        planned.request_id = FIRST_WARMUP_ID + index;
+        planned.phase = Phase::Warmup;
+        planned.intended_ns = None;
+        planned.trace_ns = None;
+        planned
+    }
+}
+
+impl Feed {
+    /// Prepares the requests that warm the server: like the schedule's own, with other prompts.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Trace`] when the trace's first rows can't be read.
+    pub(super) async fn warmup_requests(&self) -> Result<Vec<Planned>, LoadError> {
+        let mut lengths = Vec::new();
+        if let Source::Trace(options) = &self.source
+            && self.warmups > 0
+        {
+            let mut reader = crate::trace::open(options).await?;
+            while (lengths.len() as u64) < self.warmups
+                && let Some(row) = reader.next().await?
+            {
+                lengths.push((row.input_tokens, row.output_tokens));
+            }
+        }
+        let warmups = (0..self.warmups).map(|index| {
+            // Far from any index of the schedule, so that no prompt is shared with it.
+            let draw_index = FIRST_WARMUP_ID + index;
+            let position = usize::try_from(index).unwrap_or(0) % lengths.len().max(1);
+            let planned = match lengths.get(position) {
+                None => self.template.synthetic(draw_index, None),
+                Some((input_tokens, output_tokens)) => {
+                    let spec = PromptSpec::random(draw_index, *input_tokens);
+                    let prompt = self.template.workload.prompt(spec);
+                    self.template.planned(draw_index, prompt.text, prompt.tokens, *output_tokens)
+                }
+            };
+            RequestTemplate::into_warmup(planned, index)
+        });
+        Ok(warmups.collect())
+    }
+
+    /// Sends the schedule's requests to the driver until it is over or the driver has had enough.
+    ///
+    /// Returns what the trace had, where there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Trace`] when the trace can't be read on; what came before was sent.
+    pub(super) async fn prepare(
+        self,
+        sender: mpsc::Sender<Planned>,
+    ) -> Result<Option<TraceCounts>, LoadError> {
+        let outlet = Outlet { sender, memory: Arc::new(Semaphore::new(PREPARED_KIB)) };
+        match self.source {
+            Source::Rates { mut times, count } => {
+                for index in 0..count.unwrap_or(u64::MAX) {
+                    let intended_ns = match &mut times {
+                        None => None,
+                        Some(times) => match times.next() {
+                            None => break,
+                            at_ns => at_ns,
+                        },
+                    };
+                    if !outlet.send(self.template.synthetic(index, intended_ns)).await {
+                        break;
+                    }
+                }
+            }
+            Source::Burst { count } => {
+                for index in 0..count {
+                    if !outlet.send(self.template.synthetic(index, Some(0))).await {
+                        break;
+                    }
+                }
+            }
+            Source::Trace(options) => {
+                let mut reader = crate::trace::open(&options).await?;
+                let mut index = 0;
+                while let Some(row) = reader.next().await? {
+                    if !outlet.send(self.template.traced(index, row)).await {
+                        break;
+                    }
+                    index += 1;
+                }
+                return Ok(Some(reader.counts()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The feed's end of the channel, and the memory that it may fill.
+struct Outlet {
+    sender: mpsc::Sender<Planned>,
+    memory: Arc<Semaphore>,
+}
+
+impl Outlet {
+    /// Hands over a request when there is room. Returns false when nobody wants more.
+    async fn send(&self, mut planned: Planned) -> bool {
+        let kib = (planned.body.len() / 1024 + 1).min(PREPARED_KIB);
+        let memory = Arc::clone(&self.memory).acquire_many_owned(u32::try_from(kib).unwrap_or(1));
+        tokio::select! {
+            permit = memory => planned.permit = permit.ok(),
+            () = self.sender.closed() => return false,
+        }
+        self.sender.send(planned).await.is_ok()
+    }
+}

@@ -1,0 +1,93 @@
+//! The client's own health: every run carries its own proof.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::clock::Clock;
+use super::driver::Gauges;
+use super::recorder::Recorder;
+use super::timer::PreciseTimer;
+use crate::capture::schema::ProbeRow;
+
+/// Distance of the wake-ups whose lateness is the runtime's lag.
+const TICK_NS: i64 = 10_000_000;
+
+/// Wake-ups between two flushes of the recorder's batch.
+const TICKS_A_FLUSH: u32 = 5;
+
+/// Wake-ups between two rows.
+const TICKS_A_ROW: u32 = 10;
+
+/// Watches the thread that it runs on, and flushes the recorder on its way. Never returns.
+pub(super) async fn watch(
+    clock: Clock,
+    mut timer: PreciseTimer,
+    recorder: Arc<Recorder>,
+    gauges: Arc<Gauges>,
+) {
+    let mut before = Totals::read(&recorder);
+    let mut lag_max_ns = 0;
+    let mut due_ns = clock.now_ns();
+    loop {
+        for tick in 1..=TICKS_A_ROW {
+            due_ns += TICK_NS;
+            timer.sleep_until(&clock, due_ns).await;
+            let now_ns = clock.now_ns();
+            lag_max_ns = lag_max_ns.max(now_ns - due_ns);
+            // A thread that was held up for long is late once, not once a tick.
+            due_ns = due_ns.max(now_ns - TICK_NS);
+            if tick % TICKS_A_FLUSH == 0 && tick != TICKS_A_ROW {
+                recorder.flush().await;
+            }
+        }
+        let now = Totals::read(&recorder);
+        let count = |gauge: usize| u32::try_from(gauge).unwrap_or(u32::MAX);
+        recorder.probe(ProbeRow {
+            at_ns: clock.now_ns(),
+            worker: 0,
+            runtime_lag_max_ns: std::mem::take(&mut lag_max_ns),
+            cpu_ns: Some(now.cpu_ns - before.cpu_ns),
+            in_flight: count(gauges.in_flight.load(Relaxed)),
+            queued: count(gauges.queued.load(Relaxed)),
+            channel_fill: count(recorder.channel_fill()),
+            rss_bytes: resident_bytes(),
+            reads: now.reads - before.reads,
+            events: now.events - before.events,
+            capture_stalls: now.stalls - before.stalls,
+        });
+        before = now;
+        recorder.flush().await;
+    }
+}
+
+/// Running totals, of which a row has the differences.
+struct Totals {
+    cpu_ns: i64,
+    reads: u64,
+    events: u64,
+    stalls: u64,
+}
+
+impl Totals {
+    fn read(recorder: &Recorder) -> Self {
+        let cpu = clock_gettime(ClockId::ThreadCPUTime);
+        let stats = recorder.stats();
+        Self {
+            cpu_ns: cpu.tv_sec * 1_000_000_000 + cpu.tv_nsec,
+            reads: stats.reads.load(Relaxed),
+            events: stats.events.load(Relaxed),
+            stalls: stats.stalls.load(Relaxed),
+        }
+    }
+}
+
+/// Resident memory of this process, where the system says.
+fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

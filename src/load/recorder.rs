@@ -1,0 +1,208 @@
+//! What the driver notes down, in the cheapest way that loses nothing.
+//!
+//! All streams of a driver append to one batch: a copy of the bytes and a stamp each. A batch goes
+//! to the scribe whole, every 50 ms or when it is large, over a bounded channel. When the channel
+//! is full the readers wait, which is counted: nothing is dropped.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow};
+use crate::wire::Read;
+
+/// Batches that may wait for the scribe.
+pub(super) const CHANNEL_BATCHES: usize = 64;
+
+/// Size of a batch, in bytes of bodies, after which it is sent without waiting for the clock.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// Entries of a batch after which it is sent without waiting for the clock.
+const BATCH_ENTRIES: usize = 4_096;
+
+/// What the scribe has found out about a running attempt. The scribe writes, the attempt reads.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// A token-bearing event has arrived.
+    pub(super) has_token: AtomicBool,
+    /// The end mark has arrived, or nothing more can be decoded.
+    pub(super) is_done: AtomicBool,
+}
+
+/// Counters that are shown while a run goes on. The driver and the scribe write, anyone reads.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Attempts handed to the wire.
+    pub sent: AtomicU64,
+    /// Attempts that have ended, failed ones included.
+    pub ended: AtomicU64,
+    /// Measured attempts that ended well.
+    pub ok: AtomicU64,
+    /// Attempts that failed.
+    pub failed: AtomicU64,
+    /// Reads that brought bytes.
+    pub reads: AtomicU64,
+    /// Streamed events that were decoded.
+    pub events: AtomicU64,
+    /// Times that a full channel held up the driver.
+    pub stalls: AtomicU64,
+}
+
+/// One read of one attempt; its bytes follow those of the entry before in the batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadEntry {
+    pub(super) key: u32,
+    pub(super) at_ns: i64,
+    pub(super) length: usize,
+    pub(super) read_seq: Option<u32>,
+    pub(super) kernel_lag_us: Option<i32>,
+}
+
+/// How an attempt ended, as far as the driver can tell without decoding anything.
+#[derive(Debug, Clone)]
+pub(super) enum Outcome {
+    /// The body came to its end, or the server had said that nothing more would come.
+    EndOfStream,
+    /// The exchange failed, or a limit on time ran out.
+    Failed(ErrorKind, String),
+    /// The server answered with something else than an event stream.
+    NotAStream(Bytes),
+    /// Given up by us.
+    Cancelled,
+}
+
+/// What the driver knows of an attempt when it has ended.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) connect_ns: Option<i64>,
+    pub(super) sent_ns: Option<i64>,
+    pub(super) body_sent_ns: Option<i64>,
+    pub(super) headers_ns: Option<i64>,
+    pub(super) http_status: Option<u16>,
+    pub(super) end_ns: i64,
+    pub(super) outcome: Outcome,
+}
+
+/// What happened since the last batch. An attempt's key is used once, so taking all openings
+/// first, then all reads, then all ends keeps each attempt's order.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) opened: Vec<(u32, RequestRow, Arc<Progress>)>,
+    pub(super) reads: Vec<ReadEntry>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) ended: Vec<(u32, End)>,
+    /// Rows that are final as they are: requests that were never sent.
+    pub(super) rows: Vec<RequestRow>,
+    pub(super) probes: Vec<ProbeRow>,
+    /// Where the schedule starts, once that is known.
+    pub(super) origin_ns: Option<i64>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.opened.is_empty()
+            && self.reads.is_empty()
+            && self.ended.is_empty()
+            && self.rows.is_empty()
+            && self.probes.is_empty()
+            && self.origin_ns.is_none()
+    }
+
+    fn is_large(&self) -> bool {
+        self.bytes.len() >= BATCH_BYTES
+            || self.reads.len() + self.opened.len() + self.rows.len() >= BATCH_ENTRIES
+    }
+}
+
+/// The driver's notebook. The driver's tasks write; [`Recorder::flush`] hands over to the scribe;
+/// dropping the last one closes the channel, upon which the scribe finishes.
+#[derive(Debug)]
+pub struct Recorder {
+    batch: Mutex<Batch>,
+    sender: mpsc::Sender<Batch>,
+    stats: Arc<Stats>,
+}
+
+impl Recorder {
+    pub(super) fn new(sender: mpsc::Sender<Batch>, stats: Arc<Stats>) -> Self {
+        Self { batch: Mutex::new(Batch::default()), sender, stats }
+    }
+
+    /// The counters that are shown while a run goes on.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Batches that wait for the scribe.
+    pub(super) fn channel_fill(&self) -> usize {
+        self.sender.max_capacity().saturating_sub(self.sender.capacity())
+    }
+
+    /// Waits until the scribe has died, which it does when the tape can't be written.
+    pub(super) async fn closed(&self) {
+        self.sender.closed().await;
+    }
+
+    /// A writer that panicked leaves a batch that is whole up to its last entry.
+    fn lock(&self) -> MutexGuard<'_, Batch> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn open(&self, key: u32, row: RequestRow, progress: Arc<Progress>) {
+        self.lock().opened.push((key, row, progress));
+    }
+
+    /// Notes one read. Returns true when the batch should be flushed before the next one.
+    pub(super) fn read(&self, key: u32, read: &Read) -> bool {
+        self.stats.reads.fetch_add(1, Ordering::Relaxed);
+        let mut batch = self.lock();
+        batch.bytes.extend_from_slice(&read.bytes);
+        batch.reads.push(ReadEntry {
+            key,
+            at_ns: read.at_ns,
+            length: read.bytes.len(),
+            read_seq: read.read_seq,
+            kernel_lag_us: read.kernel_lag_us,
+        });
+        batch.is_large()
+    }
+
+    pub(super) fn end(&self, key: u32, end: End) {
+        self.lock().ended.push((key, end));
+    }
+
+    /// Notes a request that will never be sent. Returns true when the batch should be flushed.
+    pub(super) fn final_row(&self, row: RequestRow) -> bool {
+        let mut batch = self.lock();
+        batch.rows.push(row);
+        batch.is_large()
+    }
+
+    pub(super) fn probe(&self, row: ProbeRow) {
+        self.lock().probes.push(row);
+    }
+
+    pub(super) fn set_origin(&self, origin_ns: i64) {
+        self.lock().origin_ns = Some(origin_ns);
+    }
+
+    /// Hands the batch to the scribe, waiting where the channel is full.
+    ///
+    /// A scribe that has died takes nothing more; the driver finds out by
+    /// [`Recorder::closed`].
+    pub(super) async fn flush(&self) {
+        let batch = {
+            let mut batch = self.lock();
+            if batch.is_empty() {
+                return;
+            }
+            std::mem::take(&mut *batch)
+        };
+        if let Err(mpsc::error::TrySendError::Full(batch)) = self.sender.try_send(batch) {
+            self.stats.stalls.fetch_add(1, Ordering::Relaxed);
+            let _ = self.sender.send(batch).await;
+        }
+    }
+}

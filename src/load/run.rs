@@ -1,0 +1,262 @@
+//! One run from start to end: three threads, two channels, one tape.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::clock::{Clock, utc_now_ns};
+use super::driver::{Driven, Driver, Limits, Stop};
+use super::error::LoadError;
+use super::feed::{CHANNEL_REQUESTS, Feed};
+use super::health;
+use super::planned::Planned;
+use super::recorder::{Recorder, Stats};
+use super::scribe::{Scribe, TokenCounter};
+use super::timer::PreciseTimer;
+use crate::capture::manifest::ClockAnchor;
+use crate::capture::{Ending, Manifest, TapeWriter};
+use crate::trace::TraceCounts;
+use crate::wire::{ReqwestWire, Target};
+
+/// Time between the decision to start and the first due time, so that the first request is as
+/// punctual as the others.
+const LEAD_NS: i64 = 20_000_000;
+
+/// Distance of the readings that tie the clock to the wall clock.
+const ANCHOR_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Everything that a run needs to know.
+pub struct Run {
+    /// Folder of the tape.
+    pub tape: PathBuf,
+    /// A tape that is there already may be replaced.
+    pub replaces: bool,
+    /// The manifest as far as it is known; clock anchors are added.
+    pub manifest: Manifest,
+    /// Where requests go.
+    pub target: Target,
+    /// What is sent, and when.
+    pub feed: Feed,
+    /// Length of the schedule in nanoseconds; nothing is sent after it.
+    pub duration_ns: Option<i64>,
+    /// Bounds of the run.
+    pub limits: Limits,
+    /// Counts answers whose server names no usage.
+    pub count_tokens: Option<TokenCounter>,
+    /// The user's wish to stop.
+    pub stop: watch::Receiver<Stop>,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct RunReport {
+    /// The manifest of the finished tape.
+    pub manifest: Manifest,
+    /// Measured requests that ended well.
+    pub ok: u64,
+    /// Attempts that failed, warm-ups included.
+    pub failed: u64,
+    /// Requests of the measured schedule that were taken up.
+    pub taken: u64,
+    /// What the trace had.
+    pub trace: Option<TraceCounts>,
+    /// Why the trace ended early. The tape has what came before.
+    pub trace_error: Option<LoadError>,
+}
+
+/// Drives one run and returns when its tape is finished. `watch` is given the live counters.
+///
+/// # Errors
+///
+/// [`LoadError`] when the tape can't be written or the machinery can't be set up. A trace that
+/// breaks off is not among them: the tape is finished, and the report has the error.
+pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadError> {
+    let clock = Clock::start();
+    let mut manifest = run.manifest;
+    manifest.clock_anchors = vec![anchor(clock)];
+    let keeps_text = run.feed.template.keeps_text;
+    let backend = run.feed.template.backend;
+    let count = run.feed.source.known_count();
+    let tape = TapeWriter::create(&run.tape, manifest, run.replaces)?;
+    let (scribe, recorder) = Scribe::new(tape, backend, keeps_text, run.count_tokens);
+    let stats = Arc::clone(recorder.stats());
+    watch(Arc::clone(&stats));
+    let scribe = spawn("scribe", move || scribe.work())?;
+    let drive = Drive {
+        clock,
+        target: run.target,
+        limits: run.limits,
+        duration_ns: run.duration_ns,
+        stop: run.stop,
+        recorder,
+    };
+    let driver = spawn("driver", move || drive.work(run.feed))?;
+    // The driver drops the last recorder, upon which the scribe comes to its end.
+    let driven = join("driver", driver)?;
+    let tape = join("scribe", scribe)?;
+    let driven = driven?;
+    let (fed, trace_error) = match driven.fed {
+        Ok(trace) => (trace, None),
+        Err(error) => (None, Some(error)),
+    };
+    let is_complete = driven.driven.is_complete && trace_error.is_none();
+    let manifest = tape?.finish(Ending {
+        is_interrupted: !is_complete,
+        never_due: count
+            .map(|count| count.saturating_sub(driven.driven.taken))
+            .or(is_complete.then_some(0)),
+        clock_anchors: driven.anchors,
+        bounds_hit: bounds_hit(&driven.driven, &stats),
+    })?;
+    use std::sync::atomic::Ordering::Relaxed;
+    Ok(RunReport {
+        manifest,
+        ok: stats.ok.load(Relaxed),
+        failed: stats.failed.load(Relaxed),
+        taken: driven.driven.taken,
+        trace: fed,
+        trace_error,
+    })
+}
+
+fn bounds_hit(driven: &Driven, stats: &Stats) -> Vec<(String, u64)> {
+    let stalls = stats.stalls.load(std::sync::atomic::Ordering::Relaxed);
+    [
+        ("in_flight", driven.in_flight_bound_hits),
+        ("queue", driven.queue_bound_hits),
+        ("capture_channel", stalls),
+    ]
+    .into_iter()
+    .filter(|(_, hits)| *hits > 0)
+    .map(|(name, hits)| (name.to_owned(), hits))
+    .collect()
+}
+
+/// What the driver's thread owns.
+struct Drive {
+    clock: Clock,
+    target: Target,
+    limits: Limits,
+    duration_ns: Option<i64>,
+    stop: watch::Receiver<Stop>,
+    recorder: Arc<Recorder>,
+}
+
+/// What the driver's thread returns.
+struct DriveReport {
+    driven: Driven,
+    anchors: Vec<ClockAnchor>,
+    fed: Result<Option<TraceCounts>, LoadError>,
+}
+
+impl Drive {
+    fn work(self, feed: Feed) -> Result<DriveReport, LoadError> {
+        let runtime = runtime("driver")?;
+        let report = runtime.block_on(self.drive(feed));
+        // Connections of the pool are closed with it; nothing is left to wait for.
+        runtime.shutdown_background();
+        report
+    }
+
+    async fn drive(self, feed: Feed) -> Result<DriveReport, LoadError> {
+        let clock = self.clock;
+        let timer = || PreciseTimer::new().map_err(|error| LoadError::System("timer", error));
+        let wire = ReqwestWire::new(self.target, clock)?;
+        let recorder = Arc::clone(&self.recorder);
+        let mut driver =
+            Driver::new(wire, (clock, timer()?), self.recorder, self.limits, self.stop.clone());
+        let anchors = Arc::new(Mutex::new(vec![anchor(clock)]));
+        let mut companions = JoinSet::new();
+        companions.spawn(health::watch(clock, timer()?, Arc::clone(&recorder), driver.gauges()));
+        companions.spawn(take_anchors(clock, Arc::clone(&anchors)));
+
+        let warmups = feed.warmup_requests().await;
+        let (sender, mut source) = mpsc::channel(CHANNEL_REQUESTS);
+        let feeding = spawn("feed", move || runtime("feed")?.block_on(feed.prepare(sender)))?;
+        if let Ok(warmups) = warmups {
+            warm_up(&mut driver, clock, warmups).await;
+        }
+        wait_for_head_start(&source).await;
+        let start_ns = clock.now_ns() + LEAD_NS;
+        recorder.set_origin(start_ns);
+        let driven = driver.drive(&mut source, start_ns, self.duration_ns).await;
+        drop(source);
+        // The feed ends as soon as it finds that nobody listens.
+        let fed = join("feed", feeding)?;
+        companions.shutdown().await;
+        let mut anchors = std::mem::take(&mut *lock(&anchors));
+        anchors.push(anchor(clock));
+        recorder.flush().await;
+        Ok(DriveReport { driven, anchors, fed })
+    }
+}
+
+async fn warm_up(driver: &mut Driver<ReqwestWire>, clock: Clock, warmups: Vec<Planned>) {
+    if warmups.is_empty() {
+        return;
+    }
+    let (sender, mut source) = mpsc::channel(warmups.len());
+    for planned in warmups {
+        // The channel has room for all of them.
+        let _ = sender.try_send(planned);
+    }
+    drop(sender);
+    driver.drive(&mut source, clock.now_ns(), None).await;
+}
+
+/// Gives the feed a moment, so that the start of the schedule is not late for its preparation.
+async fn wait_for_head_start(source: &mpsc::Receiver<Planned>) {
+    const ENOUGH: usize = 256;
+    const PATIENCE_MS: u32 = 1_000;
+    for _ in 0..PATIENCE_MS {
+        if source.len() >= ENOUGH || source.is_closed() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn take_anchors(clock: Clock, anchors: Arc<Mutex<Vec<ClockAnchor>>>) {
+    loop {
+        tokio::time::sleep(ANCHOR_INTERVAL).await;
+        lock(&anchors).push(anchor(clock));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn anchor(clock: Clock) -> ClockAnchor {
+    ClockAnchor { monotonic_ns: clock.now_ns(), utc_ns: utc_now_ns() }
+}
+
+fn runtime(name: &'static str) -> Result<Runtime, LoadError> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| LoadError::System(name, error))
+}
+
+/// DataFusion plans a trace's mapping by recursion, which needs more than a thread's usual stack.
+const STACK_BYTES: usize = 16 << 20;
+
+fn spawn<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, LoadError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(work)
+        .map_err(|error| LoadError::System(name, error))
+}
+
+fn join<T>(name: &'static str, thread: JoinHandle<T>) -> Result<T, LoadError> {
+    thread.join().map_err(|_| LoadError::Died(name))
+}

@@ -1,0 +1,106 @@
+//! The scribe: the one thread that decodes bytes and writes the tape.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+
+use super::recorder::{Batch, CHANNEL_BATCHES, Recorder, Stats};
+use super::transcript::Transcript;
+use crate::backend::BackendKind;
+use crate::capture::schema::{Phase, Status};
+use crate::capture::{CaptureError, TapeWriter};
+
+pub use super::transcript::TokenCounter;
+
+/// Decodes what the driver noted and writes it down. Blocking: it belongs on a thread of its own.
+pub struct Scribe {
+    tape: TapeWriter,
+    batches: mpsc::Receiver<Batch>,
+    stats: Arc<Stats>,
+    backend: BackendKind,
+    keeps_text: bool,
+    count_tokens: Option<TokenCounter>,
+    /// Attempts that have begun and not ended.
+    open: HashMap<u32, Transcript>,
+}
+
+impl Scribe {
+    /// Makes a scribe for `tape`, and the recorder that feeds it.
+    ///
+    /// With `count_tokens`, answers whose server names no usage are counted with it.
+    pub fn new(
+        tape: TapeWriter,
+        backend: BackendKind,
+        keeps_text: bool,
+        count_tokens: Option<TokenCounter>,
+    ) -> (Self, Arc<Recorder>) {
+        let (sender, batches) = mpsc::channel(CHANNEL_BATCHES);
+        let stats = Arc::new(Stats::default());
+        let recorder = Arc::new(Recorder::new(sender, Arc::clone(&stats)));
+        let open = HashMap::new();
+        (Self { tape, batches, stats, backend, keeps_text, count_tokens, open }, recorder)
+    }
+
+    /// Works until every recorder is gone. Returns the tape, fit to be finished.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError`] when the tape can't be written; the channel is closed with it, which stops
+    /// the driver.
+    pub fn work(mut self) -> Result<TapeWriter, CaptureError> {
+        while let Some(batch) = self.batches.blocking_recv() {
+            self.take(batch)?;
+            self.tape.flush()?;
+        }
+        Ok(self.tape)
+    }
+
+    fn take(&mut self, batch: Batch) -> Result<(), CaptureError> {
+        if let Some(origin_ns) = batch.origin_ns {
+            self.tape.set_origin(origin_ns)?;
+        }
+        for row in batch.rows {
+            self.tape.push_request(row);
+        }
+        for probe in batch.probes {
+            self.tape.push_probe(probe);
+        }
+        for (key, row, progress) in batch.opened {
+            let ways = (self.backend, self.keeps_text, self.count_tokens.is_some());
+            let transcript = Transcript::new(row, progress, ways);
+            self.tape.push_request(transcript.opening_row());
+            self.open.insert(key, transcript);
+        }
+        let mut chunks = Vec::with_capacity(batch.reads.len());
+        let mut rest = batch.bytes.as_slice();
+        for entry in &batch.reads {
+            let (bytes, after) = rest.split_at(entry.length.min(rest.len()));
+            rest = after;
+            if let Some(transcript) = self.open.get_mut(&entry.key) {
+                transcript.read(bytes, entry, &mut chunks);
+            }
+        }
+        for (key, end) in batch.ended {
+            if let Some(transcript) = self.open.remove(&key) {
+                let row = transcript.finish(&end, self.count_tokens.as_ref(), &mut chunks);
+                self.count(row.status, row.phase);
+                self.tape.push_request(row);
+            }
+        }
+        self.stats.events.fetch_add(chunks.len() as u64, Ordering::Relaxed);
+        for chunk in chunks {
+            self.tape.push_chunk(chunk);
+        }
+        Ok(())
+    }
+
+    fn count(&self, status: Status, phase: Phase) {
+        if status != Status::Ok {
+            self.stats.failed.fetch_add(1, Ordering::Relaxed);
+        } else if phase == Phase::Measure {
+            self.stats.ok.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
