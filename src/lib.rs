@@ -30,6 +30,8 @@ pub mod report;
 pub mod schedule;
 pub mod simulate;
 pub mod sql;
+#[cfg(test)]
+mod testing;
 pub mod trace;
 pub mod wire;
 pub mod workload;

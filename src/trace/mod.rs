@@ -1,5 +1,28 @@
 //! Reads any arrival trace through a SQL mapping into canonical rows.
+//!
+//! A file is opened by what is in it (`file`), split into records that know their line (`lines`),
+//! read in batches (`text`, `shape`), and handed to DataFusion as a stream (`source`), where a
+//! format's SQL (`format`, `mapping`) makes canonical columns of it. Those become rows (`decode`),
+//! small disorder is put right (`reorder`), and what was asked for is taken (`select`).
 
+mod decode;
+mod error;
+mod file;
+mod format;
+mod lines;
+mod mapping;
+mod reader;
+mod reorder;
 mod row;
+mod select;
+mod shape;
+mod source;
+#[cfg(test)]
+mod tests;
+mod text;
 
+pub use error::{Place, TraceError};
+pub use format::{FormatInfo, formats};
+pub use reader::{LOOK_AHEAD_ROWS, TraceCounts, TraceOptions, TraceReader, open};
 pub use row::{BlockScope, TraceRow};
+pub use select::Selection;

@@ -1,0 +1,277 @@
+//! What can be wrong with a trace, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Where in a file a row stands, both counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Line of a text file; the header is line 1.
+    Line(u64),
+    /// Row of a Parquet file.
+    Row(u64),
+    /// The mapping does not let rows be traced back to the file.
+    Unknown,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(out, "line {line}"),
+            Self::Row(row) => write!(out, "row {row}"),
+            Self::Unknown => out.write_str("a row"),
+        }
+    }
+}
+
+/// Why a trace could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// There is no such file.
+    #[error("trace `{}` does not exist", path.display())]
+    Missing {
+        /// The trace.
+        path: PathBuf,
+    },
+    /// The path is a folder.
+    #[error("trace `{}` is a folder", path.display())]
+    Folder {
+        /// The trace.
+        path: PathBuf,
+    },
+    /// The file can't be opened.
+    #[error("cannot open trace `{}`", path.display())]
+    Open {
+        /// The trace.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file can't be read to its end.
+    #[error("cannot read trace `{}` past {place}", path.display())]
+    Read {
+        /// The trace.
+        path: PathBuf,
+        /// The last row that was read.
+        place: Place,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file has no bytes, or column names and nothing else.
+    #[error("trace `{}` has no rows", path.display())]
+    Empty {
+        /// The trace.
+        path: PathBuf,
+    },
+    /// The file stands for one in Git LFS.
+    #[error("trace `{}` is a Git LFS pointer, not the data", path.display())]
+    LfsPointer {
+        /// The trace.
+        path: PathBuf,
+    },
+    /// The file is a web page.
+    #[error("trace `{}` is a web page, not data", path.display())]
+    WebPage {
+        /// The trace.
+        path: PathBuf,
+    },
+    /// The file is packed in a way that is not read.
+    #[error("trace `{}` is {kind}", path.display())]
+    Packed {
+        /// The trace.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The file is neither text nor Parquet.
+    #[error("trace `{}` is neither UTF-8 text nor Parquet", path.display())]
+    NotText {
+        /// The trace.
+        path: PathBuf,
+    },
+    /// The file is one JSON array.
+    #[error("trace `{}` is one JSON array, not one object a line", path.display())]
+    JsonArray {
+        /// The trace.
+        path: PathBuf,
+    },
+    /// The Parquet file is broken.
+    #[error("cannot read trace `{}` as Parquet: {message}", path.display())]
+    Parquet {
+        /// The trace.
+        path: PathBuf,
+        /// What the reader says.
+        message: String,
+    },
+    /// No format has these columns.
+    #[error(
+        "trace `{}` has columns of no known format\nfound: {}\n{}",
+        path.display(), name_list(found), formats.join("\n")
+    )]
+    UnknownColumns {
+        /// The trace.
+        path: PathBuf,
+        /// Columns of the file.
+        found: Vec<String>,
+        /// One line a known format, with what it requires.
+        formats: Vec<String>,
+    },
+    /// Several formats have these columns.
+    #[error("trace `{}` could be any of the formats {}", path.display(), name_list(formats))]
+    Ambiguous {
+        /// The trace.
+        path: PathBuf,
+        /// Names of the formats.
+        formats: Vec<String>,
+    },
+    /// There is no format of that name.
+    #[error("there is no trace format `{name}`; known are {}", name_list(known))]
+    UnknownFormat {
+        /// What was asked for.
+        name: String,
+        /// Names of the formats.
+        known: Vec<String>,
+    },
+    /// The named format requires columns that the file lacks.
+    #[error(
+        "trace `{}` lacks {} that format `{format}` requires\nfound: {}",
+        path.display(), name_list(missing), name_list(found)
+    )]
+    MissingColumns {
+        /// The trace.
+        path: PathBuf,
+        /// Name of the format.
+        format: String,
+        /// Columns that the file lacks.
+        missing: Vec<String>,
+        /// Columns of the file.
+        found: Vec<String>,
+    },
+    /// The mapping can't be read.
+    #[error("cannot read mapping `{}`", path.display())]
+    MappingFile {
+        /// The mapping.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The mapping's header lacks something.
+    #[error("mapping `{mapping}` {message}")]
+    MappingHeader {
+        /// Name or path of the mapping.
+        mapping: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The mapping's SQL does not run on this file.
+    #[error("the SQL of mapping `{mapping}` does not work: {message}")]
+    MappingSql {
+        /// Name of the mapping.
+        mapping: String,
+        /// What the engine says.
+        message: String,
+    },
+    /// One row is wrong.
+    #[error("`{}` {place}: {message}", path.display())]
+    BadRow {
+        /// The trace.
+        path: PathBuf,
+        /// Where the row stands.
+        place: Place,
+        /// What is wrong.
+        message: String,
+    },
+    /// A row is older than one that was already handed out.
+    #[error(
+        "`{}` {place}: time goes back by {} s, further than a look-ahead of {look_ahead} rows \
+         can put right",
+        path.display(), Seconds(*back_ns)
+    )]
+    Backwards {
+        /// The trace.
+        path: PathBuf,
+        /// Where the row stands.
+        place: Place,
+        /// How far time goes back, in nanoseconds.
+        back_ns: u64,
+        /// Rows that are held to be put in order.
+        look_ahead: usize,
+    },
+    /// What to take from the trace makes no sense.
+    #[error("{message}")]
+    Selection {
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl TraceError {
+    /// Returns what the user can do about it, as an imperative.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Missing { .. } => "check the path; a trace is one CSV, JSONL or Parquet file",
+            Self::Folder { .. } => "name one file in it",
+            Self::Open { .. } | Self::MappingFile { .. } | Self::Selection { .. } => return None,
+            Self::Read { .. } => "check that the file is complete; download it again",
+            Self::Empty { .. } => "check that the file was downloaded or written to its end",
+            Self::LfsPointer { .. } => {
+                "fetch the data with `git lfs pull`, or from the page that hosts the data set"
+            }
+            Self::WebPage { .. } => {
+                "download the file itself; a link to a page that shows it gives the page"
+            }
+            Self::Packed { .. } => {
+                "unpack it first; gzip is the only packing that is read as it is"
+            }
+            Self::NotText { .. } => "convert it to UTF-8 CSV, JSONL or Parquet",
+            Self::JsonArray { .. } => "write one object a line: `jq -c '.[]' FILE > FILE.jsonl`",
+            Self::Parquet { .. } => "check that the file is complete; download it again",
+            Self::UnknownColumns { .. } => {
+                "write a mapping for it and name it with `--map FILE.sql`; \
+                 `traces/README.md` shows how"
+            }
+            Self::Ambiguous { .. } | Self::UnknownFormat { .. } => {
+                "name one with `--format`; `tokentape trace formats` lists them"
+            }
+            Self::MissingColumns { .. } => {
+                "leave `--format` out to have it recognised, or bring a mapping with `--map FILE.sql`"
+            }
+            Self::MappingHeader { .. } => {
+                "begin the file with lines such as `-- requires: time, prompt tokens`; \
+                 `traces/README.md` shows a whole one"
+            }
+            Self::MappingSql { .. } => {
+                "put column names in double quotes; values of CSV and JSONL are text, so CAST them"
+            }
+            Self::BadRow { .. } => {
+                "correct or remove the row, or bring a mapping that marks it `failed`"
+            }
+            Self::Backwards { .. } => "put it in order once with `tokentape trace convert --sort`",
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Nanoseconds that are shown as seconds.
+struct Seconds(u64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{}.{:03}",
+            self.0 / 1_000_000_000,
+            self.0 / 1_000_000 % 1000
+        )
+    }
+}
+
+/// Renders names in backticks, separated by commas.
+fn name_list(names: &[String]) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,135 @@
+//! Opens a trace file and finds out from its first bytes what it is; names are not trusted.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::error::TraceError;
+
+/// Bytes that one read asks for.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Any stream of bytes, read in pieces.
+pub(super) type Input = BufReader<Box<dyn Read + Send>>;
+
+/// A trace file, by what is in it.
+pub(super) enum Opened {
+    /// Text, unpacked where it was gzipped.
+    Text {
+        /// The text from its start.
+        input: Input,
+        /// One JSON object a line; else CSV.
+        is_json: bool,
+        /// Whether a read may have to wait for a writer.
+        is_pipe: bool,
+    },
+    /// Parquet.
+    Parquet(File),
+}
+
+/// Opens a trace.
+pub(super) fn open(path: &Path) -> Result<Opened, TraceError> {
+    let cannot_open = |source| TraceError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => TraceError::Missing {
+            path: path.to_owned(),
+        },
+        _ => cannot_open(source),
+    })?;
+    let kind = file.metadata().map_err(cannot_open)?.file_type();
+    if kind.is_dir() {
+        return Err(TraceError::Folder {
+            path: path.to_owned(),
+        });
+    }
+    let is_regular = kind.is_file();
+    let second_handle = file.try_clone().map_err(cannot_open)?;
+    let mut input = buffered(Box::new(file));
+    if peek(&mut input, path)?.starts_with(b"PAR1") {
+        if !is_regular {
+            return Err(packed(
+                path,
+                "Parquet from a pipe, which has its index at its end",
+            ));
+        }
+        let mut file = second_handle;
+        file.rewind().map_err(cannot_open)?;
+        return Ok(Opened::Parquet(file));
+    }
+    drop(second_handle);
+    if peek(&mut input, path)?.starts_with(&[0x1f, 0x8b]) {
+        input = buffered(Box::new(MultiGzDecoder::new(input)));
+        if peek(&mut input, path)?.starts_with(b"PAR1") {
+            return Err(packed(path, "a gzipped Parquet file"));
+        }
+    }
+    let is_json = is_json(path, peek(&mut input, path)?)?;
+    Ok(Opened::Text {
+        input,
+        is_json,
+        is_pipe: !is_regular,
+    })
+}
+
+fn buffered(read: Box<dyn Read + Send>) -> Input {
+    BufReader::with_capacity(READ_BYTES, read)
+}
+
+/// Returns the first bytes without taking them.
+fn peek<'a>(input: &'a mut Input, path: &Path) -> Result<&'a [u8], TraceError> {
+    input.fill_buf().map_err(|source| TraceError::Open {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn packed(path: &Path, kind: &'static str) -> TraceError {
+    TraceError::Packed {
+        path: path.to_owned(),
+        kind,
+    }
+}
+
+/// Tells JSON lines from CSV by the first bytes of a text, and refuses what is neither.
+fn is_json(path: &Path, head: &[u8]) -> Result<bool, TraceError> {
+    let path = || path.to_owned();
+    const PACKINGS: [(&[u8], &str); 6] = [
+        (b"\x28\xb5\x2f\xfd", "packed with zstd"),
+        (b"\xfd7zXZ\0", "packed with xz"),
+        (b"BZh", "packed with bzip2"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"\x1f\x8b", "gzipped twice"),
+    ];
+    for (magic, kind) in PACKINGS {
+        if head.starts_with(magic) {
+            return Err(TraceError::Packed { path: path(), kind });
+        }
+    }
+    if head.get(257..262) == Some(b"ustar") {
+        let kind = "a tar archive";
+        return Err(TraceError::Packed { path: path(), kind });
+    }
+    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    let text = text.trim_ascii_start();
+    if text.is_empty() {
+        return Err(TraceError::Empty { path: path() });
+    }
+    if text.contains(&0) {
+        return Err(TraceError::NotText { path: path() });
+    }
+    if text.starts_with(b"version https://git-lfs.github.com/spec/") {
+        return Err(TraceError::LfsPointer { path: path() });
+    }
+    match text.first() {
+        Some(b'{') => Ok(true),
+        Some(b'<') => Err(TraceError::WebPage { path: path() }),
+        Some(b'[') => Err(TraceError::JsonArray { path: path() }),
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,155 @@
+//! Splits a text into records and says on which line each begins.
+//!
+//! A record is a line, or several where a CSV field in quotes holds line breaks. CRLF, a missing
+//! last line break, blank lines and a byte order mark are no part of any record.
+
+use std::io::{self, BufRead, Read};
+
+use super::file::Input;
+
+/// Longest record, in bytes: a quote that is never closed would otherwise take the whole file.
+const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Reads records from a text.
+pub(super) struct Lines {
+    input: Input,
+    /// Whether quotes can hold line breaks.
+    is_quoted: bool,
+    is_pipe: bool,
+    line: u64,
+}
+
+/// Why there is no next record.
+#[derive(Debug)]
+pub(super) enum LineError {
+    /// The file can't be read.
+    Read(io::Error),
+    /// The record that begins on this line has no end in sight.
+    Endless(u64),
+}
+
+impl Lines {
+    /// Reads `input` from its start.
+    pub(super) fn new(input: Input, is_quoted: bool, is_pipe: bool) -> Self {
+        Self {
+            input,
+            is_quoted,
+            is_pipe,
+            line: 0,
+        }
+    }
+
+    /// Appends the next record and one `\n` to `into`; returns its line, or none at the end.
+    pub(super) fn read_record(&mut self, into: &mut Vec<u8>) -> Result<Option<u64>, LineError> {
+        let start = into.len();
+        loop {
+            let first_line = self.line + 1;
+            if !self.append_line(into, start)? {
+                return Ok(None);
+            }
+            while self.is_quoted && is_inside_quotes(&into[start..]) {
+                if !self.append_line(into, start)? {
+                    return Err(LineError::Endless(first_line));
+                }
+            }
+            if !into[start..].trim_ascii().is_empty() {
+                return Ok(Some(first_line));
+            }
+            into.truncate(start);
+        }
+    }
+
+    /// Returns whether the next record would have to wait for a pipe's writer.
+    pub(super) fn may_wait(&self) -> bool {
+        self.is_pipe && !self.input.buffer().contains(&b'\n')
+    }
+
+    /// Returns the number of the last line that was read.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// Appends one line with `\n` as its end; returns false where there is none.
+    fn append_line(&mut self, into: &mut Vec<u8>, record_start: usize) -> Result<bool, LineError> {
+        let line_start = into.len();
+        let room = (record_start + RECORD_BYTES_MAX).saturating_sub(line_start);
+        let room = u64::try_from(room).unwrap_or(u64::MAX);
+        let read = (&mut self.input)
+            .take(room)
+            .read_until(b'\n', into)
+            .map_err(LineError::Read)?;
+        if read == 0 && room > 0 {
+            return Ok(false);
+        }
+        self.line += 1;
+        if into.last() != Some(&b'\n') {
+            if into.len() - record_start >= RECORD_BYTES_MAX {
+                return Err(LineError::Endless(self.line));
+            }
+            into.push(b'\n');
+        }
+        if into.ends_with(b"\r\n") {
+            into.truncate(into.len() - 2);
+            into.push(b'\n');
+        }
+        if self.line == 1 && into[line_start..].starts_with(b"\xef\xbb\xbf") {
+            into.drain(line_start..line_start + 3);
+        }
+        Ok(true)
+    }
+}
+
+/// Returns whether a record so far ends inside quotes. A doubled quote counts twice, as it should.
+fn is_inside_quotes(record: &[u8]) -> bool {
+    record.iter().filter(|&&byte| byte == b'"').count() % 2 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use super::{LineError, Lines};
+
+    fn lines(text: &'static str, is_quoted: bool) -> Lines {
+        Lines::new(BufReader::new(Box::new(text.as_bytes())), is_quoted, false)
+    }
+
+    fn records(text: &'static str, is_quoted: bool) -> Vec<(u64, String)> {
+        let mut lines = lines(text, is_quoted);
+        let mut records = Vec::new();
+        let mut bytes = Vec::new();
+        while let Some(line) = lines.read_record(&mut bytes).unwrap() {
+            records.push((line, String::from_utf8(std::mem::take(&mut bytes)).unwrap()));
+        }
+        records
+    }
+
+    #[test]
+    fn line_ends_and_blank_lines_are_no_part_of_records() {
+        let expected = [(1, "a\n".to_owned()), (4, "b\n".to_owned())];
+        assert_eq!(records("a\n\n\nb\n", false), expected);
+        assert_eq!(records("a\r\n\r\n \r\nb", false), expected);
+        assert_eq!(records("\u{feff}a\n\n\nb\n\n\n", false), expected);
+    }
+
+    #[test]
+    fn quotes_hold_line_breaks_in_csv_alone() {
+        assert_eq!(
+            records("\"a\nb\",1\nc,2", true),
+            [(1, "\"a\nb\",1\n".to_owned()), (3, "c,2\n".to_owned())]
+        );
+        assert_eq!(records("\"a\nb\"", false).len(), 2);
+        assert_eq!(records("\"say \"\"hi\"\"\",1\nx", true).len(), 2);
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_told_by_its_line() {
+        let mut lines = lines("a\nb,\"c\nd\n", true);
+        let mut bytes = Vec::new();
+        assert_eq!(lines.read_record(&mut bytes).unwrap(), Some(1));
+        assert!(matches!(
+            lines.read_record(&mut bytes),
+            Err(LineError::Endless(2))
+        ));
+    }
+}

@@ -1,0 +1,286 @@
+//! Reads CSV and JSON lines into batches, and knows the line of every row.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+
+use super::error::{Place, TraceError};
+use super::file::Input;
+use super::lines::{LineError, Lines};
+use super::shape::Columns;
+
+/// Most rows in a batch.
+pub(super) const BATCH_ROWS: usize = 8192;
+/// Bytes after which a batch is closed, so that long lines don't make it huge.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Lines of JSON from which the columns are found.
+const SHAPE_LINES: usize = 1000;
+
+/// Reads a text in batches.
+pub(super) struct TextBatches {
+    path: PathBuf,
+    schema: SchemaRef,
+    is_json: bool,
+    lines: Lines,
+    /// Records that were read to find the columns and not yet handed out.
+    ahead: VecDeque<(u64, Vec<u8>)>,
+}
+
+impl TextBatches {
+    /// Reads as much as it takes to know the columns.
+    pub(super) fn open(
+        path: &Path,
+        input: Input,
+        is_json: bool,
+        is_pipe: bool,
+    ) -> Result<Self, TraceError> {
+        let mut batches = Self {
+            path: path.to_owned(),
+            schema: Arc::new(Schema::empty()),
+            is_json,
+            lines: Lines::new(input, !is_json, is_pipe),
+            ahead: VecDeque::new(),
+        };
+        batches.schema = if is_json {
+            batches.find_json_columns()?
+        } else {
+            batches.read_csv_header()?
+        };
+        Ok(batches)
+    }
+
+    /// Returns the columns of the file.
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// Reads the next rows and the line of each; none at the end of the file.
+    pub(super) fn next_batch(&mut self) -> Result<Option<(RecordBatch, Vec<u64>)>, TraceError> {
+        let mut bytes = Vec::new();
+        let mut lines = Vec::new();
+        let mut starts = Vec::new();
+        while lines.len() < BATCH_ROWS && bytes.len() < BATCH_BYTES {
+            if !lines.is_empty() && self.ahead.is_empty() && self.lines.may_wait() {
+                break;
+            }
+            let start = bytes.len();
+            let Some(line) = self.next_record(&mut bytes)? else {
+                break;
+            };
+            starts.push(start);
+            lines.push(line);
+        }
+        if lines.is_empty() {
+            return Ok(None);
+        }
+        match self.decode(&bytes, lines.len()) {
+            Ok(batch) => Ok(Some((batch, lines))),
+            Err(error) => {
+                let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
+                let records = starts.iter().copied().zip(ends);
+                Err(self.find_bad_record(
+                    &bytes,
+                    records.map(|(start, end)| start..end).zip(&lines),
+                    &error,
+                ))
+            }
+        }
+    }
+
+    fn next_record(&mut self, into: &mut Vec<u8>) -> Result<Option<u64>, TraceError> {
+        if let Some((line, record)) = self.ahead.pop_front() {
+            into.extend_from_slice(&record);
+            return Ok(Some(line));
+        }
+        self.lines.read_record(into).map_err(|error| match error {
+            LineError::Read(source) => TraceError::Read {
+                path: self.path.clone(),
+                place: Place::Line(self.lines.line()),
+                source,
+            },
+            LineError::Endless(line) => self.bad_row(
+                line,
+                "a quote is never closed, or the line has no end".to_owned(),
+            ),
+        })
+    }
+
+    fn read_csv_header(&mut self) -> Result<SchemaRef, TraceError> {
+        let mut header = Vec::new();
+        let Some(line) = self.next_record(&mut header)? else {
+            return Err(TraceError::Empty {
+                path: self.path.clone(),
+            });
+        };
+        let header = String::from_utf8(header).map_err(|_| TraceError::NotText {
+            path: self.path.clone(),
+        })?;
+        let names = split_header(header.trim_end());
+        for (position, name) in names.iter().enumerate() {
+            if names[..position].contains(name) {
+                return Err(self.bad_row(line, format!("two columns are called `{name}`")));
+            }
+        }
+        let fields: Vec<Field> = names
+            .into_iter()
+            .map(|name| Field::new(name, DataType::Utf8, true))
+            .collect();
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    fn find_json_columns(&mut self) -> Result<SchemaRef, TraceError> {
+        let mut columns = Columns::default();
+        let mut ahead = VecDeque::new();
+        let mut bytes_ahead = 0;
+        while ahead.len() < SHAPE_LINES && bytes_ahead < BATCH_BYTES {
+            if !ahead.is_empty() && self.lines.may_wait() {
+                break;
+            }
+            let mut record = Vec::new();
+            let Some(line) = self.next_record(&mut record)? else {
+                break;
+            };
+            let object = serde_json::from_slice(&record)
+                .map_err(|_| self.bad_row(line, json_problem(&record, "")))?;
+            columns.add(&object);
+            bytes_ahead += record.len();
+            ahead.push_back((line, record));
+        }
+        self.ahead = ahead;
+        Ok(Arc::new(Schema::new(columns.fields())))
+    }
+
+    /// Decodes whole records; fails where they don't give exactly `rows` rows.
+    fn decode(&self, bytes: &[u8], rows: usize) -> Result<RecordBatch, ArrowError> {
+        let schema = Arc::clone(&self.schema);
+        let batch = if self.is_json {
+            let mut decoder = arrow::json::ReaderBuilder::new(schema)
+                .with_batch_size(rows + 1)
+                .with_coerce_primitive(true)
+                .build_decoder()?;
+            decoder.decode(bytes)?;
+            decoder.flush()?
+        } else {
+            let mut decoder = arrow::csv::ReaderBuilder::new(schema)
+                .with_batch_size(rows + 1)
+                .build_decoder();
+            let mut taken = 0;
+            while taken < bytes.len() {
+                taken += match decoder.decode(&bytes[taken..])? {
+                    0 => break,
+                    some => some,
+                };
+            }
+            decoder.flush()?
+        };
+        batch
+            .filter(|batch| batch.num_rows() == rows)
+            .ok_or_else(|| ArrowError::ParseError(format!("is not {rows} whole rows")))
+    }
+
+    /// Decodes records one by one, to say on which line the first bad one stands.
+    fn find_bad_record<'a>(
+        &self,
+        bytes: &[u8],
+        records: impl Iterator<Item = (Range<usize>, &'a u64)>,
+        error: &ArrowError,
+    ) -> TraceError {
+        let mut first_line = None;
+        for (range, &line) in records {
+            first_line = first_line.or(Some(line));
+            let record = &bytes[range];
+            if let Err(error) = self.decode(record, 1) {
+                return self.bad_row(line, self.problem(record, &error));
+            }
+        }
+        self.bad_row(first_line.unwrap_or(0), error.to_string())
+    }
+
+    fn problem(&self, record: &[u8], error: &ArrowError) -> String {
+        if std::str::from_utf8(record).is_err() {
+            return "is not UTF-8".to_owned();
+        }
+        let error = error.to_string();
+        if self.is_json {
+            return json_problem(record, &error);
+        }
+        match error.split_once(", expected ") {
+            Some((_, counts)) => format!("has the wrong number of fields: expected {counts}"),
+            None => error,
+        }
+    }
+
+    fn bad_row(&self, line: u64, message: String) -> TraceError {
+        TraceError::BadRow {
+            path: self.path.clone(),
+            place: Place::Line(line),
+            message,
+        }
+    }
+}
+
+/// Says what is wrong with a line that should be one JSON object.
+fn json_problem(record: &[u8], decoder_says: &str) -> String {
+    let record = record.trim_ascii_end();
+    match serde_json::from_slice::<serde_json::Value>(record) {
+        Ok(serde_json::Value::Object(_)) => {
+            let message = decoder_says.trim_start_matches("Json error: ");
+            format!("does not look like the lines before it: {message}")
+        }
+        Ok(_) => "is not a JSON object".to_owned(),
+        Err(error) => {
+            let message = error.to_string();
+            let message = message.split(" at line").next().unwrap_or_default();
+            format!("is not JSON: {message} at column {}", error.column())
+        }
+    }
+}
+
+/// Splits a header into column names; quotes can hold commas.
+fn split_header(header: &str) -> Vec<String> {
+    let mut names = vec![String::new()];
+    let mut is_inside = false;
+    let mut characters = header.chars().peekable();
+    while let Some(character) = characters.next() {
+        let is_doubled = is_inside && characters.peek() == Some(&'"');
+        match character {
+            '"' if is_doubled => {
+                characters.next();
+                push_last(&mut names, '"');
+            }
+            '"' => is_inside = !is_inside,
+            ',' if !is_inside => names.push(String::new()),
+            other => push_last(&mut names, other),
+        }
+    }
+    names
+        .into_iter()
+        .map(|name| name.trim().to_owned())
+        .collect()
+}
+
+fn push_last(names: &mut [String], character: char) {
+    if let Some(last) = names.last_mut() {
+        last.push(character);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_header;
+
+    #[test]
+    fn headers_split_at_commas_outside_quotes() {
+        assert_eq!(split_header("a, b ,c"), ["a", "b", "c"]);
+        assert_eq!(
+            split_header(r#""a,b","say ""hi""",c"#),
+            ["a,b", "say \"hi\"", "c"]
+        );
+        assert_eq!(split_header("a,,b"), ["a", "", "b"]);
+    }
+}
