@@ -1,10 +1,23 @@
 //! From tapes to numbers: runs the catalogue of queries and gathers their results.
 
+mod catalog;
+mod cells;
+mod error;
+mod run;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use crate::capture::manifest::Manifest;
 
+pub use crate::sql::SloFrom;
+pub use catalog::{CATALOG, Query};
+pub use error::AnalyzeError;
+pub use run::{Options, analyze};
 pub use table::{Cell, Column, Table};
+
+/// The latencies that a goal may be set on.
+pub const SLO_METRICS: [&str; 3] = ["ttft", "tpot", "e2el"];
 
 /// A goal on one latency.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,5 +1,30 @@
-//! The SQL engine's session, for traces and for tapes.
+//! The engine: the only place that sets up DataFusion, for traces and for tapes.
+//!
+//! [`session`] makes an engine, [`tapes`] opens tapes and [`views`] puts the contract's views over
+//! them; [`statements`] runs what a user typed and [`format`] prints what came back. Nothing here
+//! knows what a metric is: that is SQL, in `queries/`.
 
+mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod format;
+mod header;
 mod session;
+mod statements;
+mod tapes;
+mod utc;
+mod views;
 
+pub use error::SqlError;
+pub use format::{Format, format_batches};
+pub use session::block_on;
+pub use statements::run_sql;
+pub use tapes::SloFrom;
+
+pub(crate) use error::message;
+pub(crate) use header::Header;
 pub(crate) use session::new_session;
+pub(crate) use tapes::{Goal, OpenedTape, Settings, Tapes, open_tapes};
+#[cfg(test)]
+pub(crate) use views::VIEWS;
+pub(crate) use views::keep;

@@ -1,0 +1,64 @@
+-- name: goodput
+-- purpose: how many requests a second met every goal, and how often each goal was met
+-- input: windows, requests, slos, runs
+-- columns (unit): run, window_name, offered (requests), good (requests), attainment (share), goodput_rps (requests/s), ttft_met (share), tpot_met (share), e2el_met (share), tpot_n (requests)
+-- notes: offered is every measured request that was due in the window (in `run`: every one), whatever became of it; one that is not ok meets no goal
+--   goals on ttft and e2el apply to the form from the intended time or from the send time, as runs.slo_from says
+--   a request too short to have a tpot passes that goal; tpot_n is how many had one
+--   there are no rows where no goal was set
+WITH goals AS (
+  SELECT
+    count(*) AS goals,
+    min(limit_ns) FILTER (WHERE metric = 'ttft') AS ttft,
+    min(limit_ns) FILTER (WHERE metric = 'tpot') AS tpot,
+    min(limit_ns) FILTER (WHERE metric = 'e2el') AS e2el
+  FROM slos
+),
+offered AS (
+  SELECT
+    w.run, w.window_name, q.tpot_ns, q.status = 'ok' AS is_ok,
+    CASE WHEN r.slo_from = 'intended' THEN q.ttft_intended_ns ELSE q.ttft_ns END AS ttft_ns,
+    CASE WHEN r.slo_from = 'intended' THEN q.e2el_intended_ns ELSE q.e2el_ns END AS e2el_ns
+  FROM windows w
+  JOIN runs r ON r.run = w.run
+  JOIN requests q ON q.run = w.run
+  WHERE w.window_name = 'run' OR q.intended_ns BETWEEN w.from_ns AND w.to_ns
+),
+judged AS (
+  SELECT
+    o.run, o.window_name, o.is_ok, o.tpot_ns,
+    o.is_ok AND (g.ttft IS NULL OR coalesce(o.ttft_ns <= g.ttft, false)) AS meets_ttft,
+    o.is_ok AND (g.tpot IS NULL OR coalesce(o.tpot_ns <= g.tpot, true)) AS meets_tpot,
+    o.is_ok AND (g.e2el IS NULL OR coalesce(o.e2el_ns <= g.e2el, false)) AS meets_e2el
+  FROM offered o
+  CROSS JOIN goals g
+),
+counted AS (
+  SELECT
+    run, window_name,
+    count(*) AS offered,
+    count(*) FILTER (WHERE meets_ttft AND meets_tpot AND meets_e2el) AS good,
+    count(*) FILTER (WHERE meets_ttft) AS ttft_met,
+    count(*) FILTER (WHERE meets_tpot) AS tpot_met,
+    count(*) FILTER (WHERE meets_e2el) AS e2el_met,
+    count(tpot_ns) FILTER (WHERE is_ok) AS tpot_n
+  FROM judged
+  GROUP BY run, window_name
+)
+SELECT
+  w.run,
+  w.window_name,
+  coalesce(c.offered, 0) AS offered,
+  coalesce(c.good, 0) AS good,
+  CAST(c.good AS DOUBLE) / c.offered AS attainment,
+  coalesce(c.good, 0) / w.seconds AS goodput_rps,
+  CASE WHEN g.ttft IS NOT NULL THEN CAST(c.ttft_met AS DOUBLE) / c.offered END AS ttft_met,
+  CASE WHEN g.tpot IS NOT NULL THEN CAST(c.tpot_met AS DOUBLE) / c.offered END AS tpot_met,
+  CASE WHEN g.e2el IS NOT NULL THEN CAST(c.e2el_met AS DOUBLE) / c.offered END AS e2el_met,
+  coalesce(c.tpot_n, 0) AS tpot_n
+FROM windows w
+JOIN runs r ON r.run = w.run
+CROSS JOIN goals g
+LEFT JOIN counted c ON c.run = w.run AND c.window_name = w.window_name
+WHERE g.goals > 0
+ORDER BY r.run_index, w.window_name DESC

@@ -1,0 +1,30 @@
+-- name: latency_percentiles
+-- purpose: every latency of the requests that were ok, with exact percentiles
+-- input: latencies, runs
+-- columns (unit): run, metric, n (values), mean_ns (ns), std_ns (ns), min_ns (ns), p50_ns (ns), p90_ns (ns), p95_ns (ns), p99_ns (ns), p999_ns (ns), max_ns (ns)
+-- notes: percentiles are exact, with linear interpolation; the standard deviation is that of the population
+WITH statistics AS (
+  SELECT
+    run,
+    metric,
+    count(*) AS n,
+    avg(value_ns) AS mean_ns,
+    stddev_pop(value_ns) AS std_ns,
+    min(value_ns) AS min_ns,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY value_ns) AS p50_ns,
+    percentile_cont(0.9) WITHIN GROUP (ORDER BY value_ns) AS p90_ns,
+    percentile_cont(0.95) WITHIN GROUP (ORDER BY value_ns) AS p95_ns,
+    percentile_cont(0.99) WITHIN GROUP (ORDER BY value_ns) AS p99_ns,
+    percentile_cont(0.999) WITHIN GROUP (ORDER BY value_ns) AS p999_ns,
+    max(value_ns) AS max_ns
+  FROM latencies
+  GROUP BY run, metric
+)
+SELECT s.*
+FROM statistics s
+JOIN runs r ON r.run = s.run
+JOIN (VALUES
+  ('ttft', 1), ('ttft_intended', 2), ('ttfa', 3), ('tpot', 4), ('itl', 5), ('itl_resolved', 6),
+  ('icl', 7), ('e2el', 8), ('e2el_intended', 9), ('queued', 10), ('connect', 11), ('slip', 12)
+) metrics(metric, place) ON metrics.metric = s.metric
+ORDER BY r.run_index, metrics.place

@@ -1,0 +1,77 @@
+-- name: run_summary
+-- purpose: what each run did, on one line
+-- input: runs, requests, measured, tape_requests, run_spans, in_flight, tokens
+-- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), cancelled (requests), not_sent (requests), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share)
+-- notes: failed is error, timeout and interrupted; tokens and chunks are those of every measured request, also of one that failed
+--   mean_in_flight is over the time from the first send to the last token
+--   unresolved_share: of the gaps between chunks of ok requests, those with an end that shared its read with another chunk; null where the wire can't tell
+WITH outcomes AS (
+  SELECT
+    run,
+    count(*) AS requests,
+    count(*) FILTER (WHERE status = 'ok') AS ok,
+    count(*) FILTER (WHERE status IN ('error', 'timeout', 'interrupted')) AS failed,
+    count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+    count(*) FILTER (WHERE status = 'not_sent') AS not_sent,
+    sum(chunk_count) AS chunks,
+    sum(input_tokens) AS input_tokens,
+    sum(output_tokens) AS output_tokens,
+    count(DISTINCT output_tokens_source) AS sources,
+    min(output_tokens_source) AS source
+  FROM requests
+  GROUP BY run
+),
+warmups AS (
+  SELECT run, count(DISTINCT request_id) AS warmups
+  FROM tape_requests
+  WHERE phase = 'warmup'
+  GROUP BY run
+),
+concurrency AS (
+  SELECT
+    i.run,
+    max(i.in_flight) AS peak,
+    CAST(sum(CASE
+      WHEN least(i.to_ns, s.last_token_ns) > greatest(i.from_ns, s.first_sent_ns)
+      THEN i.in_flight * (least(i.to_ns, s.last_token_ns) - greatest(i.from_ns, s.first_sent_ns))
+    END) AS DOUBLE) / nullif(max(s.last_token_ns - s.first_sent_ns), 0) AS mean
+  FROM in_flight i
+  JOIN run_spans s ON s.run = i.run
+  GROUP BY i.run
+),
+resolution AS (
+  SELECT
+    t.run,
+    CAST(count(*) FILTER (WHERE NOT t.is_resolved) AS DOUBLE) / nullif(count(t.is_resolved), 0) AS unresolved
+  FROM tokens t
+  LEFT SEMI JOIN (SELECT run, request_id, attempt FROM measured WHERE status = 'ok') ok
+    ON ok.run = t.run AND ok.request_id = t.request_id AND ok.attempt = t.attempt
+  WHERE t.token = 1
+  GROUP BY t.run
+)
+SELECT
+  r.run,
+  r.loop,
+  coalesce(o.requests, 0) AS requests,
+  coalesce(o.ok, 0) AS ok,
+  coalesce(o.failed, 0) AS failed,
+  coalesce(o.cancelled, 0) AS cancelled,
+  coalesce(o.not_sent, 0) AS not_sent,
+  coalesce(w.warmups, 0) AS warmups,
+  coalesce(o.chunks, 0) AS chunks,
+  s.first_sent_ns,
+  s.last_token_ns,
+  CASE WHEN s.last_token_ns >= s.first_sent_ns THEN (s.last_token_ns - s.first_sent_ns) / 1e9 END AS duration_s,
+  o.input_tokens,
+  o.output_tokens,
+  c.peak AS peak_in_flight,
+  c.mean AS mean_in_flight,
+  CASE WHEN o.sources > 1 THEN 'mixed' ELSE o.source END AS output_tokens_source,
+  t.unresolved AS unresolved_share
+FROM runs r
+LEFT JOIN outcomes o ON o.run = r.run
+LEFT JOIN warmups w ON w.run = r.run
+LEFT JOIN run_spans s ON s.run = r.run
+LEFT JOIN concurrency c ON c.run = r.run
+LEFT JOIN resolution t ON t.run = r.run
+ORDER BY r.run_index

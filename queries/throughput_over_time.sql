@@ -1,0 +1,81 @@
+-- name: throughput_over_time
+-- purpose: what was offered, sent, done and streamed, over time
+-- input: time_bins, run_spans, requests, chunks, tape_requests, runs
+-- columns (unit): run, at_ns (ns), width_ns (ns), offered (requests), sent (requests), completed (requests), failed (requests), output_tokens (tokens), output_tps (tokens/s), in_flight (requests)
+-- notes: offered by intended time, sent by send time, completed by the last token of an ok request, failed by the end of any other (by its intended time where it was never sent)
+--   output tokens as in throughput_windows; in_flight is the mean over the bin, weighted by time
+WITH events AS (
+  SELECT run, intended_ns AS at_ns, 1 AS offered, 0 AS sent, 0 AS completed, 0 AS failed FROM measured
+  UNION ALL
+  SELECT run, sent_ns, 0, 1, 0, 0 FROM measured WHERE sent_ns IS NOT NULL
+  UNION ALL
+  SELECT run, coalesce(last_token_ns, end_ns), 0, 0, 1, 0 FROM measured WHERE status = 'ok'
+  UNION ALL
+  SELECT run, coalesce(end_ns, last_token_ns, intended_ns), 0, 0, 0, 1 FROM measured WHERE status <> 'ok'
+),
+counted AS (
+  SELECT
+    e.run, CAST(floor(e.at_ns / CAST(s.width_ns AS DOUBLE)) AS BIGINT) AS bin,
+    sum(e.offered) AS offered, sum(e.sent) AS sent, sum(e.completed) AS completed, sum(e.failed) AS failed
+  FROM events e
+  JOIN run_spans s ON s.run = e.run
+  GROUP BY e.run, bin
+),
+arrivals AS (
+  SELECT
+    c.run, c.request_id, c.attempt, CAST(floor(c.arrival_ns / CAST(s.width_ns AS DOUBLE)) AS BIGINT) AS bin,
+    sum(coalesce(c.tokens, 1)) AS tokens
+  FROM chunks c
+  JOIN run_spans s ON s.run = c.run
+  WHERE c.is_token_bearing
+  GROUP BY c.run, c.request_id, c.attempt, bin
+),
+shares AS (
+  SELECT
+    run, request_id, attempt, bin,
+    CAST(tokens AS DOUBLE) / sum(tokens) OVER (PARTITION BY run, request_id, attempt) AS share
+  FROM arrivals
+),
+streamed AS (
+  SELECT a.run, a.bin, sum(a.share * q.output_tokens) AS output_tokens
+  FROM shares a
+  JOIN requests q ON q.run = a.run AND q.request_id = a.request_id AND q.attempt = a.attempt
+  GROUP BY a.run, a.bin
+),
+presence AS (
+  SELECT
+    run, from_ns, to_ns, width_ns,
+    unnest(range(
+      CAST(floor(from_ns / CAST(width_ns AS DOUBLE)) AS BIGINT),
+      CAST(floor(to_ns / CAST(width_ns AS DOUBLE)) AS BIGINT) + 1
+    )) AS bin
+  FROM (
+    SELECT r.run, s.width_ns, coalesce(r.dispatched_ns, r.sent_ns) AS from_ns, coalesce(r.end_ns, s.end_ns) AS to_ns
+    FROM tape_requests r
+    JOIN run_spans s ON s.run = r.run
+    WHERE r.phase = 'measure' AND coalesce(r.dispatched_ns, r.sent_ns) IS NOT NULL
+  )
+),
+concurrency AS (
+  SELECT
+    run, bin,
+    CAST(sum(least(to_ns, (bin + 1) * width_ns) - greatest(from_ns, bin * width_ns)) AS DOUBLE)
+      / max(width_ns) AS in_flight
+  FROM presence
+  GROUP BY run, bin
+)
+SELECT
+  b.run, b.at_ns, b.width_ns,
+  coalesce(n.offered, 0) AS offered,
+  coalesce(n.sent, 0) AS sent,
+  coalesce(n.completed, 0) AS completed,
+  coalesce(n.failed, 0) AS failed,
+  coalesce(t.output_tokens, 0) AS output_tokens,
+  coalesce(t.output_tokens, 0) / (b.width_ns / 1e9) AS output_tps,
+  coalesce(c.in_flight, 0) AS in_flight
+FROM time_bins b
+JOIN runs r ON r.run = b.run
+LEFT JOIN counted n ON n.run = b.run AND n.bin = b.bin
+LEFT JOIN streamed t ON t.run = b.run AND t.bin = b.bin
+LEFT JOIN concurrency c ON c.run = b.run AND c.bin = b.bin
+ORDER BY r.run_index, b.at_ns

@@ -1,0 +1,6 @@
+-- name: clock_anchors
+-- purpose: the readings that tie each tape's own axis to the wall clock
+-- input: tape_clock_anchors
+-- columns (unit): run, monotonic_ns (ns), utc_ns (ns since 1970)
+-- notes: a column X_utc uses the last anchor at or before X_ns, and before the first anchor that one
+SELECT * FROM tape_clock_anchors

@@ -1,0 +1,48 @@
+-- name: windows
+-- purpose: the spans of time that rates are taken over: the steady part of a run, and all of it
+-- input: runs, run_spans, in_flight, measured
+-- columns (unit): run, window_name (steady or run), from_ns (ns), to_ns (ns), seconds (s)
+-- notes: steady, open loop: from the end of the warm-up to the last intended arrival
+--   steady, closed loop: from the instant when all slots are first busy after the warm-up to the first end of a request after the last one was dispatched, which is when a slot first finds no work
+--   run: from the first send to the last token; both ends belong to a window
+--   seconds is null where a window has no length: all slots were never busy, or everything was due at once
+WITH slots AS (
+  SELECT r.run, r.warmup_ns, coalesce(r.max_concurrency, max(i.in_flight)) AS slots
+  FROM runs r
+  JOIN in_flight i ON i.run = r.run
+  WHERE r.loop = 'closed'
+  GROUP BY r.run, r.warmup_ns, r.max_concurrency
+),
+busy AS (
+  SELECT i.run, min(greatest(i.from_ns, s.warmup_ns)) AS from_ns
+  FROM in_flight i
+  JOIN slots s ON s.run = i.run
+  WHERE i.in_flight >= s.slots AND i.to_ns > s.warmup_ns
+  GROUP BY i.run
+),
+idle AS (
+  SELECT m.run, min(m.end_ns) AS to_ns
+  FROM measured m
+  JOIN run_spans s ON s.run = m.run
+  WHERE m.end_ns > s.last_dispatched_ns
+  GROUP BY m.run
+),
+spans AS (
+  SELECT
+    r.run,
+    'steady' AS window_name,
+    CASE WHEN r.loop = 'closed' THEN b.from_ns ELSE r.warmup_ns END AS from_ns,
+    CASE WHEN r.loop = 'closed' THEN i.to_ns ELSE s.last_intended_ns END AS to_ns
+  FROM runs r
+  LEFT JOIN run_spans s ON s.run = r.run
+  LEFT JOIN busy b ON b.run = r.run
+  LEFT JOIN idle i ON i.run = r.run
+  UNION ALL
+  SELECT r.run, 'run' AS window_name, s.first_sent_ns AS from_ns, s.last_token_ns AS to_ns
+  FROM runs r
+  LEFT JOIN run_spans s ON s.run = r.run
+)
+SELECT
+  run, window_name, from_ns, to_ns,
+  CASE WHEN to_ns > from_ns THEN (to_ns - from_ns) / 1e9 END AS seconds
+FROM spans

@@ -1,0 +1,42 @@
+//! What can go wrong in an analysis.
+
+use thiserror::Error;
+
+use super::SLO_METRICS;
+use crate::sql::SqlError;
+
+/// An analysis that could not be made.
+#[derive(Debug, Error)]
+pub enum AnalyzeError {
+    /// A tape could not be opened.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// A goal names a latency that goals cannot be set on.
+    #[error("a goal cannot be set on `{metric}`")]
+    UnknownGoal {
+        /// The name as it was given.
+        metric: String,
+    },
+    /// A query of the catalogue did not run.
+    #[error("could not run the query `{query}`: {reason}")]
+    Query {
+        /// Name of the query.
+        query: &'static str,
+        /// What the engine says.
+        reason: String,
+    },
+}
+
+impl AnalyzeError {
+    /// Returns what to do about it, as an imperative.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Sql(error) => error.hint(),
+            Self::UnknownGoal { .. } => Some(format!("use one of {}", SLO_METRICS.join(", "))),
+            Self::Query { .. } => Some(
+                "check that the tape's Parquet files are whole: `tokentape sql TAPE -c 'SELECT * FROM chunks LIMIT 1'`"
+                    .to_owned(),
+            ),
+        }
+    }
+}

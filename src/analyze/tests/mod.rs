@@ -1,0 +1,50 @@
+//! Proof of the shipped SQL: by hand on two small tapes, a second way in plain Rust on random
+//! ones, and on tapes that have nothing to say.
+
+mod golden;
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::{Analysis, AnalyzeError, Cell, Options, Table, analyze};
+use crate::sql::block_on;
+use crate::sql::fixture::TapeFixture;
+
+/// Analyses tapes, each under its name.
+fn analysed(tapes: &[(&str, TapeFixture)], options: &Options) -> Result<Analysis, AnalyzeError> {
+    let folder = TempDir::new().unwrap();
+    let paths: Vec<PathBuf> = tapes
+        .iter()
+        .map(|(name, tape)| tape.write(&folder.path().join(format!("{name}.tape"))))
+        .collect();
+    block_on(async { analyze(&paths, options).await }).unwrap()
+}
+
+/// Spells a table: a line of names, then a line a row, with numbers as short as they are exact.
+fn spelled(table: &Table) -> String {
+    let names: Vec<_> = table
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    let mut lines = vec![names.join(" ")];
+    for row in &table.rows {
+        let cells: Vec<_> = row.iter().map(word).collect();
+        lines.push(cells.join(" "));
+    }
+    lines.join("\n")
+}
+
+fn word(cell: &Cell) -> String {
+    match cell {
+        Cell::Null => "-".to_owned(),
+        Cell::Int(number) => number.to_string(),
+        Cell::Float(number) => {
+            let text = format!("{number:.4}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        Cell::Text(text) => text.replace(' ', "_"),
+        Cell::Bool(flag) => flag.to_string(),
+    }
+}

@@ -1,0 +1,133 @@
+//! What can go wrong between a folder and a result.
+
+use std::io;
+use std::path::PathBuf;
+
+use datafusion::common::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
+use thiserror::Error;
+
+/// A tape that could not be opened, or a statement that could not be run.
+#[derive(Debug, Error)]
+pub enum SqlError {
+    /// No tape was named.
+    #[error("no tape was named")]
+    NoTape,
+    /// The path leads nowhere.
+    #[error("`{}` does not exist", path.display())]
+    Missing {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// The path is there, but nothing in it says that it is a tape.
+    #[error("`{}` is no tape: {reason}", path.display())]
+    NotATape {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What it is instead, or lacks.
+        reason: &'static str,
+    },
+    /// The manifest is there, but not as this build knows it.
+    #[error("`{}` cannot be understood: {reason}", path.display())]
+    Manifest {
+        /// Path of the manifest.
+        path: PathBuf,
+        /// What the parser says, with line and column.
+        reason: String,
+    },
+    /// The tape's layout is of another version.
+    #[error("`{}` has layout version {found}, and this build reads {expected}", path.display())]
+    OtherVersion {
+        /// Path of the tape.
+        path: PathBuf,
+        /// Version in the manifest.
+        found: u64,
+        /// Version of this build.
+        expected: u32,
+    },
+    /// The system did not let the tape be read.
+    #[error("could not read `{}`: {source}", path.display())]
+    Read {
+        /// What was read.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A statement could not be understood or run.
+    #[error("{reason}")]
+    Statement {
+        /// What the engine says, without its own prefixes.
+        reason: String,
+    },
+    /// A statement would change something.
+    #[error("`{statement}` is not a query: a tape is read, never changed")]
+    NotAQuery {
+        /// The statement's first words.
+        statement: String,
+    },
+    /// One of the views that ship with this build could not be set up.
+    #[error("could not set up the view `{name}`: {reason}")]
+    View {
+        /// Name of the view.
+        name: String,
+        /// What the engine says.
+        reason: String,
+    },
+    /// A result could not be put into the format that was asked for.
+    #[error("could not write the result: {reason}")]
+    Output {
+        /// What the writer says.
+        reason: String,
+    },
+}
+
+impl SqlError {
+    /// Returns what to do about it, as an imperative.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoTape => "name at least one folder `NAME.tape`",
+            Self::Missing { .. } => "check the path; a tape is a folder whose name ends in `.tape`",
+            Self::NotATape { .. } => "name the folder that holds `manifest.json`",
+            Self::Manifest { .. } => {
+                "restore the file from a copy; the tables beside it are untouched"
+            }
+            Self::OtherVersion {
+                found, expected, ..
+            } if *found > u64::from(*expected) => "read it with a newer tokentape",
+            Self::OtherVersion { .. } => "read it with the tokentape that wrote it",
+            Self::Statement { .. } => {
+                return Some(format!(
+                    "query the views {}; `DESCRIBE requests` lists a view's columns",
+                    super::views::PUBLIC_VIEWS.join(", ")
+                ));
+            }
+            Self::NotAQuery { .. } => "use SELECT, WITH, EXPLAIN, SHOW or DESCRIBE",
+            Self::Read { .. } | Self::View { .. } | Self::Output { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Returns what DataFusion says, without backtraces, nesting and the names of its own stages.
+pub(crate) fn message(error: &DataFusionError) -> String {
+    let root = error.find_root();
+    let text = match root {
+        DataFusionError::SQL(parser, _) => match parser.as_ref() {
+            ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
+            ParserError::RecursionLimitExceeded => "the statement is nested too deeply".to_owned(),
+        },
+        other => other.strip_backtrace(),
+    };
+    let mut text = text.trim();
+    for prefix in [
+        "Error during planning: ",
+        "Schema error: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "External error: ",
+        "This feature is not implemented: ",
+    ] {
+        text = text.strip_prefix(prefix).unwrap_or(text);
+    }
+    text.trim_end_matches('.').to_owned()
+}

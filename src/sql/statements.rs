@@ -1,0 +1,171 @@
+//! Runs statements that a user typed, over the views of some tapes.
+
+use std::path::PathBuf;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::{DFParser, Statement};
+
+use super::{Settings, SqlError, message, open_tapes};
+
+/// Runs every statement of `sql` (separated by `;`) over tapes, and returns a result each: its
+/// batches, at least one, so that the columns are known also where there is no row.
+///
+/// Must run inside [`super::block_on`].
+///
+/// # Errors
+///
+/// Fails when a tape cannot be opened, when a statement is wrong, and when it is no query.
+pub async fn run_sql(tapes: &[PathBuf], sql: &str) -> Result<Vec<Vec<RecordBatch>>, SqlError> {
+    let tapes = open_tapes(tapes, &Settings::default()).await?;
+    run_statements(&tapes.context, sql).await
+}
+
+/// Runs every statement of `sql` in a session that is set up already.
+///
+/// # Errors
+///
+/// Fails at the first statement that is wrong or that is no query; none after it is run.
+pub(crate) async fn run_statements(
+    context: &SessionContext,
+    sql: &str,
+) -> Result<Vec<Vec<RecordBatch>>, SqlError> {
+    let statements = DFParser::parse_sql(sql).map_err(|error| refused(&error))?;
+    if statements.is_empty() {
+        return Err(SqlError::Statement {
+            reason: "there is no statement".to_owned(),
+        });
+    }
+    let mut results = Vec::with_capacity(statements.len());
+    for statement in statements {
+        results.push(run_statement(context, statement).await?);
+    }
+    Ok(results)
+}
+
+async fn run_statement(
+    context: &SessionContext,
+    statement: Statement,
+) -> Result<Vec<RecordBatch>, SqlError> {
+    let words = statement.to_string();
+    let plan = context
+        .state()
+        .statement_to_plan(statement)
+        .await
+        .map_err(|error| refused(&error))?;
+    let read_only = SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
+    let is_query = !matches!(plan, LogicalPlan::Copy(_));
+    if !is_query || read_only.verify_plan(&plan).is_err() {
+        return Err(SqlError::NotAQuery {
+            statement: words
+                .split_whitespace()
+                .take(4)
+                .collect::<Vec<_>>()
+                .join(" "),
+        });
+    }
+    collect(context, plan)
+        .await
+        .map_err(|error| refused(&error))
+}
+
+/// Runs a plan and returns its batches, at least one.
+pub(crate) async fn collect(
+    context: &SessionContext,
+    plan: LogicalPlan,
+) -> Result<Vec<RecordBatch>, DataFusionError> {
+    let frame = context.execute_logical_plan(plan).await?;
+    let schema = frame.schema().inner().clone();
+    let mut batches = frame.collect().await?;
+    if batches.is_empty() {
+        batches.push(RecordBatch::new_empty(schema));
+    }
+    Ok(batches)
+}
+
+fn refused(error: &DataFusionError) -> SqlError {
+    SqlError::Statement {
+        reason: message(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::run_sql;
+    use crate::sql::fixture::TapeFixture;
+    use crate::sql::{Format, SqlError, block_on, format_batches};
+
+    fn run(sql: &str) -> Result<Vec<String>, SqlError> {
+        let folder = tempfile::tempdir().unwrap();
+        let tape = TapeFixture::small().write(&folder.path().join("small.tape"));
+        block_on(async { run_sql(&[tape], sql).await })
+            .unwrap()?
+            .iter()
+            .map(|batches| format_batches(batches, Format::Csv))
+            .collect()
+    }
+
+    #[test]
+    fn runs_each_statement_in_turn() {
+        let results = run("SELECT count(*) AS n FROM requests; SELECT run, status FROM requests WHERE request_id = 0;").unwrap();
+        assert_eq!(results, ["n\n4\n", "run,status\nsmall,ok\n"]);
+    }
+
+    #[test]
+    fn keeps_the_columns_of_an_empty_result() {
+        assert_eq!(
+            run("SELECT run, ttft_ns FROM requests WHERE false").unwrap(),
+            ["run,ttft_ns\n"]
+        );
+    }
+
+    #[test]
+    fn puts_utc_beside_each_point_in_time() {
+        let results = run("SELECT sent_ns, sent_utc FROM requests WHERE request_id = 0").unwrap();
+        assert_eq!(
+            results,
+            ["sent_ns,sent_utc\n1000000,2026-11-22T00:00:00.001Z\n"]
+        );
+        let described = &run("DESCRIBE requests").unwrap()[0];
+        for column in ["intended_utc", "first_token_utc", "end_utc"] {
+            assert!(described.contains(column), "{described}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_what_there_is() {
+        let error = run("SELECT nonsense FROM requests").unwrap_err();
+        assert!(
+            error.to_string().starts_with("No field named nonsense"),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("server_metrics"));
+        let error = run("SELEC 1").unwrap_err();
+        assert!(error.to_string().contains("SELEC"), "{error}");
+        let error = run("SELECT * FROM request").unwrap_err();
+        assert!(error.to_string().contains("request"), "{error}");
+        assert!(run(" ").is_err());
+    }
+
+    #[test]
+    fn refuses_what_would_change_something() {
+        for sql in [
+            "CREATE TABLE t AS SELECT 1",
+            "DROP VIEW requests",
+            "COPY (SELECT 1) TO 'out.csv'",
+            "SET datafusion.execution.batch_size = 1",
+        ] {
+            let error = run(sql).unwrap_err();
+            assert!(
+                matches!(error, SqlError::NotAQuery { .. }),
+                "{sql}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Opens tapes: from the paths that a user typed to named runs with their manifests.
+//!
+//! Several tapes are told apart by the column `run`: the folder's name without `.tape`, and `#2`
+//! after it for the second one of that name.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use datafusion::prelude::SessionContext;
+use serde_json::Value;
+
+use super::{SqlError, new_session, views};
+use crate::capture::manifest::{Manifest, State};
+use crate::capture::schema::SCHEMA_VERSION;
+
+/// Which form of a latency a goal applies to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SloFrom {
+    /// From when the request was due.
+    Intended,
+    /// From when the request was sent.
+    Sent,
+}
+
+/// A goal on one latency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Goal {
+    /// Name of the latency.
+    pub(crate) metric: String,
+    /// Upper bound, in nanoseconds.
+    pub(crate) limit_ns: i64,
+}
+
+/// What the views need to know beside the tapes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    /// The goals of goodput.
+    pub(crate) goals: Vec<Goal>,
+    /// Which form they apply to; by default the intended one in an open loop.
+    pub(crate) slo_from: Option<SloFrom>,
+    /// Where the steady window may begin, in nanoseconds on each tape's axis.
+    pub(crate) warmup_ns: i64,
+    /// True when the small views that many queries build upon are computed once, at the start.
+    pub(crate) keeps_results: bool,
+    /// How many ways the engine splits its work; 0 takes one per core.
+    pub(crate) partitions: usize,
+}
+
+/// One tape that has been opened.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenedTape {
+    /// Name in the column `run`.
+    pub(crate) run: String,
+    /// The folder, absolute.
+    pub(crate) path: PathBuf,
+    /// Its manifest.
+    pub(crate) manifest: Manifest,
+    /// What has to be said about it.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Tapes with the views over them.
+pub(crate) struct Tapes {
+    /// The session that holds the views.
+    pub(crate) context: SessionContext,
+    /// The tapes, in the order in which they were named.
+    pub(crate) runs: Vec<OpenedTape>,
+}
+
+/// Opens tapes and sets up the views over them. A folder without a manifest that holds tapes,
+/// such as a sweep's, stands for those, in the order of their names.
+///
+/// # Errors
+///
+/// Names the path that is no tape, or whose manifest is of another version or cannot be read.
+pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result<Tapes, SqlError> {
+    let mut runs: Vec<OpenedTape> = Vec::new();
+    let mut times_seen: HashMap<String, u32> = HashMap::new();
+    for path in paths {
+        for folder in tapes_under(path)? {
+            let mut tape = open_tape(&folder)?;
+            let seen = times_seen.entry(tape.run.clone()).or_default();
+            *seen += 1;
+            if *seen > 1 {
+                tape.run = format!("{}#{seen}", tape.run);
+            }
+            runs.push(tape);
+        }
+    }
+    if runs.is_empty() {
+        return Err(SqlError::NoTape);
+    }
+    let context = new_session(settings.partitions);
+    views::register(&context, &runs, settings).await?;
+    Ok(Tapes { context, runs })
+}
+
+/// Makes sure that the tape at `path` can be read: one whose writer died is recovered first.
+/// Returns what has to be said about it.
+fn ensure_readable(path: &Path) -> Result<Option<String>, SqlError> {
+    // The one place to call the recovery from, once capture has one.
+    let log = path.join("wal");
+    let has_log = match fs::read_dir(&log) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(source) => return Err(SqlError::Read { path: log, source }),
+    };
+    Ok(has_log.then(|| {
+        "its writer did not finish: rows that are still in `wal` are not shown".to_owned()
+    }))
+}
+
+fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
+    let read = |source| SqlError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut notes: Vec<String> = ensure_readable(path)?.into_iter().collect();
+    let manifest = read_manifest(path)?;
+    let path = fs::canonicalize(path).map_err(read)?;
+    match manifest.state {
+        State::Running if notes.is_empty() => {
+            notes.push(
+                "it is still being written: this is what has been finished so far".to_owned(),
+            );
+        }
+        State::Interrupted => notes.push("it was interrupted, and is whole up to then".to_owned()),
+        State::Running | State::Complete => {}
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(OpenedTape {
+        run: name.strip_suffix(".tape").unwrap_or(&name).to_owned(),
+        path,
+        manifest,
+        notes,
+    })
+}
+
+fn read_manifest(tape: &Path) -> Result<Manifest, SqlError> {
+    let path = Manifest::path(tape);
+    let text = fs::read_to_string(&path).map_err(|source| SqlError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let unclear = |reason: String| SqlError::Manifest {
+        path: path.clone(),
+        reason,
+    };
+    // The version comes first: a manifest of another one need not fit this build's form.
+    let value: Value = serde_json::from_str(&text).map_err(|error| unclear(error.to_string()))?;
+    let found = value
+        .get("schema_version")
+        .and_then(Value::as_u64)
+        .ok_or_else(|| unclear("it has no `schema_version`".to_owned()))?;
+    if found != u64::from(SCHEMA_VERSION) {
+        return Err(SqlError::OtherVersion {
+            path: tape.to_owned(),
+            found,
+            expected: SCHEMA_VERSION,
+        });
+    }
+    serde_json::from_value(value).map_err(|error| unclear(error.to_string()))
+}
+
+/// Returns the tapes that a path stands for.
+fn tapes_under(path: &Path) -> Result<Vec<PathBuf>, SqlError> {
+    let not_a_tape = |reason| SqlError::NotATape {
+        path: path.to_owned(),
+        reason,
+    };
+    if !path.exists() {
+        return Err(SqlError::Missing {
+            path: path.to_owned(),
+        });
+    }
+    if !path.is_dir() {
+        return Err(not_a_tape("it is a file"));
+    }
+    if Manifest::path(path).is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let read = |source| SqlError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut tapes = Vec::new();
+    for entry in fs::read_dir(path).map_err(read)? {
+        let entry = entry.map_err(read)?.path();
+        let is_tape = entry
+            .extension()
+            .is_some_and(|extension| extension == "tape");
+        if is_tape && Manifest::path(&entry).is_file() {
+            tapes.push(entry);
+        }
+    }
+    if tapes.is_empty() {
+        return Err(not_a_tape("it has no `manifest.json`"));
+    }
+    tapes.sort();
+    Ok(tapes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::{Settings, SqlError, Tapes, open_tapes};
+    use crate::sql::block_on;
+    use crate::sql::fixture::TapeFixture;
+
+    fn open(paths: &[&Path]) -> Result<Tapes, SqlError> {
+        let paths: Vec<_> = paths.iter().map(|path| path.to_path_buf()).collect();
+        block_on(async { open_tapes(&paths, &Settings::default()).await }).unwrap()
+    }
+
+    fn refusal(path: &Path) -> SqlError {
+        open(&[path]).err().expect("refused")
+    }
+
+    #[test]
+    fn tells_tapes_of_one_name_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = TapeFixture::default().write(&folder.path().join("a/base.tape"));
+        let second = TapeFixture::default().write(&folder.path().join("b/base.tape"));
+        let third = TapeFixture::default().write(&folder.path().join("c [1]*.tape"));
+        let tapes = open(&[&first, &second, &third]).unwrap();
+        let names: Vec<_> = tapes.runs.iter().map(|tape| tape.run.as_str()).collect();
+        assert_eq!(names, ["base", "base#2", "c [1]*"]);
+    }
+
+    #[test]
+    fn opens_every_tape_of_a_sweep() {
+        let folder = tempfile::tempdir().unwrap();
+        TapeFixture::default().write(&folder.path().join("batch-2.tape"));
+        TapeFixture::default().write(&folder.path().join("batch-1.tape"));
+        let tapes = open(&[folder.path()]).unwrap();
+        let names: Vec<_> = tapes.runs.iter().map(|tape| tape.run.as_str()).collect();
+        assert_eq!(names, ["batch-1", "batch-2"]);
+    }
+
+    #[test]
+    fn refuses_what_is_no_tape_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("notes.txt");
+        fs::write(&file, "text").unwrap();
+        assert!(matches!(open(&[]).err(), Some(SqlError::NoTape)));
+        for (path, said) in [
+            (folder.path().to_owned(), "it has no `manifest.json`"),
+            (file, "it is a file"),
+            (folder.path().join("absent.tape"), "does not exist"),
+        ] {
+            let error = refusal(&path);
+            assert!(error.to_string().contains(said), "{error}");
+            assert!(
+                error.to_string().contains(path.to_str().unwrap()),
+                "{error}"
+            );
+            assert!(error.hint().is_some());
+        }
+    }
+
+    #[test]
+    fn refuses_another_version_before_it_reads_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("manifest.json");
+        fs::write(&manifest, r#"{"schema_version": 7, "anything": 1}"#).unwrap();
+        let error = refusal(folder.path());
+        assert!(
+            error
+                .to_string()
+                .ends_with("has layout version 7, and this build reads 1")
+        );
+        assert_eq!(error.hint().unwrap(), "read it with a newer tokentape");
+        fs::write(&manifest, r#"{"schema_version": 1, "run_id":"#).unwrap();
+        assert!(
+            refusal(folder.path())
+                .to_string()
+                .contains("manifest.json` cannot be understood")
+        );
+        fs::write(&manifest, r#"{"schema_version": 1}"#).unwrap();
+        assert!(refusal(folder.path()).to_string().contains("missing field"));
+    }
+
+    #[test]
+    fn says_when_a_log_is_left_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = TapeFixture::default().write(&folder.path().join("a.tape"));
+        fs::create_dir(path.join("wal")).unwrap();
+        assert!(open(&[&path]).unwrap().runs[0].notes.is_empty());
+        fs::write(path.join("wal/chunks-0.arrows"), b"").unwrap();
+        assert!(open(&[&path]).unwrap().runs[0].notes[0].contains("did not finish"));
+    }
+}
