@@ -25,6 +25,8 @@ pub mod backend;
 pub mod capture;
 pub mod cli;
 mod draw;
+pub mod error;
+
 pub mod load;
 pub mod report;
 pub mod schedule;
@@ -33,5 +35,6 @@ pub mod sql;
 #[cfg(test)]
 mod testing;
 pub mod trace;
+mod units;
 pub mod wire;
 pub mod workload;

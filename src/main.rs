@@ -1,3 +1,5 @@
 //! The `tokentape` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    tokentape::cli::main()
+}

@@ -1,1 +1,60 @@
-//! cli
+//! The user's words → a plan; one file a verb, wiring only.
+
+mod analyze;
+mod args;
+mod demo;
+mod drive;
+mod host;
+mod interrupt;
+mod output;
+mod plan;
+mod progress;
+mod simulate;
+mod sql;
+mod talk;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use args::{App, Verb};
+
+use crate::error::{Error, exit};
+
+/// Runs the command line of this process. Returns its exit code.
+pub fn main() -> ExitCode {
+    let app = App::parse();
+    raise_open_files();
+    match run(&app) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            talk::complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(app: &App) -> Result<u8, Error> {
+    let global = &app.global;
+    match &app.verb {
+        Verb::Demo(args) => demo::run(args, global),
+        Verb::Replay(args) => drive::replay(args, global),
+        Verb::Load(args) => drive::load(args, global),
+        Verb::Analyze(args) => analyze::run(args, global),
+        Verb::Sql(args) => sql::run(args).map(|()| exit::DONE),
+        Verb::Trace(verb) => trace::run(verb, global).map(|()| exit::DONE),
+        Verb::Simulate(args) => simulate::run(args).map(|()| exit::DONE),
+    }
+}
+
+/// Lets the process open as many sockets as the system allows it without asking anyone.
+fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        limit.current = limit.maximum;
+        // Where it can't be raised, connections fail by name when they run out.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+}

@@ -1,0 +1,404 @@
+//! `load` and `replay`: from a plan to a tape and its summary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::analyze::{parse_goals, run_analysis, terminal_options, verdict_code};
+use super::args::{DriveArgs, Global, LoadArgs, ReplayArgs};
+use super::output::write_error;
+use super::plan::{self, LoadShape, Shape};
+use super::talk::{complain, print, say, warn};
+use super::{interrupt, progress};
+use crate::analyze::{Analysis, Options};
+use crate::backend::BackendKind;
+use crate::capture::manifest::{Counts, Loop, State};
+use crate::capture::schema::SCHEMA_VERSION;
+use crate::capture::{CaptureError, Manifest};
+use crate::error::{Error, exit};
+use crate::load::clock::utc_now_ns;
+use crate::load::{Feed, Limits, RequestTemplate, Run, RunReport, Source, TokenCounter};
+use crate::report::{json as report_json, terminal};
+use crate::schedule::ArrivalTimes;
+use crate::sql::block_on;
+use crate::trace::{Selection, TraceOptions};
+use crate::units::duration;
+use crate::wire::{Target, get_text};
+use crate::workload::{Tokenizer, Workload, WorkloadOptions};
+
+/// What `load` and `replay` differ in.
+struct Schedule {
+    verb: &'static str,
+    source: Source,
+    arrival_loop: Loop,
+    workload: WorkloadOptions,
+    /// What the plan says of it.
+    json: Value,
+    /// The planned output length is part of the schedule, so it is enforced where it can be.
+    keeps_lengths: bool,
+}
+
+pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
+    let common = &args.common;
+    plan::check_dataset(&args.dataset)?;
+    let limits = &common.limits;
+    let shape = LoadShape::new(&args.shape, limits.max_concurrency, limits.duration)?;
+    let source = match shape.shape {
+        Shape::Closed => Source::Rates { times: None, count: shape.count },
+        Shape::Burst => Source::Burst { count: shape.count.unwrap_or_default() },
+        Shape::Rate(process, ramp) => {
+            let bounds = (shape.count, limits.duration);
+            let times = ArrivalTimes::new(process, ramp, common.request.seed, bounds)?;
+            Source::Rates { times: Some(times), count: shape.count }
+        }
+    };
+    let dataset = &args.dataset;
+    let mut json = shape.json();
+    json["dataset"] = plan::dataset_json(dataset);
+    let schedule = Schedule {
+        verb: "load",
+        source,
+        arrival_loop: shape.arrival_loop(),
+        workload: WorkloadOptions {
+            seed: common.request.seed,
+            input_tokens: dataset.random_input_len,
+            output_tokens: dataset.random_output_len,
+            range_ratio: dataset.random_range_ratio,
+            prefix_tokens: dataset.random_prefix_len,
+        },
+        json,
+        keeps_lengths: false,
+    };
+    drive(schedule, common, global)
+}
+
+pub(super) fn replay(args: &ReplayArgs, global: &Global) -> Result<u8, Error> {
+    let common = &args.common;
+    let options = trace_options(args);
+    // A trace that can't be read is refused before anything is sent or written.
+    let opened = block_on(crate::trace::open(&options))
+        .map_err(|error| Error::System("start the SQL engine".into(), error))??;
+    let mut json = json!({ "trace": plan::selection_json(&args.selection) });
+    json["trace"]["path"] = json!(args.trace.display().to_string());
+    json["trace"]["format"] = json!(opened.format().name);
+    drop(opened);
+    let schedule = Schedule {
+        verb: "replay",
+        source: Source::Trace(options),
+        arrival_loop: Loop::Open,
+        workload: WorkloadOptions { seed: common.request.seed, ..WorkloadOptions::default() },
+        json,
+        keeps_lengths: true,
+    };
+    drive(schedule, common, global)
+}
+
+fn trace_options(args: &ReplayArgs) -> TraceOptions {
+    let selection = &args.selection;
+    TraceOptions {
+        path: args.trace.clone(),
+        format: selection.format.clone(),
+        map: selection.map.clone(),
+        selection: Selection {
+            from_ns: selection.from,
+            for_ns: selection.window,
+            speed: selection.speed,
+            limit: selection.limit,
+            sample: selection.sample,
+            seed: args.common.request.seed,
+            keeps_failed: selection.keep_failed,
+        },
+    }
+}
+
+fn drive(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<u8, Error> {
+    let goals = parse_goals(&args.output.goals)?;
+    let output = &args.output;
+    let shown =
+        terminal_options(&output.percentile_metrics, &output.metric_percentiles, global)?;
+    let prepared = prepare(schedule, args)?;
+    if global.dry_run {
+        print(&format!("{:#}\n", prepared.manifest.plan))?;
+        return Ok(exit::DONE);
+    }
+    say_once(args);
+    let tape = prepared.tape.clone();
+    let result = result_file(args, &tape, global.force)?;
+    let report = execute(prepared, args, global)?;
+    say(&format!("tape: {}", tape.display()));
+    let mut code = run_code(&report);
+    if !args.output.no_summary || result.is_some() {
+        let options = Options { slos: goals, ..Options::default() };
+        let analysis = run_analysis(std::slice::from_ref(&tape), &options)?;
+        if !output.no_summary {
+            print(&terminal(&analysis, &shown))?;
+        }
+        if let Some(path) = result {
+            save_result(&path, &analysis)?;
+        }
+        if code == exit::DONE {
+            code = verdict_code(&analysis, global);
+        }
+    }
+    if let Some(error) = report.trace_error {
+        complain(&Error::from(error));
+        return Ok(exit::IO);
+    }
+    Ok(code)
+}
+
+/// A run that is ready to go.
+struct Prepared {
+    tape: PathBuf,
+    manifest: Manifest,
+    target: Target,
+    feed: Feed,
+    limits: Limits,
+    count_tokens: Option<TokenCounter>,
+}
+
+fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
+    let backend = args.target.backend;
+    let url = plan::endpoint_url(&args.target)?;
+    let api_key = std::env::var("OPENAI_API_KEY").ok();
+    let headers = plan::headers(&args.target.header, api_key.as_deref())?;
+    let extra_body = plan::extra_body(args.request.extra_body.as_deref())?;
+    backend.check_extra_body(&extra_body)?;
+    let labels = plan::labels(&args.output.label)?;
+    let target = Target {
+        url,
+        headers,
+        connect_timeout: duration(args.limits.connect_timeout),
+    };
+    let model = match &args.target.model {
+        Some(model) => model.clone(),
+        None => first_model(args, &target)?,
+    };
+    let limits = Limits {
+        max_concurrency: args.limits.max_concurrency.and_then(|cap| usize::try_from(cap).ok()),
+        drain_ns: args.limits.drain,
+        request_timeout_ns: args.limits.request_timeout,
+        first_timeout_ns: args.limits.first_timeout,
+        idle_timeout_ns: Some(args.limits.idle_timeout),
+    };
+    let tokenizer = Arc::new(Tokenizer::open(args.request.tokenizer.as_deref())?);
+    // The embedded tokenizer is no server's own, so its counts would pass for more than they are.
+    let counts_tokens = args.request.tokenizer.is_some();
+    let ignore_eos =
+        args.request.ignore_eos || (schedule.keeps_lengths && backend == BackendKind::Vllm);
+    let plan = plan_json(&schedule, args, &target, (&model, ignore_eos, &limits, &extra_body));
+    let manifest = manifest(&schedule, args, plan, (plan::masked(&target.url), labels));
+    let feed = Feed {
+        source: schedule.source,
+        template: RequestTemplate {
+            backend,
+            model,
+            ignore_eos,
+            temperature: args.request.temperature,
+            extra_body,
+            workload: Workload::new(Arc::clone(&tokenizer), schedule.workload)?,
+            keeps_text: args.output.keep.is_some(),
+            counts_tokens,
+        },
+        warmups: args.request.num_warmups,
+    };
+    let count_tokens: Option<TokenCounter> = counts_tokens.then(|| {
+        let count: TokenCounter = Arc::new(move |text: &str| tokenizer.count(text));
+        count
+    });
+    let tape = args.output.out.clone().unwrap_or_else(default_tape);
+    Ok(Prepared { tape, manifest, target, feed, limits, count_tokens })
+}
+
+fn plan_json(
+    schedule: &Schedule,
+    args: &DriveArgs,
+    target: &Target,
+    (model, ignore_eos, limits, extra_body): (
+        &str,
+        bool,
+        &Limits,
+        &serde_json::Map<String, Value>,
+    ),
+) -> Value {
+    let mut plan = json!({
+        "verb": schedule.verb,
+        "backend": backend_name(args.target.backend),
+        "url": plan::masked(&target.url),
+        "model": model,
+        "header_names": target.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+    });
+    if let (Value::Object(plan), Value::Object(own)) = (&mut plan, &schedule.json) {
+        plan.extend(own.clone());
+    }
+    plan["max_concurrency"] = json!(limits.max_concurrency);
+    plan["num_warmups"] = json!(args.request.num_warmups);
+    plan["seed"] = json!(args.request.seed);
+    plan["tokenizer"] = match &args.request.tokenizer {
+        Some(path) => json!(path.display().to_string()),
+        None => json!("o200k, embedded"),
+    };
+    plan["ignore_eos"] = json!(ignore_eos);
+    plan["temperature"] = json!(args.request.temperature);
+    plan["extra_body"] = plan::masked_fields(extra_body);
+    plan["limits"] = plan::limits_json(limits, args.limits.duration);
+    plan["keeps_text"] = json!(args.output.keep.is_some());
+    plan["wire"] = json!("reqwest");
+    plan
+}
+
+/// The name of the backend as it is typed.
+fn backend_name(backend: BackendKind) -> String {
+    use clap::ValueEnum;
+    backend.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+fn manifest(
+    schedule: &Schedule,
+    args: &DriveArgs,
+    plan: Value,
+    (target, labels): (String, std::collections::BTreeMap<String, String>),
+) -> Manifest {
+    let now_ns = utc_now_ns();
+    let started = DateTime::from_timestamp_nanos(now_ns).format("%Y%m%dT%H%M%SZ");
+    Manifest {
+        schema_version: SCHEMA_VERSION,
+        run_id: format!("{started}-{:08x}", now_ns.unsigned_abs() % 0xffff_ffff),
+        state: State::Running,
+        arrival_loop: schedule.arrival_loop,
+        labels,
+        steps: Vec::new(),
+        plan,
+        seed: args.request.seed,
+        target,
+        host: super::host::describe(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        clock_anchors: Vec::new(),
+        origin_ns: 0,
+        counts: Counts::default(),
+        bounds_hit: std::collections::BTreeMap::new(),
+    }
+}
+
+fn default_tape() -> PathBuf {
+    let now = DateTime::from_timestamp_nanos(utc_now_ns());
+    PathBuf::from(format!("tokentape-{}.tape", now.format("%Y%m%dT%H%M%SZ")))
+}
+
+/// Asks the server which model it serves.
+fn first_model(args: &DriveArgs, target: &Target) -> Result<String, Error> {
+    let url: Url = plan::models_url(&args.target)?;
+    let unknown = |message: String| Error::Target {
+        message: format!("could not ask `{}` which model it serves: {message}", plan::masked(&url)),
+        hint: Some("check `--base-url`, or name the model with `--model`".into()),
+    };
+    let text = block_on(get_text(&url, &target.headers))
+        .map_err(|error| Error::System("start the client".into(), error))?
+        .map_err(|error| unknown(error.message))?;
+    let list: Value = serde_json::from_str(&text).map_err(|error| unknown(error.to_string()))?;
+    list["data"][0]["id"]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| unknown("its list of models is empty".into()))
+}
+
+fn execute(prepared: Prepared, args: &DriveArgs, global: &Global) -> Result<RunReport, Error> {
+    let stop = interrupt::listen()?;
+    let total = match &prepared.feed.source {
+        Source::Rates { count, .. } => *count,
+        Source::Burst { count } => Some(*count),
+        Source::Trace(_) => None,
+    };
+    let run = Run {
+        tape: prepared.tape,
+        replaces: global.force,
+        manifest: prepared.manifest,
+        target: prepared.target,
+        feed: prepared.feed,
+        duration_ns: args.limits.duration,
+        limits: prepared.limits,
+        count_tokens: prepared.count_tokens,
+        stop,
+    };
+    let mut shown = None;
+    let is_hidden = args.output.disable_tqdm;
+    let report = crate::load::run(run, |stats| {
+        shown = progress::show(stats, total, is_hidden);
+    });
+    drop(shown);
+    let report = report?;
+    tell(&report);
+    Ok(report)
+}
+
+/// Says what the user must know of a run beside its numbers.
+fn tell(report: &RunReport) {
+    if let Some(trace) = report.trace {
+        if trace.failed > 0 {
+            say(&format!(
+                "note: {} rows that the trace marks as failed were left out (`--keep-failed`)",
+                trace.failed
+            ));
+        }
+        if trace.out_of_order > 0 {
+            say(&format!("note: {} rows stood out of order and were put right", trace.out_of_order));
+        }
+        if report.taken == 0 {
+            warn("the trace has no row in the window that was asked for");
+        }
+    }
+    for (bound, hits) in &report.manifest.bounds_hit {
+        warn(&format!("the client's own bound `{bound}` was hit {hits} times"));
+    }
+}
+
+fn run_code(report: &RunReport) -> u8 {
+    if report.manifest.state == State::Interrupted && report.trace_error.is_none() {
+        exit::INTERRUPTED
+    } else if report.ok == 0 {
+        exit::NO_SUCCESS
+    } else {
+        exit::DONE
+    }
+}
+
+/// Flags of other tools that have no effect here are named once.
+fn say_once(args: &DriveArgs) {
+    let ignored = [
+        ("--tokenizer-mode", args.request.tokenizer_mode.is_some()),
+        ("--trust-remote-code", args.request.trust_remote_code),
+        ("--save-detailed", args.output.save_detailed),
+    ];
+    for (flag, _) in ignored.iter().filter(|(_, is_given)| *is_given) {
+        say(&format!("note: `{flag}` has no effect here"));
+    }
+}
+
+fn result_file(args: &DriveArgs, tape: &Path, replaces: bool) -> Result<Option<PathBuf>, Error> {
+    let output = &args.output;
+    if !output.save_result {
+        return Ok(None);
+    }
+    let name = match &output.result_filename {
+        Some(name) => name.clone(),
+        None => tape.with_extension("json").file_name().map(PathBuf::from).unwrap_or_default(),
+    };
+    let folder = output.result_dir.clone().unwrap_or_default();
+    if !folder.as_os_str().is_empty() {
+        fs::create_dir_all(&folder).map_err(|source| write_error(&folder, source))?;
+    }
+    let path = folder.join(name);
+    if path.exists() && !replaces {
+        return Err(CaptureError::Exists(path).into());
+    }
+    Ok(Some(path))
+}
+
+fn save_result(path: &Path, analysis: &Analysis) -> Result<(), Error> {
+    let text = format!("{:#}\n", report_json(analysis));
+    fs::write(path, text).map_err(|source| write_error(path, source))
+}

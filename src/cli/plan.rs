@@ -1,0 +1,389 @@
+//! From what was typed to what is meant: pure, so that `--dry-run` shows exactly what would run.
+
+use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::args::{Arrivals, DatasetArgs, RampStrategy, SelectionArgs, ShapeArgs, TargetArgs};
+use crate::capture::manifest::Loop;
+use crate::error::Error;
+use crate::load::Limits;
+use crate::schedule::{Process, Ramp, RampShape};
+use crate::units::seconds;
+
+/// Requests of a schedule that has neither a number nor a length.
+const DEFAULT_NUM_PROMPTS: u64 = 1_000;
+
+/// How arrivals come about in `load`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Shape {
+    /// A request is due when a slot is free.
+    Closed,
+    /// All requests are due at once.
+    Burst,
+    /// Arrivals by a process.
+    Rate(Process, Ramp),
+}
+
+/// The load shape of `load`, made definite.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct LoadShape {
+    pub(super) shape: Shape,
+    /// Number of requests; none when the duration alone ends the schedule.
+    pub(super) count: Option<u64>,
+}
+
+impl LoadShape {
+    /// Says what the flags mean together; DESIGN: a cap without a finite rate is a closed loop.
+    pub(super) fn new(
+        args: &ShapeArgs,
+        max_concurrency: Option<u32>,
+        duration_ns: Option<i64>,
+    ) -> Result<Self, Error> {
+        let count = args.num_prompts.or(duration_ns.is_none().then_some(DEFAULT_NUM_PROMPTS));
+        let ramp = ramp(args)?;
+        let shape = match ramp {
+            Some(ramp) => Shape::Rate(process(args), ramp),
+            None if max_concurrency.is_some() => Shape::Closed,
+            None => Shape::Burst,
+        };
+        if shape == Shape::Burst && count.is_none() {
+            return Err(Error::usage(
+                "all requests at once, without end",
+                "give `--num-prompts`, a finite `--request-rate`, or `--max-concurrency`",
+            ));
+        }
+        Ok(Self { shape, count })
+    }
+
+    pub(super) fn arrival_loop(&self) -> Loop {
+        if self.shape == Shape::Closed { Loop::Closed } else { Loop::Open }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let arrivals = match self.shape {
+            Shape::Closed => json!({ "process": "closed loop" }),
+            Shape::Burst => json!({ "process": "all at once", "request_rate": "inf" }),
+            Shape::Rate(process, ramp) => {
+                let mut value = match process {
+                    Process::Constant => json!({ "process": "constant" }),
+                    Process::Poisson => json!({ "process": "poisson" }),
+                    Process::Gamma { shape } => json!({ "process": "gamma", "burstiness": shape }),
+                    Process::Weibull { shape } => {
+                        json!({ "process": "weibull", "burstiness": shape })
+                    }
+                };
+                match ramp {
+                    Ramp::Steady(rate) => value["request_rate"] = json!(rate),
+                    Ramp::Rising { shape, from_per_s, to_per_s } => {
+                        value["ramp_up"] = json!({
+                            "strategy": match shape {
+                                RampShape::Linear => "linear",
+                                RampShape::Exponential => "exponential",
+                            },
+                            "start_rps": from_per_s,
+                            "end_rps": to_per_s,
+                        });
+                    }
+                }
+                value
+            }
+        };
+        json!({ "arrivals": arrivals, "num_prompts": self.count })
+    }
+}
+
+fn process(args: &ShapeArgs) -> Process {
+    let shape = args.burstiness;
+    match args.arrivals {
+        Some(Arrivals::Constant) => Process::Constant,
+        Some(Arrivals::Poisson) => Process::Poisson,
+        Some(Arrivals::Gamma) | None => Process::Gamma { shape },
+        Some(Arrivals::Weibull) => Process::Weibull { shape },
+    }
+}
+
+fn ramp(args: &ShapeArgs) -> Result<Option<Ramp>, Error> {
+    let Some(strategy) = args.ramp_up_strategy else {
+        return Ok(args.request_rate.is_finite().then_some(Ramp::Steady(args.request_rate)));
+    };
+    if args.request_rate.is_finite() {
+        return Err(Error::usage(
+            "`--ramp-up-strategy` and a finite `--request-rate` contradict each other",
+            "leave out one of them",
+        ));
+    }
+    Ok(Some(Ramp::Rising {
+        shape: match strategy {
+            RampStrategy::Linear => RampShape::Linear,
+            RampStrategy::Exponential => RampShape::Exponential,
+        },
+        from_per_s: args.ramp_up_start_rps.unwrap_or(0.0),
+        to_per_s: args.ramp_up_end_rps.unwrap_or(0.0),
+    }))
+}
+
+/// Refuses lengths that make no sense.
+pub(super) fn check_dataset(args: &DatasetArgs) -> Result<(), Error> {
+    if !(0.0..1.0).contains(&args.random_range_ratio) {
+        return Err(Error::usage(
+            format!("`--random-range-ratio {}` is not in 0..1", args.random_range_ratio),
+            "write a share such as 0.2",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn dataset_json(args: &DatasetArgs) -> Value {
+    json!({
+        "name": "random",
+        "random_input_len": args.random_input_len,
+        "random_output_len": args.random_output_len,
+        "random_range_ratio": args.random_range_ratio,
+        "random_prefix_len": args.random_prefix_len,
+    })
+}
+
+pub(super) fn selection_json(args: &SelectionArgs) -> Value {
+    json!({
+        "from_s": seconds(args.from),
+        "for_s": args.window.map(seconds),
+        "speed": args.speed,
+        "limit": args.limit,
+        "sample": args.sample,
+        "keep_failed": args.keep_failed,
+    })
+}
+
+pub(super) fn limits_json(limits: &Limits, duration_ns: Option<i64>) -> Value {
+    json!({
+        "duration_s": duration_ns.map(seconds),
+        "drain_s": seconds(limits.drain_ns),
+        "request_timeout_s": seconds(limits.request_timeout_ns),
+        "first_timeout_s": limits.first_timeout_ns.map(seconds),
+        "idle_timeout_s": limits.idle_timeout_ns.map(seconds),
+    })
+}
+
+/// The address of the endpoint.
+pub(super) fn endpoint_url(args: &TargetArgs) -> Result<Url, Error> {
+    let endpoint = args.endpoint.as_deref().unwrap_or(args.backend.default_endpoint());
+    join(&args.base_url, endpoint)
+}
+
+/// The address of the list of models.
+pub(super) fn models_url(args: &TargetArgs) -> Result<Url, Error> {
+    join(&args.base_url, "/v1/models")
+}
+
+fn join(base: &str, path: &str) -> Result<Url, Error> {
+    let wrong = |reason: String| {
+        Error::usage(
+            format!("`--base-url` is not an address: {reason}"),
+            "write it with its scheme, such as http://127.0.0.1:8000",
+        )
+    };
+    let mut url = Url::parse(base).map_err(|error| wrong(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(wrong("it is neither http nor https".into()));
+    }
+    let prefix = url.path().trim_end_matches('/');
+    // Other clients are given the address with the version in it.
+    let prefix = if path.starts_with("/v1/") { prefix.trim_end_matches("/v1") } else { prefix };
+    let whole = format!("{prefix}/{}", path.trim_start_matches('/'));
+    url.set_path(&whole);
+    Ok(url)
+}
+
+/// The address without credentials.
+pub(super) fn masked(url: &Url) -> String {
+    let mut url = url.clone();
+    if !url.username().is_empty() || url.password().is_some() {
+        // Both fail for addresses without a host alone, which have no credentials.
+        let _ = url.set_username("***");
+        let _ = url.set_password(None);
+    }
+    let has_secrets = url.query_pairs().any(|(name, _)| is_secret(&name));
+    if has_secrets {
+        let pairs: Vec<(String, String)> = url
+            .query_pairs()
+            .map(|(name, value)| {
+                let value = if is_secret(&name) { "***".into() } else { value.into_owned() };
+                (name.into_owned(), value)
+            })
+            .collect();
+        url.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    url.to_string()
+}
+
+/// The headers of every request: the user's, and a bearer token from the environment.
+pub(super) fn headers(
+    given: &[String],
+    api_key: Option<&str>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
+    let mut headers = Vec::new();
+    for header in given {
+        // The value may be a secret, so it is not repeated.
+        let wrong = || Error::usage("a `--header` is not `Name: value`", "write it as Name: value");
+        let (name, value) = header.split_once([':', '=']).ok_or_else(wrong)?;
+        let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
+        let mut value: HeaderValue = value.trim().parse().map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        headers.push((name, value));
+    }
+    let has_authorization = headers.iter().any(|(name, _)| name == AUTHORIZATION);
+    if let Some(key) = api_key.filter(|key| !key.is_empty() && !has_authorization) {
+        let mut value: HeaderValue = format!("Bearer {key}").parse().map_err(|_| {
+            Error::usage("OPENAI_API_KEY has characters that no header may have", "check its value")
+        })?;
+        value.set_sensitive(true);
+        headers.push((AUTHORIZATION, value));
+    }
+    Ok(headers)
+}
+
+/// The user's own fields of the body.
+pub(super) fn extra_body(given: Option<&str>) -> Result<Map<String, Value>, Error> {
+    let Some(text) = given else { return Ok(Map::new()) };
+    match serde_json::from_str(text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(Error::usage("`--extra-body` is not a JSON object", "write {\"field\": value}")),
+        Err(error) => Err(Error::usage(
+            format!("`--extra-body` is not JSON: {error}"),
+            "quote it for the shell: '{\"field\": value}'",
+        )),
+    }
+}
+
+/// The fields with everything masked that looks like a secret.
+pub(super) fn masked_fields(fields: &Map<String, Value>) -> Value {
+    fn mask(value: &Value) -> Value {
+        match value {
+            Value::Object(fields) => masked_fields(fields),
+            Value::Array(items) => items.iter().map(mask).collect(),
+            other => other.clone(),
+        }
+    }
+    let masked = fields.iter().map(|(name, value)| {
+        let value = if is_secret(name) { json!("***") } else { mask(value) };
+        (name.clone(), value)
+    });
+    Value::Object(masked.collect())
+}
+
+/// Names that people give to secrets.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let is_token = name == "token" || name.ends_with("_token") || name.starts_with("token_");
+    is_token
+        || ["key", "secret", "password", "passwd", "authorization", "credential"]
+            .iter()
+            .any(|word| name.contains(word))
+}
+
+/// Axis → value, from `AXIS=VALUE`.
+pub(super) fn labels(
+    given: &[String],
+) -> Result<std::collections::BTreeMap<String, String>, Error> {
+    given
+        .iter()
+        .map(|label| match label.split_once('=') {
+            Some((axis, value)) if !axis.is_empty() => Ok((axis.to_owned(), value.to_owned())),
+            _ => Err(Error::usage(
+                format!("`--label {label}` is not AXIS=VALUE"),
+                "write it as in batch=4",
+            )),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::{App, Verb};
+    use super::*;
+
+    fn shape(flags: &[&str]) -> Result<LoadShape, Error> {
+        let words = ["tokentape", "load"].iter().chain(flags);
+        let Verb::Load(args) = App::parse_from(words).verb else { panic!("not load") };
+        let limits = &args.common.limits;
+        LoadShape::new(&args.shape, limits.max_concurrency, limits.duration)
+    }
+
+    #[test]
+    fn a_cap_without_a_finite_rate_is_a_closed_loop() {
+        for flags in [
+            &["--max-concurrency", "8"][..],
+            &["--max-concurrency", "8", "--request-rate", "inf"],
+        ] {
+            let shape = shape(flags).unwrap();
+            assert_eq!(shape.shape, Shape::Closed);
+            assert_eq!(shape.arrival_loop(), Loop::Closed);
+            assert_eq!(shape.count, Some(1_000));
+        }
+    }
+
+    #[test]
+    fn a_cap_with_a_rate_stays_an_open_loop() {
+        let shape = shape(&["--max-concurrency", "8", "--request-rate", "4"]).unwrap();
+        let gamma = Process::Gamma { shape: 1.0 };
+        assert_eq!(shape.shape, Shape::Rate(gamma, Ramp::Steady(4.0)));
+        assert_eq!(shape.arrival_loop(), Loop::Open);
+    }
+
+    #[test]
+    fn without_rate_and_cap_all_is_due_at_once_and_needs_a_number() {
+        assert_eq!(shape(&[]).unwrap().shape, Shape::Burst);
+        assert!(shape(&["--duration", "10s"]).is_err());
+        let bounded = shape(&["--duration", "10s", "--num-prompts", "5"]).unwrap();
+        assert_eq!(bounded.count, Some(5));
+    }
+
+    #[test]
+    fn a_duration_alone_leaves_the_number_open() {
+        let shape = shape(&["--duration", "10s", "--request-rate", "4/s"]).unwrap();
+        assert_eq!(shape.count, None);
+    }
+
+    #[test]
+    fn a_version_in_the_base_address_is_not_doubled() {
+        for (base, whole) in [
+            ("http://h:1", "http://h:1/v1/completions"),
+            ("http://h:1/", "http://h:1/v1/completions"),
+            ("http://h:1/v1", "http://h:1/v1/completions"),
+            ("http://h:1/v1/", "http://h:1/v1/completions"),
+            ("https://h/api", "https://h/api/v1/completions"),
+        ] {
+            assert_eq!(join(base, "/v1/completions").unwrap().as_str(), whole);
+        }
+        assert!(join("localhost:8000", "/v1/completions").is_err());
+        assert!(join("ftp://h", "/v1/completions").is_err());
+    }
+
+    #[test]
+    fn nothing_that_looks_like_a_secret_is_kept() {
+        let url = Url::parse("http://me:pw@h/v1?api_key=abc&x=1").unwrap();
+        assert_eq!(masked(&url), "http://***@h/v1?api_key=***&x=1");
+        let fields = extra_body(Some(
+            r#"{"top_k": 3, "api-key": "abc", "max_tokens": 5, "auth": {"access_token": "t", "n": [{"password": 1}]}}"#,
+        ))
+        .unwrap();
+        assert_eq!(
+            masked_fields(&fields),
+            json!({"top_k": 3, "api-key": "***", "max_tokens": 5,
+                   "auth": {"access_token": "***", "n": [{"password": "***"}]}})
+        );
+    }
+
+    #[test]
+    fn a_header_of_the_user_is_stronger_than_the_environment() {
+        let given = ["authorization: Basic x".to_owned()];
+        let both = headers(&given, Some("key")).unwrap();
+        assert_eq!(both.len(), 1);
+        assert_eq!(headers(&[], Some("key")).unwrap()[0].1, "Bearer key");
+        let error = headers(&["secret-without-colon".into()], None).unwrap_err();
+        assert!(!error.to_string().contains("secret"));
+    }
+}
