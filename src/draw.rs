@@ -34,6 +34,8 @@ pub(crate) mod field {
     pub(crate) const SAMPLE: u64 = 8;
     /// Rows of the bundled sample traces.
     pub(crate) const BUNDLED_TRACE: u64 = 9;
+    /// Scope inside which a prefix block's id has meaning.
+    pub(crate) const BLOCK_SCOPE: u64 = 10;
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,1 +1,16 @@
-//! workload
+//! What is sent: prompts of exact token lengths under a tokenizer.
+//!
+//! A prompt is a pure function of the seed, the request's index and what the trace or the flags
+//! say of it, so any thread or machine makes the same one. Lengths count the user's text alone:
+//! what a server adds to it (a beginning-of-sequence token, a chat template) is the server's.
+
+mod error;
+mod prompt;
+mod random;
+mod tokenizer;
+mod words;
+
+pub use error::WorkloadError;
+pub use prompt::{Blocks, Prompt, PromptSpec, Workload};
+pub use random::RandomLengths;
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,61 @@
+//! What can be wrong with a workload, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why prompts can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    /// There is no such tokenizer.
+    #[error("tokenizer `{}` does not exist", path.display())]
+    MissingTokenizer {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// A folder without a tokenizer.
+    #[error("folder `{}` has no `tokenizer.json`", path.display())]
+    NoTokenizerInFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The tokenizer can't be read.
+    #[error("cannot read tokenizer `{}`", path.display())]
+    ReadTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is no tokenizer.
+    #[error("`{}` is not a Hugging Face `tokenizer.json`: {message}", path.display())]
+    BadTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Lengths that no prompt can have.
+    #[error("{message}")]
+    Lengths {
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl WorkloadError {
+    /// Returns what the user can do about it, as an imperative.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::MissingTokenizer { .. } => {
+                "download the model's `tokenizer.json` and name the file; names of models are not \
+                 looked up"
+            }
+            Self::NoTokenizerInFolder { .. } | Self::BadTokenizer { .. } => {
+                "name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out to \
+                 count with the embedded o200k_base"
+            }
+            Self::ReadTokenizer { .. } | Self::Lengths { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,398 @@
+//! Makes prompts of an exact token length.
+
+use crate::draw::{Draw, field, hash_text};
+use crate::trace::{BlockScope, TraceRow};
+
+use super::error::WorkloadError;
+use super::random::RandomLengths;
+use super::tokenizer::Tokenizer;
+use super::words::Words;
+
+/// Rounds of measuring and correcting a prompt, where words are not one token each.
+const ROUNDS_MAX: u32 = 64;
+
+/// Makes prompts; the same for the same seed, on any thread.
+#[derive(Debug)]
+pub struct Workload {
+    tokenizer: Tokenizer,
+    seed: u64,
+    words: Words,
+    lengths: RandomLengths,
+}
+
+/// What prompt a request has.
+#[derive(Debug, Clone, Copy)]
+pub struct PromptSpec<'a> {
+    /// Index of the request.
+    pub index: u64,
+    /// Length of the prompt, in tokens.
+    pub tokens: u32,
+    /// Tokens at its start that all prompts share.
+    pub shared_tokens: u32,
+    /// Blocks at its start that some prompts share.
+    pub blocks: Option<Blocks<'a>>,
+}
+
+/// Prefix blocks of a prompt: equal ids in one scope are equal text.
+#[derive(Debug, Clone, Copy)]
+pub struct Blocks<'a> {
+    /// Ids, in the order of the prompt.
+    pub ids: &'a [u64],
+    /// Tokens in one block; the last may be cut by the prompt's end.
+    pub size: u32,
+    /// Key of the scope inside which an id has meaning.
+    pub scope: u64,
+}
+
+/// A prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The text.
+    pub text: String,
+    /// Its length under the workload's tokenizer; other than asked for only where no text of that
+    /// length could be found.
+    pub tokens: u32,
+}
+
+impl<'a> PromptSpec<'a> {
+    /// Asks for a prompt that shares nothing.
+    pub fn random(index: u64, tokens: u32) -> Self {
+        Self {
+            index,
+            tokens,
+            shared_tokens: 0,
+            blocks: None,
+        }
+    }
+
+    /// Asks for the prompt of a trace's row, with its blocks.
+    pub fn of_row(index: u64, row: &'a TraceRow) -> Self {
+        let scope = match (row.block_scope, &row.session_id) {
+            (BlockScope::Trace, _) => 0,
+            // A trace is one file.
+            (BlockScope::File, _) => 1,
+            (BlockScope::Session, Some(session)) => hash_text(session),
+            (BlockScope::Session, None) => hash_text(&format!("request {index}")),
+        };
+        let blocks = row.block_size.map(|size| Blocks {
+            ids: &row.prefix_blocks,
+            size,
+            scope,
+        });
+        Self {
+            blocks,
+            ..Self::random(index, row.input_tokens)
+        }
+    }
+}
+
+impl Workload {
+    /// Chooses the words for `tokenizer`; this takes a moment.
+    pub fn new(tokenizer: Tokenizer, seed: u64) -> Self {
+        Self {
+            words: Words::of(&tokenizer),
+            tokenizer,
+            seed,
+            lengths: RandomLengths::default(),
+        }
+    }
+
+    /// Sets the lengths of random requests.
+    ///
+    /// # Errors
+    ///
+    /// Some request would have no prompt.
+    pub fn with_lengths(self, lengths: RandomLengths) -> Result<Self, WorkloadError> {
+        lengths.check()?;
+        Ok(Self { lengths, ..self })
+    }
+
+    /// Returns the tokenizer that lengths are counted with.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Returns the input and output lengths of random request `index`, in tokens.
+    pub fn lengths(&self, index: u64) -> (u32, u32) {
+        self.lengths.draw(self.seed, index)
+    }
+
+    /// Returns the prompt of random request `index`, with the prefix that all share.
+    pub fn random_prompt(&self, index: u64) -> Prompt {
+        let (tokens, _) = self.lengths(index);
+        self.prompt(PromptSpec {
+            shared_tokens: self.lengths.prefix_tokens,
+            ..PromptSpec::random(index, tokens)
+        })
+    }
+
+    /// Returns a prompt.
+    pub fn prompt(&self, spec: PromptSpec<'_>) -> Prompt {
+        // Seven bytes a word, as English has.
+        let capacity = usize::try_from(spec.tokens).unwrap_or(0).saturating_mul(7);
+        let mut text = String::with_capacity(capacity);
+        let mut left = spec.tokens;
+        let shared = spec.shared_tokens.min(left);
+        if shared > 0 {
+            let mut draw = Draw::new(self.seed, 0, field::SHARED_PREFIX);
+            self.words.append(&mut draw, shared, &mut text);
+            left -= shared;
+        }
+        if let Some(blocks) = spec.blocks {
+            left = self.append_blocks(blocks, left, &mut text);
+        }
+        let mut draw = Draw::new(self.seed, spec.index, field::PROMPT_WORDS);
+        self.words.append(&mut draw, left, &mut text);
+        if self.words.is_exact() {
+            let tokens = spec.tokens;
+            return Prompt { text, tokens };
+        }
+        self.fit(text, spec.tokens, draw)
+    }
+
+    /// Appends blocks until `left` tokens are spent; returns what is left after them.
+    fn append_blocks(&self, blocks: Blocks<'_>, mut left: u32, text: &mut String) -> u32 {
+        let seed = Draw::new(self.seed, blocks.scope, field::BLOCK_SCOPE).next();
+        for &id in blocks.ids {
+            let size = blocks.size.min(left);
+            if size == 0 {
+                break;
+            }
+            let mut draw = Draw::new(seed, id, field::BLOCK_WORDS);
+            self.words.append(&mut draw, size, text);
+            left -= size;
+        }
+        left
+    }
+
+    /// Cuts or extends the end of a text until it is `wanted` tokens long.
+    fn fit(&self, mut text: String, wanted: u32, mut draw: Draw) -> Prompt {
+        let mut tokens = self.tokenizer.count(&text).unwrap_or(0);
+        for _ in 0..ROUNDS_MAX {
+            if tokens == wanted {
+                break;
+            }
+            if tokens > wanted {
+                cut(&mut text, tokens, wanted);
+            } else if wanted - tokens > 8 {
+                // A word is hardly ever more than 8 tokens, so this does not overshoot.
+                let words = (wanted - tokens) / 8;
+                self.words.append(&mut draw, words, &mut text);
+            } else if let Some(longer) = self.one_token_longer(&text, tokens) {
+                text = longer;
+            } else {
+                break;
+            }
+            tokens = self.tokenizer.count(&text).unwrap_or(0);
+        }
+        Prompt { text, tokens }
+    }
+
+    fn one_token_longer(&self, text: &str, tokens: u32) -> Option<String> {
+        [" a", "a", " the", " x", "x", ".", ",", " 1", "\n"]
+            .iter()
+            .map(|filler| format!("{text}{filler}"))
+            .find(|longer| self.tokenizer.count(longer) == Some(tokens + 1))
+    }
+}
+
+/// Cuts a text in proportion to the tokens that it has too many, and by one character at least.
+fn cut(text: &mut String, tokens: u32, wanted: u32) {
+    let characters = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    let keep = characters.saturating_mul(u64::from(wanted)) / u64::from(tokens.max(1));
+    let keep = usize::try_from(keep).unwrap_or(0).min(text.len() - 1);
+    // The text is ASCII: it is made of words and fillers.
+    text.truncate(keep);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::io::Write;
+    use std::path::Path;
+    use std::sync::LazyLock;
+
+    use crate::testing::shared_file;
+    use crate::trace::{BlockScope, TraceRow};
+    use crate::workload::{RandomLengths, Tokenizer, WorkloadError};
+
+    use super::{PromptSpec, Workload};
+
+    static EMBEDDED: LazyLock<Workload> = LazyLock::new(|| Workload::new(Tokenizer::embedded(), 1));
+
+    fn row(input_tokens: u32, blocks: &[u64]) -> TraceRow {
+        TraceRow {
+            arrival_ns: 0,
+            input_tokens,
+            output_tokens: 1,
+            session_id: None,
+            parent_id: None,
+            turn: None,
+            think_ns: None,
+            prefix_blocks: blocks.to_vec(),
+            block_size: Some(16),
+            block_scope: BlockScope::Trace,
+            model: None,
+            class: None,
+            failed: false,
+        }
+    }
+
+    fn check_exact_lengths(workload: &Workload) {
+        for (index, tokens) in (0..=300).chain([1000, 2048, 5000]).enumerate() {
+            let prompt = workload.prompt(PromptSpec::random(index as u64, tokens));
+            assert_eq!(prompt.tokens, tokens);
+            assert_eq!(workload.tokenizer().count(&prompt.text), Some(tokens));
+        }
+    }
+
+    #[test]
+    fn embedded_prompts_are_exactly_as_long_as_asked_for() {
+        assert!(EMBEDDED.words.is_exact());
+        check_exact_lengths(&EMBEDDED);
+    }
+
+    #[test]
+    fn hugging_face_prompts_are_exactly_as_long_as_asked_for() {
+        for name in ["qwen3", "gptoss"] {
+            let Some(path) = shared_file(&format!("tokenizers/{name}/tokenizer.json.gz")) else {
+                return;
+            };
+            let folder = path.parent().unwrap();
+            let workload = Workload::new(Tokenizer::load(folder).unwrap(), 1);
+            assert!(workload.words.is_exact(), "{name}");
+            check_exact_lengths(&workload);
+            let row = row(100, &[1, 2, 3]);
+            let prompt = workload.prompt(PromptSpec::of_row(0, &row));
+            assert_eq!(workload.tokenizer().count(&prompt.text), Some(100));
+        }
+    }
+
+    #[test]
+    fn a_prompt_depends_on_seed_and_index_alone() {
+        let other_seed = Workload::new(Tokenizer::embedded(), 2);
+        let mut seen = HashSet::new();
+        for index in 0..1000 {
+            let spec = PromptSpec::random(index, 20);
+            let prompt = EMBEDDED.prompt(spec);
+            assert_eq!(prompt, EMBEDDED.prompt(spec));
+            assert_ne!(prompt, other_seed.prompt(spec));
+            let start: Vec<&str> = prompt.text.split(' ').take(4).collect();
+            assert!(seen.insert(start.join(" ")), "two prompts begin alike");
+        }
+    }
+
+    #[test]
+    fn a_longer_prompt_of_the_same_request_continues_the_shorter_one() {
+        let short = EMBEDDED.prompt(PromptSpec::random(3, 10)).text;
+        let long = EMBEDDED.prompt(PromptSpec::random(3, 20)).text;
+        assert!(long.starts_with(&format!("{short} ")));
+    }
+
+    #[test]
+    fn equal_blocks_are_equal_text() {
+        let text = |row: &TraceRow| EMBEDDED.prompt(PromptSpec::of_row(9, row)).text;
+        let words = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
+        let one = words(&text(&row(48, &[1, 2, 3])));
+        let two = words(&text(&row(48, &[1, 2, 4])));
+        assert_eq!(one[..32], two[..32]);
+        assert_ne!(one[32..], two[32..]);
+        // A last block that is cut is the beginning of the whole one.
+        let cut = words(&text(&row(40, &[1, 2, 3])));
+        assert_eq!(cut[..], one[..40]);
+        // What the blocks do not cover is the request's own.
+        let floor = row(50, &[1, 2, 3]);
+        let mine = words(&EMBEDDED.prompt(PromptSpec::of_row(1, &floor)).text);
+        let yours = words(&EMBEDDED.prompt(PromptSpec::of_row(2, &floor)).text);
+        assert_eq!(mine[..48], yours[..48]);
+        assert_ne!(mine[48..], yours[48..]);
+    }
+
+    #[test]
+    fn blocks_of_another_scope_are_other_text() {
+        let mut one = row(16, &[1]);
+        one.block_scope = BlockScope::Session;
+        one.session_id = Some("a".to_owned());
+        let mut two = one.clone();
+        let text = |row: &TraceRow| EMBEDDED.prompt(PromptSpec::of_row(0, row)).text;
+        assert_eq!(text(&one), text(&two));
+        two.session_id = Some("b".to_owned());
+        assert_ne!(text(&one), text(&two));
+        two.block_scope = BlockScope::Trace;
+        assert_ne!(text(&one), text(&two));
+    }
+
+    #[test]
+    fn random_prompts_share_the_prefix_and_nothing_else() {
+        let workload = Workload::new(Tokenizer::embedded(), 1)
+            .with_lengths(RandomLengths {
+                input_tokens: 20,
+                output_tokens: 5,
+                range_ratio: 0.5,
+                prefix_tokens: 30,
+            })
+            .unwrap();
+        let prefix = |text: &str| -> String { text.split(' ').take(30).collect() };
+        let first = workload.random_prompt(0);
+        for index in 1..100 {
+            let prompt = workload.random_prompt(index);
+            let (input, output) = workload.lengths(index);
+            assert_eq!(prompt.tokens, input);
+            assert!((40..=60).contains(&input));
+            assert!((2..=8).contains(&output));
+            assert_eq!(prefix(&prompt.text), prefix(&first.text));
+            let mut own = prompt.text.split(' ').skip(30).take(3);
+            assert!(!own.all(|word| first.text.split(' ').skip(30).any(|other| other == word)));
+        }
+    }
+
+    /// A tokenizer in which every letter is a token, and a space is one too.
+    const LETTERS: &str = r#"{
+        "version": "1.0", "truncation": {"max_length": 5, "strategy": "LongestFirst", "stride": 0,
+        "direction": "Right"}, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "BPE", "dropout": null, "unk_token": "?", "continuing_subword_prefix": null,
+        "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+        "vocab": {"?": 0, " ": 1, "a": 2, "b": 3, "e": 4}, "merges": []}}"#;
+
+    #[test]
+    fn without_words_of_one_token_a_prompt_is_measured_and_corrected() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(LETTERS.as_bytes()).unwrap();
+        let workload = Workload::new(Tokenizer::load(file.path()).unwrap(), 1);
+        assert!(!workload.words.is_exact());
+        for (index, tokens) in (0..100).chain([1000]).enumerate() {
+            let prompt = workload.prompt(PromptSpec::random(index as u64, tokens));
+            assert_eq!(prompt.tokens, tokens);
+            assert_eq!(
+                workload.tokenizer().count(&prompt.text),
+                Some(tokens),
+                "the file's truncation is not in force"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_tokenizer_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |path: &Path| Tokenizer::load(path).unwrap_err();
+        let error = load(Path::new("Qwen/Qwen3-8B"));
+        assert_eq!(
+            error.to_string(),
+            "tokenizer `Qwen/Qwen3-8B` does not exist"
+        );
+        assert!(error.hint().unwrap().contains("download"));
+        assert!(matches!(
+            load(folder.path()),
+            WorkloadError::NoTokenizerInFolder { .. }
+        ));
+        let file = folder.path().join("tokenizer.json");
+        std::fs::write(&file, "{}").unwrap();
+        assert!(matches!(
+            load(folder.path()),
+            WorkloadError::BadTokenizer { .. }
+        ));
+        std::fs::write(&file, "version https://git-lfs.github.com/spec/v1").unwrap();
+        assert!(load(&file).to_string().contains("Git LFS pointer"));
+    }
+}
