@@ -1,1 +1,62 @@
-//! report
+//! From numbers to pages: one view model, rendered as terminal text, HTML, Markdown, JSON and CSV.
+//!
+//! The formats are pure functions from an [`Analysis`](crate::analyze::Analysis) to strings; they
+//! touch no file and know no SQL. What a reader is told (rows, warnings, definitions, charts) is
+//! decided once in the view model, so that the formats cannot disagree. Milliseconds exist only
+//! from here on.
+
+mod advice;
+mod chart;
+mod columns;
+mod comparison;
+mod csv;
+mod definitions;
+mod figures;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod format;
+mod grid;
+mod html;
+mod json;
+mod markdown;
+mod model;
+mod page;
+mod plots;
+mod rows;
+mod run_card;
+mod scale;
+mod sections;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod verdict;
+
+pub use csv::csv_files;
+pub use html::html;
+pub use json::json;
+pub use markdown::markdown;
+pub use terminal::{TerminalOptions, terminal};
+pub use verdict::is_client_limited;
+
+/// Why a report could not be rendered.
+///
+/// Each case is a fault of this program, not of its input: any analysis has a report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A template does not fit the view model.
+    #[error("fill in the template `{template}`")]
+    Template {
+        /// File name under `templates/`.
+        template: &'static str,
+        /// What the template engine says.
+        #[source]
+        source: minijinja::Error,
+    },
+    /// The view model has a value that JSON cannot hold.
+    #[error("lay out the report")]
+    Model(#[source] serde_json::Error),
+    /// The chart library refused.
+    #[error("draw a chart: {0}")]
+    Draw(String),
+}

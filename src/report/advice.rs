@@ -1,0 +1,318 @@
+//! Warnings as advice: what was seen, why it matters, what to do.
+
+use serde::Serialize;
+
+use crate::analyze::{Analysis, RunFacts};
+use crate::capture::manifest::{Loop, State};
+
+use super::format;
+use super::rows::{Row, rows_of};
+use super::verdict::Verdict;
+
+/// One warning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Advice {
+    /// What was seen.
+    pub(crate) what: String,
+    /// Why it matters.
+    pub(crate) why: String,
+    /// What to do about it.
+    pub(crate) act: String,
+}
+
+/// Fewest values from which a 99th percentile is more than the maximum under another name.
+const ENOUGH_FOR_P99: f64 = 100.0;
+
+/// Shortest steady window, in seconds, that is taken without remark.
+const SHORT_WINDOW_S: f64 = 10.0;
+
+/// Collects the warnings for one run, the gravest first.
+pub(crate) fn advice(analysis: &Analysis, run: &RunFacts, verdict: &Verdict) -> Vec<Advice> {
+    let summary = rows_of(analysis, "run_summary", &run.run)
+        .into_iter()
+        .next();
+    let mut found = Vec::new();
+    found.extend(
+        verdict
+            .failed_checks
+            .iter()
+            .map(|check| failed_check(check)),
+    );
+    of_the_tape(run, &mut found);
+    if let Some(summary) = summary {
+        of_outcomes(summary, &mut found);
+        of_counting(analysis, run, summary, &mut found);
+    } else {
+        found.push(say(
+            "the run has no summary",
+            "the tape has no measured request",
+            "look at what was sent with `tokentape sql TAPE -c \"SELECT * FROM attempts\"`",
+        ));
+    }
+    of_pace(analysis, run, &mut found);
+    found
+}
+
+fn say(what: impl Into<String>, why: impl Into<String>, act: impl Into<String>) -> Advice {
+    Advice {
+        what: what.into(),
+        why: why.into(),
+        act: act.into(),
+    }
+}
+
+fn failed_check(check: &str) -> Advice {
+    match check {
+        "slip" => say(
+            "requests left later than they were due, by the client's own fault",
+            "the load that the server saw is not the load that was asked for",
+            "build with --release, lower the rate, or spread the load over more machines",
+        ),
+        "runtime_lag" => say(
+            "the client was slow to wake up when data arrived",
+            "a late time stamp adds the client's delay to the server's latencies",
+            "leave the client cores of its own, or ask for fewer streams at once",
+        ),
+        "cpu" => say(
+            "a receiving thread was busy nearly all of the time",
+            "events queued up in the client before they were stamped",
+            "give the client more cores, or spread the load over more machines",
+        ),
+        other => say(
+            format!("the check `{other}` failed"),
+            "the client may have been the bottleneck",
+            "look at the section on the client's health",
+        ),
+    }
+}
+
+/// Warns of a tape that is not whole, and of the client's bounds.
+fn of_the_tape(run: &RunFacts, found: &mut Vec<Advice>) {
+    match run.manifest.state {
+        State::Complete => {}
+        State::Interrupted => found.push(say(
+            "the run was stopped before its schedule ended",
+            "it shows the part up to then, and perhaps not the load's peak",
+            "repeat it to the end before you compare it with another",
+        )),
+        State::Running => found.push(say(
+            "the run's writer did not finish",
+            "the last moments before it ended may be missing",
+            "see whether the process was killed or the disk was full",
+        )),
+    }
+    for note in &run.notes {
+        found.push(say(
+            format::clean(note),
+            "the tape was not read as it was left",
+            "check that the counts in the run card are those you expect",
+        ));
+    }
+    for (bound, hits) in run
+        .manifest
+        .bounds_hit
+        .iter()
+        .filter(|(_, hits)| **hits > 0)
+    {
+        found.push(say(
+            format!(
+                "the client's bound `{}` was hit {hits} times",
+                format::clean(bound)
+            ),
+            "where a bound is hit, work waits or is cut short in the client",
+            "raise the bound, or lower the load",
+        ));
+    }
+}
+
+/// Warns of requests that the latencies leave out.
+fn of_outcomes(summary: Row<'_>, found: &mut Vec<Advice>) {
+    let count = |column: &str| summary.number(column).unwrap_or(0.0);
+    let (requests, ok, failed) = (count("requests"), count("ok"), count("failed"));
+    if ok <= 0.0 {
+        found.push(say(
+            "no request succeeded",
+            "there is no latency to speak of",
+            "see the errors by kind, and try the target with a single request",
+        ));
+    } else if failed > 0.0 {
+        found.push(say(
+            format!(
+                "{} of {} requests failed ({})",
+                format::decimal(failed, 0),
+                format::decimal(requests, 0),
+                format::percent(Some(failed / requests.max(1.0))),
+            ),
+            "latencies cover successful requests only, and a server that refuses work looks fast",
+            "see the errors by kind before you quote a latency",
+        ));
+    }
+    let unfinished = count("cancelled") + count("not_sent");
+    if unfinished > 0.0 {
+        found.push(say(
+            format!(
+                "{} requests were cancelled or never sent",
+                format::decimal(unfinished, 0)
+            ),
+            "the slowest requests are the ones that are cut off, so the tail is too good",
+            "allow more time with --drain, or lower the load",
+        ));
+    }
+    if ok > 0.0 && ok < ENOUGH_FOR_P99 {
+        found.push(say(
+            format!("only {} requests succeeded", format::decimal(ok, 0)),
+            "their 99th percentile is little more than the maximum",
+            "send at least 100 requests for a p99, and 1,000 for a p99.9",
+        ));
+    }
+}
+
+/// Warns of token counts and gaps that are less certain than they look.
+fn of_counting(analysis: &Analysis, run: &RunFacts, summary: Row<'_>, found: &mut Vec<Advice>) {
+    let source = summary.text("output_tokens_source").unwrap_or_default();
+    if matches!(source, "chunks" | "mixed") {
+        found.push(say(
+            "output tokens were counted by chunks, for some requests at least",
+            "the server sent no usage, and a chunk can hold several tokens or half of one",
+            "name the model's tokenizer with --tokenizer",
+        ));
+    }
+    if let Some(share) = summary
+        .number("unresolved_share")
+        .filter(|share| *share > 0.1)
+    {
+        found.push(say(
+            format!(
+                "{} of the gaps have an end in a shared read",
+                format::percent(Some(share))
+            ),
+            "events that arrive together carry one time stamp, so gaps read as zero or as a sum",
+            "read inter-token times beside their resolved form; look for a proxy that buffers",
+        ));
+    }
+    let tokens = rows_of(analysis, "token_counts", &run.run)
+        .into_iter()
+        .next();
+    let exact = |column: &str| tokens.and_then(|row| row.number(column));
+    if let Some(share) = exact("output_exact").filter(|share| *share < 0.95) {
+        found.push(say(
+            format!(
+                "only {} of the answers have the planned length",
+                format::percent(Some(share))
+            ),
+            "the model stopped by itself, so the load is not the one that was planned",
+            "pass --ignore-eos where the server knows it",
+        ));
+    }
+    if let Some(share) = exact("input_exact").filter(|share| *share < 0.95) {
+        found.push(say(
+            format!(
+                "only {} of the prompts have the planned length",
+                format::percent(Some(share))
+            ),
+            "the server counts tokens in another way, or adds a chat template",
+            "name the model's own tokenizer with --tokenizer",
+        ));
+    }
+}
+
+/// Warns of windows that are too short, of queues in the client and of a server that fell behind.
+fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
+    let windows = rows_of(analysis, "throughput_windows", &run.run);
+    let steady = windows
+        .iter()
+        .find(|row| row.text("window_name") == Some("steady"));
+    let seconds = steady.and_then(|row| row.number("seconds"));
+    if let Some(seconds) = seconds.filter(|seconds| *seconds < SHORT_WINDOW_S) {
+        found.push(say(
+            format!(
+                "the steady window is {} s long",
+                format::trimmed(seconds, 1)
+            ),
+            "a rate over so short a time says more about chance than about the server",
+            "run for a minute or longer",
+        ));
+    }
+    if run.manifest.arrival_loop == Loop::Closed {
+        return;
+    }
+    let Some(pace) = rows_of(analysis, "schedule_fidelity", &run.run)
+        .into_iter()
+        .next()
+    else {
+        return;
+    };
+    if let Some(queued) = pace.number("queued_p99_ns").filter(|queued| *queued >= 1e6) {
+        found.push(say(
+            format!(
+                "requests waited for a free slot, {} at p99",
+                format::duration(queued)
+            ),
+            "--max-concurrency held them back, which latencies from the send time do not show",
+            "read the latencies from the intended time, or raise --max-concurrency",
+        ));
+    }
+    let rates = pace
+        .number("achieved_rate_per_s")
+        .zip(pace.number("intended_rate_per_s"));
+    if let Some((achieved, intended)) = rates.filter(|(achieved, asked)| *achieved < 0.95 * asked) {
+        found.push(say(
+            format!(
+                "{} requests/s were sent where {} were due",
+                format::decimal(achieved, 2),
+                format::decimal(intended, 2),
+            ),
+            "the load that was asked for never reached the server in time",
+            "see schedule fidelity for where it waited",
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+    use crate::report::verdict::verdict;
+
+    fn of(analysis: &Analysis) -> Vec<String> {
+        let run = &analysis.runs[0];
+        advice(analysis, run, &verdict(analysis, &run.run))
+            .into_iter()
+            .map(|advice| advice.what)
+            .collect()
+    }
+
+    #[test]
+    fn says_what_was_left_out_of_the_latencies() {
+        insta::assert_debug_snapshot!(of(&fixture::single()), @r#"
+        [
+            "8 of 1,000 requests failed (0.8 %)",
+            "2 requests were cancelled or never sent",
+        ]
+        "#);
+    }
+
+    #[test]
+    fn a_run_without_one_success_says_so_first() {
+        assert_eq!(of(&fixture::of_size(0))[0], "no request succeeded");
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_and_recovered_says_both() {
+        let mut analysis = fixture::single();
+        analysis.runs[0].manifest.state = State::Interrupted;
+        analysis.runs[0]
+            .notes
+            .push("recovered 12 rows from the log".to_owned());
+        let said = of(&analysis);
+        assert!(
+            said.iter()
+                .any(|what| what.contains("stopped before its schedule")),
+            "{said:?}"
+        );
+        assert!(
+            said.iter().any(|what| what.contains("recovered 12 rows")),
+            "{said:?}"
+        );
+    }
+}

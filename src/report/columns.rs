@@ -1,0 +1,175 @@
+//! Text in the columns of a terminal: tables, rules, wrapping, colour.
+//!
+//! What is measured here is columns, not bytes or letters: a run's name may be in any script.
+
+use super::grid::{Grid, Tone};
+
+/// Widest line, in columns.
+pub(crate) const WIDTH: usize = 100;
+
+/// Writes a table, its columns as wide as they need and the texts cut where the line is full.
+pub(crate) fn table(out: &mut String, grid: &Grid, color: bool) {
+    let widths = widths(grid);
+    let mut line = |fields: &[(&str, Tone)]| {
+        let mut text = String::new();
+        for (index, (field, tone)) in fields.iter().enumerate() {
+            let shown = fit(field, widths[index]);
+            let pad = " ".repeat(widths[index].saturating_sub(columns(&shown)));
+            let shown = match tone {
+                Tone::Good => paint(&shown, "32", color),
+                Tone::Bad => paint(&shown, "31", color),
+                Tone::Faint => paint(&shown, "2", color),
+                Tone::Plain | Tone::Foreign => shown,
+            };
+            if index > 0 {
+                text.push_str("  ");
+            }
+            if grid.headings[index].is_number {
+                text.push_str(&pad);
+                text.push_str(&shown);
+            } else {
+                text.push_str(&shown);
+                text.push_str(&pad);
+            }
+        }
+        push_line(out, &text);
+    };
+    let head: Vec<(&str, Tone)> = grid
+        .headings
+        .iter()
+        .map(|heading| (heading.name.as_str(), Tone::Plain))
+        .collect();
+    line(&head);
+    for row in &grid.rows {
+        let fields: Vec<(&str, Tone)> = row
+            .iter()
+            .map(|field| (field.text.as_str(), field.tone))
+            .collect();
+        line(&fields);
+    }
+}
+
+/// Decides how wide each column is, and narrows the widest text until a line fits.
+fn widths(grid: &Grid) -> Vec<usize> {
+    let mut widths: Vec<usize> = grid.headings.iter().map(|h| columns(&h.name)).collect();
+    for row in &grid.rows {
+        for (width, field) in widths.iter_mut().zip(row) {
+            *width = (*width).max(columns(&field.text));
+        }
+    }
+    let between = 2 * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + between > WIDTH {
+        let texts = widths
+            .iter_mut()
+            .zip(&grid.headings)
+            .filter(|(_, h)| !h.is_number);
+        let Some((widest, _)) = texts.max_by_key(|(width, _)| **width) else {
+            break;
+        };
+        if *widest <= 6 {
+            break;
+        }
+        *widest -= 1;
+    }
+    widths
+}
+
+/// Cuts text to `width` columns.
+pub(crate) fn fit(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for letter in text.chars() {
+        if columns(&kept) + wide(letter) + 1 > width {
+            break;
+        }
+        kept.push(letter);
+    }
+    kept.push('…');
+    kept
+}
+
+/// Counts the columns that text takes in a terminal.
+pub(crate) fn columns(text: &str) -> usize {
+    text.chars().map(wide).sum()
+}
+
+/// Returns how many columns a letter takes: two for East Asian scripts and emoji, none for marks.
+fn wide(letter: char) -> usize {
+    match u32::from(letter) {
+        0x300..=0x36f | 0x200b..=0x200d | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff => 2,
+        0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1faff => 2,
+        0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
+
+/// Breaks text into lines of at most `width` columns, with `indent` before all but the first.
+pub(crate) fn wrap(text: &str, width: usize, indent: &str) -> Vec<String> {
+    let first: String = text.chars().take_while(|letter| *letter == ' ').collect();
+    let mut lines = Vec::new();
+    let mut line = first.clone();
+    for word in text.split_whitespace() {
+        let word = fit(word, width - indent.len());
+        let is_start = line.trim().is_empty();
+        if !is_start && columns(&line) + 1 + columns(&word) > width {
+            lines.push(std::mem::replace(&mut line, indent.to_owned()));
+        } else if !is_start {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// Writes a line across, with a title in its middle.
+pub(crate) fn rule(out: &mut String, letter: char, title: &str) {
+    let room = 70_usize.saturating_sub(title.chars().count());
+    let left = room / 2;
+    let line = |count: usize| letter.to_string().repeat(count);
+    push_line(out, &format!("{}{title}{}", line(left), line(room - left)));
+}
+
+/// Adds a line, without blanks at its end.
+pub(crate) fn push_line(out: &mut String, line: &str) {
+    out.push_str(line.trim_end());
+    out.push('\n');
+}
+
+/// Colours text where colour is wanted.
+pub(crate) fn paint(text: &str, code: &str, color: bool) -> String {
+    if color {
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_two_columns_for_wide_letters_and_none_for_marks() {
+        assert_eq!(columns("ab"), 2);
+        assert_eq!(columns("東京"), 4);
+        assert_eq!(columns("e\u{301}"), 1);
+        assert_eq!(fit("東京タワー", 6), "東京…");
+    }
+
+    #[test]
+    fn wrapping_indents_what_follows_and_cuts_a_word_that_cannot_fit() {
+        assert_eq!(
+            wrap("  one two three", 9, "    "),
+            ["  one two", "    three"]
+        );
+        assert!(
+            wrap(&"x".repeat(300), 20, "  ")
+                .iter()
+                .all(|line| columns(line) <= 20)
+        );
+    }
+}

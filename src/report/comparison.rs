@@ -1,0 +1,188 @@
+//! Several runs side by side: every number against the first run's.
+
+use crate::analyze::Analysis;
+
+use super::format::{self, NS_PER_MS};
+use super::grid::{Field, Grid, Tone};
+use super::rows::{Row, rows};
+
+/// Change, as a share, from which on a cell is coloured.
+const NOTABLE: f64 = 0.05;
+
+/// One number of a run and of the first run, in the unit that is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change {
+    /// Name of the run, as it is in the table.
+    pub(crate) run: String,
+    /// What is compared.
+    pub(crate) metric: String,
+    /// Which of its statistics.
+    pub(crate) stat: String,
+    /// Unit of the numbers.
+    pub(crate) unit: Option<String>,
+    /// The first run's number.
+    pub(crate) baseline: Option<f64>,
+    /// This run's number.
+    pub(crate) value: Option<f64>,
+    /// The second less the first.
+    pub(crate) difference: Option<f64>,
+    /// The second by the first.
+    pub(crate) ratio: Option<f64>,
+}
+
+/// Reads the comparison; times become milliseconds.
+pub(crate) fn changes(analysis: &Analysis) -> Vec<Change> {
+    rows(analysis, "comparison")
+        .into_iter()
+        .map(change)
+        .collect()
+}
+
+fn change(row: Row<'_>) -> Change {
+    let text = |column| format::clean(row.text(column).unwrap_or_default());
+    let is_time = row.text("unit") == Some("ns");
+    let number = |column| {
+        row.number(column)
+            .map(|value| if is_time { value / NS_PER_MS } else { value })
+    };
+    let unit = row.text("unit").map(|unit| {
+        if is_time {
+            "ms".to_owned()
+        } else {
+            format::clean(unit)
+        }
+    });
+    Change {
+        run: row.run().to_owned(),
+        metric: text("metric"),
+        stat: text("stat"),
+        unit,
+        baseline: number("baseline"),
+        value: number("value"),
+        difference: number("difference"),
+        ratio: row.number("ratio"),
+    }
+}
+
+/// Lays out a row a number and a column a run.
+pub(crate) fn comparison_grid(analysis: &Analysis) -> Grid {
+    let changes = changes(analysis);
+    let names: Vec<String> = analysis
+        .runs
+        .iter()
+        .map(|run| format::clean(&run.run))
+        .collect();
+    let mut headings = vec!["metric".to_owned(), "stat".to_owned(), "unit".to_owned()];
+    headings.extend(names.iter().map(|name| format!("#{name}")));
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let mut grid = Grid::new("Value, and change against the first run", &headings);
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for change in &changes {
+        let key = (change.metric.as_str(), change.stat.as_str());
+        if seen.contains(&key) {
+            continue;
+        }
+        seen.push(key);
+        let mut cells = vec![
+            Field::plain(key.0),
+            Field::plain(key.1),
+            Field::plain(change.unit.clone().unwrap_or_default()),
+            Field::plain(format::optional(change.baseline, 2)),
+        ];
+        for run in analysis.runs.iter().skip(1) {
+            let found = changes.iter().find(|other| {
+                other.run == run.run && (other.metric.as_str(), other.stat.as_str()) == key
+            });
+            cells.push(found.map_or_else(|| Field::plain(format::NONE), against));
+        }
+        grid.push(cells);
+    }
+    grid
+}
+
+/// Writes a value with its change in percent.
+pub(crate) fn against(change: &Change) -> Field {
+    let text = match percent_change(change) {
+        Some(percent) => format!("{} ({percent})", format::optional(change.value, 2)),
+        None => format::optional(change.value, 2),
+    };
+    Field::plain(text).toned(tone(change))
+}
+
+/// Writes the change in percent, with its sign.
+pub(crate) fn percent_change(change: &Change) -> Option<String> {
+    let ratio = change.ratio?;
+    let sign = if ratio >= 1.0 { "+" } else { "" };
+    Some(format!(
+        "{sign}{} %",
+        format::decimal((ratio - 1.0) * 100.0, 1)
+    ))
+}
+
+/// Tells whether a change is one to be noted, and which way.
+pub(crate) fn tone(change: &Change) -> Tone {
+    let Some(ratio) = change.ratio.filter(|ratio| (ratio - 1.0).abs() >= NOTABLE) else {
+        return Tone::Plain;
+    };
+    match is_higher_better(&change.metric, &change.stat) {
+        None => Tone::Plain,
+        Some(is_higher_better) if (ratio > 1.0) == is_higher_better => Tone::Good,
+        Some(_) => Tone::Bad,
+    }
+}
+
+/// Tells which way a number should go; `None` where neither is better.
+pub(crate) fn is_higher_better(metric: &str, stat: &str) -> Option<bool> {
+    const LATENCIES: [&str; 8] = [
+        "ttft", "ttfa", "tpot", "itl", "icl", "e2el", "queued", "slip",
+    ];
+    const RATES: [&str; 6] = ["rps", "tps", "throughput", "goodput", "attainment", "per_s"];
+    if stat == "n" {
+        return None;
+    }
+    if RATES
+        .iter()
+        .any(|rate| metric.contains(rate) || stat.contains(rate))
+    {
+        return Some(true);
+    }
+    LATENCIES
+        .iter()
+        .any(|latency| metric.starts_with(latency))
+        .then_some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    fn sample(metric: &str, ratio: f64) -> Change {
+        Change {
+            run: "b".to_owned(),
+            metric: metric.to_owned(),
+            stat: "p99".to_owned(),
+            unit: Some("ms".to_owned()),
+            baseline: Some(100.0),
+            value: Some(100.0 * ratio),
+            difference: Some(100.0 * (ratio - 1.0)),
+            ratio: Some(ratio),
+        }
+    }
+
+    #[test]
+    fn a_change_is_good_or_bad_by_what_it_is_of_and_small_ones_are_neither() {
+        assert_eq!(tone(&sample("ttft", 1.2)), Tone::Bad);
+        assert_eq!(tone(&sample("ttft", 0.8)), Tone::Good);
+        assert_eq!(tone(&sample("output_tps", 1.2)), Tone::Good);
+        assert_eq!(tone(&sample("ttft", 1.04)), Tone::Plain);
+        assert_eq!(tone(&sample("chunks", 2.0)), Tone::Plain);
+    }
+
+    #[test]
+    fn every_other_run_has_a_column_with_its_change() {
+        let grid = comparison_grid(&fixture::several(3));
+        assert_eq!(grid.headings.len(), 3 + 3);
+        assert!(grid.rows[0][4].text.ends_with(" %)"), "{:?}", grid.rows[0]);
+    }
+}

@@ -1,0 +1,126 @@
+//! What each word of the report means, and by which policy its number was made.
+//!
+//! Tools that share these words do not share their meanings, so a report that travels alone must
+//! carry its own.
+
+use serde::Serialize;
+
+use crate::analyze::Analysis;
+use crate::capture::manifest::Loop;
+
+/// One word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Definition {
+    /// The word.
+    pub(crate) term: &'static str,
+    /// What it means.
+    pub(crate) meaning: &'static str,
+    /// The choice that was made where tools differ.
+    pub(crate) policy: &'static str,
+}
+
+const ALL: [Definition; 14] = [
+    Definition {
+        term: "Send time",
+        meaning: "When the first byte of the request was handed to a connected socket. Beside it \
+                  stands the intended time: when the schedule said that the request was due.",
+        policy: "Both are kept for every request, so a late client cannot make a server look fast.",
+    },
+    Definition {
+        term: "TTFT, time to first token",
+        meaning: "From the send to the first event that carries a token: content, reasoning, \
+                  arguments of a tool call, a refusal or audio.",
+        policy: "Policy: token-bearing events only. Role-only, empty, comment, ping and usage \
+                 events never count.",
+    },
+    Definition {
+        term: "From intended",
+        meaning: "The same latency counted from the moment at which the request was due. It holds \
+                  whatever waited on the client's side as well.",
+        policy: "Policy: shown as a pair in an open loop; in a closed loop only the form from the \
+                 send is shown.",
+    },
+    Definition {
+        term: "TTFA, time to first answer token",
+        meaning: "From the send to the first token that is not reasoning.",
+        policy: "Policy: reasoning tokens count for TTFT and not for TTFA.",
+    },
+    Definition {
+        term: "E2EL, end-to-end latency",
+        meaning: "From the send to the last event that carries a token.",
+        policy: "Policy: the usage event and the end mark come after it and do not count; without \
+                 a stream, the end of the response does.",
+    },
+    Definition {
+        term: "ICL, inter-chunk latency",
+        meaning: "The gaps between successive token-bearing chunks of one answer.",
+        policy: "A chunk is not a token: one chunk can carry several.",
+    },
+    Definition {
+        term: "ITL, inter-token latency",
+        meaning: "The times between successive tokens of one answer. All tokens of all answers \
+                  form one pool.",
+        policy: "Policy: arrival. A later chunk of k tokens gives its gap once and k − 1 zeros; \
+                 the first chunk gives none.",
+    },
+    Definition {
+        term: "ITL, resolved",
+        meaning: "Only those gaps whose both ends came alone in their read of the socket.",
+        policy: "Events that arrive in one read share a time stamp; they stay in ITL and are left \
+                 out here.",
+    },
+    Definition {
+        term: "TPOT, time per output token",
+        meaning: "Time from the first token to the last one, by the tokens that came after the \
+                  first chunk; one value a request.",
+        policy: "Policy: the first chunk's tokens are not in the divisor, and reasoning tokens \
+                 that were never streamed are not either. No value where nothing is left.",
+    },
+    Definition {
+        term: "Output tokens",
+        meaning: "The server's own usage where it sends it, else our tokenizer on the whole text, \
+                  else the number of chunks.",
+        policy: "Policy: never the length that was asked for; the source is in the run card.",
+    },
+    Definition {
+        term: "Throughput (RPS, TPS)",
+        meaning: "Requests whose last token fell into the window, and tokens that arrived in it, \
+                  by the window's length. A request's chunks are weighted so that they add up to \
+                  its output tokens.",
+        policy: "Policy: the steady window is the headline. Open loop: from the end of warm-up to \
+                 the last due time. Closed loop: from all slots busy to the first slot without \
+                 work.",
+    },
+    Definition {
+        term: "Goodput",
+        meaning: "Offered requests that succeeded and met every stated goal, by the window's \
+                  length. Attainment is their share of all offered requests.",
+        policy: "Policy: goals are held against the latency from intended in an open loop, from \
+                 the send in a closed one. Cancelled and never-sent requests miss; a request \
+                 without a TPOT passes the goal on TPOT.",
+    },
+    Definition {
+        term: "Percentiles",
+        meaning: "Exact, over all values, with linear interpolation between the two neighbours.",
+        policy: "Policy: no sketch, no average of percentiles; n and max are always beside them.",
+    },
+    Definition {
+        term: "Slip",
+        meaning: "The client's own lateness: send less intended, less the wait for a slot, less \
+                  connecting.",
+        policy: "A run whose p99 slip, runtime lag or CPU is over its limit is headed \
+                 CLIENT-LIMITED.",
+    },
+];
+
+/// Returns the definitions that the report needs.
+pub(crate) fn definitions(analysis: &Analysis) -> Vec<Definition> {
+    let is_open = analysis
+        .runs
+        .iter()
+        .any(|run| run.manifest.arrival_loop == Loop::Open);
+    ALL.iter()
+        .filter(|one| is_open || one.term != "From intended")
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,20 @@
+//! The page that is handed on: one file, no address in it, no script, light and dark.
+//!
+//! Everything that comes from a tape passes through the template engine's escaping. The only raw
+//! part is the SVG, which `chart.rs` writes and escapes itself.
+
+use crate::analyze::Analysis;
+
+use super::ReportError;
+use super::model::report;
+use super::page;
+
+/// Renders the analysis as one self-contained HTML page.
+///
+/// # Errors
+///
+/// Fails only where a template and the view model do not fit, or a chart cannot be drawn; both
+/// are faults of this program.
+pub fn html(analysis: &Analysis) -> Result<String, ReportError> {
+    page::fill(&page::environment()?, "report.html", &report(analysis)?)
+}

@@ -1,0 +1,239 @@
+//! The numbers alone, for scripts: stable keys, the unit beside each value.
+//!
+//! Keys are `<metric>_<stat>`, such as `ttft_p99`. Latencies are in milliseconds here as in every
+//! other report; `sql` has the nanoseconds. Names stay as they are on the tape, since JSON quotes
+//! them safely and scripts compare them.
+
+use serde_json::{Map, Value, json};
+
+use crate::analyze::{Analysis, RunFacts};
+
+use super::comparison::{Change, changes};
+use super::format::NS_PER_MS;
+use super::rows::{Row, rows_of};
+use super::verdict::verdict;
+
+/// Version of the layout below; it grows when a key changes its meaning.
+const SCHEMA: u32 = 1;
+
+/// Statistics of a latency: key, column.
+const STATS: [(&str, &str); 9] = [
+    ("mean", "mean_ns"),
+    ("std", "std_ns"),
+    ("min", "min_ns"),
+    ("p50", "p50_ns"),
+    ("p90", "p90_ns"),
+    ("p95", "p95_ns"),
+    ("p99", "p99_ns"),
+    ("p999", "p999_ns"),
+    ("max", "max_ns"),
+];
+
+/// Counts and sizes of a run: key, column, unit.
+const SUMMARY: [(&str, &str, &str); 12] = [
+    ("requests_total", "requests", "requests"),
+    ("requests_ok", "ok", "requests"),
+    ("requests_failed", "failed", "requests"),
+    ("requests_cancelled", "cancelled", "requests"),
+    ("requests_not_sent", "not_sent", "requests"),
+    ("chunks_total", "chunks", "chunks"),
+    ("input_tokens_total", "input_tokens", "tokens"),
+    ("output_tokens_total", "output_tokens", "tokens"),
+    ("duration_run", "duration_s", "s"),
+    ("in_flight_peak", "peak_in_flight", "requests"),
+    ("in_flight_mean", "mean_in_flight", "requests"),
+    ("gaps_unresolved_share", "unresolved_share", "share"),
+];
+
+/// Rates of a window: key, column, unit.
+const RATES: [(&str, &str, &str); 5] = [
+    ("window", "seconds", "s"),
+    ("rps", "rps", "requests/s"),
+    ("input_tps", "input_tps", "tokens/s"),
+    ("output_tps", "output_tps", "tokens/s"),
+    ("total_tps", "total_tps", "tokens/s"),
+];
+
+/// Renders the numbers as
+/// `{schema, runs: [{run, labels, metrics: {key: {value, unit, n, low, high}}}], comparisons}`.
+pub fn json(analysis: &Analysis) -> Value {
+    let runs: Vec<Value> = analysis
+        .runs
+        .iter()
+        .map(|run| run_value(analysis, run))
+        .collect();
+    let comparisons: Vec<Value> = changes(analysis)
+        .iter()
+        .map(|change| comparison(analysis, change))
+        .collect();
+    json!({ "schema": SCHEMA, "runs": runs, "comparisons": comparisons })
+}
+
+fn run_value(analysis: &Analysis, run: &RunFacts) -> Value {
+    let verdict = verdict(analysis, &run.run);
+    json!({
+        "run": run.run,
+        "labels": run.manifest.labels,
+        "validity": { "verdict": verdict.word, "reason": verdict.reason },
+        "metrics": metrics(analysis, &run.run),
+    })
+}
+
+/// Collects every number of a run; one that is unknown has no key.
+fn metrics(analysis: &Analysis, run: &str) -> Map<String, Value> {
+    let mut found = Map::new();
+    for row in rows_of(analysis, "latency_percentiles", run) {
+        let Some(metric) = row.text("metric") else {
+            continue;
+        };
+        for (stat, column) in STATS {
+            let value = row.number(column).map(|value| value / NS_PER_MS);
+            add(
+                &mut found,
+                format!("{metric}_{stat}"),
+                value,
+                "ms",
+                row.number("n"),
+            );
+        }
+    }
+    for row in rows_of(analysis, "throughput_windows", run) {
+        let Some(window) = row.text("window_name") else {
+            continue;
+        };
+        for (rate, column, unit) in RATES {
+            let n = row.number("requests");
+            add(
+                &mut found,
+                format!("{rate}_{window}"),
+                row.number(column),
+                unit,
+                n,
+            );
+        }
+    }
+    for row in rows_of(analysis, "goodput", run) {
+        let window = row.text("window_name").unwrap_or("run");
+        let n = row.number("offered");
+        let goodput = row.number("goodput_rps");
+        add(
+            &mut found,
+            format!("goodput_{window}"),
+            goodput,
+            "requests/s",
+            n,
+        );
+        add(
+            &mut found,
+            format!("attainment_{window}"),
+            row.number("attainment"),
+            "share",
+            n,
+        );
+    }
+    for row in rows_of(analysis, "run_summary", run) {
+        for (key, column, unit) in SUMMARY {
+            add(
+                &mut found,
+                key.to_owned(),
+                row.number(column),
+                unit,
+                row.number("requests"),
+            );
+        }
+    }
+    for row in rows_of(analysis, "schedule_fidelity", run) {
+        pace(&mut found, row);
+    }
+    found
+}
+
+fn pace(found: &mut Map<String, Value>, row: Row<'_>) {
+    for (key, column) in [
+        ("rate_intended", "intended_rate_per_s"),
+        ("rate_achieved", "achieved_rate_per_s"),
+    ] {
+        add(
+            found,
+            key.to_owned(),
+            row.number(column),
+            "requests/s",
+            row.number("n"),
+        );
+    }
+}
+
+/// Adds a metric. `low` and `high` are the ends of a confidence interval, null while none is made.
+fn add(
+    found: &mut Map<String, Value>,
+    key: String,
+    value: Option<f64>,
+    unit: &str,
+    n: Option<f64>,
+) {
+    if let Some(value) = value {
+        let entry = json!({
+            "value": plain(value), "unit": unit, "n": n.map(plain), "low": null, "high": null,
+        });
+        found.insert(key, entry);
+    }
+}
+
+/// Writes a whole number without a fraction.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "checked to be whole and within 2^53"
+)]
+fn plain(value: f64) -> Value {
+    let is_whole = value.fract().abs() < f64::MIN_POSITIVE && value.abs() < 9.0e15;
+    if is_whole {
+        json!(value as i64)
+    } else {
+        json!(value)
+    }
+}
+
+fn comparison(analysis: &Analysis, change: &Change) -> Value {
+    json!({
+        "run": change.run,
+        "baseline_run": analysis.runs.first().map(|run| run.run.as_str()),
+        "metric": format!("{}_{}", change.metric, change.stat),
+        "unit": change.unit,
+        "baseline": change.baseline,
+        "value": change.value,
+        "difference": change.difference,
+        "ratio": change.ratio,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn has_the_shape_that_scripts_rely_on() {
+        let value = json(&fixture::single());
+        let keys: Vec<&String> = value.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["schema", "runs", "comparisons"]);
+        insta::assert_snapshot!(value["runs"][0]["metrics"]["ttft_p99"], @r#"{"value":450.2486497617324,"unit":"ms","n":990,"low":null,"high":null}"#);
+        assert_eq!(value["runs"][0]["metrics"]["requests_total"]["value"], 1000);
+        assert_eq!(value["runs"][0]["labels"]["batch"], "4");
+        assert_eq!(value["comparisons"], json!([]));
+    }
+
+    #[test]
+    fn an_unknown_number_has_no_key() {
+        let value = json(&fixture::of_size(0));
+        assert!(value["runs"][0]["metrics"].get("ttft_p99").is_none());
+        assert_eq!(value["runs"][0]["metrics"]["requests_ok"]["value"], 0);
+    }
+
+    #[test]
+    fn a_comparison_names_both_runs() {
+        let value = json(&fixture::several(2));
+        assert_eq!(value["comparisons"][0]["baseline_run"], "batch-1");
+        assert_eq!(value["comparisons"][0]["run"], "batch-2");
+        assert_eq!(value["comparisons"][0]["unit"], "ms");
+    }
+}

@@ -1,0 +1,173 @@
+//! The report as Markdown that reads well in a pull request.
+//!
+//! Text from outside stands in code spans: there it can neither be HTML, nor a link, nor a mention
+//! of somebody. Tables are as wide as they need to be; what most readers skip is folded.
+
+use minijinja::Value;
+
+use crate::analyze::Analysis;
+
+use super::ReportError;
+use super::format;
+use super::model::report;
+use super::page;
+
+/// Renders the analysis as Markdown, without pictures.
+///
+/// # Errors
+///
+/// Fails only where a template and the view model do not fit, which is a fault of this program.
+pub fn markdown(analysis: &Analysis) -> Result<String, ReportError> {
+    let mut environment = page::environment()?;
+    environment.add_filter("code", |text: String| code(&text));
+    environment.add_filter("prose", |text: String| prose(&text));
+    environment.add_filter("sentence", |text: String| sentence(&text));
+    environment.add_filter("field", |field: Value| {
+        let part = |name| {
+            field
+                .get_attr(name)
+                .map(|value| value.to_string())
+                .unwrap_or_default()
+        };
+        let text = part("text");
+        if part("tone") == "foreign" {
+            code(&text)
+        } else {
+            prose(&text)
+        }
+    });
+    let text = page::fill(&environment, "report.md", &report(analysis)?)?;
+    Ok(squeeze(&text))
+}
+
+/// Puts text into a code span that nothing inside can end, fit for a table's cell.
+fn code(text: &str) -> String {
+    if text.trim().is_empty() || text == format::NONE {
+        return format::NONE.to_owned();
+    }
+    let longest = text
+        .split(|letter| letter != '`')
+        .map(str::len)
+        .max()
+        .unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    let space = if longest > 0 { " " } else { "" };
+    let inner = text.replace('|', "\\|").replace(['\n', '\r'], " ");
+    format!("{fence}{space}{inner}{space}{fence}")
+}
+
+/// Escapes what Markdown, HTML and GitHub would read as more than text.
+fn prose(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        match letter {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => out.extend(['\\', letter]),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '@' => out.push_str("@<!-- -->"),
+            '\n' | '\r' => out.push(' '),
+            letter => out.push(letter),
+        }
+    }
+    out.replace("://", ":<!-- -->//")
+}
+
+/// Begins text with a capital letter.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+/// Leaves at most one blank line in a row.
+fn squeeze(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut blanks = 0;
+    for line in text.lines() {
+        let line = line.trim_end();
+        blanks = if line.is_empty() { blanks + 1 } else { 0 };
+        if blanks < 2 {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn a_code_span_cannot_be_left_from_inside() {
+        assert_eq!(code("a|b"), "`a\\|b`");
+        assert_eq!(code("x `y` ``z``"), "``` x `y` ``z`` ```");
+        assert_eq!(code(""), format::NONE);
+    }
+
+    #[test]
+    fn prose_mentions_nobody_and_links_nowhere() {
+        assert_eq!(
+            prose("@root <b> a_b ht://x"),
+            "@<!-- -->root &lt;b&gt; a\\_b ht:<!-- -->//x"
+        );
+    }
+
+    #[test]
+    fn begins_with_the_verdict_and_the_headline() {
+        let text = markdown(&fixture::single()).unwrap();
+        let head: Vec<&str> = text.lines().take(24).collect();
+        insta::assert_snapshot!(head.join("\n"), @r#"
+        # tokentape: `demo`
+
+        > **VALID** – the client kept up: p99 send slip 0.220 ms (limit 1.000 ms); p99 runtime lag 0.340 ms (limit 1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %)
+        >
+        > - **8 of 1,000 requests failed (0.8 %)**: latencies cover successful requests only, and a server that refuses work looks fast. *See the errors by kind before you quote a latency.*
+        >
+        > - **2 requests were cancelled or never sent**: the slowest requests are the ones that are cut off, so the tail is too good. *Allow more time with --drain, or lower the load.*
+
+        ## Latency
+
+        Milliseconds; lower is better
+
+        | metric | from | n | mean | p50 | p90 | p95 | p99 | p99.9 | max |
+        | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+        | TTFT | send | 990 | 94.92 | 84.00 | 128.05 | 187.24 | 450.25 | †591.09 | 610.00 |
+        | TTFT | intended | 990 | 95.37 | 84.40 | 132.91 | 225.03 | 644.45 | †869.73 | 900.00 |
+        | TTFA | send | 990 | 96.05 | 85.00 | 129.54 | 189.18 | 454.10 | †595.95 | 615.00 |
+        | TPOT |  | 971 | 24.30 | 21.50 | 31.41 | 36.08 | 53.61 | †62.77 | 64.00 |
+        | ITL |  | 178,200 | 22.37 | 19.80 | 32.64 | 65.50 | 217.32 | 299.02 | 310.00 |
+        | ITL, resolved |  | 169,290 | 22.71 | 20.10 | 33.07 | 65.88 | 217.47 | 299.04 | 310.00 |
+        | ICL |  | 176,220 | 22.49 | 19.90 | 32.81 | 65.88 | 218.71 | 300.95 | 312.00 |
+        | E2EL | send | 990 | 4,452.20 | 3,940.00 | 5,757.75 | 6,621.92 | 9,872.12 | †11,572.33 | 11,800.00 |
+        | E2EL | intended | 990 | 4,452.88 | 3,940.60 | 5,763.03 | 6,661.25 | 10,073.11 | †11,860.60 | 12,100.00 |
+        "#);
+    }
+
+    #[test]
+    fn every_row_of_a_table_has_as_many_cells_as_its_head() {
+        for analysis in [fixture::single(), fixture::several(3), fixture::hostile()] {
+            let text = markdown(&analysis).unwrap();
+            let mut width = None;
+            for line in text.lines() {
+                if !line.starts_with('|') {
+                    width = None;
+                    continue;
+                }
+                let cells = line.replace("\\|", "").matches('|').count();
+                assert_eq!(*width.get_or_insert(cells), cells, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn has_no_picture_and_survives_an_empty_run() {
+        for n in [0, 1, 2] {
+            let text = markdown(&fixture::of_size(n)).unwrap();
+            assert!(!text.contains("![") && !text.contains("NaN"), "{text}");
+        }
+    }
+}

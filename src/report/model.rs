@@ -1,0 +1,210 @@
+//! The view model: everything a reader is told, decided once for all formats.
+
+use serde::Serialize;
+
+use crate::analyze::{Analysis, RunFacts};
+use crate::capture::manifest::Loop;
+
+use super::ReportError;
+use super::advice::{Advice, advice};
+use super::definitions::{Definition, definitions};
+use super::format;
+use super::rows::rows_of;
+use super::run_card::{Fact, run_card};
+use super::sections::{Section, carries_note, sections};
+use super::verdict::{Verdict, verdict};
+
+/// Longest SQL text and longest plan that a page shows, in bytes.
+const LONG_TEXT: usize = 9_000;
+
+/// All that stands on a page, in its order.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Report {
+    /// What the page is called.
+    pub(crate) title: String,
+    /// The runs: first lines, run card, headline numbers.
+    pub(crate) runs: Vec<RunView>,
+    /// Whether there are several runs.
+    pub(crate) is_comparison: bool,
+    /// Tables and pictures.
+    pub(crate) sections: Vec<Section>,
+    /// What the words mean.
+    pub(crate) definitions: Vec<Definition>,
+    /// The SQL of each number.
+    pub(crate) queries: Vec<Query>,
+    /// Command that makes the report again.
+    pub(crate) command: String,
+    /// Version of the tool that made the report.
+    pub(crate) tool_version: String,
+}
+
+/// One run's first lines and card.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct RunView {
+    /// Its name.
+    pub(crate) run: String,
+    /// Class of its colour, `c1` to `c8`.
+    pub(crate) class: String,
+    /// May its numbers be believed?
+    pub(crate) verdict: Verdict,
+    /// Warnings.
+    pub(crate) advice: Vec<Advice>,
+    /// The few numbers that most readers came for.
+    pub(crate) tiles: Vec<Tile>,
+    /// Where, when and how it was run.
+    pub(crate) card: Vec<Fact>,
+    /// The plan, as JSON.
+    pub(crate) plan: String,
+}
+
+/// A number in large print.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Tile {
+    /// What it is.
+    pub(crate) label: &'static str,
+    /// The number.
+    pub(crate) value: String,
+    /// Its unit.
+    pub(crate) unit: &'static str,
+    /// What it covers.
+    pub(crate) note: String,
+}
+
+/// One query, as it was run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Query {
+    /// File name without its ending.
+    pub(crate) name: String,
+    /// What it answers.
+    pub(crate) purpose: String,
+    /// The SQL.
+    pub(crate) sql: String,
+}
+
+/// Decides what stands on the page.
+pub(crate) fn report(analysis: &Analysis) -> Result<Report, ReportError> {
+    let runs: Vec<RunView> = analysis
+        .runs
+        .iter()
+        .enumerate()
+        .map(|(index, run)| run_view(analysis, run, index))
+        .collect();
+    let title = match runs.as_slice() {
+        [] => "No run".to_owned(),
+        [run] => run.run.clone(),
+        several => format!("{} runs compared", several.len()),
+    };
+    let queries = analysis
+        .tables
+        .iter()
+        .map(|table| Query {
+            name: format::clean(&table.name),
+            purpose: format::clean(&table.purpose),
+            sql: format::clean_lines(table.sql.trim(), LONG_TEXT),
+        })
+        .collect();
+    Ok(Report {
+        title,
+        is_comparison: runs.len() > 1,
+        runs,
+        sections: sections(analysis)?,
+        definitions: definitions(analysis),
+        queries,
+        command: format::clean_to(&analysis.command, 4_000),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+fn run_view(analysis: &Analysis, run: &RunFacts, index: usize) -> RunView {
+    let verdict = verdict(analysis, &run.run);
+    let advice = advice(analysis, run, &verdict);
+    let plan = serde_json::to_string_pretty(&run.manifest.plan).unwrap_or_default();
+    RunView {
+        run: format::clean(&run.run),
+        class: format!("c{}", index % 8 + 1),
+        verdict,
+        advice,
+        tiles: tiles(analysis, run),
+        card: run_card(analysis, run),
+        plan: format::clean_lines(&plan, LONG_TEXT),
+    }
+}
+
+/// Picks the numbers that most readers came for.
+fn tiles(analysis: &Analysis, run: &RunFacts) -> Vec<Tile> {
+    let windows = rows_of(analysis, "throughput_windows", &run.run);
+    let steady = windows
+        .iter()
+        .find(|row| row.text("window_name") == Some("steady"));
+    let is_steady = steady.is_some_and(|row| row.number("rps").is_some());
+    let window = if is_steady { steady } else { windows.last() };
+    let rate = |column, places| format::optional(window.and_then(|row| row.number(column)), places);
+    let over = if is_steady {
+        "steady window"
+    } else {
+        "whole run"
+    };
+    let is_open = run.manifest.arrival_loop == Loop::Open;
+    let (ttft, from) = if is_open {
+        ("ttft_intended", "from intended")
+    } else {
+        ("ttft", "from send")
+    };
+    let summary = rows_of(analysis, "run_summary", &run.run)
+        .into_iter()
+        .next();
+    let count = |column| summary.and_then(|row| row.number(column));
+    let share = count("ok")
+        .zip(count("requests"))
+        .filter(|(_, all)| *all > 0.0);
+    vec![
+        Tile {
+            label: "Output",
+            value: rate("output_tps", 0),
+            unit: "tokens/s",
+            note: over.to_owned(),
+        },
+        Tile {
+            label: "Requests",
+            value: rate("rps", 2),
+            unit: "/s",
+            note: over.to_owned(),
+        },
+        latency_tile(analysis, run, ("TTFT p50", ttft, "p50_ns", 0.5), from),
+        latency_tile(analysis, run, ("TTFT p99", ttft, "p99_ns", 0.99), from),
+        latency_tile(
+            analysis,
+            run,
+            ("TPOT p50", "tpot", "p50_ns", 0.5),
+            "per output token",
+        ),
+        Tile {
+            label: "Succeeded",
+            value: format::percent(share.map(|(ok, all)| ok / all)),
+            unit: "",
+            note: format!(
+                "{} of {} requests",
+                format::optional(count("ok"), 0),
+                format::optional(count("requests"), 0)
+            ),
+        },
+    ]
+}
+
+fn latency_tile(
+    analysis: &Analysis,
+    run: &RunFacts,
+    (label, metric, column, share): (&'static str, &str, &str, f64),
+    note: &str,
+) -> Tile {
+    let found = rows_of(analysis, "latency_percentiles", &run.run);
+    let row = found.iter().find(|row| row.text("metric") == Some(metric));
+    let value = row.and_then(|row| row.number(column));
+    let n = row.and_then(|row| row.number("n")).unwrap_or(0.0);
+    Tile {
+        label,
+        value: format::milliseconds(value),
+        unit: if value.is_some() { "ms" } else { "" },
+        note: format!("{note}{}", carries_note(value, n, share)),
+    }
+}

@@ -1,0 +1,95 @@
+//! Fills a template of `templates/` with the view model.
+
+use std::collections::BTreeMap;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use serde::Serialize;
+
+use super::ReportError;
+
+/// The templates, by file name; those with an underscore are parts of others.
+const TEMPLATES: [(&str, &str); 8] = [
+    ("report.html", include_str!("../../templates/report.html")),
+    ("report.md", include_str!("../../templates/report.md")),
+    ("_style.css", include_str!("../../templates/_style.css")),
+    (
+        "_run_card.html",
+        include_str!("../../templates/_run_card.html"),
+    ),
+    (
+        "_verdict.html",
+        include_str!("../../templates/_verdict.html"),
+    ),
+    ("_grid.html", include_str!("../../templates/_grid.html")),
+    ("_figure.html", include_str!("../../templates/_figure.html")),
+    (
+        "_definitions.html",
+        include_str!("../../templates/_definitions.html"),
+    ),
+];
+
+/// Returns an environment with all templates, which escapes for HTML by file name and refuses a
+/// name that the view model lacks.
+pub(crate) fn environment() -> Result<Environment<'static>, ReportError> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+        .map_err(|source| ReportError::Template {
+            template: "report.html",
+            source,
+        })?;
+    environment.set_syntax(syntax);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|name| {
+        if name.ends_with(".html") {
+            AutoEscape::Html
+        } else {
+            AutoEscape::None
+        }
+    });
+    for (template, source) in TEMPLATES {
+        environment
+            .add_template(template, source)
+            .map_err(|source| ReportError::Template { template, source })?;
+    }
+    Ok(environment)
+}
+
+/// Renders `template` with `model` under the name `report`.
+pub(crate) fn fill(
+    environment: &Environment<'_>,
+    template: &'static str,
+    model: &impl Serialize,
+) -> Result<String, ReportError> {
+    let model = serde_json::to_value(model).map_err(ReportError::Model)?;
+    let context = BTreeMap::from([("report", value(model))]);
+    environment
+        .get_template(template)
+        .and_then(|page| page.render(Value::from(context)))
+        .map_err(|source| ReportError::Template { template, source })
+}
+
+/// Hands a JSON value to the template engine, whose own bridge to serde is not compiled in.
+fn value(json: serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::from(()),
+        serde_json::Value::Bool(flag) => Value::from(flag),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(whole) => Value::from(whole),
+            None => Value::from(number.as_f64().unwrap_or_default()),
+        },
+        serde_json::Value::String(text) => Value::from(text),
+        serde_json::Value::Array(items) => {
+            Value::from(items.into_iter().map(value).collect::<Vec<Value>>())
+        }
+        serde_json::Value::Object(fields) => Value::from(
+            fields
+                .into_iter()
+                .map(|(name, item)| (name, value(item)))
+                .collect::<BTreeMap<_, _>>(),
+        ),
+    }
+}

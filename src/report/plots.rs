@@ -1,0 +1,285 @@
+//! Which pictures there are, and from which tables.
+//!
+//! With one run a chart shows that run from several sides (due and done, p50 and max); with
+//! several runs it shows one side, a line a run, so that the lines can be compared.
+
+use crate::analyze::{Analysis, RunFacts};
+use crate::capture::manifest::Loop;
+
+use super::ReportError;
+use super::chart::{Join, Series};
+use super::figures::{Figure, HeatCount, HeatPlot, Plot, Written, bar_figure, series};
+use super::format::{self, NS_PER_MS};
+use super::rows::{rows, rows_of};
+use super::scale::Axis;
+use super::timeline::Clock;
+
+/// Most rectangles in all heat maps of a page together.
+const HEAT_CELLS: usize = 1400;
+
+/// A line's points.
+type Points = Vec<(f64, Option<f64>)>;
+
+/// What a metric is called in a title.
+pub(crate) fn full_name(metric: &str) -> &str {
+    match metric {
+        "ttft" | "ttft_intended" => "Time to first token",
+        "ttfa" => "Time to first answer token",
+        "tpot" => "Time per output token",
+        "itl" => "Inter-token time",
+        "itl_resolved" => "Inter-token time, resolved",
+        "icl" => "Inter-chunk time",
+        "e2el" | "e2el_intended" => "End-to-end latency",
+        "queued" => "Wait for a slot",
+        "connect" => "Connect",
+        "slip" => "Send slip",
+        other => other,
+    }
+}
+
+/// Draws the percentile curves of the four latencies.
+pub(crate) fn percentile_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    let mut figures = Vec::new();
+    for metric in ["ttft", "tpot", "itl", "e2el"] {
+        figures.extend(curve(analysis, metric, &format!("{metric}-curve"))?);
+    }
+    Ok(figures)
+}
+
+/// Draws the percentile curve of the client's own lateness.
+pub(crate) fn slip_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    Ok(curve(analysis, "slip", "slip-curve")?.into_iter().collect())
+}
+
+/// Draws one metric by percentile: both forms of one run, or one form of several.
+fn curve(analysis: &Analysis, metric: &str, id: &str) -> Result<Option<Figure>, ReportError> {
+    let is_single = analysis.runs.len() == 1;
+    let intended = format!("{metric}_intended");
+    let mut lines = Vec::new();
+    let mut counts = Vec::new();
+    for (index, run) in analysis.runs.iter().enumerate() {
+        let (points, n) = curve_points(analysis, &run.run, metric);
+        counts.push(format::decimal(n, 0));
+        if !is_single {
+            lines.push(series(format::clean(&run.run), index, Join::Line, points));
+            continue;
+        }
+        lines.push(series("from the send", 0, Join::Line, points));
+        if run.manifest.arrival_loop == Loop::Open {
+            let points = curve_points(analysis, &run.run, &intended).0;
+            lines.push(series("from the intended time", 1, Join::Line, points));
+        }
+    }
+    let shares = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|point| point.0);
+    let highest = shares
+        .filter(|share| *share < 1.0)
+        .reduce(f64::max)
+        .unwrap_or(0.5);
+    let y = latency_axis(&lines);
+    Plot {
+        id: id.to_owned(),
+        title: format!("{} by percentile (lower is better)", full_name(metric)),
+        caption: format!(
+            "{}; each further nine is as wide · n = {}",
+            y.title,
+            counts.join(", ")
+        ),
+        x: Axis::nines(highest),
+        x_written: Written {
+            heading: "share of values".to_owned(),
+            places: 4,
+        },
+        y,
+        y_written: Written {
+            heading: "ms".to_owned(),
+            places: 3,
+        },
+        series: lines,
+        bands: Vec::new(),
+    }
+    .figure()
+}
+
+/// Returns a metric's curve in milliseconds as far as its n carries it, and n.
+fn curve_points(analysis: &Analysis, run: &str, metric: &str) -> (Points, f64) {
+    let mut n = 0.0;
+    let mut points: Points = Vec::new();
+    for row in rows_of(analysis, "latency_curve", run) {
+        if row.text("metric") != Some(metric) {
+            continue;
+        }
+        let (Some(share), Some(value)) = (row.number("p"), row.number("value_ns")) else {
+            continue;
+        };
+        n = row.number("n").unwrap_or(n);
+        if share >= 1.0 || carries(n, share) {
+            points.push((share, Some(value / NS_PER_MS)));
+        }
+    }
+    (points, n)
+}
+
+/// Tells whether `n` values have at least one beyond the percentile `share`.
+pub(crate) fn carries(n: f64, share: f64) -> bool {
+    n * (1.0 - share) >= 1.0 - 1e-6
+}
+
+/// Lays out milliseconds from zero, or by their logarithm where the tail would flatten the body.
+fn latency_axis(lines: &[Series]) -> Axis {
+    let mut values: Vec<f64> = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .filter_map(|p| p.1)
+        .collect();
+    values.sort_by(f64::total_cmp);
+    let most = values.last().copied().unwrap_or(0.0);
+    let middle = values.get(values.len() / 2).copied().unwrap_or(0.0);
+    if middle > 0.0 && most > 40.0 * middle {
+        let least = values
+            .iter()
+            .copied()
+            .find(|value| *value > 0.0)
+            .unwrap_or(middle);
+        return Axis::logarithmic(least.max(middle / 1000.0), most, "ms");
+    }
+    Axis::from_zero(most, "ms")
+}
+
+/// Draws each run's inter-token times over time as a heat map.
+pub(crate) fn heat_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    let limit = HEAT_CELLS / analysis.runs.len().max(1);
+    let mut figures = Vec::new();
+    for (index, run) in analysis.runs.iter().enumerate() {
+        figures.extend(heat_plot(analysis, run, index).figure(limit)?);
+    }
+    Ok(figures)
+}
+
+fn heat_plot(analysis: &Analysis, run: &RunFacts, index: usize) -> HeatPlot {
+    let clock = Clock::of(analysis, "itl_heatmap");
+    let mut cells = Vec::new();
+    for row in rows_of(analysis, "itl_heatmap", &run.run) {
+        let edges = [
+            row.number("at_ns"),
+            row.number("low_ns"),
+            row.number("high_ns"),
+        ];
+        let [Some(at), Some(low), Some(high)] = edges else {
+            continue;
+        };
+        let width = row.number("width_ns").unwrap_or(0.0);
+        cells.push(HeatCount {
+            x: (clock.at(at), clock.at(at + width)),
+            y: (low / NS_PER_MS, high / NS_PER_MS),
+            n: row.number("n").unwrap_or(0.0),
+        });
+    }
+    let total: f64 = cells.iter().map(|cell| cell.n).sum();
+    let whose = if analysis.runs.len() == 1 {
+        String::new()
+    } else {
+        format!(", {}", format::clean(&run.run))
+    };
+    HeatPlot {
+        id: format!("gaps-{}", index + 1),
+        title: format!("Inter-token times over time{whose} (lower is better)"),
+        caption: format!(
+            "ms{} · n = {} inter-token times · zeros stand at the foot",
+            clock.window(),
+            format::decimal(total, 0)
+        ),
+        headings: [&clock.heading(), "from ms", "to ms", "n"].map(str::to_owned),
+        x_unit: clock.unit.to_owned(),
+        y_title: "ms".to_owned(),
+        cells,
+    }
+}
+
+/// Draws what went wrong, by kind; nothing where nothing did.
+pub(crate) fn error_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    let mut kinds: Vec<(String, f64)> = Vec::new();
+    let mut total = 0.0;
+    for row in rows(analysis, "requests_by_outcome") {
+        let (status, n) = (
+            row.text("status").unwrap_or_default(),
+            row.number("requests"),
+        );
+        let n = n.unwrap_or(0.0);
+        total += n;
+        if status == "ok" || n <= 0.0 {
+            continue;
+        }
+        let kind = row
+            .text("error_kind")
+            .map(|kind| format!(": {kind}"))
+            .unwrap_or_default();
+        let name = format::clean_to(&format!("{status}{kind}"), 60);
+        match kinds.iter_mut().find(|known| known.0 == name) {
+            Some(known) => known.1 += n,
+            None => kinds.push((name, n)),
+        }
+    }
+    let caption = format!(
+        "requests by kind of failure · n = {} requests",
+        format::decimal(total, 0)
+    );
+    let title = "Requests that did not succeed (lower is better)";
+    Ok(bar_figure("errors-by-kind", title, &caption, &kinds)?
+        .into_iter()
+        .collect())
+}
+
+/// Draws throughput against latency, a dot a run: the picture that decides between several.
+pub(crate) fn knee_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    let mut dots = Vec::new();
+    for (index, run) in analysis.runs.iter().enumerate() {
+        let windows = rows_of(analysis, "throughput_windows", &run.run);
+        let steady = windows
+            .iter()
+            .find(|row| row.text("window_name") == Some("steady"));
+        let rate = steady
+            .or(windows.first())
+            .and_then(|row| row.number("output_tps"));
+        let latencies = rows_of(analysis, "latency_percentiles", &run.run);
+        let ttft = latencies
+            .iter()
+            .find(|row| row.text("metric") == Some("ttft"));
+        let ttft = ttft.and_then(|row| row.number("p99_ns"));
+        if let (Some(rate), Some(ttft)) = (rate, ttft) {
+            let points = vec![(rate, Some(ttft / NS_PER_MS))];
+            dots.push(series(format::clean(&run.run), index, Join::Dots, points));
+        }
+    }
+    if dots.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let fastest = dots.iter().map(|dot| dot.points[0].0).fold(0.0, f64::max);
+    let slowest = dots
+        .iter()
+        .filter_map(|dot| dot.points[0].1)
+        .fold(0.0, f64::max);
+    let plot = Plot {
+        id: "knee".to_owned(),
+        title: "First-token latency against throughput (right and down is better)".to_owned(),
+        caption: format!(
+            "p99 TTFT in ms over output tokens/s · n = {} runs",
+            dots.len()
+        ),
+        x: Axis::from_zero(fastest, "output tokens/s"),
+        x_written: Written {
+            heading: "output tokens/s".to_owned(),
+            places: 2,
+        },
+        y: Axis::from_zero(slowest, "p99 TTFT, ms"),
+        y_written: Written {
+            heading: "p99 TTFT, ms".to_owned(),
+            places: 2,
+        },
+        series: dots,
+        bands: Vec::new(),
+    };
+    Ok(plot.figure()?.into_iter().collect())
+}

@@ -1,0 +1,437 @@
+//! The report's tables: which rows and columns a reader gets, in the order of their importance.
+
+use serde::Serialize;
+
+use crate::analyze::{Analysis, RunFacts};
+use crate::capture::manifest::Loop;
+
+use super::ReportError;
+use super::comparison::comparison_grid;
+use super::figures::Figure;
+use super::format;
+use super::grid::{Field, Grid, Tone};
+use super::plots::{self, carries};
+use super::rows::{Row, rows, rows_of};
+use super::timeline;
+use super::verdict;
+
+/// A part of the report under one heading.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Section {
+    /// Anchor inside the page.
+    pub(crate) id: &'static str,
+    /// Its heading.
+    pub(crate) heading: &'static str,
+    /// What is to be known before reading it.
+    pub(crate) lead: String,
+    /// Its tables.
+    pub(crate) grids: Vec<Grid>,
+    /// Its pictures.
+    pub(crate) figures: Vec<Figure>,
+}
+
+/// Percentiles of the headline table: heading, share, column.
+const SHOWN: [(&str, f64, &str); 5] = [
+    ("p50", 0.5, "p50_ns"),
+    ("p90", 0.9, "p90_ns"),
+    ("p95", 0.95, "p95_ns"),
+    ("p99", 0.99, "p99_ns"),
+    ("p99.9", 0.999, "p999_ns"),
+];
+
+/// Metrics of the headline table, with their short name and what they are measured from.
+pub(crate) const HEADLINE: [(&str, &str, &str); 9] = [
+    ("ttft", "TTFT", "send"),
+    ("ttft_intended", "TTFT", "intended"),
+    ("ttfa", "TTFA", "send"),
+    ("tpot", "TPOT", ""),
+    ("itl", "ITL", ""),
+    ("itl_resolved", "ITL, resolved", ""),
+    ("icl", "ICL", ""),
+    ("e2el", "E2EL", "send"),
+    ("e2el_intended", "E2EL", "intended"),
+];
+
+/// Most rows in the table of outcomes.
+const OUTCOMES: usize = 60;
+
+/// Said where a percentile has fewer values behind it than it needs.
+pub(crate) const FEW: &str =
+    "† fewer values than this percentile needs (at least one beyond it); it leans on the maximum.";
+
+/// Lays out all sections but the first lines, the definitions and the queries.
+pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError> {
+    let mut all = vec![
+        latency_section(analysis),
+        throughput_section(analysis),
+        Section {
+            id: "percentiles",
+            heading: "Latency by percentile",
+            lead: "Each curve shows every value from the fastest to the slowest; a step to the \
+                   right is one more nine. Curves end where fewer than one value stands beyond."
+                .to_owned(),
+            grids: Vec::new(),
+            figures: plots::percentile_figures(analysis)?,
+        },
+        Section {
+            id: "over-time",
+            heading: "Over time",
+            lead: "A server that keeps up shows level lines. One that does not shows requests in \
+                   flight, and with them the time to first token, growing until the load ends."
+                .to_owned(),
+            grids: Vec::new(),
+            figures: timeline::time_figures(analysis)?,
+        },
+        Section {
+            id: "gaps",
+            heading: "Every inter-token time",
+            lead: "Each cell counts the inter-token times of one length in one window. Bands show \
+                   modes that percentiles hide, such as decoding interrupted by prefills."
+                .to_owned(),
+            grids: Vec::new(),
+            figures: plots::heat_figures(analysis)?,
+        },
+        schedule_section(analysis)?,
+        errors_section(analysis)?,
+        client_section(analysis)?,
+    ];
+    if analysis.runs.len() > 1 {
+        all.push(comparison_section(analysis)?);
+    }
+    Ok(all)
+}
+
+fn is_single(analysis: &Analysis) -> bool {
+    analysis.runs.len() == 1
+}
+
+/// Returns the metrics that the headline shows for a run: pairs in open loop, else one form.
+pub(crate) fn is_shown(run: &RunFacts, metric: &str) -> bool {
+    run.manifest.arrival_loop == Loop::Open || !metric.ends_with("_intended")
+}
+
+fn latency_section(analysis: &Analysis) -> Section {
+    let mut headings = vec!["run", "metric", "from", "#n", "#mean"];
+    let names: Vec<String> = SHOWN.iter().map(|shown| format!("#{}", shown.0)).collect();
+    headings.extend(names.iter().map(String::as_str));
+    headings.push("#max");
+    let mut grid = Grid::new("Milliseconds; lower is better", &headings);
+    let mut is_any_weak = false;
+    for (metric, name, from) in HEADLINE {
+        for run in analysis.runs.iter().filter(|run| is_shown(run, metric)) {
+            for row in rows_of(analysis, "latency_percentiles", &run.run) {
+                if row.text("metric") != Some(metric) {
+                    continue;
+                }
+                let n = row.number("n").unwrap_or(0.0);
+                let mut cells = vec![
+                    Field::foreign(format::clean(&run.run)),
+                    Field::plain(name),
+                    Field::plain(from),
+                    Field::plain(format::decimal(n, 0)),
+                    Field::plain(format::milliseconds(row.number("mean_ns"))),
+                ];
+                for (_, share, column) in SHOWN {
+                    let field = percentile(row.number(column), n, share);
+                    is_any_weak |= field.tone == Tone::Faint;
+                    cells.push(field);
+                }
+                cells.push(Field::plain(format::milliseconds(row.number("max_ns"))));
+                grid.push(cells);
+            }
+        }
+    }
+    if is_any_weak {
+        grid.notes.push(FEW.to_owned());
+    }
+    let is_open = analysis
+        .runs
+        .iter()
+        .any(|run| run.manifest.arrival_loop == Loop::Open);
+    let lead = if is_open {
+        "Successful measured requests. “From send” is what the server did; “from intended” adds \
+         the wait of a request that was due and could not leave, as its user would feel it."
+    } else {
+        "Successful measured requests, from the moment each was sent. In a closed loop a request \
+         is due when its slot is free, so there is no second form."
+    };
+    let grid = grid.without_run(is_single(analysis));
+    Section {
+        id: "latency",
+        heading: "Latency",
+        lead: lead.to_owned(),
+        grids: vec![grid],
+        figures: Vec::new(),
+    }
+}
+
+/// Writes a percentile in milliseconds, marked where `n` is too small for it.
+pub(crate) fn percentile(ns: Option<f64>, n: f64, share: f64) -> Field {
+    let text = format::milliseconds(ns);
+    if ns.is_some() && !carries(n, share) {
+        return Field::plain(format!("†{text}")).toned(Tone::Faint);
+    }
+    Field::plain(text)
+}
+
+/// Returns the mark for a single number that too few values stand behind.
+pub(crate) fn carries_note(value: Option<f64>, n: f64, share: f64) -> &'static str {
+    if value.is_some() && !carries(n, share) {
+        " · † few values"
+    } else {
+        ""
+    }
+}
+
+fn throughput_section(analysis: &Analysis) -> Section {
+    let headings = [
+        "run",
+        "window",
+        "#seconds",
+        "#requests",
+        "#requests/s",
+        "#input tokens/s",
+        "#output tokens/s",
+        "#total tokens/s",
+    ];
+    let mut grid = Grid::new("Rates; higher is better", &headings);
+    for row in rows(analysis, "throughput_windows") {
+        let window = match row.text("window_name") {
+            Some("steady") => "steady".to_owned(),
+            Some("run") => "whole run".to_owned(),
+            other => format::clean(other.unwrap_or(format::NONE)),
+        };
+        let mut cells = vec![
+            Field::foreign(format::clean(row.run())),
+            Field::plain(window),
+        ];
+        cells.extend(
+            [
+                ("seconds", 2),
+                ("requests", 0),
+                ("rps", 2),
+                ("input_tps", 1),
+                ("output_tps", 1),
+                ("total_tps", 1),
+            ]
+            .map(|(column, places)| Field::plain(format::optional(row.number(column), places))),
+        );
+        grid.push(cells);
+    }
+    let mut grids = vec![grid.without_run(is_single(analysis))];
+    grids.extend(goodput_grid(analysis));
+    grids.extend(token_grid(analysis));
+    let lead = "The steady window is the headline: it leaves out the start, when the server is \
+                still empty, and the end, when it drains.";
+    Section {
+        id: "throughput",
+        heading: "Throughput",
+        lead: lead.to_owned(),
+        grids,
+        figures: Vec::new(),
+    }
+}
+
+/// Lays out goodput; `None` where no goal was stated.
+fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
+    let found = rows(analysis, "goodput");
+    if analysis.slos.is_empty() || found.is_empty() {
+        return None;
+    }
+    let goals: Vec<String> = analysis
+        .slos
+        .iter()
+        .map(|slo| {
+            let limit = format::duration(ns_from(slo.limit_ns));
+            format!("{} ≤ {limit}", format::clean(&slo.metric).to_uppercase())
+        })
+        .collect();
+    let caption = format!("Goodput: requests that met {}", goals.join(" and "));
+    let headings = [
+        "run",
+        "window",
+        "#offered",
+        "#good",
+        "#attainment",
+        "#good/s",
+        "#TTFT met",
+        "#TPOT met",
+        "#E2EL met",
+        "#TPOT n",
+    ];
+    let mut grid = Grid::new(caption, &headings);
+    for row in found {
+        let count = |column| Field::plain(format::optional(row.number(column), 0));
+        let share = |column| Field::plain(format::percent(row.number(column)));
+        let window = match row.text("window_name") {
+            Some("run") | None => "whole run".to_owned(),
+            Some(window) => format::clean(window),
+        };
+        grid.push(vec![
+            Field::foreign(format::clean(row.run())),
+            Field::plain(window),
+            count("offered"),
+            count("good"),
+            share("attainment"),
+            Field::plain(format::optional(row.number("goodput_rps"), 2)),
+            share("ttft_met"),
+            share("tpot_met"),
+            share("e2el_met"),
+            count("tpot_n"),
+        ]);
+    }
+    Some(grid.without_run(is_single(analysis)))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a goal in nanoseconds is far below 2^53"
+)]
+fn ns_from(limit_ns: i64) -> f64 {
+    limit_ns as f64
+}
+
+fn token_grid(analysis: &Analysis) -> Option<Grid> {
+    let headings = [
+        "run",
+        "tokens",
+        "#planned",
+        "#got",
+        "#requests with exactly the plan",
+    ];
+    let mut grid = Grid::new("Tokens planned and got", &headings);
+    for row in rows(analysis, "token_counts") {
+        for side in ["input", "output"] {
+            let number = |what: &str| row.number(&format!("{side}_{what}"));
+            grid.push(vec![
+                Field::foreign(format::clean(row.run())),
+                Field::plain(side),
+                Field::plain(format::optional(number("planned"), 0)),
+                Field::plain(format::optional(number("got"), 0)),
+                Field::plain(format::percent(number("exact"))),
+            ]);
+        }
+    }
+    (!grid.rows.is_empty()).then(|| grid.without_run(is_single(analysis)))
+}
+
+fn schedule_section(analysis: &Analysis) -> Result<Section, ReportError> {
+    let headings = [
+        "run",
+        "#n",
+        "#slip p50",
+        "#slip p99",
+        "#slip max",
+        "#wait p50",
+        "#wait p99",
+        "#wait max",
+        "#due/s",
+        "#sent/s",
+    ];
+    let mut grid = Grid::new("Slip and wait in milliseconds; lower is better", &headings);
+    for row in rows(analysis, "schedule_fidelity") {
+        let ms = |column| Field::plain(format::fine_milliseconds(row.number(column)));
+        let rate = |column| Field::plain(format::optional(row.number(column), 2));
+        grid.push(vec![
+            Field::foreign(format::clean(row.run())),
+            Field::plain(format::optional(row.number("n"), 0)),
+            ms("slip_p50_ns"),
+            ms("slip_p99_ns"),
+            ms("slip_max_ns"),
+            ms("queued_p50_ns"),
+            ms("queued_p99_ns"),
+            ms("queued_max_ns"),
+            rate("intended_rate_per_s"),
+            rate("achieved_rate_per_s"),
+        ]);
+    }
+    let lead = "Was the load that was asked for the load that was sent? Slip is the client's own \
+                lateness; wait is the time that a cap set by the user held a request back.";
+    Ok(Section {
+        id: "schedule",
+        heading: "Schedule fidelity",
+        lead: lead.to_owned(),
+        grids: vec![grid.without_run(is_single(analysis))],
+        figures: plots::slip_figures(analysis)?,
+    })
+}
+
+fn errors_section(analysis: &Analysis) -> Result<Section, ReportError> {
+    let headings = ["run", "status", "kind", "HTTP", "#requests", "example"];
+    let mut grid = Grid::new("Measured requests by outcome", &headings);
+    for row in rows(analysis, "requests_by_outcome") {
+        let word = |column| match row.text(column) {
+            Some(text) => Field::foreign(format::clean(text)),
+            None => Field::plain(format::NONE),
+        };
+        let status = word("status");
+        let is_ok = row.text("status") == Some("ok");
+        let tone = if is_ok { Tone::Good } else { Tone::Bad };
+        let http = row
+            .number("http_status")
+            .map_or(format::NONE.to_owned(), |code| format!("{code:.0}"));
+        grid.push(vec![
+            Field::foreign(format::clean(row.run())),
+            status.toned(tone),
+            word("error_kind"),
+            Field::plain(http),
+            Field::plain(format::optional(row.number("requests"), 0)),
+            word("example_message"),
+        ]);
+    }
+    Ok(Section {
+        id: "errors",
+        heading: "Outcomes and errors",
+        lead: "A failed request is a row of the tape like any other; latencies leave it out."
+            .to_owned(),
+        grids: vec![grid.cut(OUTCOMES).without_run(is_single(analysis))],
+        figures: plots::error_figures(analysis)?,
+    })
+}
+
+fn client_section(analysis: &Analysis) -> Result<Section, ReportError> {
+    let mut grid = Grid::new(
+        "Checks on the client",
+        &["run", "check", "#measured", "#limit", "result"],
+    );
+    for row in rows(analysis, "validity") {
+        grid.push(check_row(row));
+    }
+    Ok(Section {
+        id: "client",
+        heading: "Health of the client",
+        lead: "If the client is the bottleneck, its own delays are in every latency above."
+            .to_owned(),
+        grids: vec![grid.without_run(is_single(analysis))],
+        figures: timeline::client_figures(analysis)?,
+    })
+}
+
+fn check_row(row: Row<'_>) -> Vec<Field> {
+    let unit = row.text("unit");
+    let (result, tone) = match row.flag("ok") {
+        Some(true) => ("ok", Tone::Good),
+        Some(false) => ("over the limit", Tone::Bad),
+        None => ("not checked", Tone::Faint),
+    };
+    let name = verdict::name(row);
+    vec![
+        Field::foreign(format::clean(row.run())),
+        Field::foreign(verdict::subject(&name)),
+        Field::plain(verdict::quantity(row.number("value"), unit)),
+        Field::plain(verdict::quantity(row.number("limit_value"), unit)),
+        Field::plain(result).toned(tone),
+    ]
+}
+
+fn comparison_section(analysis: &Analysis) -> Result<Section, ReportError> {
+    let lead = "Every run against the first. Changes of 5 % and more are coloured; a single pair \
+                of runs cannot tell a small change from chance.";
+    Ok(Section {
+        id: "comparison",
+        heading: "Comparison",
+        lead: lead.to_owned(),
+        grids: vec![comparison_grid(analysis)],
+        figures: plots::knee_figures(analysis)?,
+    })
+}

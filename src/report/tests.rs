@@ -1,0 +1,294 @@
+//! The rules that every page keeps, whatever was measured.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::analyze::{Analysis, Cell};
+
+/// Every analysis that a page has to stand.
+fn all() -> Vec<(&'static str, Analysis)> {
+    vec![
+        (
+            "nothing",
+            Analysis {
+                runs: vec![],
+                tables: vec![],
+                slos: vec![],
+                command: String::new(),
+            },
+        ),
+        ("no request", fixture::of_size(0)),
+        ("one request", fixture::of_size(1)),
+        ("two requests", fixture::of_size(2)),
+        ("one run", fixture::single()),
+        ("a closed loop", fixture::closed()),
+        ("a limited client", fixture::limited()),
+        ("two runs", fixture::several(2)),
+        ("eight runs", fixture::several(8)),
+        ("hostile text", fixture::hostile()),
+        (
+            "no tables",
+            Analysis {
+                tables: vec![],
+                ..fixture::single()
+            },
+        ),
+        ("much", much()),
+    ]
+}
+
+/// Several runs with far more windows, cells and errors than a query should return.
+fn much() -> Analysis {
+    let mut analysis = fixture::several(6);
+    for table in &mut analysis.tables {
+        table.sql = table.sql.repeat(400);
+        let is_long = ["over_time", "heatmap", "health", "outcome"];
+        if !is_long.iter().any(|part| table.name.contains(part)) {
+            continue;
+        }
+        let rows = table.rows.clone();
+        let at = table
+            .columns
+            .iter()
+            .position(|column| column.name == "at_ns");
+        for copy in 1..12 {
+            table.rows.extend(rows.iter().map(|row| {
+                let mut row = row.clone();
+                if let Some(Cell::Int(ns)) = at.map(|at| &mut row[at]) {
+                    *ns += copy * 40_000_000_000;
+                }
+                row
+            }));
+        }
+    }
+    analysis
+}
+
+#[test]
+fn a_page_has_no_address_no_script_and_loads_nothing() {
+    for (name, analysis) in all() {
+        let page = html(&analysis).unwrap();
+        for banned in [
+            "http://", "https://", "<script", "<link", "<img", "<iframe", "@import", "url(",
+        ] {
+            assert!(!page.contains(banned), "{name}: {banned}");
+        }
+        for part in page.split("href=\"").skip(1) {
+            assert!(part.starts_with('#'), "{name}: {}", &part[..20]);
+        }
+        // Text has no `<` of its own, so what follows one is a tag of ours.
+        for tag in page
+            .split('<')
+            .skip(1)
+            .filter_map(|part| part.split('>').next())
+        {
+            assert!(
+                !tag.contains(" src=") && !tag.contains(" on"),
+                "{name}: {tag}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_page_is_light_whatever_it_shows() {
+    for (name, analysis) in all() {
+        let size = html(&analysis).unwrap().len();
+        assert!(size < 500_000, "{name}: {size} bytes");
+    }
+}
+
+#[test]
+fn every_figure_has_a_caption_with_n_and_a_table() {
+    for (name, analysis) in all() {
+        let page = html(&analysis).unwrap();
+        for figure in page.split("<figure").skip(1) {
+            let figure = figure.split("</figure>").next().unwrap();
+            let title = figure.split("<h3>").nth(1).unwrap_or_default();
+            let caption = figure.split("<figcaption>").nth(1).unwrap_or_default();
+            let caption = caption.split("</figcaption>").next().unwrap_or_default();
+            assert!(
+                caption.contains("<h3>") && caption.contains("n = "),
+                "{name}: {title}"
+            );
+            assert!(
+                figure.contains("<svg ") && figure.contains("aria-label="),
+                "{name}: {title}"
+            );
+            assert!(
+                figure.contains("<details>") && figure.contains("<tbody>"),
+                "{name}: {title}"
+            );
+        }
+    }
+}
+
+#[test]
+fn tags_are_balanced_and_anchors_lead_somewhere() {
+    for (name, analysis) in all() {
+        let page = html(&analysis).unwrap();
+        for tag in [
+            "section", "figure", "table", "tr", "details", "svg", "div", "ul", "dl", "bdi", "p",
+        ] {
+            let opened = page.matches(&format!("<{tag}>")).count()
+                + page.matches(&format!("<{tag} ")).count();
+            assert_eq!(
+                opened,
+                page.matches(&format!("</{tag}>")).count(),
+                "{name}: <{tag}>"
+            );
+        }
+        let ids: Vec<&str> = page
+            .split(" id=\"")
+            .skip(1)
+            .filter_map(|part| part.split('"').next())
+            .collect();
+        let unique: BTreeSet<&str> = ids.iter().copied().collect();
+        assert_eq!(ids.len(), unique.len(), "{name}: an id stands twice");
+        for part in page.split("href=\"#").skip(1) {
+            let target = part.split('"').next().unwrap();
+            assert!(unique.contains(target), "{name}: #{target}");
+        }
+    }
+}
+
+#[test]
+fn no_format_ever_says_nan_or_inf() {
+    for (name, mut analysis) in all() {
+        for cell in analysis
+            .tables
+            .iter_mut()
+            .flat_map(|table| table.rows.iter_mut().flatten())
+        {
+            if let Cell::Float(value) = cell
+                && value.fract().abs() < 0.3
+            {
+                *value = if *value > 1e6 {
+                    f64::INFINITY
+                } else {
+                    f64::NAN
+                };
+            }
+        }
+        let mut texts = vec![
+            html(&analysis).unwrap(),
+            markdown(&analysis).unwrap(),
+            terminal(&analysis, &TerminalOptions::default()),
+            json(&analysis).to_string(),
+        ];
+        texts.extend(csv_files(&analysis).into_iter().map(|file| file.1));
+        for text in texts {
+            let words = text.split(|letter: char| !letter.is_alphanumeric());
+            for word in words {
+                assert!(
+                    !["nan", "NaN", "inf", "Infinity", "infinity"].contains(&word),
+                    "{name}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_text_stays_text() {
+    let page = html(&fixture::hostile()).unwrap();
+    assert!(!page.contains("alert(1)</script>") && !page.contains("<img"));
+    assert!(!page.contains('\u{202e}') && !page.contains('\u{1b}') && !page.contains('\u{0}'));
+    assert!(
+        !page.contains("987656"),
+        "a template inside the text was run"
+    );
+    assert!(page.contains("שלום") && page.contains("<bdi>"));
+    let text = markdown(&fixture::hostile()).unwrap();
+    let outside = outside_code(&text);
+    assert!(
+        !outside.contains("<img") && !outside.contains("<script"),
+        "{outside}"
+    );
+}
+
+/// Returns Markdown without its code spans.
+fn outside_code(text: &str) -> String {
+    let mut kept = String::new();
+    for line in text.lines() {
+        let mut rest = line;
+        while let Some(start) = rest.find('`') {
+            let opened = &rest[start..];
+            let fence: String = opened.chars().take_while(|letter| *letter == '`').collect();
+            if rest[..start].ends_with('\\') {
+                kept.push_str(&rest[..=start]);
+                rest = &rest[start + 1..];
+                continue;
+            }
+            let inner = &opened[fence.len()..];
+            let mut at = 0;
+            // A span ends at a run of as many backticks as it began with.
+            let end = loop {
+                let Some(found) = inner[at..].find('`') else {
+                    break None;
+                };
+                let length = inner[at + found..]
+                    .chars()
+                    .take_while(|l| *l == '`')
+                    .count();
+                if length == fence.len() {
+                    break Some(at + found + length);
+                }
+                at += found + length;
+            };
+            let Some(end) = end else { break };
+            kept.push_str(&rest[..start]);
+            rest = &inner[end..];
+        }
+        kept.push_str(rest);
+        kept.push('\n');
+    }
+    kept
+}
+
+#[test]
+fn every_colour_that_is_drawn_follows_the_page() {
+    let style = include_str!("../../templates/_style.css");
+    for analysis in [fixture::several(8), fixture::single()] {
+        let page = html(&analysis).unwrap();
+        for part in page.split("<svg ").skip(1) {
+            let svg = part.split("</svg>").next().unwrap();
+            for attribute in ["fill", "stroke"] {
+                for use_of in svg.split(&format!(" {attribute}=\"#")).skip(1) {
+                    let rule = format!("svg [{attribute}=\"#{}\"]", &use_of[..6]);
+                    assert!(style.contains(&rule), "{rule}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_open_loop_shows_both_forms_and_a_closed_one_only_the_actual() {
+    let open = markdown(&fixture::single()).unwrap();
+    assert!(open.contains("| TTFT | intended |"));
+    let closed = markdown(&fixture::closed()).unwrap();
+    assert!(!closed.contains("| intended |") && !closed.contains("From intended"));
+}
+
+#[test]
+fn weak_percentiles_are_marked() {
+    let page = html(&fixture::of_size(50)).unwrap();
+    assert!(page.contains("class=\"n faint\">†"));
+    assert!(
+        !html(&fixture::several(2))
+            .unwrap()
+            .contains("few values in this")
+    );
+}
+
+#[test]
+fn page_opens_with_verdict() {
+    let page = html(&fixture::limited()).unwrap();
+    let body = page.split("<main>").nth(1).unwrap();
+    let first = body.split("</p>").next().unwrap();
+    assert!(
+        first.contains("CLIENT-LIMITED") && first.contains("p99 send slip"),
+        "{first}"
+    );
+}

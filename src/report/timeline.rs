@@ -1,0 +1,348 @@
+//! Pictures over time: load, latency and the client itself, by window or probe.
+
+use crate::analyze::Analysis;
+
+use super::ReportError;
+use super::chart::Join;
+use super::figures::{Figure, Plot, Written, series};
+use super::format::{self, NS_PER_MS, NS_PER_S};
+use super::rows::{Row, rows, rows_of};
+use super::scale::Axis;
+
+/// A line's points.
+type Points = Vec<(f64, Option<f64>)>;
+
+/// Colour of what the others are measured against.
+const BACKDROP: usize = 7;
+
+/// A column of a table over time, and how to draw it.
+struct Track<'a> {
+    id: &'a str,
+    table: &'a str,
+    title: &'a str,
+    unit: &'a str,
+    places: usize,
+    join: Join,
+    /// Column, its name in the legend, and what makes its value fit the unit.
+    columns: &'a [(&'a str, &'a str, Scale)],
+    /// The one of `columns` that is shown with several runs.
+    leading: usize,
+}
+
+/// What makes a column fit the axis's unit.
+#[derive(Debug, Clone, Copy)]
+enum Scale {
+    AsIs,
+    PerSecond,
+    Milliseconds,
+    Percent,
+}
+
+impl Scale {
+    fn apply(self, value: f64, row: Row<'_>) -> Option<f64> {
+        match self {
+            Self::AsIs => Some(value),
+            Self::PerSecond => {
+                let width = row.number("width_ns").filter(|width| *width > 0.0)?;
+                Some(value * NS_PER_S / width)
+            }
+            Self::Milliseconds => Some(value / NS_PER_MS),
+            Self::Percent => Some(value * 100.0),
+        }
+    }
+}
+
+/// Draws load and latency over time.
+pub(crate) fn time_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    use Scale::{AsIs, Milliseconds, PerSecond};
+    let latency = |id, title, columns| Track {
+        id,
+        table: "latency_over_time",
+        title,
+        unit: "ms",
+        places: 2,
+        join: Join::Line,
+        columns,
+        leading: 1,
+    };
+    let load = |id, title, unit, columns, leading| Track {
+        id,
+        table: "throughput_over_time",
+        title,
+        unit,
+        places: 2,
+        join: Join::Step,
+        columns,
+        leading,
+    };
+    let tracks = [
+        load(
+            "rate-over-time",
+            "Requests due, sent and completed",
+            "requests/s",
+            &[
+                ("offered", "due", PerSecond),
+                ("sent", "sent", PerSecond),
+                ("completed", "completed", PerSecond),
+                ("failed", "failed", PerSecond),
+            ],
+            2,
+        ),
+        load(
+            "in-flight-over-time",
+            "Requests in flight",
+            "requests",
+            &[("in_flight", "in flight", AsIs)],
+            0,
+        ),
+        load(
+            "tokens-over-time",
+            "Output tokens arriving (higher is better)",
+            "tokens/s",
+            &[("output_tps", "output tokens/s", AsIs)],
+            0,
+        ),
+        latency(
+            "ttft-over-time",
+            "Time to first token over time (lower is better)",
+            &[
+                ("ttft_p50_ns", "p50", Milliseconds),
+                ("ttft_p99_ns", "p99", Milliseconds),
+                ("ttft_max_ns", "max", Milliseconds),
+            ],
+        ),
+        latency(
+            "itl-over-time",
+            "Inter-token time over time (lower is better)",
+            &[
+                ("itl_p50_ns", "p50", Milliseconds),
+                ("itl_p99_ns", "p99", Milliseconds),
+                ("itl_max_ns", "max", Milliseconds),
+            ],
+        ),
+    ];
+    draw_all(analysis, &tracks)
+}
+
+/// Draws the client's own state over time.
+pub(crate) fn client_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    let track = |id, title, unit, columns| Track {
+        id,
+        table: "client_health",
+        title,
+        unit,
+        places: 3,
+        join: Join::Line,
+        columns,
+        leading: 0,
+    };
+    let tracks = [
+        track(
+            "client-lag",
+            "How late the client's own runtime woke up (lower is better)",
+            "ms",
+            &[("runtime_lag_max_ns", "longest lag", Scale::Milliseconds)],
+        ),
+        track(
+            "client-cpu",
+            "CPU of the client",
+            "% of a core",
+            &[("cpu_share", "CPU", Scale::Percent)],
+        ),
+    ];
+    draw_all(analysis, &tracks)
+}
+
+fn draw_all(analysis: &Analysis, tracks: &[Track<'_>]) -> Result<Vec<Figure>, ReportError> {
+    let mut figures = Vec::new();
+    for track in tracks {
+        figures.extend(draw_track(analysis, track)?);
+    }
+    Ok(figures)
+}
+
+fn draw_track(analysis: &Analysis, track: &Track<'_>) -> Result<Option<Figure>, ReportError> {
+    let clock = Clock::of(analysis, track.table);
+    let is_single = analysis.runs.len() == 1;
+    let mut lines = Vec::new();
+    for (index, run) in analysis.runs.iter().enumerate() {
+        let rows = rows_of(analysis, track.table, &run.run);
+        for (order, (column, label, scale)) in track.columns.iter().enumerate() {
+            let points = clock.points(&rows, column, *scale, track.join);
+            if is_single {
+                let mut line = series(*label, order, track.join, points);
+                if *label == "due" {
+                    line.is_backdrop = true;
+                    line.color = BACKDROP;
+                }
+                lines.push(line);
+            } else if order == track.leading {
+                lines.push(series(format::clean(&run.run), index, track.join, points));
+            }
+        }
+    }
+    let title = match track.columns.get(track.leading) {
+        Some((_, label, _)) if !is_single && track.columns.len() > 1 => {
+            format!("{}: {label}", track.title)
+        }
+        _ => track.title.to_owned(),
+    };
+    let most = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .filter_map(|point| point.1);
+    let most = most.fold(0.0, f64::max);
+    let bands = if is_single {
+        steady_band(analysis, &clock)
+    } else {
+        Vec::new()
+    };
+    let shade = if bands.is_empty() {
+        ""
+    } else {
+        " · shaded: outside the steady window"
+    };
+    Plot {
+        id: track.id.to_owned(),
+        title,
+        caption: format!(
+            "{}{}{}{shade}",
+            track.unit,
+            clock.window(),
+            counts(analysis, track.table)
+        ),
+        x: clock.axis(),
+        x_written: Written {
+            heading: clock.heading(),
+            places: 2,
+        },
+        y: Axis::from_zero(most, track.unit),
+        y_written: Written {
+            heading: track.unit.to_owned(),
+            places: track.places,
+        },
+        series: lines,
+        bands,
+    }
+    .figure()
+}
+
+/// Writes how many values stand behind a table over time.
+fn counts(analysis: &Analysis, table: &str) -> String {
+    let column = match table {
+        "latency_over_time" => "n",
+        "throughput_over_time" => "completed",
+        // Each row of the client's health is one probe.
+        _ => {
+            let n = u32::try_from(rows(analysis, table).len()).unwrap_or(u32::MAX);
+            return format!(" · n = {} probes", format::decimal(f64::from(n), 0));
+        }
+    };
+    let sums: Vec<String> = analysis
+        .runs
+        .iter()
+        .map(|run| {
+            let rows = rows_of(analysis, table, &run.run);
+            format::decimal(rows.iter().filter_map(|row| row.number(column)).sum(), 0)
+        })
+        .collect();
+    format!(" · n = {} requests", sums.join(", "))
+}
+
+/// Returns what lies outside the steady window of the only run.
+fn steady_band(analysis: &Analysis, clock: &Clock) -> Vec<(f64, f64)> {
+    let windows = rows(analysis, "throughput_windows");
+    let steady = windows
+        .into_iter()
+        .find(|row| row.text("window_name") == Some("steady"));
+    let edges = steady.and_then(|row| row.number("from_ns").zip(row.number("to_ns")));
+    let Some((from, to)) = edges else {
+        return Vec::new();
+    };
+    let (from, to) = (clock.at(from), clock.at(to));
+    [(clock.first, from), (to, clock.last)]
+        .into_iter()
+        .filter(|(from, to)| to > from)
+        .collect()
+}
+
+/// The time axis of a table: seconds or minutes since the schedule's start.
+pub(crate) struct Clock {
+    unit_ns: f64,
+    /// Name of the axis's unit.
+    pub(crate) unit: &'static str,
+    first: f64,
+    last: f64,
+    width_ns: Option<f64>,
+}
+
+impl Clock {
+    /// Lays out the times of `table`.
+    pub(crate) fn of(analysis: &Analysis, table: &str) -> Self {
+        let rows = rows(analysis, table);
+        let width = |row: &Row<'_>| row.number("width_ns").unwrap_or(0.0);
+        let starts = rows.iter().filter_map(|row| row.number("at_ns"));
+        let ends = rows
+            .iter()
+            .filter_map(|row| row.number("at_ns").map(|at| at + width(row)));
+        let first = starts.reduce(f64::min).unwrap_or(0.0);
+        let last = ends.reduce(f64::max).unwrap_or(0.0);
+        let is_long = last - first >= 600.0 * NS_PER_S;
+        let (unit_ns, unit) = if is_long {
+            (60.0 * NS_PER_S, "min")
+        } else {
+            (NS_PER_S, "s")
+        };
+        let width_ns = rows.first().and_then(|row| row.number("width_ns"));
+        Self {
+            unit_ns,
+            unit,
+            first: first / unit_ns,
+            last: last / unit_ns,
+            width_ns,
+        }
+    }
+
+    /// Returns a time in the axis's unit.
+    pub(crate) fn at(&self, ns: f64) -> f64 {
+        ns / self.unit_ns
+    }
+
+    fn axis(&self) -> Axis {
+        Axis::linear(self.first, self.last, 6, "").with_suffix(&format!(" {}", self.unit))
+    }
+
+    /// Returns the heading of a column of times.
+    pub(crate) fn heading(&self) -> String {
+        format!("{} since start", self.unit)
+    }
+
+    /// Writes the width of a window, for a caption.
+    pub(crate) fn window(&self) -> String {
+        match self.width_ns {
+            Some(width) if width > 0.0 => format!(" per window of {}", format::duration(width)),
+            _ => String::new(),
+        }
+    }
+
+    /// Returns a column over time; a level line also gets the end of its last window.
+    fn points(&self, rows: &[Row<'_>], column: &str, scale: Scale, join: Join) -> Points {
+        let mut points: Points = Vec::with_capacity(rows.len() + 1);
+        for row in rows {
+            let Some(at) = row.number("at_ns") else {
+                continue;
+            };
+            let value = row
+                .number(column)
+                .and_then(|value| scale.apply(value, *row));
+            points.push((self.at(at), value));
+        }
+        if join == Join::Step
+            && let Some((start, value)) = points.last().copied()
+        {
+            let width = self.width_ns.unwrap_or(0.0);
+            points.push((start + self.at(width), value));
+        }
+        points
+    }
+}

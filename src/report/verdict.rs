@@ -1,0 +1,161 @@
+//! The report's first line: may the numbers below be believed?
+//!
+//! The checks themselves are SQL (`queries/validity.sql`); here their result becomes a sentence.
+
+use serde::Serialize;
+
+use crate::analyze::Analysis;
+
+use super::format;
+use super::rows::{Row, rows_of};
+
+/// What the checks on the client came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Standing {
+    /// Every check passed.
+    Valid,
+    /// The client was the bottleneck, so the latencies are partly its own.
+    ClientLimited,
+    /// The tape lacks what the checks need.
+    NotChecked,
+}
+
+/// The first line for one run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Verdict {
+    /// What the checks came to.
+    pub(crate) standing: Standing,
+    /// The same as the reader sees it.
+    pub(crate) word: &'static str,
+    /// Why, in one line.
+    pub(crate) reason: String,
+    /// Names of the checks that failed.
+    pub(crate) failed_checks: Vec<String>,
+}
+
+/// Tells whether any run was limited by the client that measured it.
+///
+/// With `--strict` such a run ends with exit code 1.
+pub fn is_client_limited(analysis: &Analysis) -> bool {
+    analysis
+        .runs
+        .iter()
+        .any(|run| verdict(analysis, &run.run).standing == Standing::ClientLimited)
+}
+
+/// Returns the first line for `run`.
+pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
+    let checks = rows_of(analysis, "validity", run);
+    let failed: Vec<Row<'_>> = checks
+        .iter()
+        .copied()
+        .filter(|check| check.flag("ok") == Some(false))
+        .collect();
+    let made = checks
+        .iter()
+        .filter(|check| check.flag("ok").is_some())
+        .count();
+    if !failed.is_empty() {
+        return Verdict {
+            standing: Standing::ClientLimited,
+            word: "CLIENT-LIMITED",
+            reason: sentences(&failed),
+            failed_checks: failed.iter().map(|check| name(*check)).collect(),
+        };
+    }
+    let failed_checks = Vec::new();
+    if made == 0 {
+        let reason = "the tape holds nothing to check the client by".to_owned();
+        let (standing, word) = (Standing::NotChecked, "NOT CHECKED");
+        return Verdict {
+            standing,
+            word,
+            reason,
+            failed_checks,
+        };
+    }
+    let unmade = checks.len() - made;
+    let mut reason = format!("the client kept up: {}", sentences(&checks));
+    if unmade > 0 {
+        reason.push_str(&format!(
+            "; {unmade} of {} checks could not be made",
+            checks.len()
+        ));
+    }
+    Verdict {
+        standing: Standing::Valid,
+        word: "VALID",
+        reason,
+        failed_checks,
+    }
+}
+
+/// Returns the name of a check.
+pub(crate) fn name(check: Row<'_>) -> String {
+    format::clean(check.text("check_name").unwrap_or("check"))
+}
+
+/// Returns what a check measures, in words.
+pub(crate) fn subject(name: &str) -> &str {
+    match name {
+        "slip" => "p99 send slip",
+        "runtime_lag" => "p99 runtime lag",
+        "cpu" => "probes over 90 % CPU",
+        other => other,
+    }
+}
+
+/// Writes a check's value or limit in the unit that its row names.
+pub(crate) fn quantity(value: Option<f64>, unit: Option<&str>) -> String {
+    let Some(number) = value else {
+        return format::NONE.to_owned();
+    };
+    match unit {
+        Some("ns") => format!("{} ms", format::fine_milliseconds(value)),
+        Some("ms") => format!("{} ms", format::decimal(number, 3)),
+        Some("share") => format::percent(value),
+        Some(unit) => format!("{} {}", format::trimmed(number, 3), format::clean(unit)),
+        None => format::trimmed(number, 3),
+    }
+}
+
+fn sentences(checks: &[Row<'_>]) -> String {
+    let parts: Vec<String> = checks
+        .iter()
+        .filter(|check| check.flag("ok").is_some())
+        .map(|check| {
+            let unit = check.text("unit");
+            format!(
+                "{} {} (limit {})",
+                subject(&name(*check)),
+                quantity(check.number("value"), unit),
+                quantity(check.number("limit_value"), unit),
+            )
+        })
+        .collect();
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn one_failed_check_makes_the_run_client_limited_and_is_named() {
+        let analysis = fixture::limited();
+        let verdict = verdict(&analysis, "demo");
+        assert_eq!(verdict.word, "CLIENT-LIMITED");
+        insta::assert_snapshot!(verdict.reason, @"p99 send slip 7.300 ms (limit 1.000 ms)");
+        assert!(is_client_limited(&analysis));
+    }
+
+    #[test]
+    fn a_run_is_not_called_valid_when_nothing_was_checked() {
+        let mut analysis = fixture::single();
+        analysis.tables.retain(|table| table.name != "validity");
+        assert_eq!(verdict(&analysis, "demo").standing, Standing::NotChecked);
+        assert!(!is_client_limited(&analysis));
+    }
+}
