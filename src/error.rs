@@ -113,7 +113,7 @@ impl Error {
             Self::Usage { .. } | Self::Backend(_) | Self::Schedule(_) => exit::USAGE,
             Self::Simulate(SimulateError::Setting { .. }) => exit::USAGE,
             Self::Target { .. } => exit::NO_SUCCESS,
-            Self::Trace(TraceError::Selection { .. }) => exit::USAGE,
+            Self::Trace(TraceError::Selection { .. }) | Self::Workload(WorkloadError::Lengths { .. }) => exit::USAGE,
             _ => exit::IO,
         }
     }

@@ -49,7 +49,7 @@ words! {
 }
 
 words! {
-    /// What a streamed event carried. The first six bear tokens; the order is the precedence when
+    /// What a streamed event carried. The first five bear tokens; the order is the precedence when
     /// an event carries several things.
     pub enum Channel {
         /// Text of the answer.
@@ -62,20 +62,20 @@ words! {
         Refusal = "refusal",
         /// Audio data.
         Audio = "audio",
-        /// An error object inside the stream.
-        Error = "error",
+        /// A role without content.
+        Role = "role",
         /// A finish reason without content.
         Finish = "finish",
         /// Token usage without content.
         Usage = "usage",
-        /// A role without content.
-        Role = "role",
-        /// A delta whose fields are all empty.
-        Empty = "empty",
         /// The end mark, `[DONE]`.
         Done = "done",
         /// An SSE comment, such as a keep-alive ping.
         Comment = "comment",
+        /// An error object inside the stream.
+        Error = "error",
+        /// A delta whose fields are all empty.
+        Empty = "empty",
         /// Anything else, also an event that could not be decoded.
         Other = "other",
     }

@@ -439,26 +439,6 @@ pub(crate) enum SqlFormat {
 pub(crate) enum TraceVerb {
     /// List the formats that are read, with their columns and units
     Formats,
-    /// Write a trace in the canonical form, as Parquet
-    Convert(ConvertArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ConvertArgs {
-    /// The trace
-    pub(crate) trace: PathBuf,
-    /// The Parquet file to write
-    #[arg(long, short = 'o', value_name = "FILE.parquet")]
-    pub(crate) out: PathBuf,
-    /// Put the rows in order of arrival, however far apart they are
-    #[arg(long)]
-    pub(crate) sort: bool,
-    /// Format of the trace, instead of recognising it
-    #[arg(long, value_name = "NAME", conflicts_with = "map")]
-    pub(crate) format: Option<String>,
-    /// Your own mapping: a SQL file that reads `source`
-    #[arg(long, value_name = "FILE.sql")]
-    pub(crate) map: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -28,14 +28,14 @@ use crate::sql::block_on;
 use crate::trace::{Selection, TraceOptions};
 use crate::units::duration;
 use crate::wire::{Target, get_text};
-use crate::workload::{Tokenizer, Workload, WorkloadOptions};
+use crate::workload::{RandomLengths, Tokenizer, Workload};
 
 /// What `load` and `replay` differ in.
 struct Schedule {
     verb: &'static str,
     source: Source,
     arrival_loop: Loop,
-    workload: WorkloadOptions,
+    lengths: Option<RandomLengths>,
     /// What the plan says of it.
     json: Value,
     /// The planned output length is part of the schedule, so it is enforced where it can be.
@@ -44,7 +44,6 @@ struct Schedule {
 
 pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
     let common = &args.common;
-    plan::check_dataset(&args.dataset)?;
     let limits = &common.limits;
     let shape = LoadShape::new(&args.shape, limits.max_concurrency, limits.duration)?;
     let source = match shape.shape {
@@ -63,13 +62,12 @@ pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
         verb: "load",
         source,
         arrival_loop: shape.arrival_loop(),
-        workload: WorkloadOptions {
-            seed: common.request.seed,
+        lengths: Some(RandomLengths {
             input_tokens: dataset.random_input_len,
             output_tokens: dataset.random_output_len,
             range_ratio: dataset.random_range_ratio,
             prefix_tokens: dataset.random_prefix_len,
-        },
+        }),
         json,
         keeps_lengths: false,
     };
@@ -90,7 +88,7 @@ pub(super) fn replay(args: &ReplayArgs, global: &Global) -> Result<u8, Error> {
         verb: "replay",
         source: Source::Trace(options),
         arrival_loop: Loop::Open,
-        workload: WorkloadOptions { seed: common.request.seed, ..WorkloadOptions::default() },
+        lengths: None,
         json,
         keeps_lengths: true,
     };
@@ -185,7 +183,12 @@ fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
         first_timeout_ns: args.limits.first_timeout,
         idle_timeout_ns: Some(args.limits.idle_timeout),
     };
-    let tokenizer = Arc::new(Tokenizer::open(args.request.tokenizer.as_deref())?);
+    let tokenizer = Tokenizer::open(args.request.tokenizer.as_deref())?;
+    let mut workload = Workload::new(tokenizer, args.request.seed);
+    if let Some(lengths) = schedule.lengths.clone() {
+        workload = workload.with_lengths(lengths)?;
+    }
+    let workload = Arc::new(workload);
     // The embedded tokenizer is no server's own, so its counts would pass for more than they are.
     let counts_tokens = args.request.tokenizer.is_some();
     let ignore_eos =
@@ -200,14 +203,14 @@ fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
             ignore_eos,
             temperature: args.request.temperature,
             extra_body,
-            workload: Workload::new(Arc::clone(&tokenizer), schedule.workload)?,
+            workload: Arc::clone(&workload),
             keeps_text: args.output.keep.is_some(),
             counts_tokens,
         },
         warmups: args.request.num_warmups,
     };
     let count_tokens: Option<TokenCounter> = counts_tokens.then(|| {
-        let count: TokenCounter = Arc::new(move |text: &str| tokenizer.count(text));
+        let count: TokenCounter = Arc::new(move |text: &str| workload.tokenizer().count(text));
         count
     });
     let tape = args.output.out.clone().unwrap_or_else(default_tape);

@@ -123,17 +123,6 @@ fn ramp(args: &ShapeArgs) -> Result<Option<Ramp>, Error> {
     }))
 }
 
-/// Refuses lengths that make no sense.
-pub(super) fn check_dataset(args: &DatasetArgs) -> Result<(), Error> {
-    if !(0.0..1.0).contains(&args.random_range_ratio) {
-        return Err(Error::usage(
-            format!("`--random-range-ratio {}` is not in 0..1", args.random_range_ratio),
-            "write a share such as 0.2",
-        ));
-    }
-    Ok(())
-}
-
 pub(super) fn dataset_json(args: &DatasetArgs) -> Value {
     json!({
         "name": "random",

@@ -68,7 +68,7 @@ pub struct RequestTemplate {
     /// The user's own fields of the body.
     pub extra_body: Map<String, Value>,
     /// Makes prompts and lengths.
-    pub workload: Workload,
+    pub workload: Arc<Workload>,
     /// The tape keeps prompts.
     pub keeps_text: bool,
     /// The tokenizer is the user's, so that its counts mean something for the server.
@@ -88,8 +88,8 @@ pub struct Feed {
 impl RequestTemplate {
     /// Makes request number `index` of a synthetic schedule.
     fn synthetic(&self, index: u64, intended_ns: Option<i64>) -> Planned {
-        let (input_tokens, output_tokens) = self.workload.lengths(index);
-        let prompt = self.workload.prompt(PromptSpec::random(index, input_tokens));
+        let (_, output_tokens) = self.workload.lengths(index);
+        let prompt = self.workload.random_prompt(index);
         let mut planned = self.planned(index, prompt.text, prompt.tokens, output_tokens);
         planned.intended_ns = intended_ns;
         planned
@@ -97,7 +97,7 @@ impl RequestTemplate {
 
     /// Makes request number `index` of a trace.
     fn traced(&self, index: u64, row: TraceRow) -> Planned {
-        let prompt = self.workload.prompt(PromptSpec::traced(index, &row));
+        let prompt = self.workload.prompt(PromptSpec::of_row(index, &row));
         let mut planned = self.planned(index, prompt.text, prompt.tokens, row.output_tokens);
         planned.intended_ns = Some(row.arrival_ns);
         planned.trace_ns = Some(row.arrival_ns);

@@ -9,7 +9,7 @@ use crate::backend::{BackendKind, EventReader, NotAStream, Reading, error_messag
 use crate::capture::schema::{Channel, ChunkRow, ErrorKind, RequestRow, Status};
 
 /// Counts the tokens of a text, for servers that don't say how many they sent.
-pub type TokenCounter = Arc<dyn Fn(&str) -> u32 + Send + Sync>;
+pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
 
 /// One attempt, as far as its bytes have been decoded.
 pub(super) struct Transcript {
@@ -101,7 +101,7 @@ impl Transcript {
         if row.usage_output_tokens.is_none()
             && let (Some(count), Some(text)) = (count_tokens, &self.story.text)
         {
-            row.output_tokens_counted = Some(count(text));
+            row.output_tokens_counted = count(text);
         }
         let (status, failure) = self.story.verdict(&row, end, tail);
         row.status = status;
