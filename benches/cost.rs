@@ -1,0 +1,426 @@
+//! What measuring costs: the client beside the floor, on the same streams, in one run.
+//!
+//! A simulated server that stamps its own send times runs on one core; on another, in turn, the
+//! bare reader of `epoll_floor.rs`, `tokentape load` that keeps the text (its stamps show how
+//! precise it is), and `tokentape load` that does not (how it is used, and how large its tape is).
+//! The client's CPU time is that of its whole process, from start to the finished tape; that of
+//! the floor ends with the last stream.
+//!
+//! `cargo bench --bench cost -- --pairs 5 --streams 1000 --rate 20 --tokens 400` prints a table,
+//! and exits with 1 when a bar is missed. On fewer than two cores it says so and does nothing.
+
+#[path = "epoll_floor.rs"]
+mod epoll_floor;
+mod tape;
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use epoll_floor::{Outcome, cpu_ticks, peak_rss_bytes};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde_json::Value;
+
+/// The client's CPU time may be this many times the floor's.
+const CPU_BAR: f64 = 3.0;
+/// The client's inter-token error at p99 may be this many times the floor's.
+const ERROR_BAR: f64 = 3.0;
+/// The client's peak memory, in bytes.
+const MEMORY_BAR: f64 = 150.0 * 1_048_576.0;
+/// Bytes of the tape for each chunk, without text.
+const TAPE_BAR: f64 = 9.0;
+
+/// How often the memory of a running client is looked at.
+const GLANCE: Duration = Duration::from_millis(10);
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("floor") {
+        return epoll_floor::main();
+    }
+    match Plan::parse(std::env::args().skip(1)).and_then(|plan| run(&plan)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("failed: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the program's result")]
+fn say(text: &str) {
+    println!("{text}");
+    // A table that a pipe reads should grow while the minutes pass.
+    let _ = std::io::stdout().flush();
+}
+
+/// What is run, and where.
+#[derive(Debug)]
+struct Plan {
+    tokentape: PathBuf,
+    pairs: usize,
+    streams: usize,
+    tokens: usize,
+    rate: f64,
+}
+
+impl Plan {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Self> {
+        let mut plan = Self {
+            tokentape: env!("CARGO_BIN_EXE_tokentape").into(),
+            pairs: 5,
+            streams: 1_000,
+            tokens: 400,
+            rate: 20.0,
+        };
+        while let Some(flag) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("`{flag}` needs a value"));
+            match flag.as_str() {
+                "--tokentape" => plan.tokentape = value()?.into(),
+                "--pairs" => plan.pairs = value()?.parse()?,
+                "--streams" => plan.streams = value()?.parse()?,
+                "--tokens" => plan.tokens = value()?.parse()?,
+                "--rate" => plan.rate = value()?.parse()?,
+                // Given by cargo.
+                "--bench" => {}
+                _ => return Err(format!("`{flag}` is unknown").into()),
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// What one program cost and how precise it was.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    cpu_s: f64,
+    peak_rss_bytes: f64,
+    /// Inter-token error, in nanoseconds; absent where no stamp was kept.
+    error_p50_ns: Option<f64>,
+    error_p99_ns: Option<f64>,
+    lag_p99_ns: Option<f64>,
+    bytes_per_chunk: Option<f64>,
+}
+
+/// The floor and the client, one after the other.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    floor: Cost,
+    with_text: Cost,
+    plain: Cost,
+}
+
+/// Runs all pairs; true when every bar is met.
+fn run(plan: &Plan) -> Outcome<bool> {
+    let Some((server_core, client_core)) = two_cores()? else {
+        say("skipped: the server and the client need a core each");
+        return Ok(true);
+    };
+    let folder = std::env::temp_dir().join(format!("tokentape-cost-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let result = run_in(plan, &folder, (server_core, client_core));
+    fs::remove_dir_all(&folder)?;
+    result
+}
+
+fn run_in(plan: &Plan, folder: &Path, (server_core, client_core): (usize, usize)) -> Outcome<bool> {
+    let server = Server::start(plan, folder, server_core)?;
+    say(&format!(
+        "{} streams of {} tokens at {}/s each; server on core {server_core}, client on core \
+         {client_core}\n\n{}",
+        plan.streams, plan.tokens, plan.rate, HEADINGS
+    ));
+    let mut pairs = Vec::with_capacity(plan.pairs);
+    for number in 1..=plan.pairs {
+        let bench = Bench {
+            plan,
+            folder,
+            client_core,
+            address: server.address,
+        };
+        // Whoever comes first in a pair meets the server as the last pair left it.
+        let (floor, with_text) = if number % 2 == 1 {
+            let floor = bench.floor()?;
+            (floor, bench.client(true)?)
+        } else {
+            let client = bench.client(true)?;
+            (bench.floor()?, client)
+        };
+        let plain = bench.client(false)?;
+        for (name, cost) in [("floor", floor), ("with text", with_text), ("plain", plain)] {
+            say(&cost.row(&format!("{number} {name}")));
+        }
+        pairs.push(Pair {
+            floor,
+            with_text,
+            plain,
+        });
+    }
+    drop(server);
+    Ok(judge(&pairs))
+}
+
+const HEADINGS: &str = "\
+| run | CPU s | peak MiB | inter-token error p50 us | p99 us | read lag p99 us | bytes a chunk |
+|---|---|---|---|---|---|---|";
+
+impl Cost {
+    fn row(&self, name: &str) -> String {
+        let us = |ns: Option<f64>| ns.map_or("".to_owned(), |ns| format!("{:.1}", ns / 1_000.0));
+        format!(
+            "| {name} | {:.2} | {:.1} | {} | {} | {} | {} |",
+            self.cpu_s,
+            self.peak_rss_bytes / 1_048_576.0,
+            us(self.error_p50_ns),
+            us(self.error_p99_ns),
+            us(self.lag_p99_ns),
+            self.bytes_per_chunk
+                .map_or("".to_owned(), |bytes| format!("{bytes:.2}")),
+        )
+    }
+}
+
+/// Prints the medians beside the bars; true when every bar is met.
+fn judge(pairs: &[Pair]) -> bool {
+    let median = |value: &dyn Fn(&Pair) -> Option<f64>| {
+        let mut values: Vec<f64> = pairs.iter().filter_map(value).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        epoll_floor::stamped::quantile(&values, 0.5)
+    };
+    let verdicts = [
+        (
+            "CPU, plain ÷ floor",
+            median(&|pair| Some(pair.plain.cpu_s / pair.floor.cpu_s)),
+            Some(CPU_BAR),
+        ),
+        (
+            "CPU, with text ÷ floor",
+            median(&|pair| Some(pair.with_text.cpu_s / pair.floor.cpu_s)),
+            None,
+        ),
+        (
+            "inter-token error p99, with text ÷ floor",
+            median(&|pair| Some(pair.with_text.error_p99_ns? / pair.floor.error_p99_ns?)),
+            Some(ERROR_BAR),
+        ),
+        (
+            "peak MiB, plain",
+            median(&|pair| Some(pair.plain.peak_rss_bytes / 1_048_576.0)),
+            Some(MEMORY_BAR / 1_048_576.0),
+        ),
+        (
+            "peak MiB, with text",
+            median(&|pair| Some(pair.with_text.peak_rss_bytes / 1_048_576.0)),
+            None,
+        ),
+        (
+            "bytes a chunk, plain",
+            median(&|pair| pair.plain.bytes_per_chunk),
+            Some(TAPE_BAR),
+        ),
+    ];
+    say("\n| median of the pairs | value | bar | |\n|---|---|---|---|");
+    let mut is_met = true;
+    for (name, value, bar) in verdicts {
+        let (bar_text, verdict) = match bar {
+            Some(bar) if value <= bar => (format!("{bar:.0}"), "met"),
+            Some(bar) => {
+                is_met = false;
+                (format!("{bar:.0}"), "MISSED")
+            }
+            None => (String::new(), ""),
+        };
+        say(&format!("| {name} | {value:.2} | {bar_text} | {verdict} |"));
+    }
+    is_met
+}
+
+/// One place to run a program at: the server's address and the client's core.
+struct Bench<'a> {
+    plan: &'a Plan,
+    folder: &'a Path,
+    client_core: usize,
+    address: SocketAddr,
+}
+
+impl Bench<'_> {
+    fn floor(&self) -> Outcome<Cost> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .arg("floor")
+            .args(["--addr", &self.address.to_string()])
+            .args(["--streams", &self.plan.streams.to_string()])
+            .args(["--tokens", &self.plan.tokens.to_string()]);
+        let finished = self.measure(&mut command)?;
+        let report: Value = serde_json::from_str(&finished.stdout)
+            .map_err(|_| format!("the floor said `{}`", finished.stdout.trim()))?;
+        let number = |pointer: &str| report.pointer(pointer).and_then(Value::as_f64);
+        if number("/failed") != Some(0.0) {
+            return Err(format!("the floor lost streams: {report}").into());
+        }
+        Ok(Cost {
+            cpu_s: number("/cpu_s").ok_or("the floor told no CPU time")?,
+            peak_rss_bytes: number("/peak_rss_bytes").ok_or("the floor told no memory")?,
+            error_p50_ns: number("/gap_error_ns/p50"),
+            error_p99_ns: number("/gap_error_ns/p99"),
+            lag_p99_ns: number("/read_lag_ns/p99"),
+            bytes_per_chunk: None,
+        })
+    }
+
+    fn client(&self, keeps_text: bool) -> Outcome<Cost> {
+        let out = self.folder.join("cost.tape");
+        let streams = self.plan.streams.to_string();
+        let mut command = Command::new(&self.plan.tokentape);
+        command
+            .args(["load", "--backend", "vllm", "--model", "simulated"])
+            .arg("--base-url")
+            .arg(format!("http://{}", self.address))
+            .args(["--dataset-name", "random", "--random-input-len", "32"])
+            .args(["--random-output-len", &self.plan.tokens.to_string()])
+            .args(["--ignore-eos", "--num-prompts", &streams])
+            .args(["--max-concurrency", &streams, "--no-summary", "--force"])
+            .arg("--out")
+            .arg(&out);
+        if keeps_text {
+            command.args(["--keep", "text"]);
+        }
+        let finished = self.measure(&mut command)?;
+        let tape = tape::read(&out)?;
+        if tape.complete_requests != self.plan.streams {
+            return Err(format!(
+                "only {} of {} requests succeeded",
+                tape.complete_requests, self.plan.streams
+            )
+            .into());
+        }
+        fs::remove_dir_all(&out)?;
+        let (gap, lag) = (tape.errors.gap(), tape.errors.lag());
+        Ok(Cost {
+            cpu_s: finished.cpu_s,
+            peak_rss_bytes: finished.peak_rss_bytes,
+            error_p50_ns: keeps_text.then_some(gap.p50),
+            error_p99_ns: keeps_text.then_some(gap.p99),
+            lag_p99_ns: keeps_text.then_some(lag.p99),
+            bytes_per_chunk: Some(tape.bytes_per_chunk),
+        })
+    }
+
+    /// Runs `command` on the client's core to its end.
+    fn measure(&self, command: &mut Command) -> Outcome<Finished> {
+        let errors_path = self.folder.join("stderr");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&errors_path)?);
+        let mut child = spawn_on(self.client_core, command)?;
+        let mut finished = match watch(&child) {
+            Ok(finished) => finished,
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                return Err(error);
+            }
+        };
+        if let Some(mut stdout) = child.stdout.take() {
+            stdout.read_to_string(&mut finished.stdout)?;
+        }
+        let status = child.wait()?;
+        if !status.success() {
+            let errors = fs::read_to_string(errors_path)?;
+            return Err(format!("{command:?} ended with {status}: {}", errors.trim()).into());
+        }
+        Ok(finished)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Finished {
+    stdout: String,
+    cpu_s: f64,
+    peak_rss_bytes: f64,
+}
+
+/// Waits for the child to end, and takes its costs before it is buried.
+///
+/// CPU time is exact to 10 ms. The peak of the memory is the kernel's own, as of at most
+/// [`GLANCE`] before the end.
+fn watch(child: &Child) -> Outcome<Finished> {
+    let process = child.id().to_string();
+    let waited_for = WaitId::Pid(Pid::from_child(child));
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let mut finished = Finished::default();
+    while waitid(waited_for.clone(), options)?.is_none() {
+        // Fails between the process's end and our hearing of it.
+        if let Ok(bytes) = peak_rss_bytes(&process) {
+            let pages = u32::try_from(bytes / 4_096)?;
+            finished.peak_rss_bytes = f64::from(pages) * 4_096.0;
+        }
+        std::thread::sleep(GLANCE);
+    }
+    let (user, system) = cpu_ticks(&fs::read_to_string(format!("/proc/{process}/stat"))?)?;
+    finished.cpu_s = f64::from(user + system) / 100.0;
+    Ok(finished)
+}
+
+/// Returns a core for the server and one for the client.
+fn two_cores() -> Outcome<Option<(usize, usize)>> {
+    let allowed = sched_getaffinity(None)?;
+    let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+    Ok(cores.next().zip(cores.next()))
+}
+
+/// Starts `command` on one core alone: a child inherits the core of the thread that starts it.
+fn spawn_on(core: usize, command: &mut Command) -> Outcome<Child> {
+    let before = sched_getaffinity(None)?;
+    let mut only = CpuSet::new();
+    only.set(core);
+    sched_setaffinity(None, &only)?;
+    let child = command.spawn();
+    sched_setaffinity(None, &before)?;
+    Ok(child.map_err(|error| format!("could not start {command:?}: {error}"))?)
+}
+
+/// The simulated server; ends with this value.
+struct Server {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(plan: &Plan, folder: &Path, core: usize) -> Outcome<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = Command::new(&plan.tokentape);
+        command
+            .args(["simulate", "--stamp", "--stream-ttft", "50ms"])
+            .args(["--stream-rate", &plan.rate.to_string()])
+            .args(["--port", &address.port().to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(folder.join("server-stderr"))?);
+        let server = Self {
+            process: spawn_on(core, &mut command)?,
+            address,
+        };
+        for _ in 0..200 {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(server);
+            }
+            std::thread::sleep(5 * GLANCE);
+        }
+        let errors = fs::read_to_string(folder.join("server-stderr"))?;
+        Err(format!("the simulated server does not answer: {}", errors.trim()).into())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing left to end.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
