@@ -84,7 +84,10 @@ pub enum Error {
 impl Error {
     /// Names a wrong command line and what would be right.
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Usage { message: message.into(), hint: Some(hint.into()) }
+        Self::Usage {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
     }
 
     /// Returns what the user can do about it, as an imperative.
@@ -113,7 +116,8 @@ impl Error {
             Self::Usage { .. } | Self::Backend(_) | Self::Schedule(_) => exit::USAGE,
             Self::Simulate(SimulateError::Setting { .. }) => exit::USAGE,
             Self::Target { .. } => exit::NO_SUCCESS,
-            Self::Trace(TraceError::Selection { .. }) | Self::Workload(WorkloadError::Lengths { .. }) => exit::USAGE,
+            Self::Trace(TraceError::Selection { .. })
+            | Self::Workload(WorkloadError::Lengths { .. }) => exit::USAGE,
             _ => exit::IO,
         }
     }

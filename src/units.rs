@@ -11,7 +11,10 @@ pub(crate) const NS_PER_S: i64 = 1_000_000_000;
 /// # Errors
 ///
 /// Says what is accepted, for a usage message.
-#[expect(clippy::cast_possible_truncation, reason = "the range is checked before the cast")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the range is checked before the cast"
+)]
 pub(crate) fn parse_duration_ns(text: &str) -> Result<i64, String> {
     const ACCEPTED: &str = "write a time with its unit: 250ms, 10s, 5m, 1.5h or 7d";
     let unit_at = text
@@ -51,7 +54,10 @@ pub(crate) fn duration(ns: i64) -> Duration {
 }
 
 /// Converts nanoseconds to seconds, for people and for JSON.
-#[expect(clippy::cast_precision_loss, reason = "people read no more than a float has")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "people read no more than a float has"
+)]
 pub(crate) fn seconds(ns: i64) -> f64 {
     ns as f64 / 1e9
 }
@@ -70,7 +76,11 @@ pub(crate) fn parse_rate_per_s(text: &str) -> Result<f64, String> {
     };
     let number: f64 = number.trim().parse().map_err(|_| ACCEPTED.to_owned())?;
     let rate = number / seconds;
-    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err(ACCEPTED.to_owned()) }
+    if rate.is_finite() && rate > 0.0 {
+        Ok(rate)
+    } else {
+        Err(ACCEPTED.to_owned())
+    }
 }
 
 #[cfg(test)]

@@ -8,14 +8,19 @@ use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print, say};
 use crate::analyze::{Analysis, Options, SLO_METRICS, Slo, SloFrom, analyze};
 use crate::error::{Error, exit};
-use crate::report::{TerminalOptions, csv_files, html, is_client_limited, json, markdown, terminal};
+use crate::report::{
+    TerminalOptions, csv_files, html, is_client_limited, json, markdown, terminal,
+};
 use crate::sql::block_on;
 
 pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
     let (goals, strays) = split_goals(&args.goals);
     let tapes: Vec<PathBuf> = args.tapes.iter().cloned().chain(strays).collect();
     let options = Options {
-        slos: goals.iter().map(|goal| parse_goal(goal)).collect::<Result<_, _>>()?,
+        slos: goals
+            .iter()
+            .map(|goal| parse_goal(goal))
+            .collect::<Result<_, _>>()?,
         slo_from: args.slo_from.map(|form| match form {
             SloForm::Intended => SloFrom::Intended,
             SloForm::Sent => SloFrom::Sent,
@@ -54,7 +59,11 @@ pub(super) fn run_analysis(tapes: &[PathBuf], options: &Options) -> Result<Analy
 
 /// The exit code that the analysis stands for.
 pub(super) fn verdict_code(analysis: &Analysis, global: &Global) -> u8 {
-    if global.strict && is_client_limited(analysis) { exit::GOAL_MISSED } else { exit::DONE }
+    if global.strict && is_client_limited(analysis) {
+        exit::GOAL_MISSED
+    } else {
+        exit::DONE
+    }
 }
 
 /// What the terminal summary shows.
@@ -63,7 +72,10 @@ pub(super) fn terminal_options(
     percentiles: &[f64],
     global: &Global,
 ) -> Result<TerminalOptions, Error> {
-    if let Some(wrong) = percentiles.iter().find(|percent| !(0.0..=100.0).contains(*percent)) {
+    if let Some(wrong) = percentiles
+        .iter()
+        .find(|percent| !(0.0..=100.0).contains(*percent))
+    {
         return Err(Error::usage(
             format!("`--metric-percentiles {wrong}` is not between 0 and 100"),
             "write percentiles such as 50,90,99",
@@ -83,12 +95,20 @@ pub(super) fn parse_goals(goals: &GoalArgs) -> Result<Vec<Slo>, Error> {
 
 /// `--goodput` takes several values, so a tape that follows it lands among them.
 fn split_goals(goals: &GoalArgs) -> (Vec<String>, Vec<PathBuf>) {
-    let (goals, strays): (Vec<&String>, Vec<&String>) =
-        goals.goodput.iter().partition(|text| text.contains(':') && !Path::new(text).exists());
-    (goals.into_iter().cloned().collect(), strays.into_iter().map(PathBuf::from).collect())
+    let (goals, strays): (Vec<&String>, Vec<&String>) = goals
+        .goodput
+        .iter()
+        .partition(|text| text.contains(':') && !Path::new(text).exists());
+    (
+        goals.into_iter().cloned().collect(),
+        strays.into_iter().map(PathBuf::from).collect(),
+    )
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the range is checked before the cast")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the range is checked before the cast"
+)]
 fn parse_goal(text: &str) -> Result<Slo, Error> {
     let wrong = || {
         Error::usage(
@@ -101,7 +121,10 @@ fn parse_goal(text: &str) -> Result<Slo, Error> {
     if !SLO_METRICS.contains(&metric) || !(limit_ms > 0.0 && limit_ms < 1e9) {
         return Err(wrong());
     }
-    Ok(Slo { metric: metric.to_owned(), limit_ns: (limit_ms * 1e6).round() as i64 })
+    Ok(Slo {
+        metric: metric.to_owned(),
+        limit_ns: (limit_ms * 1e6).round() as i64,
+    })
 }
 
 /// The files that were asked for, open before the analysis starts.
@@ -116,7 +139,9 @@ struct Outputs {
 impl Outputs {
     fn open(args: &AnalyzeArgs, replaces: bool) -> Result<Self, Error> {
         let open = |path: &Option<PathBuf>| {
-            path.as_deref().map(|path| Output::open(path, replaces)).transpose()
+            path.as_deref()
+                .map(|path| Output::open(path, replaces))
+                .transpose()
         };
         let is_stdout =
             |path: &Option<PathBuf>| path.as_deref().is_some_and(|path| path.as_os_str() == "-");
@@ -140,7 +165,10 @@ impl Outputs {
     }
 
     fn discard(self) {
-        [self.html, self.markdown, self.json].into_iter().flatten().for_each(Output::discard);
+        [self.html, self.markdown, self.json]
+            .into_iter()
+            .flatten()
+            .for_each(Output::discard);
     }
 
     fn write(self, analysis: &Analysis) -> Result<(), Error> {

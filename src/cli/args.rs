@@ -329,10 +329,20 @@ pub(crate) struct OutputArgs {
     #[command(flatten)]
     pub(crate) goals: GoalArgs,
     /// Metrics of the summary
-    #[arg(long, value_name = "LIST", default_value = "ttft,tpot,itl,e2el", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "ttft,tpot,itl,e2el",
+        value_delimiter = ','
+    )]
     pub(crate) percentile_metrics: Vec<String>,
     /// Percentiles of the summary
-    #[arg(long, value_name = "LIST", default_value = "50,90,99", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "50,90,99",
+        value_delimiter = ','
+    )]
     pub(crate) metric_percentiles: Vec<f64>,
     /// Write the numbers as JSON too
     #[arg(long)]
@@ -390,10 +400,22 @@ pub(crate) struct AnalyzeArgs {
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) csv: Option<PathBuf>,
     /// Metrics of the summary
-    #[arg(long, value_name = "LIST", default_value = "ttft,tpot,itl,e2el", value_delimiter = ',', help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "ttft,tpot,itl,e2el",
+        value_delimiter = ',',
+        help_heading = "Output"
+    )]
     pub(crate) percentile_metrics: Vec<String>,
     /// Percentiles of the summary
-    #[arg(long, value_name = "LIST", default_value = "50,90,99", value_delimiter = ',', help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "50,90,99",
+        value_delimiter = ',',
+        help_heading = "Output"
+    )]
     pub(crate) metric_percentiles: Vec<f64>,
 }
 
@@ -411,7 +433,12 @@ pub(crate) struct SqlArgs {
     #[arg(required = true, value_name = "TAPE")]
     pub(crate) tapes: Vec<PathBuf>,
     /// Statements to run, separated by `;`
-    #[arg(short = 'c', long = "command", value_name = "SQL", conflicts_with = "file")]
+    #[arg(
+        short = 'c',
+        long = "command",
+        value_name = "SQL",
+        conflicts_with = "file"
+    )]
     pub(crate) command: Option<String>,
     /// File with statements; `-` or nothing reads stdin
     #[arg(short = 'f', long = "file", value_name = "FILE")]

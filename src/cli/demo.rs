@@ -27,7 +27,10 @@ pub(super) fn run(args: &DemoArgs, global: &Global) -> Result<u8, Error> {
     fs::write(&trace, TRACE).map_err(|source| write_error(&trace, source))?;
     let server = Server::start()?;
     let tape = args.out.join("demo.tape");
-    say(&format!("replaying a bundled trace against a simulated server on {}", server.address));
+    say(&format!(
+        "replaying a bundled trace against a simulated server on {}",
+        server.address
+    ));
     let base_url = format!("http://{}", server.address);
     let code = verb(&[
         "replay".into(),
@@ -92,9 +95,13 @@ struct Server {
 impl Server {
     fn start() -> Result<Self, Error> {
         let refused = |error| Error::System("start the simulated server".into(), error);
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(refused)?;
-        let listener =
-            runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).map_err(refused)?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(refused)?;
+        let listener = runtime
+            .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
@@ -110,7 +117,11 @@ impl Server {
                 }
             })
             .map_err(refused)?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 

@@ -47,12 +47,20 @@ pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
     let limits = &common.limits;
     let shape = LoadShape::new(&args.shape, limits.max_concurrency, limits.duration)?;
     let source = match shape.shape {
-        Shape::Closed => Source::Rates { times: None, count: shape.count },
-        Shape::Burst => Source::Burst { count: shape.count.unwrap_or_default() },
+        Shape::Closed => Source::Rates {
+            times: None,
+            count: shape.count,
+        },
+        Shape::Burst => Source::Burst {
+            count: shape.count.unwrap_or_default(),
+        },
         Shape::Rate(process, ramp) => {
             let bounds = (shape.count, limits.duration);
             let times = ArrivalTimes::new(process, ramp, common.request.seed, bounds)?;
-            Source::Rates { times: Some(times), count: shape.count }
+            Source::Rates {
+                times: Some(times),
+                count: shape.count,
+            }
         }
     };
     let dataset = &args.dataset;
@@ -116,8 +124,11 @@ fn trace_options(args: &ReplayArgs) -> TraceOptions {
 fn drive(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<u8, Error> {
     let goals = parse_goals(&args.output.goals)?;
     let output = &args.output;
-    let shown =
-        terminal_options(&output.percentile_metrics, &output.metric_percentiles, global)?;
+    let shown = terminal_options(
+        &output.percentile_metrics,
+        &output.metric_percentiles,
+        global,
+    )?;
     let prepared = prepare(schedule, args)?;
     if global.dry_run {
         print(&format!("{:#}\n", prepared.manifest.plan))?;
@@ -130,7 +141,10 @@ fn drive(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<u8, Er
     say(&format!("tape: {}", tape.display()));
     let mut code = run_code(&report);
     if !args.output.no_summary || result.is_some() {
-        let options = Options { slos: goals, ..Options::default() };
+        let options = Options {
+            slos: goals,
+            ..Options::default()
+        };
         let analysis = run_analysis(std::slice::from_ref(&tape), &options)?;
         if !output.no_summary {
             print(&terminal(&analysis, &shown))?;
@@ -177,7 +191,10 @@ fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
         None => first_model(args, &target)?,
     };
     let limits = Limits {
-        max_concurrency: args.limits.max_concurrency.and_then(|cap| usize::try_from(cap).ok()),
+        max_concurrency: args
+            .limits
+            .max_concurrency
+            .and_then(|cap| usize::try_from(cap).ok()),
         drain_ns: args.limits.drain,
         request_timeout_ns: args.limits.request_timeout,
         first_timeout_ns: args.limits.first_timeout,
@@ -193,7 +210,12 @@ fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
     let counts_tokens = args.request.tokenizer.is_some();
     let ignore_eos =
         args.request.ignore_eos || (schedule.keeps_lengths && backend == BackendKind::Vllm);
-    let plan = plan_json(&schedule, args, &target, (&model, ignore_eos, &limits, &extra_body));
+    let plan = plan_json(
+        &schedule,
+        args,
+        &target,
+        (&model, ignore_eos, &limits, &extra_body),
+    );
     let manifest = manifest(&schedule, args, plan, (plan::masked(&target.url), labels));
     let feed = Feed {
         source: schedule.source,
@@ -214,19 +236,21 @@ fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
         count
     });
     let tape = args.output.out.clone().unwrap_or_else(default_tape);
-    Ok(Prepared { tape, manifest, target, feed, limits, count_tokens })
+    Ok(Prepared {
+        tape,
+        manifest,
+        target,
+        feed,
+        limits,
+        count_tokens,
+    })
 }
 
 fn plan_json(
     schedule: &Schedule,
     args: &DriveArgs,
     target: &Target,
-    (model, ignore_eos, limits, extra_body): (
-        &str,
-        bool,
-        &Limits,
-        &serde_json::Map<String, Value>,
-    ),
+    (model, ignore_eos, limits, extra_body): (&str, bool, &Limits, &serde_json::Map<String, Value>),
 ) -> Value {
     let mut plan = json!({
         "verb": schedule.verb,
@@ -257,7 +281,10 @@ fn plan_json(
 /// The name of the backend as it is typed.
 fn backend_name(backend: BackendKind) -> String {
     use clap::ValueEnum;
-    backend.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    backend
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default()
 }
 
 fn manifest(
@@ -296,7 +323,10 @@ fn default_tape() -> PathBuf {
 fn first_model(args: &DriveArgs, target: &Target) -> Result<String, Error> {
     let url: Url = plan::models_url(&args.target)?;
     let unknown = |message: String| Error::Target {
-        message: format!("could not ask `{}` which model it serves: {message}", plan::masked(&url)),
+        message: format!(
+            "could not ask `{}` which model it serves: {message}",
+            plan::masked(&url)
+        ),
         hint: Some("check `--base-url`, or name the model with `--model`".into()),
     };
     let text = block_on(get_text(&url, &target.headers))
@@ -348,14 +378,19 @@ fn tell(report: &RunReport) {
             ));
         }
         if trace.out_of_order > 0 {
-            say(&format!("note: {} rows stood out of order and were put right", trace.out_of_order));
+            say(&format!(
+                "note: {} rows stood out of order and were put right",
+                trace.out_of_order
+            ));
         }
         if report.taken == 0 {
             warn("the trace has no row in the window that was asked for");
         }
     }
     for (bound, hits) in &report.manifest.bounds_hit {
-        warn(&format!("the client's own bound `{bound}` was hit {hits} times"));
+        warn(&format!(
+            "the client's own bound `{bound}` was hit {hits} times"
+        ));
     }
 }
 
@@ -388,7 +423,11 @@ fn result_file(args: &DriveArgs, tape: &Path, replaces: bool) -> Result<Option<P
     }
     let name = match &output.result_filename {
         Some(name) => name.clone(),
-        None => tape.with_extension("json").file_name().map(PathBuf::from).unwrap_or_default(),
+        None => tape
+            .with_extension("json")
+            .file_name()
+            .map(PathBuf::from)
+            .unwrap_or_default(),
     };
     let folder = output.result_dir.clone().unwrap_or_default();
     if !folder.as_os_str().is_empty() {

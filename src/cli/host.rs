@@ -11,7 +11,12 @@ pub(super) fn describe() -> Host {
     let cores = thread::available_parallelism().map_or(0, usize::from);
     Host {
         name: text(names.nodename()),
-        system: format!("{} {} {}", text(names.sysname()), text(names.release()), text(names.machine())),
+        system: format!(
+            "{} {} {}",
+            text(names.sysname()),
+            text(names.release()),
+            text(names.machine())
+        ),
         cores: u32::try_from(cores).unwrap_or(u32::MAX),
     }
 }

@@ -17,7 +17,10 @@ use crate::load::Stop;
 /// [`Error::System`] when the system refuses a handler.
 pub(super) fn listen() -> Result<watch::Receiver<Stop>, Error> {
     let refused = |error: io::Error| Error::System("listen for Ctrl-C".into(), error);
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(refused)?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(refused)?;
     let (sender, receiver) = watch::channel(Stop::No);
     thread::Builder::new()
         .name("interrupt".into())
@@ -28,8 +31,14 @@ pub(super) fn listen() -> Result<watch::Receiver<Stop>, Error> {
 
 async fn wait(sender: &watch::Sender<Stop>) {
     for (stop, message) in [
-        (Stop::Drain, "stopping: nothing more is sent; Ctrl-C again gives up what is in flight"),
-        (Stop::Leave, "leaving: what is in flight is cancelled, the tape is being finished"),
+        (
+            Stop::Drain,
+            "stopping: nothing more is sent; Ctrl-C again gives up what is in flight",
+        ),
+        (
+            Stop::Leave,
+            "leaving: what is in flight is cancelled, the tape is being finished",
+        ),
     ] {
         if signal().await.is_err() {
             return;

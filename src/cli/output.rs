@@ -22,16 +22,26 @@ impl Output {
     /// can't be made.
     pub(super) fn open(path: &Path, replaces: bool) -> Result<Self, Error> {
         if path.as_os_str() == "-" {
-            return Ok(Self { path: path.to_owned(), file: None });
+            return Ok(Self {
+                path: path.to_owned(),
+                file: None,
+            });
         }
         let mut options = OpenOptions::new();
         options.write(true);
-        if replaces { options.create(true).truncate(true) } else { options.create_new(true) };
+        if replaces {
+            options.create(true).truncate(true)
+        } else {
+            options.create_new(true)
+        };
         let file = options.open(path).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => Error::Exists(path.to_owned()),
             _ => write_error(path, source),
         })?;
-        Ok(Self { path: path.to_owned(), file: Some(file) })
+        Ok(Self {
+            path: path.to_owned(),
+            file: Some(file),
+        })
     }
 
     /// Writes the text.
@@ -72,5 +82,9 @@ pub(super) fn make_folder(path: &Path, replaces: bool) -> Result<(), Error> {
 
 /// Names the file that could not be written.
 pub(super) fn write_error(path: &Path, source: io::Error) -> Error {
-    Error::File { verb: "write", path: path.to_owned(), source }
+    Error::File {
+        verb: "write",
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -40,7 +40,9 @@ impl LoadShape {
         max_concurrency: Option<u32>,
         duration_ns: Option<i64>,
     ) -> Result<Self, Error> {
-        let count = args.num_prompts.or(duration_ns.is_none().then_some(DEFAULT_NUM_PROMPTS));
+        let count = args
+            .num_prompts
+            .or(duration_ns.is_none().then_some(DEFAULT_NUM_PROMPTS));
         let ramp = ramp(args)?;
         let shape = match ramp {
             Some(ramp) => Shape::Rate(process(args), ramp),
@@ -57,7 +59,11 @@ impl LoadShape {
     }
 
     pub(super) fn arrival_loop(&self) -> Loop {
-        if self.shape == Shape::Closed { Loop::Closed } else { Loop::Open }
+        if self.shape == Shape::Closed {
+            Loop::Closed
+        } else {
+            Loop::Open
+        }
     }
 
     pub(super) fn json(&self) -> Value {
@@ -75,7 +81,11 @@ impl LoadShape {
                 };
                 match ramp {
                     Ramp::Steady(rate) => value["request_rate"] = json!(rate),
-                    Ramp::Rising { shape, from_per_s, to_per_s } => {
+                    Ramp::Rising {
+                        shape,
+                        from_per_s,
+                        to_per_s,
+                    } => {
                         value["ramp_up"] = json!({
                             "strategy": match shape {
                                 RampShape::Linear => "linear",
@@ -105,7 +115,10 @@ fn process(args: &ShapeArgs) -> Process {
 
 fn ramp(args: &ShapeArgs) -> Result<Option<Ramp>, Error> {
     let Some(strategy) = args.ramp_up_strategy else {
-        return Ok(args.request_rate.is_finite().then_some(Ramp::Steady(args.request_rate)));
+        return Ok(args
+            .request_rate
+            .is_finite()
+            .then_some(Ramp::Steady(args.request_rate)));
     };
     if args.request_rate.is_finite() {
         return Err(Error::usage(
@@ -156,7 +169,10 @@ pub(super) fn limits_json(limits: &Limits, duration_ns: Option<i64>) -> Value {
 
 /// The address of the endpoint.
 pub(super) fn endpoint_url(args: &TargetArgs) -> Result<Url, Error> {
-    let endpoint = args.endpoint.as_deref().unwrap_or(args.backend.default_endpoint());
+    let endpoint = args
+        .endpoint
+        .as_deref()
+        .unwrap_or(args.backend.default_endpoint());
     join(&args.base_url, endpoint)
 }
 
@@ -178,7 +194,11 @@ fn join(base: &str, path: &str) -> Result<Url, Error> {
     }
     let prefix = url.path().trim_end_matches('/');
     // Other clients are given the address with the version in it.
-    let prefix = if path.starts_with("/v1/") { prefix.trim_end_matches("/v1") } else { prefix };
+    let prefix = if path.starts_with("/v1/") {
+        prefix.trim_end_matches("/v1")
+    } else {
+        prefix
+    };
     let whole = format!("{prefix}/{}", path.trim_start_matches('/'));
     url.set_path(&whole);
     Ok(url)
@@ -197,7 +217,11 @@ pub(super) fn masked(url: &Url) -> String {
         let pairs: Vec<(String, String)> = url
             .query_pairs()
             .map(|(name, value)| {
-                let value = if is_secret(&name) { "***".into() } else { value.into_owned() };
+                let value = if is_secret(&name) {
+                    "***".into()
+                } else {
+                    value.into_owned()
+                };
                 (name.into_owned(), value)
             })
             .collect();
@@ -214,7 +238,12 @@ pub(super) fn headers(
     let mut headers = Vec::new();
     for header in given {
         // The value may be a secret, so it is not repeated.
-        let wrong = || Error::usage("a `--header` is not `Name: value`", "write it as Name: value");
+        let wrong = || {
+            Error::usage(
+                "a `--header` is not `Name: value`",
+                "write it as Name: value",
+            )
+        };
         let (name, value) = header.split_once([':', '=']).ok_or_else(wrong)?;
         let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
         let mut value: HeaderValue = value.trim().parse().map_err(|_| wrong())?;
@@ -224,7 +253,10 @@ pub(super) fn headers(
     let has_authorization = headers.iter().any(|(name, _)| name == AUTHORIZATION);
     if let Some(key) = api_key.filter(|key| !key.is_empty() && !has_authorization) {
         let mut value: HeaderValue = format!("Bearer {key}").parse().map_err(|_| {
-            Error::usage("OPENAI_API_KEY has characters that no header may have", "check its value")
+            Error::usage(
+                "OPENAI_API_KEY has characters that no header may have",
+                "check its value",
+            )
         })?;
         value.set_sensitive(true);
         headers.push((AUTHORIZATION, value));
@@ -234,10 +266,15 @@ pub(super) fn headers(
 
 /// The user's own fields of the body.
 pub(super) fn extra_body(given: Option<&str>) -> Result<Map<String, Value>, Error> {
-    let Some(text) = given else { return Ok(Map::new()) };
+    let Some(text) = given else {
+        return Ok(Map::new());
+    };
     match serde_json::from_str(text) {
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(Error::usage("`--extra-body` is not a JSON object", "write {\"field\": value}")),
+        Ok(_) => Err(Error::usage(
+            "`--extra-body` is not a JSON object",
+            "write {\"field\": value}",
+        )),
         Err(error) => Err(Error::usage(
             format!("`--extra-body` is not JSON: {error}"),
             "quote it for the shell: '{\"field\": value}'",
@@ -255,7 +292,11 @@ pub(super) fn masked_fields(fields: &Map<String, Value>) -> Value {
         }
     }
     let masked = fields.iter().map(|(name, value)| {
-        let value = if is_secret(name) { json!("***") } else { mask(value) };
+        let value = if is_secret(name) {
+            json!("***")
+        } else {
+            mask(value)
+        };
         (name.clone(), value)
     });
     Value::Object(masked.collect())
@@ -266,9 +307,16 @@ fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     let is_token = name == "token" || name.ends_with("_token") || name.starts_with("token_");
     is_token
-        || ["key", "secret", "password", "passwd", "authorization", "credential"]
-            .iter()
-            .any(|word| name.contains(word))
+        || [
+            "key",
+            "secret",
+            "password",
+            "passwd",
+            "authorization",
+            "credential",
+        ]
+        .iter()
+        .any(|word| name.contains(word))
 }
 
 /// Axis → value, from `AXIS=VALUE`.
@@ -296,7 +344,9 @@ mod tests {
 
     fn shape(flags: &[&str]) -> Result<LoadShape, Error> {
         let words = ["tokentape", "load"].iter().chain(flags);
-        let Verb::Load(args) = App::parse_from(words).verb else { panic!("not load") };
+        let Verb::Load(args) = App::parse_from(words).verb else {
+            panic!("not load")
+        };
         let limits = &args.common.limits;
         LoadShape::new(&args.shape, limits.max_concurrency, limits.duration)
     }

@@ -30,7 +30,10 @@ pub(super) fn show(stats: Arc<Stats>, total: Option<u64>, is_hidden: bool) -> Op
         .name("progress".into())
         .spawn(move || draw(&stats, total, &seen))
         .ok()?;
-    Some(Progress { is_over, thread: Some(thread) })
+    Some(Progress {
+        is_over,
+        thread: Some(thread),
+    })
 }
 
 fn draw(stats: &Stats, total: Option<u64>, is_over: &AtomicBool) {

@@ -24,7 +24,10 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Error> {
         let refused = |error| Error::System(format!("listen on {wanted}"), error);
         let listener = TcpListener::bind(wanted).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        say(&format!("model `{}` is served on http://{address}", args.settings.model()));
+        say(&format!(
+            "model `{}` is served on http://{address}",
+            args.settings.model()
+        ));
         let shutdown = async move {
             // A sender that is gone will never ask to stop.
             if stop.wait_for(|stop| *stop != Stop::No).await.is_err() {

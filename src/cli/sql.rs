@@ -12,8 +12,13 @@ use crate::sql::{Format, block_on, format_batches, run_sql};
 pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
     let sql = match (&args.command, &args.file) {
         (Some(command), _) => command.clone(),
-        (None, Some(path)) if path.as_os_str() != "-" => fs::read_to_string(path)
-            .map_err(|source| Error::File { verb: "read", path: path.clone(), source })?,
+        (None, Some(path)) if path.as_os_str() != "-" => {
+            fs::read_to_string(path).map_err(|source| Error::File {
+                verb: "read",
+                path: path.clone(),
+                source,
+            })?
+        }
         _ => read_stdin()?,
     };
     let results = block_on(run_sql(&args.tapes, &sql))
@@ -33,10 +38,13 @@ pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
 
 fn read_stdin() -> Result<String, Error> {
     let mut sql = String::new();
-    io::stdin().lock().read_to_string(&mut sql).map_err(|source| Error::File {
-        verb: "read",
-        path: Path::new("-").to_owned(),
-        source,
-    })?;
+    io::stdin()
+        .lock()
+        .read_to_string(&mut sql)
+        .map_err(|source| Error::File {
+            verb: "read",
+            path: Path::new("-").to_owned(),
+            source,
+        })?;
     Ok(sql)
 }

@@ -24,10 +24,15 @@ pub(super) fn warn(message: &str) {
 /// [`Error::File`] when stdout can't be written for another reason.
 pub(super) fn print(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::File { verb: "write", path: "-".into(), source: error })
-        }
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::File {
+            verb: "write",
+            path: "-".into(),
+            source: error,
+        }),
         _ => Ok(()),
     }
 }

@@ -96,7 +96,11 @@ impl<W: Wire> Attempt<W> {
                 outcome,
             },
         );
-        self.shared.recorder.stats().ended.fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .recorder
+            .stats()
+            .ended
+            .fetch_add(1, Ordering::Relaxed);
         end_ns
     }
 
@@ -221,14 +225,23 @@ impl<W: Wire> Attempt<W> {
     fn check_pinned(&self, check: std::pin::Pin<&mut Sleep>) -> Option<Outcome> {
         let now_ns = self.shared.clock.now_ns();
         if self.progress.is_done.load(Ordering::Acquire)
-            && self.last_read_ns.is_some_and(|at_ns| now_ns - at_ns >= GRACE_AFTER_DONE_NS)
+            && self
+                .last_read_ns
+                .is_some_and(|at_ns| now_ns - at_ns >= GRACE_AFTER_DONE_NS)
         {
             return Some(Outcome::EndOfStream);
         }
-        let passed = self.deadlines().into_iter().flatten().find(|(at_ns, _)| now_ns >= *at_ns);
+        let passed = self
+            .deadlines()
+            .into_iter()
+            .flatten()
+            .find(|(at_ns, _)| now_ns >= *at_ns);
         if let Some((at_ns, kind)) = passed {
             let waited_s = (at_ns - self.started_ns) / 1_000_000_000;
-            return Some(Outcome::Failed(kind, format!("{} ({waited_s} s after the start)", limit_text(kind))));
+            return Some(Outcome::Failed(
+                kind,
+                format!("{} ({waited_s} s after the start)", limit_text(kind)),
+            ));
         }
         check.reset(self.next_check());
         None
@@ -241,7 +254,12 @@ impl<W: Wire> Attempt<W> {
         let first = limits
             .first_timeout_ns
             .filter(|_| !has_token)
-            .map(|limit_ns| (self.started_ns.saturating_add(limit_ns), ErrorKind::TimeoutFirst));
+            .map(|limit_ns| {
+                (
+                    self.started_ns.saturating_add(limit_ns),
+                    ErrorKind::TimeoutFirst,
+                )
+            });
         let idle = limits
             .idle_timeout_ns
             .zip(self.last_read_ns)

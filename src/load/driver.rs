@@ -106,7 +106,13 @@ impl<W: Wire> Driver<W> {
         stop: watch::Receiver<Stop>,
     ) -> Self {
         let (leave, leave_receiver) = watch::channel(Stop::No);
-        let shared = Shared { wire, clock, recorder, limits, stop: leave_receiver };
+        let shared = Shared {
+            wire,
+            clock,
+            recorder,
+            limits,
+            stop: leave_receiver,
+        };
         Self {
             shared: Arc::new(shared),
             stop,
@@ -225,12 +231,16 @@ impl<W: Wire> Driver<W> {
         let key = self.next_key;
         self.next_key = self.next_key.wrapping_add(1);
         drive.driven.taken += 1;
-        drive.tasks.spawn(Attempt::run(Arc::clone(&self.shared), key, row, planned));
+        drive
+            .tasks
+            .spawn(Attempt::run(Arc::clone(&self.shared), key, row, planned));
     }
 
     fn note_end(&self, drive: &mut Drive, ended: Result<i64, tokio::task::JoinError>) {
         // A task that panicked still frees its slot; its row stays `interrupted`.
-        drive.free_slots.push_back(ended.unwrap_or_else(|_| self.shared.clock.now_ns()));
+        drive
+            .free_slots
+            .push_back(ended.unwrap_or_else(|_| self.shared.clock.now_ns()));
         self.set_gauges(drive);
     }
 
@@ -303,7 +313,9 @@ impl<W: Wire> Driver<W> {
 impl Drive {
     /// Moves the next request among the waiting ones when it is due.
     fn take_due(&mut self, now_ns: i64) {
-        let Some(at_ns) = self.next.as_ref().and_then(|planned| planned.intended_ns) else { return };
+        let Some(at_ns) = self.next.as_ref().and_then(|planned| planned.intended_ns) else {
+            return;
+        };
         if self.start_ns + at_ns > now_ns {
             return;
         }
@@ -331,7 +343,11 @@ impl Drive {
         if let Some((due_ns, planned)) = self.due.pop_front() {
             let free_ns = self.free_slots.pop_front()?;
             let held_ns = (free_ns - due_ns).max(0);
-            return Some((due_ns, if self.is_capped_by_user { held_ns } else { 0 }, planned));
+            return Some((
+                due_ns,
+                if self.is_capped_by_user { held_ns } else { 0 },
+                planned,
+            ));
         }
         // In a closed loop a request is due at the instant its slot became free.
         let planned = self.next.take_if(|planned| planned.intended_ns.is_none())?;

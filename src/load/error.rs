@@ -32,7 +32,9 @@ impl LoadError {
         match self {
             Self::Capture(error) => error.hint(),
             Self::Trace(error) => error.hint(),
-            Self::System(..) => Some("raise the limit on open files or threads (`ulimit -a`)".into()),
+            Self::System(..) => {
+                Some("raise the limit on open files or threads (`ulimit -a`)".into())
+            }
             Self::Wire(_) | Self::Died(_) => None,
         }
     }

@@ -172,7 +172,8 @@ impl Feed {
                 Some((input_tokens, output_tokens)) => {
                     let spec = PromptSpec::random(draw_index, *input_tokens);
                     let prompt = self.template.workload.prompt(spec);
-                    self.template.planned(draw_index, prompt.text, prompt.tokens, *output_tokens)
+                    self.template
+                        .planned(draw_index, prompt.text, prompt.tokens, *output_tokens)
                 }
             };
             RequestTemplate::into_warmup(planned, index)
@@ -191,7 +192,10 @@ impl Feed {
         self,
         sender: mpsc::Sender<Planned>,
     ) -> Result<Option<TraceCounts>, LoadError> {
-        let outlet = Outlet { sender, memory: Arc::new(Semaphore::new(PREPARED_KIB)) };
+        let outlet = Outlet {
+            sender,
+            memory: Arc::new(Semaphore::new(PREPARED_KIB)),
+        };
         match self.source {
             Source::Rates { mut times, count } => {
                 for index in 0..count.unwrap_or(u64::MAX) {
@@ -202,7 +206,10 @@ impl Feed {
                             at_ns => at_ns,
                         },
                     };
-                    if !outlet.send(self.template.synthetic(index, intended_ns)).await {
+                    if !outlet
+                        .send(self.template.synthetic(index, intended_ns))
+                        .await
+                    {
                         break;
                     }
                 }

@@ -127,7 +127,11 @@ pub struct Recorder {
 
 impl Recorder {
     pub(super) fn new(sender: mpsc::Sender<Batch>, stats: Arc<Stats>) -> Self {
-        Self { batch: Mutex::new(Batch::default()), sender, stats }
+        Self {
+            batch: Mutex::new(Batch::default()),
+            sender,
+            stats,
+        }
     }
 
     /// The counters that are shown while a run goes on.
@@ -137,7 +141,9 @@ impl Recorder {
 
     /// Batches that wait for the scribe.
     pub(super) fn channel_fill(&self) -> usize {
-        self.sender.max_capacity().saturating_sub(self.sender.capacity())
+        self.sender
+            .max_capacity()
+            .saturating_sub(self.sender.capacity())
     }
 
     /// Waits until the scribe has died, which it does when the tape can't be written.

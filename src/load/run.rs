@@ -168,16 +168,28 @@ impl Drive {
         let timer = || PreciseTimer::new().map_err(|error| LoadError::System("timer", error));
         let wire = ReqwestWire::new(self.target, clock)?;
         let recorder = Arc::clone(&self.recorder);
-        let mut driver =
-            Driver::new(wire, (clock, timer()?), self.recorder, self.limits, self.stop.clone());
+        let mut driver = Driver::new(
+            wire,
+            (clock, timer()?),
+            self.recorder,
+            self.limits,
+            self.stop.clone(),
+        );
         let anchors = Arc::new(Mutex::new(vec![anchor(clock)]));
         let mut companions = JoinSet::new();
-        companions.spawn(health::watch(clock, timer()?, Arc::clone(&recorder), driver.gauges()));
+        companions.spawn(health::watch(
+            clock,
+            timer()?,
+            Arc::clone(&recorder),
+            driver.gauges(),
+        ));
         companions.spawn(take_anchors(clock, Arc::clone(&anchors)));
 
         let warmups = feed.warmup_requests().await;
         let (sender, mut source) = mpsc::channel(CHANNEL_REQUESTS);
-        let feeding = spawn("feed", move || runtime("feed")?.block_on(feed.prepare(sender)))?;
+        let feeding = spawn("feed", move || {
+            runtime("feed")?.block_on(feed.prepare(sender))
+        })?;
         if let Ok(warmups) = warmups {
             warm_up(&mut driver, clock, warmups).await;
         }
@@ -192,7 +204,11 @@ impl Drive {
         let mut anchors = std::mem::take(&mut *lock(&anchors));
         anchors.push(anchor(clock));
         recorder.flush().await;
-        Ok(DriveReport { driven, anchors, fed })
+        Ok(DriveReport {
+            driven,
+            anchors,
+            fed,
+        })
     }
 }
 
@@ -233,7 +249,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn anchor(clock: Clock) -> ClockAnchor {
-    ClockAnchor { monotonic_ns: clock.now_ns(), utc_ns: utc_now_ns() }
+    ClockAnchor {
+        monotonic_ns: clock.now_ns(),
+        utc_ns: utc_now_ns(),
+    }
 }
 
 fn runtime(name: &'static str) -> Result<Runtime, LoadError> {

@@ -40,7 +40,18 @@ impl Scribe {
         let stats = Arc::new(Stats::default());
         let recorder = Arc::new(Recorder::new(sender, Arc::clone(&stats)));
         let open = HashMap::new();
-        (Self { tape, batches, stats, backend, keeps_text, count_tokens, open }, recorder)
+        (
+            Self {
+                tape,
+                batches,
+                stats,
+                backend,
+                keeps_text,
+                count_tokens,
+                open,
+            },
+            recorder,
+        )
     }
 
     /// Works until every recorder is gone. Returns the tape, fit to be finished.
@@ -89,7 +100,9 @@ impl Scribe {
                 self.tape.push_request(row);
             }
         }
-        self.stats.events.fetch_add(chunks.len() as u64, Ordering::Relaxed);
+        self.stats
+            .events
+            .fetch_add(chunks.len() as u64, Ordering::Relaxed);
         for chunk in chunks {
             self.tape.push_chunk(chunk);
         }

@@ -60,7 +60,12 @@ impl Transcript {
     /// Decodes the bytes of one read and adds a row for each event that they complete.
     pub(super) fn read(&mut self, bytes: &[u8], entry: &ReadEntry, chunks: &mut Vec<ChunkRow>) {
         self.row.response_bytes = self.row.response_bytes.saturating_add(bytes.len() as u64);
-        let Self { row, decoder, story, .. } = self;
+        let Self {
+            row,
+            decoder,
+            story,
+            ..
+        } = self;
         let decoded = decoder.push(bytes, |event| {
             chunks.push(story.take_event(row, &event, entry));
         });
@@ -89,7 +94,12 @@ impl Transcript {
             read_seq: None,
             kernel_lag_us: None,
         };
-        let Self { row, decoder, story, .. } = &mut self;
+        let Self {
+            row,
+            decoder,
+            story,
+            ..
+        } = &mut self;
         let tail = decoder.finish(|event| chunks.push(story.take_event(row, &event, &entry)));
         let mut row = self.row;
         row.connect_ns = end.connect_ns;
@@ -123,12 +133,19 @@ impl Story {
     }
 
     /// Takes in one event and makes its row.
-    fn take_event(&mut self, row: &mut RequestRow, event: &Event<'_>, entry: &ReadEntry) -> ChunkRow {
+    fn take_event(
+        &mut self,
+        row: &mut RequestRow,
+        event: &Event<'_>,
+        entry: &ReadEntry,
+    ) -> ChunkRow {
         let reading = match event.kind {
             Kind::Comment => None,
             Kind::Data => Some(self.reader.read_event(event)),
         };
-        let channel = reading.as_ref().map_or(Channel::Comment, |reading| reading.channel);
+        let channel = reading
+            .as_ref()
+            .map_or(Channel::Comment, |reading| reading.channel);
         let gap_ns = if channel.is_token_bearing() {
             row.take_token_event(entry.at_ns, channel)
         } else {
@@ -182,7 +199,10 @@ impl Story {
             self.fail(ErrorKind::InStream, Some(message));
         }
         if reading.is_broken {
-            self.fail(ErrorKind::BadEvent, Some("an event is not valid JSON".into()));
+            self.fail(
+                ErrorKind::BadEvent,
+                Some("an event is not valid JSON".into()),
+            );
         }
         self.has_end_mark |= reading.is_done;
         if let (Some(whole), Some(text)) = (&mut self.text, &reading.text) {
@@ -208,9 +228,15 @@ impl Story {
             Outcome::Failed(ErrorKind::Truncated, _) if is_whole => {}
             Outcome::Failed(kind, message) => {
                 // What the server said before is the cause of what the wire saw after.
-                let failure =
-                    self.failure.take().unwrap_or_else(|| (*kind, Some(message.clone())));
-                let status = if failure.0.is_timeout() { Status::Timeout } else { Status::Error };
+                let failure = self
+                    .failure
+                    .take()
+                    .unwrap_or_else(|| (*kind, Some(message.clone())));
+                let status = if failure.0.is_timeout() {
+                    Status::Timeout
+                } else {
+                    Status::Error
+                };
                 return (status, Some(failure));
             }
             Outcome::EndOfStream => {}
@@ -220,13 +246,18 @@ impl Story {
         }
         if !is_whole {
             let message = match tail {
-                Tail::Cut { bytes } => format!("the stream ended inside an event ({bytes} bytes of it)"),
+                Tail::Cut { bytes } => {
+                    format!("the stream ended inside an event ({bytes} bytes of it)")
+                }
                 _ => "the stream ended without a finish reason or an end mark".to_owned(),
             };
             return (Status::Error, Some((ErrorKind::Truncated, Some(message))));
         }
         if row.chunk_count == 0 {
-            return (Status::Error, Some((ErrorKind::Empty, Some("no token arrived".into()))));
+            return (
+                Status::Error,
+                Some((ErrorKind::Empty, Some("no token arrived".into()))),
+            );
         }
         (Status::Ok, None)
     }
@@ -239,7 +270,8 @@ fn refusal(http_status: Option<u16>, body: &[u8]) -> (ErrorKind, Option<String>)
         Some(400..=499) => ErrorKind::Http4xx,
         Some(500..=599) => ErrorKind::Http5xx,
         Some(status @ 300..=399) => {
-            let message = format!("the server redirects ({status}); give the address that it redirects to");
+            let message =
+                format!("the server redirects ({status}); give the address that it redirects to");
             return (ErrorKind::Unsupported, Some(message));
         }
         _ => {

@@ -97,7 +97,11 @@ impl ArrivalTimes {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let rates = match ramp {
             Ramp::Steady(rate) => vec![rate],
-            Ramp::Rising { from_per_s, to_per_s, .. } => vec![from_per_s, to_per_s],
+            Ramp::Rising {
+                from_per_s,
+                to_per_s,
+                ..
+            } => vec![from_per_s, to_per_s],
         };
         if let Some(rate) = rates.into_iter().find(|rate| !positive(*rate)) {
             return Err(ScheduleError::Rate(rate));
@@ -116,7 +120,16 @@ impl ArrivalTimes {
         if !positive(unit_mean) {
             return Err(ScheduleError::Shape(unit_mean));
         }
-        Ok(Self { process, ramp, seed, unit_mean, count, duration_ns, next_index: 0, elapsed_ns: 0.0 })
+        Ok(Self {
+            process,
+            ramp,
+            seed,
+            unit_mean,
+            count,
+            duration_ns,
+            next_index: 0,
+            elapsed_ns: 0.0,
+        })
     }
 
     /// Draws gap number `index` in units of its mean.
@@ -142,7 +155,11 @@ impl ArrivalTimes {
     fn rate_per_s(&self, index: u64) -> f64 {
         match self.ramp {
             Ramp::Steady(rate) => rate,
-            Ramp::Rising { shape, from_per_s, to_per_s } => {
+            Ramp::Rising {
+                shape,
+                from_per_s,
+                to_per_s,
+            } => {
                 let progress = self.progress(index);
                 match shape {
                     RampShape::Linear => from_per_s + (to_per_s - from_per_s) * progress,
@@ -153,7 +170,10 @@ impl ArrivalTimes {
     }
 
     /// How much of the run is behind arrival `index`: by number where there is one, else by time.
-    #[expect(clippy::cast_precision_loss, reason = "a share needs no more than a float has")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share needs no more than a float has"
+    )]
     fn progress(&self, index: u64) -> f64 {
         let share = match (self.count, self.duration_ns) {
             (Some(count), _) => index as f64 / count.saturating_sub(1).max(1) as f64,
@@ -178,7 +198,10 @@ impl Iterator for ArrivalTimes {
         }
         let gap_ns = self.unit_gap(index) * NS_PER_S / self.rate_per_s(index);
         let at_ns = (self.elapsed_ns + gap_ns).round() as i64;
-        if self.duration_ns.is_some_and(|duration_ns| at_ns >= duration_ns) {
+        if self
+            .duration_ns
+            .is_some_and(|duration_ns| at_ns >= duration_ns)
+        {
             return None;
         }
         self.elapsed_ns += gap_ns;
@@ -193,22 +216,28 @@ mod tests {
     use super::*;
 
     fn times(process: Process, rate: f64, count: u64) -> Vec<i64> {
-        ArrivalTimes::new(process, Ramp::Steady(rate), 42, (Some(count), None)).unwrap().collect()
+        ArrivalTimes::new(process, Ramp::Steady(rate), 42, (Some(count), None))
+            .unwrap()
+            .collect()
     }
 
     /// Mean and coefficient of variation of the gaps, in seconds.
     fn gap_statistics(times: &[i64]) -> (f64, f64) {
-        let gaps: Vec<f64> =
-            times.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / NS_PER_S).collect();
+        let gaps: Vec<f64> = times
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]) as f64 / NS_PER_S)
+            .collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-        let variance =
-            gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
         (mean, variance.sqrt() / mean)
     }
 
     #[test]
     fn constant_arrivals_are_multiples_of_the_gap_and_start_at_zero() {
-        assert_eq!(times(Process::Constant, 4.0, 4), [0, 250_000_000, 500_000_000, 750_000_000]);
+        assert_eq!(
+            times(Process::Constant, 4.0, 4),
+            [0, 250_000_000, 500_000_000, 750_000_000]
+        );
     }
 
     #[test]
@@ -225,8 +254,14 @@ mod tests {
             (Process::Weibull { shape: 0.7 }, weibull_cv),
         ] {
             let (mean, measured_cv) = gap_statistics(&times(process, 50.0, 200_000));
-            assert!((mean * 50.0 - 1.0).abs() < 0.03, "{process:?}: mean gap {mean}");
-            assert!((measured_cv / cv - 1.0).abs() < 0.05, "{process:?}: CV {measured_cv}");
+            assert!(
+                (mean * 50.0 - 1.0).abs() < 0.03,
+                "{process:?}: mean gap {mean}"
+            );
+            assert!(
+                (measured_cv / cv - 1.0).abs() < 0.05,
+                "{process:?}: CV {measured_cv}"
+            );
         }
     }
 
@@ -236,15 +271,28 @@ mod tests {
         // has a variance of the count equal to its mean.
         let counts: Vec<f64> = (0..400)
             .map(|seed| {
-                ArrivalTimes::new(Process::Poisson, Ramp::Steady(20.0), seed, (None, Some(5_000_000_000)))
-                    .unwrap()
-                    .count() as f64
+                ArrivalTimes::new(
+                    Process::Poisson,
+                    Ramp::Steady(20.0),
+                    seed,
+                    (None, Some(5_000_000_000)),
+                )
+                .unwrap()
+                .count() as f64
             })
             .collect();
         let mean = counts.iter().sum::<f64>() / 400.0;
-        let variance = counts.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / 400.0;
+        let variance = counts
+            .iter()
+            .map(|count| (count - mean).powi(2))
+            .sum::<f64>()
+            / 400.0;
         assert!((mean - 100.0).abs() < 2.5, "mean {mean}");
-        assert!((0.75..1.3).contains(&(variance / mean)), "dispersion {}", variance / mean);
+        assert!(
+            (0.75..1.3).contains(&(variance / mean)),
+            "dispersion {}",
+            variance / mean
+        );
     }
 
     #[test]
@@ -256,10 +304,14 @@ mod tests {
 
     #[test]
     fn a_duration_ends_the_schedule_before_it() {
-        let times: Vec<i64> =
-            ArrivalTimes::new(Process::Constant, Ramp::Steady(10.0), 0, (None, Some(1_000_000_000)))
-                .unwrap()
-                .collect();
+        let times: Vec<i64> = ArrivalTimes::new(
+            Process::Constant,
+            Ramp::Steady(10.0),
+            0,
+            (None, Some(1_000_000_000)),
+        )
+        .unwrap()
+        .collect();
         assert_eq!(times.len(), 10);
         assert_eq!(times.last(), Some(&900_000_000));
     }
@@ -267,12 +319,21 @@ mod tests {
     #[test]
     fn a_ramp_rises_from_one_rate_to_the_other() {
         for shape in [RampShape::Linear, RampShape::Exponential] {
-            let ramp = Ramp::Rising { shape, from_per_s: 1.0, to_per_s: 100.0 };
+            let ramp = Ramp::Rising {
+                shape,
+                from_per_s: 1.0,
+                to_per_s: 100.0,
+            };
             let times: Vec<i64> =
-                ArrivalTimes::new(Process::Constant, ramp, 0, (Some(1_000), None)).unwrap().collect();
+                ArrivalTimes::new(Process::Constant, ramp, 0, (Some(1_000), None))
+                    .unwrap()
+                    .collect();
             let first = times[1] - times[0];
             let last = times[999] - times[998];
-            assert!((900_000_000..=1_000_000_000).contains(&first), "{shape:?}: {first}");
+            assert!(
+                (900_000_000..=1_000_000_000).contains(&first),
+                "{shape:?}: {first}"
+            );
             assert_eq!(last, 10_000_000, "{shape:?}");
         }
     }
@@ -280,12 +341,19 @@ mod tests {
     #[test]
     fn rates_and_shapes_must_be_positive() {
         let new = |process, ramp| ArrivalTimes::new(process, ramp, 0, (Some(1), None)).unwrap_err();
-        assert_eq!(new(Process::Poisson, Ramp::Steady(0.0)), ScheduleError::Rate(0.0));
+        assert_eq!(
+            new(Process::Poisson, Ramp::Steady(0.0)),
+            ScheduleError::Rate(0.0)
+        );
         assert_eq!(
             new(Process::Gamma { shape: -1.0 }, Ramp::Steady(1.0)),
             ScheduleError::Shape(-1.0)
         );
-        let ramp = Ramp::Rising { shape: RampShape::Linear, from_per_s: 1.0, to_per_s: 2.0 };
+        let ramp = Ramp::Rising {
+            shape: RampShape::Linear,
+            from_per_s: 1.0,
+            to_per_s: 2.0,
+        };
         let endless = ArrivalTimes::new(Process::Poisson, ramp, 0, (None, None)).unwrap_err();
         assert_eq!(endless, ScheduleError::EndlessRamp);
     }

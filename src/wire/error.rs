@@ -28,6 +28,9 @@ impl WireError {
         if parts.is_empty() {
             parts.push(error.to_string());
         }
-        Self { kind, message: parts.join(": ") }
+        Self {
+            kind,
+            message: parts.join(": "),
+        }
     }
 }

@@ -62,7 +62,11 @@ impl ReqwestWire {
             .pool_idle_timeout(Duration::from_secs(4))
             .build()
             .map_err(|error| WireError::new(ErrorKind::Unsupported, &error))?;
-        Ok(Self { client, target: Arc::new(target), clock })
+        Ok(Self {
+            client,
+            target: Arc::new(target),
+            clock,
+        })
     }
 }
 
@@ -76,7 +80,11 @@ fn client_builder(url: &Url) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .user_agent(concat!("tokentape/", env!("CARGO_PKG_VERSION")));
-    if is_loopback(url) { builder.no_proxy() } else { builder }
+    if is_loopback(url) {
+        builder.no_proxy()
+    } else {
+        builder
+    }
 }
 
 /// True when the host is this machine: a proxy from the environment can't mean that.
@@ -94,14 +102,21 @@ fn is_loopback(url: &Url) -> bool {
 /// # Errors
 ///
 /// [`WireError`] as for requests; also for any status but 2xx.
-pub async fn get_text(url: &Url, headers: &[(HeaderName, HeaderValue)]) -> Result<String, WireError> {
+pub async fn get_text(
+    url: &Url,
+    headers: &[(HeaderName, HeaderValue)],
+) -> Result<String, WireError> {
     let client = client_builder(url)
         .timeout(Duration::from_secs(10))
         .build()
         .map_err(|error| WireError::new(ErrorKind::Unsupported, &error))?;
-    let request = client.get(url.clone()).headers(headers.iter().cloned().collect::<HeaderMap>());
+    let request = client
+        .get(url.clone())
+        .headers(headers.iter().cloned().collect::<HeaderMap>());
     let response = request.send().await.map_err(|error| classify(&error))?;
-    let response = response.error_for_status().map_err(|error| classify(&error))?;
+    let response = response
+        .error_for_status()
+        .map_err(|error| classify(&error))?;
     response.text().await.map_err(|error| classify(&error))
 }
 
@@ -110,8 +125,12 @@ impl Wire for ReqwestWire {
 
     async fn post(&self, body: Bytes, marks: &Arc<Marks>) -> Result<Head<ReqwestBody>, WireError> {
         let length = body.len();
-        let stamped =
-            StampedBody { bytes: Some(body), clock: self.clock, marks: Arc::clone(marks), length };
+        let stamped = StampedBody {
+            bytes: Some(body),
+            clock: self.clock,
+            marks: Arc::clone(marks),
+            length,
+        };
         let mut request = self
             .client
             .post(self.target.url.clone())
@@ -121,8 +140,10 @@ impl Wire for ReqwestWire {
             request = request.header(name, value);
         }
         let request = request.body(Body::wrap(stamped)).send();
-        let response =
-            ATTEMPT.scope(Arc::clone(marks), request).await.map_err(|error| classify(&error))?;
+        let response = ATTEMPT
+            .scope(Arc::clone(marks), request)
+            .await
+            .map_err(|error| classify(&error))?;
         let headers_ns = self.clock.now_ns();
         let content_type = response
             .headers()
@@ -135,7 +156,10 @@ impl Wire for ReqwestWire {
             headers_ns,
             status: response.status().as_u16(),
             content_type,
-            body: ReqwestBody { response, clock: self.clock },
+            body: ReqwestBody {
+                response,
+                clock: self.clock,
+            },
         })
     }
 }
@@ -152,9 +176,12 @@ impl WireBody for ReqwestBody {
         let frame = self.response.chunk().await;
         let at_ns = self.clock.now_ns();
         match frame {
-            Ok(Some(bytes)) => {
-                Ok(Some(Read { at_ns, bytes, read_seq: None, kernel_lag_us: None }))
-            }
+            Ok(Some(bytes)) => Ok(Some(Read {
+                at_ns,
+                bytes,
+                read_seq: None,
+                kernel_lag_us: None,
+            })),
             Ok(None) => Ok(None),
             Err(error) => Err(WireError::new(ErrorKind::Truncated, &error)),
         }
@@ -163,7 +190,11 @@ impl WireBody for ReqwestBody {
 
 /// Sorts a failure to get a response head into the tape's kinds.
 fn classify(error: &reqwest::Error) -> WireError {
-    let mut kind = if error.is_connect() { ErrorKind::Connect } else { ErrorKind::Send };
+    let mut kind = if error.is_connect() {
+        ErrorKind::Connect
+    } else {
+        ErrorKind::Send
+    };
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(inner) = cause {
         if inner.is::<rustls::Error>() || is_tls_error(inner) {
@@ -231,7 +262,10 @@ impl<S> Layer<S> for TimedConnect {
     type Service = TimedConnector<S>;
 
     fn layer(&self, inner: S) -> TimedConnector<S> {
-        TimedConnector { inner, clock: self.clock }
+        TimedConnector {
+            inner,
+            clock: self.clock,
+        }
     }
 }
 
