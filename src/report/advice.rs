@@ -117,7 +117,7 @@ fn of_the_tape(run: &RunFacts, found: &mut Vec<Advice>) {
         found.push(say(
             format!(
                 "the client's bound `{}` was hit {hits} times",
-                format::clean(bound)
+                format::name(bound)
             ),
             "where a bound is hit, work waits or is cut short in the client",
             "raise the bound, or lower the load",
@@ -160,8 +160,8 @@ fn of_outcomes(summary: Row<'_>, found: &mut Vec<Advice>) {
     }
     if ok > 0.0 && ok < ENOUGH_FOR_P99 {
         found.push(say(
-            format!("only {} requests succeeded", format::decimal(ok, 0)),
-            "their 99th percentile is little more than the maximum",
+            format!("only {} of the requests succeeded", format::decimal(ok, 0)),
+            "a 99th percentile of so few is little more than the maximum",
             "send at least 100 requests for a p99, and 1,000 for a p99.9",
         ));
     }

@@ -33,7 +33,7 @@ const WIDTH: i32 = 1280;
 const HEIGHT: i32 = 600;
 const LEFT: i32 = 116;
 const RIGHT: i32 = 40;
-const TOP: i32 = 56;
+const TOP: i32 = 66;
 const BOTTOM: i32 = 76;
 const FONT: i32 = 26;
 
@@ -259,7 +259,7 @@ fn frame(
         )
         .map_err(drawing)?;
     }
-    root.draw_text(&y.title, &text(HPos::Left, VPos::Top), (8, 4))
+    root.draw_text(&y.title, &text(HPos::Left, VPos::Top), (8, 0))
         .map_err(drawing)?;
     let inside = (WIDTH - RIGHT - 8, HEIGHT - BOTTOM - 14);
     root.draw_text(&x.title, &text(HPos::Right, VPos::Bottom), inside)
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn a_step_holds_its_value_until_the_next() {
         let svg = sample(Join::Step, vec![(0.0, Some(1.0)), (2.0, Some(4.0))]);
-        assert!(svg.contains("points=\"116,407 1240,407 1240,56\""), "{svg}");
+        assert!(svg.contains("points=\"116,409 1240,409 1240,66\""), "{svg}");
     }
 
     #[test]
@@ -370,6 +370,6 @@ mod tests {
             level: 3,
         };
         let svg = heat_map(&x, &Axis::from_zero(1.0, "ms"), &[cell], "heat").unwrap();
-        assert!(svg.contains("height=\"468\" opacity=\"0.5\"/>"), "{svg}");
+        assert!(svg.contains("height=\"458\" opacity=\"0.5\"/>"), "{svg}");
     }
 }

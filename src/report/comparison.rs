@@ -70,7 +70,7 @@ pub(crate) fn comparison_grid(analysis: &Analysis) -> Grid {
     let names: Vec<String> = analysis
         .runs
         .iter()
-        .map(|run| format::clean(&run.run))
+        .map(|run| format::name(&run.run))
         .collect();
     let mut headings = vec!["metric".to_owned(), "stat".to_owned(), "unit".to_owned()];
     headings.extend(names.iter().map(|name| format!("#{name}")));

@@ -86,6 +86,17 @@ pub(crate) fn trimmed(value: f64, places: usize) -> String {
     }
 }
 
+/// Writes how many values stand behind a picture: one count, or the range over several runs.
+pub(crate) fn counts(of_runs: &[f64]) -> String {
+    let least = of_runs.iter().copied().reduce(f64::min).unwrap_or(0.0);
+    let most = of_runs.iter().copied().reduce(f64::max).unwrap_or(0.0);
+    match (decimal(least, 0), decimal(most, 0)) {
+        (_, most) if of_runs.len() < 2 => most,
+        (least, most) if least == most => format!("{most} each"),
+        (least, most) => format!("{least} to {most}"),
+    }
+}
+
 /// Writes an instant, given in nanoseconds since 1970, in UTC.
 pub(crate) fn utc(ns: i64) -> String {
     chrono::DateTime::from_timestamp_nanos(ns)
@@ -97,6 +108,11 @@ pub(crate) fn utc(ns: i64) -> String {
 /// bounded length.
 pub(crate) fn clean(text: &str) -> String {
     clean_to(text, TEXT_LIMIT)
+}
+
+/// As [`clean`], for names, which stand in headings, legends and first columns.
+pub(crate) fn name(text: &str) -> String {
+    clean_to(text, 64)
 }
 
 /// As [`clean`], with a limit of its own.

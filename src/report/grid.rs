@@ -69,6 +69,8 @@ pub(crate) struct Grid {
     pub(crate) headings: Vec<Heading>,
     /// Rows, each as long as the headings.
     pub(crate) rows: Vec<Vec<Field>>,
+    /// Rows that begin a group, by index.
+    pub(crate) groups: Vec<usize>,
     /// Remarks below.
     pub(crate) notes: Vec<String>,
 }

@@ -120,7 +120,7 @@ fn run_view(analysis: &Analysis, run: &RunFacts, index: usize) -> RunView {
     let advice = advice(analysis, run, &verdict);
     let plan = serde_json::to_string_pretty(&run.manifest.plan).unwrap_or_default();
     RunView {
-        run: format::clean(&run.run),
+        run: format::name(&run.run),
         class: format!("c{}", index % 8 + 1),
         verdict,
         advice,

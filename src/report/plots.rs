@@ -59,9 +59,9 @@ fn curve(analysis: &Analysis, metric: &str, id: &str) -> Result<Option<Figure>, 
     let mut counts = Vec::new();
     for (index, run) in analysis.runs.iter().enumerate() {
         let (points, n) = curve_points(analysis, &run.run, metric);
-        counts.push(format::decimal(n, 0));
+        counts.push(n);
         if !is_single {
-            lines.push(series(format::clean(&run.run), index, Join::Line, points));
+            lines.push(series(format::name(&run.run), index, Join::Line, points));
             continue;
         }
         lines.push(series("from the send", 0, Join::Line, points));
@@ -85,7 +85,7 @@ fn curve(analysis: &Analysis, metric: &str, id: &str) -> Result<Option<Figure>, 
         caption: format!(
             "{}; each further nine is as wide · n = {}",
             y.title,
-            counts.join(", ")
+            format::counts(&counts)
         ),
         x: Axis::nines(highest),
         x_written: Written {
@@ -181,7 +181,7 @@ fn heat_plot(analysis: &Analysis, run: &RunFacts, index: usize) -> HeatPlot {
     let whose = if analysis.runs.len() == 1 {
         String::new()
     } else {
-        format!(", {}", format::clean(&run.run))
+        format!(", {}", format::name(&run.run))
     };
     HeatPlot {
         id: format!("gaps-{}", index + 1),
@@ -250,7 +250,7 @@ pub(crate) fn knee_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportErr
         let ttft = ttft.and_then(|row| row.number("p99_ns"));
         if let (Some(rate), Some(ttft)) = (rate, ttft) {
             let points = vec![(rate, Some(ttft / NS_PER_MS))];
-            dots.push(series(format::clean(&run.run), index, Join::Dots, points));
+            dots.push(series(format::name(&run.run), index, Join::Dots, points));
         }
     }
     if dots.len() < 2 {

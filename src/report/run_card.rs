@@ -45,6 +45,8 @@ pub(crate) fn run_card(analysis: &Analysis, run: &RunFacts) -> Vec<Fact> {
     for (name, value) in plan_scalars(&run.manifest.plan) {
         add(&format!("Plan: {name}"), value);
     }
+    // Long values take a line each; they would tear holes between the short ones.
+    facts.sort_by_key(|fact: &Fact| fact.is_long);
     facts
 }
 
@@ -85,7 +87,7 @@ fn add_circumstances(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
     );
     for (axis, value) in &manifest.labels {
         add(
-            &format!("Label {}", format::clean(axis)),
+            &format!("Label {}", format::clean_to(axis, 32)),
             format::clean(value),
         );
     }
@@ -162,7 +164,7 @@ fn plan_scalars(plan: &Value) -> Vec<(String, String)> {
                 Value::Bool(_) | Value::Number(_) => value.to_string(),
                 _ => return None,
             };
-            Some((format::clean(name), format::clean(&value)))
+            Some((format::clean_to(name, 32), format::clean(&value)))
         })
         .take(MOST)
         .collect()

@@ -107,7 +107,7 @@ impl Axis {
     /// below one that is drawn, `highest`; the maximum has a place of its own at the end.
     pub(crate) fn nines(highest: f64) -> Self {
         let last = nines_of(highest.clamp(0.5, 0.999_999_9));
-        let to = last + 0.4;
+        let to = last + 0.55;
         let marks = [
             (0.0, "min"),
             (0.5, "p50"),
@@ -123,6 +123,8 @@ impl Axis {
                 label: (*label).to_owned(),
             })
             .filter(|tick| tick.at <= last + 1e-9)
+            // On a long axis the first two would run into each other.
+            .skip(usize::from(last > 3.5))
             .collect();
         ticks.push(Tick {
             at: to,

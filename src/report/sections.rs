@@ -118,6 +118,7 @@ fn latency_section(analysis: &Analysis) -> Section {
     let mut grid = Grid::new("Milliseconds; lower is better", &headings);
     let mut is_any_weak = false;
     for (metric, name, from) in HEADLINE {
+        grid.groups.push(grid.rows.len());
         for run in analysis.runs.iter().filter(|run| is_shown(run, metric)) {
             for row in rows_of(analysis, "latency_percentiles", &run.run) {
                 if row.text("metric") != Some(metric) {
@@ -125,7 +126,7 @@ fn latency_section(analysis: &Analysis) -> Section {
                 }
                 let n = row.number("n").unwrap_or(0.0);
                 let mut cells = vec![
-                    Field::foreign(format::clean(&run.run)),
+                    Field::foreign(format::name(&run.run)),
                     Field::plain(name),
                     Field::plain(from),
                     Field::plain(format::decimal(n, 0)),
@@ -155,6 +156,9 @@ fn latency_section(analysis: &Analysis) -> Section {
         "Successful measured requests, from the moment each was sent. In a closed loop a request \
          is due when its slot is free, so there is no second form."
     };
+    if is_single(analysis) {
+        grid.groups.clear();
+    }
     let grid = grid.without_run(is_single(analysis));
     Section {
         id: "latency",
@@ -202,7 +206,7 @@ fn throughput_section(analysis: &Analysis) -> Section {
             other => format::clean(other.unwrap_or(format::NONE)),
         };
         let mut cells = vec![
-            Field::foreign(format::clean(row.run())),
+            Field::foreign(format::name(row.run())),
             Field::plain(window),
         ];
         cells.extend(
@@ -268,7 +272,7 @@ fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
             Some(window) => format::clean(window),
         };
         grid.push(vec![
-            Field::foreign(format::clean(row.run())),
+            Field::foreign(format::name(row.run())),
             Field::plain(window),
             count("offered"),
             count("good"),
@@ -304,7 +308,7 @@ fn token_grid(analysis: &Analysis) -> Option<Grid> {
         for side in ["input", "output"] {
             let number = |what: &str| row.number(&format!("{side}_{what}"));
             grid.push(vec![
-                Field::foreign(format::clean(row.run())),
+                Field::foreign(format::name(row.run())),
                 Field::plain(side),
                 Field::plain(format::optional(number("planned"), 0)),
                 Field::plain(format::optional(number("got"), 0)),
@@ -333,7 +337,7 @@ fn schedule_section(analysis: &Analysis) -> Result<Section, ReportError> {
         let ms = |column| Field::plain(format::fine_milliseconds(row.number(column)));
         let rate = |column| Field::plain(format::optional(row.number(column), 2));
         grid.push(vec![
-            Field::foreign(format::clean(row.run())),
+            Field::foreign(format::name(row.run())),
             Field::plain(format::optional(row.number("n"), 0)),
             ms("slip_p50_ns"),
             ms("slip_p99_ns"),
@@ -371,7 +375,7 @@ fn errors_section(analysis: &Analysis) -> Result<Section, ReportError> {
             .number("http_status")
             .map_or(format::NONE.to_owned(), |code| format!("{code:.0}"));
         grid.push(vec![
-            Field::foreign(format::clean(row.run())),
+            Field::foreign(format::name(row.run())),
             status.toned(tone),
             word("error_kind"),
             Field::plain(http),
@@ -416,7 +420,7 @@ fn check_row(row: Row<'_>) -> Vec<Field> {
     };
     let name = verdict::name(row);
     vec![
-        Field::foreign(format::clean(row.run())),
+        Field::foreign(format::name(row.run())),
         Field::foreign(verdict::subject(&name)),
         Field::plain(verdict::quantity(row.number("value"), unit)),
         Field::plain(verdict::quantity(row.number("limit_value"), unit)),

@@ -73,7 +73,7 @@ fn first_line(out: &mut String, run: &RunFacts, verdict: &Verdict, is_single: bo
     let whose = if is_single {
         String::new()
     } else {
-        format!("{}: ", format::clean(&run.run))
+        format!("{}: ", format::name(&run.run))
     };
     let text = format!("{whose}{}: {}", verdict.word, verdict.reason);
     let painted = paint(verdict.word, code, color);
@@ -96,7 +96,7 @@ fn run_block(out: &mut String, analysis: &Analysis, run: &RunFacts) {
     let number = |column| summary.and_then(|row| row.number(column));
     let mut fact = |name: &str, value: String| push_line(out, &format!("{name:<44} {value}"));
     let count = |column| plain(number(column), 0);
-    fact("Run:", fit(&format::clean(&run.run), 50));
+    fact("Run:", fit(&format::name(&run.run), 50));
     fact("Successful requests:", count("ok"));
     fact("Failed requests:", count("failed"));
     for (name, column) in [
@@ -155,7 +155,7 @@ fn runs_table(out: &mut String, analysis: &Analysis, options: &TerminalOptions) 
             ))
         };
         grid.push(vec![
-            Field::foreign(format::clean(&run.run)),
+            Field::foreign(format::name(&run.run)),
             cell(summary, "ok", 0),
             cell(summary, "failed", 0),
             cell(summary, "duration_s", 1),
@@ -217,7 +217,7 @@ fn latency_grid(analysis: &Analysis, options: &TerminalOptions, percentiles: &[f
                     }
                     let n = row.number("n").unwrap_or(0.0);
                     let mut cells = vec![
-                        Field::foreign(format::clean(&run.run)),
+                        Field::foreign(format::name(&run.run)),
                         Field::plain(metric_name(&form)),
                         Field::plain(format::decimal(n, 0)),
                         Field::plain(format::milliseconds(row.number("mean_ns"))),
@@ -274,7 +274,7 @@ fn goodput_lines(out: &mut String, analysis: &Analysis) {
         let whose = if analysis.runs.len() == 1 {
             String::new()
         } else {
-            format!(", {}", fit(&format::clean(&run.run), 20))
+            format!(", {}", fit(&format::name(&run.run), 20))
         };
         for row in rows_of(analysis, "goodput", &run.run) {
             let is_whole = row.text("window_name") == Some("run");
@@ -316,7 +316,7 @@ fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOpt
         }
         let text = percent_change(&change).unwrap_or_else(|| format::NONE.to_owned());
         grid.push(vec![
-            Field::foreign(format::clean(&change.run)),
+            Field::foreign(format::name(&change.run)),
             Field::plain(change.metric.clone()),
             Field::plain(change.stat.clone()),
             Field::plain(change.unit.clone().unwrap_or_default()),
@@ -337,7 +337,7 @@ fn warnings(out: &mut String, analysis: &Analysis, color: bool) {
     let mut groups: Vec<(Advice, Vec<String>)> = Vec::new();
     for run in &analysis.runs {
         for one in advice(analysis, run, &verdict(analysis, &run.run)) {
-            let seen = format!("{}: {}", fit(&format::clean(&run.run), 24), one.what);
+            let seen = format!("{}: {}", fit(&format::name(&run.run), 24), one.what);
             match groups.iter_mut().find(|(known, _)| known.why == one.why) {
                 Some((_, seen_in)) => seen_in.push(seen),
                 None => groups.push((one, vec![seen])),

@@ -20,6 +20,8 @@ struct Track<'a> {
     id: &'a str,
     table: &'a str,
     title: &'a str,
+    /// Its title where it shows one side of several runs.
+    title_of_several: &'a str,
     unit: &'a str,
     places: usize,
     join: Join,
@@ -54,21 +56,18 @@ impl Scale {
 
 /// Draws load and latency over time.
 pub(crate) fn time_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
-    use Scale::{AsIs, Milliseconds, PerSecond};
-    let latency = |id, title, columns| Track {
-        id,
-        table: "latency_over_time",
-        title,
-        unit: "ms",
-        places: 2,
-        join: Join::Line,
-        columns,
-        leading: 1,
-    };
-    let load = |id, title, unit, columns, leading| Track {
+    let mut figures = load_figures(analysis)?;
+    figures.extend(latency_figures(analysis)?);
+    Ok(figures)
+}
+
+fn load_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    use Scale::{AsIs, PerSecond};
+    let load = |id, (title, title_of_several), unit, columns, leading| Track {
         id,
         table: "throughput_over_time",
         title,
+        title_of_several,
         unit,
         places: 2,
         join: Join::Step,
@@ -78,7 +77,10 @@ pub(crate) fn time_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportErr
     let tracks = [
         load(
             "rate-over-time",
-            "Requests due, sent and completed",
+            (
+                "Requests due, sent and completed",
+                "Requests completed (higher is better)",
+            ),
             "requests/s",
             &[
                 ("offered", "due", PerSecond),
@@ -90,21 +92,43 @@ pub(crate) fn time_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportErr
         ),
         load(
             "in-flight-over-time",
-            "Requests in flight",
+            ("Requests in flight", "Requests in flight"),
             "requests",
             &[("in_flight", "in flight", AsIs)],
             0,
         ),
         load(
             "tokens-over-time",
-            "Output tokens arriving (higher is better)",
+            (
+                "Output tokens arriving (higher is better)",
+                "Output tokens arriving (higher is better)",
+            ),
             "tokens/s",
             &[("output_tps", "output tokens/s", AsIs)],
             0,
         ),
+    ];
+    draw_all(analysis, &tracks)
+}
+
+fn latency_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    use Scale::Milliseconds;
+    let latency = |id, title, title_of_several, columns| Track {
+        id,
+        table: "latency_over_time",
+        title,
+        title_of_several,
+        unit: "ms",
+        places: 2,
+        join: Join::Line,
+        columns,
+        leading: 1,
+    };
+    let tracks = [
         latency(
             "ttft-over-time",
             "Time to first token over time (lower is better)",
+            "p99 time to first token over time (lower is better)",
             &[
                 ("ttft_p50_ns", "p50", Milliseconds),
                 ("ttft_p99_ns", "p99", Milliseconds),
@@ -114,6 +138,7 @@ pub(crate) fn time_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportErr
         latency(
             "itl-over-time",
             "Inter-token time over time (lower is better)",
+            "p99 inter-token time over time (lower is better)",
             &[
                 ("itl_p50_ns", "p50", Milliseconds),
                 ("itl_p99_ns", "p99", Milliseconds),
@@ -130,6 +155,7 @@ pub(crate) fn client_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportE
         id,
         table: "client_health",
         title,
+        title_of_several: title,
         unit,
         places: 3,
         join: Join::Line,
@@ -145,8 +171,8 @@ pub(crate) fn client_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportE
         ),
         track(
             "client-cpu",
-            "CPU of the client",
-            "% of a core",
+            "CPU share of the client",
+            "%",
             &[("cpu_share", "CPU", Scale::Percent)],
         ),
     ];
@@ -177,15 +203,14 @@ fn draw_track(analysis: &Analysis, track: &Track<'_>) -> Result<Option<Figure>, 
                 }
                 lines.push(line);
             } else if order == track.leading {
-                lines.push(series(format::clean(&run.run), index, track.join, points));
+                lines.push(series(format::name(&run.run), index, track.join, points));
             }
         }
     }
-    let title = match track.columns.get(track.leading) {
-        Some((_, label, _)) if !is_single && track.columns.len() > 1 => {
-            format!("{}: {label}", track.title)
-        }
-        _ => track.title.to_owned(),
+    let title = if is_single {
+        track.title
+    } else {
+        track.title_of_several
     };
     let most = lines
         .iter()
@@ -200,11 +225,11 @@ fn draw_track(analysis: &Analysis, track: &Track<'_>) -> Result<Option<Figure>, 
     let shade = if bands.is_empty() {
         ""
     } else {
-        " · shaded: outside the steady window"
+        " · shaded: not steady"
     };
     Plot {
         id: track.id.to_owned(),
-        title,
+        title: title.to_owned(),
         caption: format!(
             "{}{}{}{shade}",
             track.unit,
@@ -238,15 +263,13 @@ fn counts(analysis: &Analysis, table: &str) -> String {
             return format!(" · n = {} probes", format::decimal(f64::from(n), 0));
         }
     };
-    let sums: Vec<String> = analysis
+    let sums: Vec<f64> = analysis
         .runs
         .iter()
-        .map(|run| {
-            let rows = rows_of(analysis, table, &run.run);
-            format::decimal(rows.iter().filter_map(|row| row.number(column)).sum(), 0)
-        })
+        .map(|run| rows_of(analysis, table, &run.run))
+        .map(|rows| rows.iter().filter_map(|row| row.number(column)).sum())
         .collect();
-    format!(" · n = {} requests", sums.join(", "))
+    format!(" · n = {} requests", format::counts(&sums))
 }
 
 /// Returns what lies outside the steady window of the only run.

@@ -93,7 +93,7 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
 
 /// Returns the name of a check.
 pub(crate) fn name(check: Row<'_>) -> String {
-    format::clean(check.text("check_name").unwrap_or("check"))
+    format::name(check.text("check_name").unwrap_or("check"))
 }
 
 /// Returns what a check measures, in words.
