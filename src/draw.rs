@@ -32,7 +32,8 @@ pub(crate) mod field {
     pub(crate) const BLOCK_WORDS: u64 = 7;
     /// Whether a session is in the sample.
     pub(crate) const SAMPLE: u64 = 8;
-    /// Rows of the bundled sample traces.
+    /// Rows of the bundled sample traces, which a test makes.
+    #[cfg(test)]
     pub(crate) const BUNDLED_TRACE: u64 = 9;
     /// Scope inside which a prefix block's id has meaning.
     pub(crate) const BLOCK_SCOPE: u64 = 10;
