@@ -3,6 +3,7 @@
 
 mod golden;
 mod odd;
+mod pairs;
 
 use std::path::PathBuf;
 
