@@ -312,7 +312,7 @@ fn refuses_a_goal_on_something_else() {
 }
 
 #[test]
-fn names_the_query_that_a_torn_file_stops() {
+fn names_a_torn_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = TapeFixture::small().write(&folder.path().join("torn.tape"));
     let part = path.join("chunks/part-00000.parquet");
@@ -321,5 +321,5 @@ fn names_the_query_that_a_torn_file_stops() {
     let outcome =
         crate::sql::block_on(async { crate::analyze::analyze(&[path], &Options::default()).await });
     let text = outcome.unwrap().unwrap_err().to_string();
-    assert!(text.contains("arquet"), "{text}");
+    assert!(text.contains("part-00000.parquet` is torn"), "{text}");
 }

@@ -1,7 +1,7 @@
 //! The shipped SQL against plain Rust, on random tapes.
 //!
-//! The second way shares nothing with the first: it walks over the rows that the tape was made of,
-//! one request after another.
+//! The second way, in `model`, shares nothing with the first: it walks over the rows that the tape
+//! was made of, one request after another.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,10 @@ use proptest::test_runner::Config;
 use serde_json::json;
 
 use super::analysed;
+use super::model::{Known, float, known, percentile, samples, steady};
 use crate::analyze::{Analysis, Cell, Options, Slo};
 use crate::capture::manifest::Loop;
-use crate::capture::schema::{RequestRow, Status};
+use crate::capture::schema::Status;
 use crate::sql::fixture::{MS, TapeFixture};
 
 const TTFT_GOAL_NS: i64 = 40 * MS;
@@ -101,134 +102,6 @@ fn tape(shapes: &[Shape], is_open: bool) -> TapeFixture {
         }
     }
     tape
-}
-
-/// What is known of one request, the second way.
-struct Known<'a> {
-    row: &'a RequestRow,
-    arrivals: Vec<(i64, i64)>,
-    reads: Vec<u32>,
-    output_tokens: Option<i64>,
-}
-
-fn known(tape: &TapeFixture) -> Vec<Known<'_>> {
-    tape.requests
-        .iter()
-        .map(|row| {
-            let chunks = tape
-                .chunks
-                .iter()
-                .filter(|chunk| chunk.request_id == row.request_id);
-            let tokens = |tokens: Option<u16>| i64::from(tokens.unwrap_or(1));
-            let arrivals: Vec<_> = chunks
-                .clone()
-                .map(|chunk| (chunk.arrival_ns, tokens(chunk.tokens)))
-                .collect();
-            let counted = (row.chunk_count > 0).then_some(row.chunk_count);
-            Known {
-                row,
-                reads: chunks.filter_map(|chunk| chunk.read_seq).collect(),
-                arrivals,
-                output_tokens: row.usage_output_tokens.or(counted).map(i64::from),
-            }
-        })
-        .collect()
-}
-
-impl Known<'_> {
-    fn is_ok(&self) -> bool {
-        self.row.status == Status::Ok
-    }
-
-    fn tpot_ns(&self) -> Option<f64> {
-        let rest = self.output_tokens? - self.arrivals.first()?.1;
-        let span_ns = self.arrivals.last()?.0 - self.arrivals.first()?.0;
-        (rest > 0).then(|| float(span_ns) / float(rest))
-    }
-
-    /// Every time between tokens, each with whether its ends came alone.
-    fn gaps(&self) -> Vec<(f64, bool)> {
-        let alone = |index: usize| {
-            self.reads
-                .iter()
-                .filter(|read| **read == self.reads[index])
-                .count()
-                == 1
-        };
-        let mut gaps = Vec::new();
-        for index in 1..self.arrivals.len() {
-            let (at_ns, tokens) = self.arrivals[index];
-            gaps.push((
-                float(at_ns - self.arrivals[index - 1].0),
-                alone(index) && alone(index - 1),
-            ));
-            gaps.extend((1..tokens).map(|_| (0.0, false)));
-        }
-        gaps
-    }
-
-    fn tokens_within(&self, from_ns: i64, to_ns: i64) -> f64 {
-        let all: i64 = self.arrivals.iter().map(|(_, tokens)| tokens).sum();
-        let inside = self
-            .arrivals
-            .iter()
-            .filter(|(at_ns, _)| (from_ns..=to_ns).contains(at_ns));
-        let inside: i64 = inside.map(|(_, tokens)| tokens).sum();
-        match self.output_tokens {
-            Some(tokens) if all > 0 => float(tokens * inside) / float(all),
-            _ => 0.0,
-        }
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "test values are far below 2^53")]
-fn float(value: i64) -> f64 {
-    value as f64
-}
-
-/// Percentile of sorted values as numpy has it.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a place in a short list"
-)]
-fn percentile(sorted: &[f64], p: f64) -> f64 {
-    let place = p * (sorted.len() - 1) as f64;
-    let low = place.floor() as usize;
-    let high = (low + 1).min(sorted.len() - 1);
-    sorted[low] + (sorted[high] - sorted[low]) * (place - place.floor())
-}
-
-fn samples(requests: &[Known<'_>]) -> BTreeMap<&'static str, Vec<f64>> {
-    let mut samples: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
-    for request in requests.iter().filter(|request| request.is_ok()) {
-        let row = request.row;
-        let (sent_ns, due_ns) = (row.sent_ns.unwrap(), row.intended_ns);
-        let (first_ns, last_ns) = (row.first_token_ns.unwrap(), row.last_token_ns.unwrap());
-        let mut add = |metric, value| samples.entry(metric).or_default().push(value);
-        add("ttft", float(first_ns - sent_ns));
-        add("ttft_intended", float(first_ns - due_ns));
-        add("e2el", float(last_ns - sent_ns));
-        add("e2el_intended", float(last_ns - due_ns));
-        add("slip", float(sent_ns - due_ns));
-        if let Some(tpot_ns) = request.tpot_ns() {
-            add("tpot", tpot_ns);
-        }
-        for pair in request.arrivals.windows(2) {
-            add("icl", float(pair[1].0 - pair[0].0));
-        }
-        for (gap_ns, is_resolved) in request.gaps() {
-            add("itl", gap_ns);
-            if is_resolved {
-                add("itl_resolved", gap_ns);
-            }
-        }
-    }
-    for values in samples.values_mut() {
-        values.sort_by(f64::total_cmp);
-    }
-    samples
 }
 
 /// The rows of a run, as maps from column to number; words and nulls are left out.
@@ -322,35 +195,6 @@ fn check_latencies(analysis: &Analysis, run: &str, requests: &[Known<'_>]) {
     assert!(samples.is_empty(), "{run}: SQL lacks {:?}", samples.keys());
 }
 
-/// The steady window, found by asking at every instant how many requests are in flight.
-fn steady(requests: &[Known<'_>], is_open: bool) -> Option<(i64, i64)> {
-    let last_due_ns = requests
-        .iter()
-        .map(|request| request.row.intended_ns)
-        .max()?;
-    if is_open {
-        return Some((WARMUP_NS, last_due_ns));
-    }
-    let span = |request: &Known<'_>| (request.row.sent_ns.unwrap(), request.row.end_ns.unwrap());
-    let is_full = |at_ns: &i64| {
-        let in_flight = requests
-            .iter()
-            .map(span)
-            .filter(|(from, to)| from <= at_ns && at_ns < to);
-        in_flight.count() >= SLOTS
-    };
-    let mut instants: Vec<i64> = requests.iter().map(|request| span(request).0).collect();
-    instants.push(WARMUP_NS);
-    instants.sort_unstable();
-    let from_ns = instants
-        .into_iter()
-        .filter(|at_ns| *at_ns >= WARMUP_NS)
-        .find(is_full)?;
-    let last_sent_ns = requests.iter().map(|request| span(request).0).max()?;
-    let ends = requests.iter().map(|request| span(request).1);
-    Some((from_ns, ends.filter(|end_ns| *end_ns > last_sent_ns).min()?))
-}
-
 fn check_windows(analysis: &Analysis, run: &str, requests: &[Known<'_>], is_open: bool) {
     let rates = numbers(analysis, "throughput_windows", run);
     let goodput = numbers(analysis, "goodput", run);
@@ -365,7 +209,10 @@ fn check_windows(analysis: &Analysis, run: &str, requests: &[Known<'_>], is_open
             .max(),
     );
     let whole = whole.0.zip(whole.1);
-    for (index, window) in [steady(requests, is_open), whole].into_iter().enumerate() {
+    for (index, window) in [steady(requests, is_open, SLOTS, WARMUP_NS), whole]
+        .into_iter()
+        .enumerate()
+    {
         let (rates, goodput) = (&rates[index].1, &goodput[index].1);
         let Some((from_ns, to_ns)) = window else {
             assert!(!rates.contains_key("seconds"), "{run} {index}");
@@ -399,30 +246,31 @@ fn check_windows(analysis: &Analysis, run: &str, requests: &[Known<'_>], is_open
                 &what,
             );
         }
-        let mut offered = 0;
-        let mut good = 0;
-        for request in requests
+        let judged = requests
             .iter()
-            .filter(|request| index == 1 || is_within(request.row.intended_ns))
-        {
-            offered += 1;
-            let row = request.row;
-            let from_ns = if is_open {
-                row.intended_ns
-            } else {
-                row.sent_ns.unwrap()
-            };
-            let meets_ttft = row
-                .first_token_ns
-                .is_some_and(|first_ns| first_ns - from_ns <= TTFT_GOAL_NS);
-            let meets_tpot = request
-                .tpot_ns()
-                .is_none_or(|tpot_ns| tpot_ns <= float(TPOT_GOAL_NS));
-            good += i64::from(request.is_ok() && meets_ttft && meets_tpot);
-        }
+            .filter(|request| index == 1 || is_within(request.row.intended_ns));
+        let judged: Vec<_> = judged.map(|request| is_good(request, is_open)).collect();
+        let offered = i64::try_from(judged.len()).unwrap();
+        let good: i64 = judged.into_iter().map(i64::from).sum();
         assert_close(goodput["offered"], float(offered), 0.0, &what);
         assert_close(goodput["good"], float(good), 0.0, &what);
     }
+}
+
+fn is_good(request: &Known<'_>, is_open: bool) -> bool {
+    let row = request.row;
+    let from_ns = if is_open {
+        row.intended_ns
+    } else {
+        row.sent_ns.unwrap()
+    };
+    let meets_ttft = row
+        .first_token_ns
+        .is_some_and(|first_ns| first_ns - from_ns <= TTFT_GOAL_NS);
+    let meets_tpot = request
+        .tpot_ns()
+        .is_none_or(|tpot_ns| tpot_ns <= float(TPOT_GOAL_NS));
+    request.is_ok() && meets_ttft && meets_tpot
 }
 
 /// What is spread over bins must add up to what there is.
