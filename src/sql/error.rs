@@ -53,6 +53,12 @@ pub enum SqlError {
         /// What the system says.
         source: io::Error,
     },
+    /// A table's file ends in the middle.
+    #[error("`{}` is torn: it does not end as a Parquet file does", path.display())]
+    TornFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// A statement could not be understood or run.
     #[error("{reason}")]
     Statement {
@@ -101,6 +107,7 @@ impl SqlError {
                     super::views::PUBLIC_VIEWS.join(", ")
                 ));
             }
+            Self::TornFile { .. } => "restore it from a copy, or move it away to read the rest",
             Self::NotAQuery { .. } => "use SELECT, WITH, EXPLAIN, SHOW or DESCRIBE",
             Self::Read { .. } | Self::View { .. } | Self::Output { .. } => return None,
         };
