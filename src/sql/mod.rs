@@ -19,7 +19,7 @@ mod views;
 pub use error::SqlError;
 pub use format::{Format, format_batches};
 pub use session::block_on;
-pub use statements::run_sql;
+pub use statements::{Answers, run_sql};
 pub use tapes::SloFrom;
 
 pub(crate) use error::message;
