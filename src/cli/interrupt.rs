@@ -52,7 +52,7 @@ async fn wait(sender: &watch::Sender<Stop>) {
 
 /// Waits for one wish to stop.
 #[cfg(unix)]
-async fn signal() -> io::Result<()> {
+pub(super) async fn signal() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -63,6 +63,6 @@ async fn signal() -> io::Result<()> {
 
 /// Waits for one wish to stop.
 #[cfg(not(unix))]
-async fn signal() -> io::Result<()> {
+pub(super) async fn signal() -> io::Result<()> {
     tokio::signal::ctrl_c().await
 }
