@@ -199,12 +199,11 @@ fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
         first_timeout_ns: args.limits.first_timeout,
         idle_timeout_ns: Some(args.limits.idle_timeout),
     };
-    let tokenizer = Tokenizer::open(args.request.tokenizer.as_deref())?;
-    let mut workload = Workload::new(tokenizer, args.request.seed);
+    let tokenizer = Arc::new(Tokenizer::open(args.request.tokenizer.as_deref())?);
+    let mut workload = Workload::new(&tokenizer, args.request.seed);
     if let Some(lengths) = schedule.lengths.clone() {
         workload = workload.with_lengths(lengths)?;
     }
-    let workload = Arc::new(workload);
     // The embedded tokenizer is no server's own, so its counts would pass for more than they are.
     let counts_tokens = args.request.tokenizer.is_some();
     let ignore_eos =
@@ -224,14 +223,14 @@ fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
             ignore_eos,
             temperature: args.request.temperature,
             extra_body,
-            workload: Arc::clone(&workload),
+            workload,
             keeps_text: args.output.keep.is_some(),
             counts_tokens,
         },
         warmups: args.request.num_warmups,
     };
     let count_tokens: Option<TokenCounter> = counts_tokens.then(|| {
-        let count: TokenCounter = Arc::new(move |text: &str| workload.tokenizer().count(text));
+        let count: TokenCounter = Arc::new(move |text: &str| tokenizer.count(text));
         count
     });
     let tape = args.output.out.clone().unwrap_or_else(default_tape);
