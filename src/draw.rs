@@ -18,8 +18,6 @@ use rand::TryRng;
 pub(crate) mod field {
     /// Time between one arrival and the next.
     pub(crate) const ARRIVAL_GAP: u64 = 1;
-    /// Where inside the trace's clock step an arrival falls.
-    pub(crate) const ARRIVAL_TIE: u64 = 2;
     /// Length of a prompt, in tokens.
     pub(crate) const INPUT_LENGTH: u64 = 3;
     /// Length of an answer, in tokens.

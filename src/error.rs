@@ -118,6 +118,9 @@ impl Error {
             Self::Target { .. } => exit::NO_SUCCESS,
             Self::Trace(TraceError::Selection { .. })
             | Self::Workload(WorkloadError::Lengths { .. }) => exit::USAGE,
+            Self::Sql(
+                SqlError::Statement { .. } | SqlError::NotAQuery { .. } | SqlError::NoTape,
+            ) => exit::USAGE,
             _ => exit::IO,
         }
     }
