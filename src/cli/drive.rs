@@ -176,7 +176,11 @@ struct Prepared {
 fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
     let backend = args.target.backend;
     let url = plan::endpoint_url(&args.target)?;
-    let api_key = std::env::var("OPENAI_API_KEY").ok();
+    // Credentials in the address are the user's own words for this server.
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    let api_key = std::env::var("OPENAI_API_KEY")
+        .ok()
+        .filter(|_| !has_credentials);
     let headers = plan::headers(&args.target.header, api_key.as_deref())?;
     let extra_body = plan::extra_body(args.request.extra_body.as_deref())?;
     backend.check_extra_body(&extra_body)?;
