@@ -13,7 +13,7 @@ use super::args::{DriveArgs, Global, LoadArgs, ReplayArgs};
 use super::output::write_error;
 use super::plan::{self, LoadShape, Shape};
 use super::talk::{complain, print, say, warn};
-use super::{interrupt, progress};
+use super::{failure, interrupt, progress};
 use crate::analyze::{Analysis, Options};
 use crate::backend::BackendKind;
 use crate::capture::manifest::{Counts, Loop, State};
@@ -391,6 +391,7 @@ fn tell(report: &RunReport) {
             warn("the trace has no row in the window that was asked for");
         }
     }
+    failure::tell(report);
     for (bound, hits) in &report.manifest.bounds_hit {
         warn(&format!(
             "the client's own bound `{bound}` was hit {hits} times"
