@@ -2,7 +2,8 @@
 -- purpose: every latency of the requests that were ok, with exact percentiles
 -- input: latencies, runs
 -- columns (unit): run, metric, n (values), mean_ns (ns), std_ns (ns), min_ns (ns), p50_ns (ns), p90_ns (ns), p95_ns (ns), p99_ns (ns), p999_ns (ns), max_ns (ns)
--- notes: percentiles are exact, with linear interpolation; the standard deviation is that of the population
+-- notes: percentiles are exact, with linear interpolation between neighbours, whose weight the engine cuts to a millionth
+--   the standard deviation is that of the population
 WITH statistics AS (
   SELECT
     run,

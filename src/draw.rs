@@ -18,8 +18,6 @@ use rand::TryRng;
 pub(crate) mod field {
     /// Time between one arrival and the next.
     pub(crate) const ARRIVAL_GAP: u64 = 1;
-    /// Where inside the trace's clock step an arrival falls.
-    pub(crate) const ARRIVAL_TIE: u64 = 2;
     /// Length of a prompt, in tokens.
     pub(crate) const INPUT_LENGTH: u64 = 3;
     /// Length of an answer, in tokens.
@@ -32,7 +30,8 @@ pub(crate) mod field {
     pub(crate) const BLOCK_WORDS: u64 = 7;
     /// Whether a session is in the sample.
     pub(crate) const SAMPLE: u64 = 8;
-    /// Rows of the bundled sample traces.
+    /// Rows of the bundled sample traces, which a test makes.
+    #[cfg(test)]
     pub(crate) const BUNDLED_TRACE: u64 = 9;
     /// Scope inside which a prefix block's id has meaning.
     pub(crate) const BLOCK_SCOPE: u64 = 10;

@@ -119,6 +119,9 @@ impl Error {
             Self::Sql(SqlError::Statement { .. } | SqlError::NotAQuery { .. }) => exit::USAGE,
             Self::Trace(TraceError::Selection { .. } | TraceError::UnknownFormat { .. })
             | Self::Workload(WorkloadError::Lengths { .. }) => exit::USAGE,
+            Self::Sql(
+                SqlError::Statement { .. } | SqlError::NotAQuery { .. } | SqlError::NoTape,
+            ) => exit::USAGE,
             _ => exit::IO,
         }
     }

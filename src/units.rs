@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-/// Nanoseconds in a second.
-pub(crate) const NS_PER_S: i64 = 1_000_000_000;
-
 /// Parses a duration with its unit (`250ms`, `10s`, `5m`, `1.5h`, `7d`) into nanoseconds; a bare
 /// number is in seconds.
 ///
@@ -86,6 +83,8 @@ pub(crate) fn parse_rate_per_s(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NS_PER_S: i64 = 1_000_000_000;
 
     #[test]
     fn durations_have_units_and_bare_numbers_are_seconds() {

@@ -3,6 +3,7 @@
 -- input: tape_requests, first_chunks
 -- columns (unit): those of the table `requests`, each point in time with X_utc beside it, and input_tokens, input_tokens_source, output_tokens, output_tokens_source, first_chunk_tokens, streamed_tokens, ttft_ns (ns), ttft_intended_ns (ns), ttfa_ns (ns), tpot_ns (ns), e2el_ns (ns), e2el_intended_ns (ns), slip_ns (ns)
 -- notes: a duration whose end lies before its start is null, never negative; only slip keeps its sign
+--   a retry has no slip: it is late by what the attempts before it took
 --   reasoning tokens leave tpot's divisor when the server counted some and streamed none
 --   an answer without a stream has no token times: its e2el ends at end_ns
 WITH resolved AS (
@@ -44,5 +45,5 @@ SELECT
   END AS tpot_ns,
   CASE WHEN answered_ns >= sent_ns THEN answered_ns - sent_ns END AS e2el_ns,
   CASE WHEN answered_ns >= intended_ns THEN answered_ns - intended_ns END AS e2el_intended_ns,
-  sent_ns - intended_ns - queued_ns - coalesce(connect_ns, 0) AS slip_ns
+  CASE WHEN attempt = 0 THEN sent_ns - intended_ns - queued_ns - coalesce(connect_ns, 0) END AS slip_ns
 FROM resolved

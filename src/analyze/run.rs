@@ -22,6 +22,8 @@ pub struct Options {
     pub slo_from: Option<SloFrom>,
     /// Where the steady window may begin, in nanoseconds on each tape's own axis.
     pub warmup_ns: i64,
+    /// Names of the queries to answer; empty answers all.
+    pub only: Vec<String>,
     /// How many ways the engine splits its work; 0 takes one per core.
     pub partitions: usize,
 }
@@ -52,10 +54,12 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     let Tapes { context, runs } = open_tapes(tapes, &settings).await?;
     let mut tables = Vec::with_capacity(CATALOG.len());
     for query in CATALOG.iter() {
-        if query.name == "comparison" && runs.len() < 2 {
-            continue;
+        let is_wanted =
+            options.only.is_empty() || options.only.iter().any(|name| name == query.name);
+        let has_sense = query.name != "comparison" || runs.len() > 1;
+        if is_wanted && has_sense {
+            tables.push(answer(&context, query).await?);
         }
-        tables.push(answer(&context, query).await?);
     }
     Ok(Analysis {
         runs: runs
@@ -180,7 +184,7 @@ mod tests {
             slos: vec![slo("ttft", 200_000_000), slo("tpot", 2_500_000)],
             slo_from: Some(SloFrom::Sent),
             warmup_ns: 5_000_000_000,
-            partitions: 0,
+            ..Options::default()
         };
         let tapes = [PathBuf::from("a.tape"), PathBuf::from("it's b.tape")];
         assert_eq!(

@@ -28,7 +28,7 @@ type Head = ((u64, u8, u32), Reverse<usize>);
 
 enum Source<R> {
     Memory(std::vec::IntoIter<R>, Option<R>),
-    Run(StreamRows<R>, std::vec::IntoIter<R>, Option<R>),
+    Run(Box<StreamRows<R>>, std::vec::IntoIter<R>, Option<R>),
 }
 
 impl<R: TapeRow> Source<R> {
@@ -77,7 +77,7 @@ impl<R: TapeRow> Merged<R> {
             } else {
                 let run = write_run(folder, number, &rows)?;
                 sources.push(Source::Run(
-                    StreamRows::open(&run)?,
+                    Box::new(StreamRows::open(&run)?),
                     Vec::new().into_iter(),
                     None,
                 ));

@@ -6,10 +6,14 @@ mod merge;
 mod parquet;
 pub mod schema;
 mod tape;
+#[cfg(test)]
+mod tests;
 pub(crate) mod value;
 mod wal;
 
 pub use error::CaptureError;
 pub use manifest::Manifest;
 pub use tape::{Ending, TapeWriter, recover, write_tape};
+#[cfg(test)]
+pub(crate) use tests::dead_tape;
 pub use value::{ColumnValue, Label, Word};

@@ -19,10 +19,10 @@ use super::error::{CaptureError, encode_error, write_error};
 use super::schema::TapeRow;
 
 /// Rows of a part after which the next request begins another.
-const PART_ROWS: u64 = 16_000_000;
+const PART_ROWS: u64 = if cfg!(test) { 1_000 } else { 16_000_000 };
 
 /// Rows that are encoded at once.
-const BATCH_ROWS: usize = 8_192;
+const BATCH_ROWS: usize = if cfg!(test) { 100 } else { 8_192 };
 
 /// Writes the rows of one table, which must come sorted.
 pub(super) struct PartWriter<R> {

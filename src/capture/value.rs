@@ -70,7 +70,7 @@ primitive_value!(i32, Int32Type);
 primitive_value!(i64, Int64Type);
 
 impl ColumnValue for bool {
-    const NULLABLE: bool = false;
+    const NULLABLE: Self = false;
     fn data_type() -> DataType {
         DataType::Boolean
     }
@@ -89,7 +89,7 @@ impl ColumnValue for Option<String> {
         DataType::Utf8
     }
     fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
-        Arc::new(values.map(Option::as_deref).collect::<StringArray>())
+        Arc::new(values.map(Self::as_deref).collect::<StringArray>())
     }
     fn read(array: &dyn Array, row: usize) -> Option<Self> {
         let array = array.as_string_opt::<i32>()?;

@@ -21,7 +21,7 @@ use super::schema::TapeRow;
 pub(super) const FOLDER: &str = "wal";
 
 /// Rows of a segment, at most (a batch is never cut).
-const SEGMENT_ROWS: usize = 400_000;
+const SEGMENT_ROWS: usize = if cfg!(test) { 500 } else { 400_000 };
 
 /// Size of a segment in memory, at most (a batch is never cut).
 const SEGMENT_BYTES: usize = 48 << 20;

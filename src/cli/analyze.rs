@@ -118,7 +118,8 @@ fn parse_goal(text: &str) -> Result<Slo, Error> {
     };
     let (metric, limit) = text.split_once(':').ok_or_else(wrong)?;
     let limit_ms: f64 = limit.parse().map_err(|_| wrong())?;
-    if !SLO_METRICS.contains(&metric) || !(limit_ms > 0.0 && limit_ms < 1e9) {
+    let is_sensible = limit_ms > 0.0 && limit_ms < 1e9;
+    if !SLO_METRICS.contains(&metric) || !is_sensible {
         return Err(wrong());
     }
     Ok(Slo {

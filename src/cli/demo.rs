@@ -15,16 +15,14 @@ use super::output::{make_folder, write_error};
 use super::talk::say;
 use crate::error::{Error, exit};
 use crate::simulate::{ServerSettings, serve};
-
-/// The bundled trace: fifteen seconds with a burst in the middle.
-const TRACE: &str = include_str!("../../traces/demo.csv");
+use crate::trace::DEMO;
 
 pub(super) fn run(args: &DemoArgs, global: &Global) -> Result<u8, Error> {
     // A demo that was run before is replaced; a folder with anything else in it is not.
     let is_own = args.out.join("demo.tape").is_dir();
     make_folder(&args.out, global.force || is_own)?;
-    let trace = args.out.join("trace.csv");
-    fs::write(&trace, TRACE).map_err(|source| write_error(&trace, source))?;
+    let trace = args.out.join(DEMO.file_name);
+    fs::write(&trace, DEMO.text).map_err(|source| write_error(&trace, source))?;
     let server = Server::start()?;
     let tape = args.out.join("demo.tape");
     say(&format!(

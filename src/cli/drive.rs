@@ -16,8 +16,7 @@ use super::talk::{complain, print, say, warn};
 use super::{failure, interrupt, progress};
 use crate::analyze::{Analysis, Options};
 use crate::backend::BackendKind;
-use crate::capture::manifest::{Counts, Loop, State};
-use crate::capture::schema::SCHEMA_VERSION;
+use crate::capture::manifest::{Loop, State};
 use crate::capture::{CaptureError, Manifest};
 use crate::error::{Error, exit};
 use crate::load::clock::utc_now_ns;
@@ -257,6 +256,7 @@ fn plan_json(
     (model, ignore_eos, limits, extra_body): (&str, bool, &Limits, &serde_json::Map<String, Value>),
 ) -> Value {
     let mut plan = json!({
+        "command": plan::masked_command(std::env::args()),
         "verb": schedule.verb,
         "backend": backend_name(args.target.backend),
         "url": plan::masked(&target.url),
@@ -299,22 +299,14 @@ fn manifest(
 ) -> Manifest {
     let now_ns = utc_now_ns();
     let started = DateTime::from_timestamp_nanos(now_ns).format("%Y%m%dT%H%M%SZ");
+    let run_id = format!("{started}-{:08x}", now_ns.unsigned_abs() % 0xffff_ffff);
     Manifest {
-        schema_version: SCHEMA_VERSION,
-        run_id: format!("{started}-{:08x}", now_ns.unsigned_abs() % 0xffff_ffff),
-        state: State::Running,
-        arrival_loop: schedule.arrival_loop,
         labels,
-        steps: Vec::new(),
         plan,
         seed: args.request.seed,
         target,
         host: super::host::describe(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        clock_anchors: Vec::new(),
-        origin_ns: 0,
-        counts: Counts::default(),
-        bounds_hit: std::collections::BTreeMap::new(),
+        ..Manifest::new(run_id, schedule.arrival_loop)
     }
 }
 

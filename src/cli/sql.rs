@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::args::{SqlArgs, SqlFormat};
-use super::talk::print;
+use super::talk::{print, say};
 use crate::error::Error;
 use crate::sql::{Format, block_on, format_batches, run_sql};
 
@@ -21,7 +21,7 @@ pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
         }
         _ => read_stdin()?,
     };
-    let results = block_on(run_sql(&args.tapes, &sql))
+    let answers = block_on(run_sql(&args.tapes, &sql))
         .map_err(|error| Error::System("start the SQL engine".into(), error))??;
     let format = match args.format {
         SqlFormat::Table => Format::Table,
@@ -30,7 +30,10 @@ pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
         SqlFormat::Ndjson => Format::Ndjson,
         SqlFormat::Markdown => Format::Markdown,
     };
-    for batches in results {
+    for (run, note) in &answers.notes {
+        say(&format!("note: `{run}`: {note}"));
+    }
+    for batches in answers.results {
         print(&format_batches(&batches, format)?)?;
     }
     Ok(())

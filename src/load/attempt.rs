@@ -129,7 +129,7 @@ impl<W: Wire> Attempt<W> {
             Ok(head) => {
                 self.headers_ns = Some(head.headers_ns);
                 self.http_status = Some(head.status);
-                if head.status == 200 && head.content_type == "text/event-stream" {
+                if is_stream(head.status, &head.content_type) {
                     self.read_stream(head.body, check.as_mut()).await
                 } else {
                     self.read_plain(head, check.as_mut()).await
@@ -283,6 +283,13 @@ impl<W: Wire> Attempt<W> {
         let limit_s = seconds(limit_ns.unwrap_or_default());
         format!("{what} within {limit_s} s (`{flag}`)")
     }
+}
+
+/// Says whether a response is to be read as a stream. Servers that name no type, or a vague one,
+/// are believed to do what they were asked for; those that name a document are not.
+fn is_stream(status: u16, content_type: &str) -> bool {
+    (200..300).contains(&status)
+        && !matches!(content_type, "application/json" | "application/problem+json" | "text/html")
 }
 
 fn failed(error: WireError) -> Outcome {

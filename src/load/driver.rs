@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::attempt::{Attempt, Shared};
 use super::clock::Clock;
@@ -23,6 +24,9 @@ const MAX_IN_FLIGHT: usize = 50_000;
 
 /// Requests that are due and wait for a slot at most; later ones wait in the feed.
 const MAX_QUEUED: usize = 16_384;
+
+/// Time that the feed has, after a stop, to hand over what was due before it.
+const FEED_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How far a stop has gone. Only ever rises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -262,9 +266,10 @@ impl<W: Wire> Driver<W> {
                 None => {
                     let planned = match next.take() {
                         Some(planned) => planned,
-                        None => match source.recv().await {
-                            Some(planned) => planned,
-                            None => break,
+                        // A feed that has nothing at hand has nothing that was due.
+                        None => match timeout(FEED_PATIENCE, source.recv()).await {
+                            Ok(Some(planned)) => planned,
+                            Ok(None) | Err(_) => break,
                         },
                     };
                     match planned.intended_ns {

@@ -15,6 +15,8 @@ mod planned;
 mod recorder;
 mod run;
 mod scribe;
+#[cfg(test)]
+mod tests;
 pub mod timer;
 mod transcript;
 

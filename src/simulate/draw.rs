@@ -9,12 +9,10 @@ pub(super) fn bits(seed: u64, position: u64) -> u64 {
 }
 
 /// Draws a number from 0, inclusive, to 1, exclusive, for `(seed, position)`.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "53 bits are what the number holds exactly"
-)]
 pub(super) fn unit(seed: u64, position: u64) -> f64 {
-    (bits(seed, position) >> 11) as f64 / (1_u64 << 53) as f64
+    const VALUES: f64 = 4_294_967_296.0;
+    let high = u32::try_from(bits(seed, position) >> 32).unwrap_or(0);
+    f64::from(high) / VALUES
 }
 
 fn mix(mut bits: u64) -> u64 {

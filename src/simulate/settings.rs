@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::SimulateError;
 
-const NS_PER_S: i64 = 1_000_000_000;
+const NS_PER_S: f64 = 1e9;
 
 /// The cost model: what a step of the engine takes and what fits into it.
 #[derive(Debug, Clone, PartialEq, Args)]
@@ -152,10 +152,9 @@ impl EngineSettings {
         }
         #[expect(
             clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
             reason = "between a microsecond and a thousand seconds, in nanoseconds"
         )]
-        let interval_ns = (NS_PER_S as f64 / rate).round() as i64;
+        let interval_ns = (NS_PER_S / rate).round() as i64;
         Ok(Some(interval_ns))
     }
 }

@@ -242,7 +242,7 @@ mod tests {
     fn token(template: &StreamTemplate, output_tokens: u32) -> Value {
         let mut out = BytesMut::new();
         template.write_token(&mut out, output_tokens, |out| {
-            out.extend_from_slice(b" water")
+            out.extend_from_slice(b" water");
         });
         object(&out)
     }

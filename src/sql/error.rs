@@ -7,44 +7,17 @@ use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use thiserror::Error;
 
+use crate::capture::CaptureError;
+
 /// A tape that could not be opened, or a statement that could not be run.
 #[derive(Debug, Error)]
 pub enum SqlError {
     /// No tape was named.
     #[error("no tape was named")]
     NoTape,
-    /// The path leads nowhere.
-    #[error("`{}` does not exist", path.display())]
-    Missing {
-        /// The path as it was given.
-        path: PathBuf,
-    },
-    /// The path is there, but nothing in it says that it is a tape.
-    #[error("`{}` is no tape: {reason}", path.display())]
-    NotATape {
-        /// The path as it was given.
-        path: PathBuf,
-        /// What it is instead, or lacks.
-        reason: &'static str,
-    },
-    /// The manifest is there, but not as this build knows it.
-    #[error("`{}` cannot be understood: {reason}", path.display())]
-    Manifest {
-        /// Path of the manifest.
-        path: PathBuf,
-        /// What the parser says, with line and column.
-        reason: String,
-    },
-    /// The tape's layout is of another version.
-    #[error("`{}` has layout version {found}, and this build reads {expected}", path.display())]
-    OtherVersion {
-        /// Path of the tape.
-        path: PathBuf,
-        /// Version in the manifest.
-        found: u64,
-        /// Version of this build.
-        expected: u32,
-    },
+    /// The tape could not be opened or recovered.
+    #[error(transparent)]
+    Tape(#[from] CaptureError),
     /// The system did not let the tape be read.
     #[error("could not read `{}`: {source}", path.display())]
     Read {
@@ -52,6 +25,12 @@ pub enum SqlError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// A table's file ends in the middle.
+    #[error("`{}` is torn: it does not end as a Parquet file does", path.display())]
+    TornFile {
+        /// The file.
+        path: PathBuf,
     },
     /// A statement could not be understood or run.
     #[error("{reason}")]
@@ -86,21 +65,14 @@ impl SqlError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoTape => "name at least one folder `NAME.tape`",
-            Self::Missing { .. } => "check the path; a tape is a folder whose name ends in `.tape`",
-            Self::NotATape { .. } => "name the folder that holds `manifest.json`",
-            Self::Manifest { .. } => {
-                "restore the file from a copy; the tables beside it are untouched"
-            }
-            Self::OtherVersion {
-                found, expected, ..
-            } if *found > u64::from(*expected) => "read it with a newer tokentape",
-            Self::OtherVersion { .. } => "read it with the tokentape that wrote it",
+            Self::Tape(error) => return error.hint(),
             Self::Statement { .. } => {
                 return Some(format!(
                     "query the views {}; `DESCRIBE requests` lists a view's columns",
                     super::views::PUBLIC_VIEWS.join(", ")
                 ));
             }
+            Self::TornFile { .. } => "restore it from a copy, or move it away to read the rest",
             Self::NotAQuery { .. } => "use SELECT, WITH, EXPLAIN, SHOW or DESCRIBE",
             Self::Read { .. } | Self::View { .. } | Self::Output { .. } => return None,
         };

@@ -33,24 +33,16 @@ impl Default for TapeFixture {
     fn default() -> Self {
         Self {
             manifest: Manifest {
-                schema_version: SCHEMA_VERSION,
-                run_id: "fixture".into(),
                 state: State::Complete,
-                arrival_loop: Loop::Open,
-                labels: BTreeMap::new(),
-                steps: Vec::new(),
                 plan: json!({"model": "tiny"}),
                 seed: 7,
                 target: "http://127.0.0.1:8000".into(),
-                host: Host::default(),
                 tool_version: "0.0.0".into(),
                 clock_anchors: vec![ClockAnchor {
                     monotonic_ns: 0,
                     utc_ns: START_UTC_NS,
                 }],
-                origin_ns: 0,
-                counts: Counts::default(),
-                bounds_hit: BTreeMap::new(),
+                ..Manifest::new("fixture", Loop::Open)
             },
             requests: Vec::new(),
             chunks: Vec::new(),
@@ -140,7 +132,16 @@ impl TapeFixture {
         due_and_sent: [i64; 2],
         end: i64,
     ) -> &mut RequestRow {
-        let [due_ns, sent_ns] = due_and_sent.map(|at| at * MS);
+        self.attempt_ns(request_id, due_and_sent.map(|at| at * MS), end * MS)
+    }
+
+    /// Adds an attempt without an answer; times in nanoseconds.
+    pub(crate) fn attempt_ns(
+        &mut self,
+        request_id: u64,
+        [due_ns, sent_ns]: [i64; 2],
+        end_ns: i64,
+    ) -> &mut RequestRow {
         self.requests.push(RequestRow {
             request_id,
             attempt: 0,
@@ -162,7 +163,7 @@ impl TapeFixture {
             first_token_ns: None,
             first_answer_ns: None,
             last_token_ns: None,
-            end_ns: Some(end * MS),
+            end_ns: Some(end_ns),
             input_tokens_planned: Some(8),
             output_tokens_planned: Some(4),
             usage_input_tokens: None,
@@ -194,9 +195,23 @@ impl TapeFixture {
         due_and_sent: [i64; 2],
         chunks: &[(i64, Option<u16>)],
     ) -> &mut RequestRow {
+        let chunks: Vec<_> = chunks
+            .iter()
+            .map(|(at, tokens)| (at * MS, *tokens))
+            .collect();
+        self.answer_ns(request_id, due_and_sent.map(|at| at * MS), &chunks)
+    }
+
+    /// Adds an attempt that was answered by chunks; times in nanoseconds.
+    pub(crate) fn answer_ns(
+        &mut self,
+        request_id: u64,
+        due_and_sent: [i64; 2],
+        chunks: &[(i64, Option<u16>)],
+    ) -> &mut RequestRow {
         let mut previous_ns = None;
-        for (seq, (at, tokens)) in (0_u32..).zip(chunks) {
-            let arrival_ns = at * MS;
+        for (seq, (arrival_ns, tokens)) in (0_u32..).zip(chunks) {
+            let arrival_ns = *arrival_ns;
             self.chunks.push(ChunkRow {
                 request_id,
                 attempt: 0,
@@ -214,13 +229,13 @@ impl TapeFixture {
             });
             previous_ns = Some(arrival_ns);
         }
-        let at = |chunk: Option<&(i64, Option<u16>)>| chunk.map(|(at, _)| at * MS);
-        let tokens: u32 = chunks
+        let at = |chunk: Option<&(i64, Option<u16>)>| chunk.map(|(at, _)| *at);
+        let tokens = chunks
             .iter()
             .map(|(_, tokens)| u32::from(tokens.unwrap_or(1)))
             .sum();
-        let last = chunks.last().map_or(due_and_sent[1], |(at, _)| *at);
-        let row = self.attempt(request_id, due_and_sent, last);
+        let end_ns = at(chunks.last()).unwrap_or(due_and_sent[1]);
+        let row = self.attempt_ns(request_id, due_and_sent, end_ns);
         row.first_token_ns = at(chunks.first());
         row.first_answer_ns = row.first_token_ns;
         row.last_token_ns = at(chunks.last());

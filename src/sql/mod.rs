@@ -1,10 +1,11 @@
 //! The engine: the only place that sets up DataFusion, for traces and for tapes.
 //!
 //! [`session`] makes an engine, [`tapes`] opens tapes and [`views`] puts the contract's views over
-//! them; [`statements`] runs what a user typed and [`format`] prints what came back. Nothing here
+//! them; [`statements`] runs what a user typed and [`mod@format`] prints what came back. Nothing here
 //! knows what a metric is: that is SQL, in `queries/`.
 
 mod error;
+mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod format;
@@ -18,7 +19,7 @@ mod views;
 pub use error::SqlError;
 pub use format::{Format, format_batches};
 pub use session::block_on;
-pub use statements::run_sql;
+pub use statements::{Answers, run_sql};
 pub use tapes::SloFrom;
 
 pub(crate) use error::message;

@@ -11,17 +11,36 @@ use datafusion::sql::parser::{DFParser, Statement};
 
 use super::{Settings, SqlError, message, open_tapes};
 
-/// Runs every statement of `sql` (separated by `;`) over tapes, and returns a result each: its
-/// batches, at least one, so that the columns are known also where there is no row.
+/// What statements over some tapes came to.
+#[derive(Debug)]
+pub struct Answers {
+    /// A result each: its batches, at least one, so that the columns are known also where there is
+    /// no row.
+    pub results: Vec<Vec<RecordBatch>>,
+    /// What has to be said about the tapes, such as a recovery: the run and a sentence.
+    pub notes: Vec<(String, String)>,
+}
+
+/// Runs every statement of `sql` (separated by `;`) over tapes.
 ///
 /// Must run inside [`super::block_on`].
 ///
 /// # Errors
 ///
 /// Fails when a tape cannot be opened, when a statement is wrong, and when it is no query.
-pub async fn run_sql(tapes: &[PathBuf], sql: &str) -> Result<Vec<Vec<RecordBatch>>, SqlError> {
+pub async fn run_sql(tapes: &[PathBuf], sql: &str) -> Result<Answers, SqlError> {
     let tapes = open_tapes(tapes, &Settings::default()).await?;
-    run_statements(&tapes.context, sql).await
+    let results = run_statements(&tapes.context, sql).await?;
+    let notes = tapes
+        .runs
+        .into_iter()
+        .flat_map(|tape| {
+            tape.notes
+                .into_iter()
+                .map(move |note| (tape.run.clone(), note))
+        })
+        .collect();
+    Ok(Answers { results, notes })
 }
 
 /// Runs every statement of `sql` in a session that is set up already.
@@ -106,6 +125,7 @@ mod tests {
         let tape = TapeFixture::small().write(&folder.path().join("small.tape"));
         block_on(async { run_sql(&[tape], sql).await })
             .unwrap()?
+            .results
             .iter()
             .map(|batches| format_batches(batches, Format::Csv))
             .collect()

@@ -5,15 +5,13 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use datafusion::prelude::SessionContext;
-use serde_json::Value;
 
 use super::{SqlError, new_session, views};
 use crate::capture::manifest::{Manifest, State};
-use crate::capture::schema::SCHEMA_VERSION;
+use crate::capture::recover;
 
 /// Which form of a latency a goal applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,37 +95,20 @@ pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result
     Ok(Tapes { context, runs })
 }
 
-/// Makes sure that the tape at `path` can be read: one whose writer died is recovered first.
-/// Returns what has to be said about it.
-fn ensure_readable(path: &Path) -> Result<Option<String>, SqlError> {
-    // The one place to call the recovery from, once capture has one.
-    let log = path.join("wal");
-    let has_log = match fs::read_dir(&log) {
-        Ok(mut entries) => entries.next().is_some(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(source) => return Err(SqlError::Read { path: log, source }),
-    };
-    Ok(has_log.then(|| {
-        "its writer did not finish: rows that are still in `wal` are not shown".to_owned()
-    }))
-}
-
 fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
     let read = |source| SqlError::Read {
         path: path.to_owned(),
         source,
     };
-    let mut notes: Vec<String> = ensure_readable(path)?.into_iter().collect();
-    let manifest = read_manifest(path)?;
+    // A tape whose writer died is recovered here, before anything reads its tables.
+    let mut notes: Vec<String> = recover(path)?.into_iter().collect();
+    let manifest = Manifest::read(path)?;
     let path = fs::canonicalize(path).map_err(read)?;
     match manifest.state {
-        State::Running if notes.is_empty() => {
-            notes.push(
-                "it is still being written: this is what has been finished so far".to_owned(),
-            );
+        State::Interrupted if notes.is_empty() => {
+            notes.push("it was interrupted, and is whole up to then".to_owned());
         }
-        State::Interrupted => notes.push("it was interrupted, and is whole up to then".to_owned()),
-        State::Running | State::Complete => {}
+        State::Running | State::Interrupted | State::Complete => {}
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(OpenedTape {
@@ -138,45 +119,11 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
     })
 }
 
-fn read_manifest(tape: &Path) -> Result<Manifest, SqlError> {
-    let path = Manifest::path(tape);
-    let text = fs::read_to_string(&path).map_err(|source| SqlError::Read {
-        path: path.clone(),
-        source,
-    })?;
-    let unclear = |reason: String| SqlError::Manifest {
-        path: path.clone(),
-        reason,
-    };
-    // The version comes first: a manifest of another one need not fit this build's form.
-    let value: Value = serde_json::from_str(&text).map_err(|error| unclear(error.to_string()))?;
-    let found = value
-        .get("schema_version")
-        .and_then(Value::as_u64)
-        .ok_or_else(|| unclear("it has no `schema_version`".to_owned()))?;
-    if found != u64::from(SCHEMA_VERSION) {
-        return Err(SqlError::OtherVersion {
-            path: tape.to_owned(),
-            found,
-            expected: SCHEMA_VERSION,
-        });
-    }
-    serde_json::from_value(value).map_err(|error| unclear(error.to_string()))
-}
-
 /// Returns the tapes that a path stands for.
 fn tapes_under(path: &Path) -> Result<Vec<PathBuf>, SqlError> {
-    let not_a_tape = |reason| SqlError::NotATape {
-        path: path.to_owned(),
-        reason,
-    };
-    if !path.exists() {
-        return Err(SqlError::Missing {
-            path: path.to_owned(),
-        });
-    }
     if !path.is_dir() {
-        return Err(not_a_tape("it is a file"));
+        // The manifest's reader names what is wrong with the path.
+        return Ok(vec![path.to_owned()]);
     }
     if Manifest::path(path).is_file() {
         return Ok(vec![path.to_owned()]);
@@ -196,7 +143,7 @@ fn tapes_under(path: &Path) -> Result<Vec<PathBuf>, SqlError> {
         }
     }
     if tapes.is_empty() {
-        return Err(not_a_tape("it has no `manifest.json`"));
+        tapes.push(path.to_owned());
     }
     tapes.sort();
     Ok(tapes)
@@ -250,7 +197,10 @@ mod tests {
         for (path, said) in [
             (folder.path().to_owned(), "it has no `manifest.json`"),
             (file, "it is a file"),
-            (folder.path().join("absent.tape"), "does not exist"),
+            (
+                folder.path().join("absent.tape"),
+                "there is nothing at that path",
+            ),
         ] {
             let error = refusal(&path);
             assert!(error.to_string().contains(said), "{error}");
@@ -266,31 +216,41 @@ mod tests {
     fn refuses_another_version_before_it_reads_on() {
         let folder = tempfile::tempdir().unwrap();
         let manifest = folder.path().join("manifest.json");
-        fs::write(&manifest, r#"{"schema_version": 7, "anything": 1}"#).unwrap();
-        let error = refusal(folder.path());
-        assert!(
-            error
-                .to_string()
-                .ends_with("has layout version 7, and this build reads 1")
-        );
-        assert_eq!(error.hint().unwrap(), "read it with a newer tokentape");
-        fs::write(&manifest, r#"{"schema_version": 1, "run_id":"#).unwrap();
-        assert!(
+        let refused_with = |text: &str| {
+            fs::write(&manifest, text).unwrap();
             refusal(folder.path())
-                .to_string()
-                .contains("manifest.json` cannot be understood")
+        };
+        let error = refused_with(r#"{"schema_version": 7, "anything": 1}"#);
+        let said = error.to_string();
+        assert!(
+            said.ends_with("has schema version 7, and this build reads version 1"),
+            "{said}"
         );
-        fs::write(&manifest, r#"{"schema_version": 1}"#).unwrap();
-        assert!(refusal(folder.path()).to_string().contains("missing field"));
+        assert!(error.hint().unwrap().contains("a newer one"));
+        for (text, said) in [
+            (r#"{"schema_version": 1, "run_id":"#, "is not JSON"),
+            (r#"{"run_id": "a"}"#, "has no `schema_version`"),
+            (r#"{"schema_version": 1}"#, "missing field"),
+        ] {
+            assert!(refused_with(text).to_string().contains(said), "{text}");
+        }
     }
 
     #[test]
-    fn says_when_a_log_is_left_over() {
+    fn recovers_a_tape_whose_writer_died_and_says_so_once() {
         let folder = tempfile::tempdir().unwrap();
-        let path = TapeFixture::default().write(&folder.path().join("a.tape"));
-        fs::create_dir(path.join("wal")).unwrap();
-        assert!(open(&[&path]).unwrap().runs[0].notes.is_empty());
-        fs::write(path.join("wal/chunks-0.arrows"), b"").unwrap();
-        assert!(open(&[&path]).unwrap().runs[0].notes[0].contains("did not finish"));
+        let path = folder.path().join("a.tape");
+        let died = crate::capture::dead_tape(&path);
+        let notes = |tapes: Tapes| tapes.runs.into_iter().next().unwrap().notes;
+        let first = notes(open(&[&path]).unwrap());
+        assert!(
+            first[0].starts_with("recovered from its log after a crash"),
+            "{first:?}"
+        );
+        assert!(first[0].contains(&format!("{died} requests")), "{first:?}");
+        assert_eq!(
+            notes(open(&[&path]).unwrap()),
+            ["it was interrupted, and is whole up to then"]
+        );
     }
 }

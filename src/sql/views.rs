@@ -5,28 +5,28 @@
 //! point in time `X_ns`; and small tables of what the manifests say. These are plans without any
 //! SQL text of their own, so that no name of a run and no label can break out of a string.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue};
+use datafusion::common::{Column, DataFusionError};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
 use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
-use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, Union, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Union, lit};
 use datafusion::prelude::SessionContext;
 use url::Url;
 
 use super::statements::collect;
-use super::utc::{Offset, offsets, to_utc, utc_type};
-use super::{OpenedTape, Settings, SloFrom, SqlError, message};
-use crate::capture::manifest::Loop;
+use super::utc::{offsets, to_utc};
+use super::{OpenedTape, Settings, SqlError, facts, message};
 use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow};
 
 /// The views that people query, as the tape's contract names them.
@@ -118,10 +118,10 @@ pub(super) async fn register(
         add_view(context, &name, plan, None)?;
     }
     for (name, plan) in [
-        ("tape_runs", runs(tapes, settings)),
-        ("tape_steps", steps(tapes)),
-        ("tape_clock_anchors", clock_anchors(tapes)),
-        ("tape_slos", slos(settings)),
+        ("tape_runs", facts::runs(tapes, settings)),
+        ("tape_steps", facts::steps(tapes)),
+        ("tape_clock_anchors", facts::clock_anchors(tapes)),
+        ("tape_slos", facts::slos(settings)),
     ] {
         let plan = plan.map_err(|error| failed_view(name, &error))?;
         add_view(context, name, plan, None)?;
@@ -270,6 +270,9 @@ fn parquet_files(folder: &Path) -> Result<Vec<ListingTableUrl>, SqlError> {
         }
     }
     paths.sort();
+    for path in &paths {
+        ensure_whole(path)?;
+    }
     // A URL made from a path, because a path given as text would be read as a pattern.
     let url = |path: &Path| {
         let url = Url::from_file_path(path).ok()?;
@@ -286,167 +289,23 @@ fn parquet_files(folder: &Path) -> Result<Vec<ListingTableUrl>, SqlError> {
         .collect()
 }
 
-/// Makes a relation of literal rows.
-fn literals(
-    columns: &[(&str, DataType)],
-    rows: Vec<Vec<ScalarValue>>,
-) -> Result<LogicalPlan, DataFusionError> {
-    let fields: Vec<_> = columns
-        .iter()
-        .map(|(name, data_type)| Field::new(*name, data_type.clone(), true))
-        .collect();
-    let schema = Arc::new(DFSchema::try_from(Schema::new(fields))?);
-    if rows.is_empty() {
-        return Ok(LogicalPlan::EmptyRelation(EmptyRelation {
-            produce_one_row: false,
-            schema,
-        }));
+/// Refuses a file without the mark that ends every Parquet file: the engine would not name it.
+fn ensure_whole(path: &Path) -> Result<(), SqlError> {
+    const MARK: [u8; 4] = *b"PAR1";
+    let read = |source| SqlError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = File::open(path).map_err(read)?;
+    let mut end = [0; MARK.len()];
+    let found = file
+        .seek(SeekFrom::End(-4))
+        .and_then(|_| file.read_exact(&mut end));
+    match found {
+        Ok(()) if end == MARK => Ok(()),
+        // A file shorter than the mark cannot be sought in that far.
+        Ok(()) | Err(_) => Err(SqlError::TornFile {
+            path: path.to_owned(),
+        }),
     }
-    let rows = rows
-        .into_iter()
-        .map(|row| row.into_iter().map(lit).collect())
-        .collect();
-    let values = LogicalPlanBuilder::values_with_schema(rows, &schema)?;
-    let names: Vec<_> = values
-        .schema()
-        .columns()
-        .into_iter()
-        .zip(columns)
-        .map(|(column, (name, _))| Expr::Column(column).alias(*name))
-        .collect();
-    values.project(names)?.build()
-}
-
-fn text(value: impl Into<String>) -> ScalarValue {
-    ScalarValue::Utf8(Some(value.into()))
-}
-
-fn json(value: &impl serde::Serialize) -> ScalarValue {
-    ScalarValue::Utf8(serde_json::to_string(value).ok())
-}
-
-fn utc(at_ns: i64, clock: &[Offset]) -> ScalarValue {
-    ScalarValue::TimestampNanosecond(Offset::utc_ns(clock, at_ns), Some("UTC".into()))
-}
-
-fn runs(tapes: &[OpenedTape], settings: &Settings) -> Result<LogicalPlan, DataFusionError> {
-    let rows = tapes.iter().zip(0_i64..).map(|(tape, index)| {
-        let manifest = &tape.manifest;
-        let is_open = manifest.arrival_loop == Loop::Open;
-        let slo_from = settings.slo_from.unwrap_or(if is_open {
-            SloFrom::Intended
-        } else {
-            SloFrom::Sent
-        });
-        let planned = |key| manifest.plan.get(key);
-        let slots = planned("max_concurrency").and_then(serde_json::Value::as_i64);
-        let model = planned("model").and_then(serde_json::Value::as_str);
-        let state = serde_json::to_value(manifest.state).unwrap_or_default();
-        vec![
-            text(&tape.run),
-            index.into(),
-            text(&manifest.run_id),
-            text(state.as_str().unwrap_or_default()),
-            text(if is_open { "open" } else { "closed" }),
-            text(&manifest.target),
-            ScalarValue::Utf8(model.map(str::to_owned)),
-            text(&manifest.tool_version),
-            i64::from(manifest.schema_version).into(),
-            manifest.seed.into(),
-            json(&manifest.labels),
-            json(&manifest.plan),
-            text(&manifest.host.name),
-            i64::from(manifest.host.cores).into(),
-            slots.into(),
-            settings.warmup_ns.into(),
-            text(match slo_from {
-                SloFrom::Intended => "intended",
-                SloFrom::Sent => "sent",
-            }),
-            utc(0, &offsets(&manifest.clock_anchors)),
-        ]
-    });
-    literals(
-        &[
-            ("run", DataType::Utf8),
-            ("run_index", DataType::Int64),
-            ("run_id", DataType::Utf8),
-            ("state", DataType::Utf8),
-            ("loop", DataType::Utf8),
-            ("target", DataType::Utf8),
-            ("model", DataType::Utf8),
-            ("tool_version", DataType::Utf8),
-            ("schema_version", DataType::Int64),
-            ("seed", DataType::UInt64),
-            ("labels", DataType::Utf8),
-            ("plan", DataType::Utf8),
-            ("host", DataType::Utf8),
-            ("cores", DataType::Int64),
-            ("max_concurrency", DataType::Int64),
-            ("warmup_ns", DataType::Int64),
-            ("slo_from", DataType::Utf8),
-            ("started_utc", utc_type()),
-        ],
-        rows.collect(),
-    )
-}
-
-fn steps(tapes: &[OpenedTape]) -> Result<LogicalPlan, DataFusionError> {
-    let rows = tapes.iter().flat_map(|tape| {
-        let clock = offsets(&tape.manifest.clock_anchors);
-        tape.manifest.steps.iter().map(move |step| {
-            vec![
-                text(&tape.run),
-                i64::from(step.step).into(),
-                json(&step.labels),
-                step.from_ns.into(),
-                utc(step.from_ns, &clock),
-                step.to_ns.into(),
-                utc(step.to_ns, &clock),
-            ]
-        })
-    });
-    literals(
-        &[
-            ("run", DataType::Utf8),
-            ("step", DataType::Int64),
-            ("labels", DataType::Utf8),
-            ("from_ns", DataType::Int64),
-            ("from_utc", utc_type()),
-            ("to_ns", DataType::Int64),
-            ("to_utc", utc_type()),
-        ],
-        rows.collect(),
-    )
-}
-
-fn clock_anchors(tapes: &[OpenedTape]) -> Result<LogicalPlan, DataFusionError> {
-    let rows = tapes.iter().flat_map(|tape| {
-        tape.manifest.clock_anchors.iter().map(|anchor| {
-            vec![
-                text(&tape.run),
-                anchor.monotonic_ns.into(),
-                anchor.utc_ns.into(),
-            ]
-        })
-    });
-    literals(
-        &[
-            ("run", DataType::Utf8),
-            ("monotonic_ns", DataType::Int64),
-            ("utc_ns", DataType::Int64),
-        ],
-        rows.collect(),
-    )
-}
-
-fn slos(settings: &Settings) -> Result<LogicalPlan, DataFusionError> {
-    let rows = settings
-        .goals
-        .iter()
-        .map(|goal| vec![text(&goal.metric), goal.limit_ns.into()]);
-    literals(
-        &[("metric", DataType::Utf8), ("limit_ns", DataType::Int64)],
-        rows.collect(),
-    )
 }

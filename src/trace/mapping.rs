@@ -282,16 +282,14 @@ fn culprit(row: &RecordBatch, message: &str) -> Option<(String, String)> {
     None
 }
 
-/// Returns the value of a column in the row that stands on `line`, where `batch` holds it.
+/// Returns the value of a column in the row that stands on `line`, as text; empty where it is null.
+///
+/// Returns none where `batch` does not hold that row.
 pub(super) fn value_on_line(batch: &RecordBatch, line: u64, column: &str) -> Option<String> {
     let lines = batch.column_by_name(LINE)?;
     let lines = lines.as_any().downcast_ref::<UInt64Array>()?;
     let row = lines.values().binary_search(&line).ok()?;
-    let column = batch.column_by_name(column)?;
-    if column.is_null(row) {
-        return None;
-    }
-    array_value_to_string(column, row).ok()
+    array_value_to_string(batch.column_by_name(column)?, row).ok()
 }
 
 /// Returns what the engine says about a value, without its own prefixes.

@@ -5,6 +5,7 @@
 //! format's SQL (`format`, `mapping`) makes canonical columns of it. Those become rows (`decode`),
 //! small disorder is put right (`reorder`), and what was asked for is taken (`select`).
 
+mod bundled;
 mod decode;
 mod error;
 mod file;
@@ -14,6 +15,8 @@ mod mapping;
 mod reader;
 mod reorder;
 mod row;
+#[cfg(test)]
+mod samples;
 mod select;
 mod shape;
 mod source;
@@ -21,6 +24,7 @@ mod source;
 mod tests;
 mod text;
 
+pub use bundled::{BUNDLED, BundledTrace, DEMO};
 pub use error::{Place, TraceError};
 pub use format::{FormatInfo, formats};
 pub use reader::{LOOK_AHEAD_ROWS, TraceCounts, TraceOptions, TraceReader, open};

@@ -261,9 +261,11 @@ impl TraceReader {
                         .as_ref()
                         .and_then(|batch| mapping::value_on_line(batch, line, column))
                 });
-                match value {
+                match value.as_deref() {
+                    Some("") => format!("column `{column}` is empty or missing"),
                     Some(value) => format!("column `{column}` is `{value}`"),
-                    None => format!("column `{column}` is empty or missing"),
+                    // A filter held the row back until its batch was gone.
+                    None => format!("of column `{column}`"),
                 }
             })
             .collect();

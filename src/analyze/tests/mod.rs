@@ -2,6 +2,9 @@
 //! ones, and on tapes that have nothing to say.
 
 mod golden;
+mod model;
+mod odd;
+mod pairs;
 
 use std::path::PathBuf;
 

@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use parquet::arrow::ArrowWriter;
 
-use crate::trace::{BlockScope, TraceError, TraceOptions};
+use crate::trace::{BlockScope, LOOK_AHEAD_ROWS, TraceError, TraceOptions, formats};
 
 use super::{Replay, Scratch, read, read_with};
 
@@ -48,6 +48,39 @@ async fn a_mapping_of_ones_own_reads_a_log() {
     assert_eq!(replay.format.name, "own");
     assert_eq!(replay.arrivals_ns(), [0, 500_000_000]);
     assert_eq!(replay.lengths(), [(3, 7), (4, 7)]);
+}
+
+#[tokio::test]
+async fn the_mapping_in_the_documentation_works() {
+    let documentation = include_str!("../../../traces/README.md");
+    let (_, sql) = documentation.split_once("```sql\n").unwrap();
+    let (sql, _) = sql.split_once("```").unwrap();
+    let log = "status,user,time,prompt,completion\n\
+               200,ann,2026-01-05T09:00:00Z,10,20\n\
+               503,bob,2026-01-05T09:00:01Z,10,\n\
+               200,bob,2026-01-05T09:00:02.5Z,30,40\n";
+    let replay = mapped(log, sql).await.unwrap();
+    assert_eq!(replay.format.name, "gateway");
+    assert_eq!(replay.arrivals_ns(), [0, 2_500_000_000]);
+    assert_eq!(replay.lengths(), [(10, 20), (30, 40)]);
+    assert_eq!(replay.rows[1].session_id.as_deref(), Some("bob"));
+    assert_eq!(replay.counts.failed, 1);
+}
+
+#[test]
+fn the_documentation_names_every_format_column_and_bound() {
+    let documentation = include_str!("../../../traces/README.md");
+    for format in formats() {
+        assert!(documentation.contains(&format!("\n## {}\n", format.name)));
+        for column in format.requires.iter().chain(&format.optional) {
+            assert!(
+                documentation.contains(&format!("\n| `{column}` |")),
+                "{column}"
+            );
+        }
+    }
+    assert_eq!(LOOK_AHEAD_ROWS, 65_536);
+    assert!(documentation.contains("65,536 rows"));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use super::{FormatInfo, Selection, TraceCounts, TraceError, TraceOptions, TraceR
 
 mod bad_input;
 mod mappings;
+mod pipes;
 mod real_files;
 mod streaming;
 

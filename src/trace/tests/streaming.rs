@@ -6,6 +6,10 @@ use crate::trace::{LOOK_AHEAD_ROWS, Selection, TraceOptions, open};
 
 use super::{Scratch, gzip, message, read, read_selected};
 
+/// The reader has a thread of its own.
+const fn can_move_to_a_thread<T: Send>() {}
+const _: () = can_move_to_a_thread::<crate::trace::TraceReader>();
+
 const HEADER: &str = "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,\
                       Total tokens,Log Type";
 const SECOND: i64 = 1_000_000_000;

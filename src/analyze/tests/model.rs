@@ -1,0 +1,168 @@
+//! The second way to every number: plain Rust over the rows that a tape was made of.
+
+use std::collections::BTreeMap;
+
+use crate::capture::schema::{RequestRow, Status};
+use crate::sql::fixture::TapeFixture;
+
+/// What is known of one request, the second way.
+pub(super) struct Known<'a> {
+    pub(super) row: &'a RequestRow,
+    pub(super) arrivals: Vec<(i64, i64)>,
+    pub(super) reads: Vec<u32>,
+    pub(super) output_tokens: Option<i64>,
+}
+
+pub(super) fn known(tape: &TapeFixture) -> Vec<Known<'_>> {
+    tape.requests
+        .iter()
+        .map(|row| {
+            let chunks = tape
+                .chunks
+                .iter()
+                .filter(|chunk| chunk.request_id == row.request_id);
+            let tokens = |tokens: Option<u16>| i64::from(tokens.unwrap_or(1));
+            let arrivals: Vec<_> = chunks
+                .clone()
+                .map(|chunk| (chunk.arrival_ns, tokens(chunk.tokens)))
+                .collect();
+            let counted = (row.chunk_count > 0).then_some(row.chunk_count);
+            Known {
+                row,
+                reads: chunks.filter_map(|chunk| chunk.read_seq).collect(),
+                arrivals,
+                output_tokens: row.usage_output_tokens.or(counted).map(i64::from),
+            }
+        })
+        .collect()
+}
+
+impl Known<'_> {
+    pub(super) fn is_ok(&self) -> bool {
+        self.row.status == Status::Ok
+    }
+
+    pub(super) fn tpot_ns(&self) -> Option<f64> {
+        let rest = self.output_tokens? - self.arrivals.first()?.1;
+        let span_ns = self.arrivals.last()?.0 - self.arrivals.first()?.0;
+        (rest > 0).then(|| float(span_ns) / float(rest))
+    }
+
+    /// Every time between tokens, each with whether its ends came alone.
+    pub(super) fn gaps(&self) -> Vec<(f64, bool)> {
+        let alone = |index: usize| {
+            self.reads
+                .iter()
+                .filter(|read| **read == self.reads[index])
+                .count()
+                == 1
+        };
+        let mut gaps = Vec::new();
+        for index in 1..self.arrivals.len() {
+            let (at_ns, tokens) = self.arrivals[index];
+            gaps.push((
+                float(at_ns - self.arrivals[index - 1].0),
+                alone(index) && alone(index - 1),
+            ));
+            gaps.extend((1..tokens).map(|_| (0.0, false)));
+        }
+        gaps
+    }
+
+    pub(super) fn tokens_within(&self, from_ns: i64, to_ns: i64) -> f64 {
+        let all: i64 = self.arrivals.iter().map(|(_, tokens)| tokens).sum();
+        let inside = self
+            .arrivals
+            .iter()
+            .filter(|(at_ns, _)| (from_ns..=to_ns).contains(at_ns));
+        let inside: i64 = inside.map(|(_, tokens)| tokens).sum();
+        match self.output_tokens {
+            Some(tokens) if all > 0 => float(tokens * inside) / float(all),
+            _ => 0.0,
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "test values are far below 2^53")]
+pub(super) fn float(value: i64) -> f64 {
+    value as f64
+}
+
+/// Percentile of sorted values as numpy has it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a place in a short list"
+)]
+pub(super) fn percentile(sorted: &[f64], p: f64) -> f64 {
+    let place = p * (sorted.len() - 1) as f64;
+    let low = place.floor() as usize;
+    let high = (low + 1).min(sorted.len() - 1);
+    sorted[low] + (sorted[high] - sorted[low]) * (place - place.floor())
+}
+
+pub(super) fn samples(requests: &[Known<'_>]) -> BTreeMap<&'static str, Vec<f64>> {
+    let mut samples: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+    for request in requests.iter().filter(|request| request.is_ok()) {
+        let row = request.row;
+        let (sent_ns, due_ns) = (row.sent_ns.unwrap(), row.intended_ns);
+        let (first_ns, last_ns) = (row.first_token_ns.unwrap(), row.last_token_ns.unwrap());
+        let mut add = |metric, value| samples.entry(metric).or_default().push(value);
+        add("ttft", float(first_ns - sent_ns));
+        add("ttft_intended", float(first_ns - due_ns));
+        add("e2el", float(last_ns - sent_ns));
+        add("e2el_intended", float(last_ns - due_ns));
+        add("slip", float(sent_ns - due_ns));
+        if let Some(tpot_ns) = request.tpot_ns() {
+            add("tpot", tpot_ns);
+        }
+        for pair in request.arrivals.windows(2) {
+            add("icl", float(pair[1].0 - pair[0].0));
+        }
+        for (gap_ns, is_resolved) in request.gaps() {
+            add("itl", gap_ns);
+            if is_resolved {
+                add("itl_resolved", gap_ns);
+            }
+        }
+    }
+    for values in samples.values_mut() {
+        values.sort_by(f64::total_cmp);
+    }
+    samples
+}
+
+/// The steady window, found by asking at every instant how many requests are in flight.
+pub(super) fn steady(
+    requests: &[Known<'_>],
+    is_open: bool,
+    slots: usize,
+    warmup_ns: i64,
+) -> Option<(i64, i64)> {
+    let last_due_ns = requests
+        .iter()
+        .map(|request| request.row.intended_ns)
+        .max()?;
+    if is_open {
+        return Some((warmup_ns, last_due_ns));
+    }
+    let span = |request: &Known<'_>| (request.row.sent_ns.unwrap(), request.row.end_ns.unwrap());
+    let is_full = |at_ns: &i64| {
+        let in_flight = requests
+            .iter()
+            .map(span)
+            .filter(|(from, to)| from <= at_ns && at_ns < to);
+        in_flight.count() >= slots
+    };
+    let mut instants: Vec<i64> = requests.iter().map(|request| span(request).0).collect();
+    instants.push(warmup_ns);
+    instants.sort_unstable();
+    let from_ns = instants
+        .into_iter()
+        .filter(|at_ns| *at_ns >= warmup_ns)
+        .find(is_full)?;
+    let last_sent_ns = requests.iter().map(|request| span(request).0).max()?;
+    let ends = requests.iter().map(|request| span(request).1);
+    Some((from_ns, ends.filter(|end_ns| *end_ns > last_sent_ns).min()?))
+}

@@ -1,0 +1,453 @@
+//! The driver in virtual time: what is sent when, and what stays on the tape.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::clock::Clock;
+use super::driver::{Driven, Driver, Limits, Stop};
+use super::planned::Planned;
+use super::recorder::Recorder;
+use super::scribe::Scribe;
+use super::timer::PreciseTimer;
+use crate::backend::BackendKind;
+use crate::capture::manifest::Loop;
+use crate::capture::schema::{Channel, ChunkRow, Phase, RequestRow, Status, TapeRow};
+use crate::capture::{Ending, Manifest, TapeWriter};
+use crate::wire::{Head, Marks, Read, Wire, WireBody, WireError};
+
+const MS: i64 = 1_000_000;
+
+/// A server that exists in time alone: every answer has the same script.
+#[derive(Clone)]
+struct FakeWire {
+    clock: Clock,
+    script: Arc<Vec<(i64, &'static str)>>,
+    /// Requests in flight now and at most.
+    in_flight: Arc<Mutex<(usize, usize)>>,
+}
+
+/// Pieces of a body, each with the time after the request at which it arrives.
+struct FakeBody {
+    wire: FakeWire,
+    sent_ns: i64,
+    next: usize,
+}
+
+impl Wire for FakeWire {
+    type Body = FakeBody;
+
+    async fn post(&self, _body: Bytes, marks: &Arc<Marks>) -> Result<Head<FakeBody>, WireError> {
+        let sent_ns = self.clock.now_ns();
+        marks.set_sent_ns(sent_ns);
+        let mut in_flight = self.in_flight.lock().unwrap();
+        in_flight.0 += 1;
+        in_flight.1 = in_flight.1.max(in_flight.0);
+        drop(in_flight);
+        Ok(Head {
+            headers_ns: sent_ns,
+            status: 200,
+            content_type: "text/event-stream".into(),
+            body: FakeBody {
+                wire: self.clone(),
+                sent_ns,
+                next: 0,
+            },
+        })
+    }
+}
+
+impl WireBody for FakeBody {
+    async fn read(&mut self) -> Result<Option<Read>, WireError> {
+        let Some((after_ns, text)) = self.wire.script.get(self.next).copied() else {
+            return Ok(None);
+        };
+        tokio::time::sleep_until(self.wire.clock.instant(self.sent_ns + after_ns)).await;
+        self.next += 1;
+        Ok(Some(Read {
+            at_ns: self.wire.clock.now_ns(),
+            bytes: Bytes::from_static(text.as_bytes()),
+            read_seq: None,
+            kernel_lag_us: None,
+        }))
+    }
+}
+
+impl Drop for FakeBody {
+    fn drop(&mut self) {
+        self.wire.in_flight.lock().unwrap().0 -= 1;
+    }
+}
+
+const TOKEN: &str = "data: {\"choices\":[{\"index\":0,\"text\":\" a\"}]}\n\n";
+const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n";
+
+/// Ten tokens, the first after 100 ms and one each 10 ms; the end 5 ms later.
+fn answer() -> Vec<(i64, &'static str)> {
+    let mut script: Vec<(i64, &'static str)> = (0..10)
+        .map(|token| ((100 + 10 * token) * MS, TOKEN))
+        .collect();
+    script.push((195 * MS, FINISH));
+    script
+}
+
+fn limits() -> Limits {
+    Limits {
+        max_concurrency: None,
+        drain_ns: 30_000 * MS,
+        request_timeout_ns: 3_600_000 * MS,
+        first_timeout_ns: None,
+        idle_timeout_ns: None,
+    }
+}
+
+fn planned(request_id: u64, intended_ns: Option<i64>) -> Planned {
+    Planned {
+        request_id,
+        phase: Phase::Measure,
+        intended_ns,
+        trace_ns: None,
+        session_id: None,
+        turn: None,
+        model: None,
+        class: None,
+        input_tokens: Some(1),
+        input_tokens_counted: None,
+        output_tokens: Some(10),
+        body: Bytes::new(),
+        prompt: None,
+        permit: None,
+    }
+}
+
+/// What a drive left behind.
+struct Outcome {
+    driven: Driven,
+    requests: Vec<RequestRow>,
+    chunks: Vec<ChunkRow>,
+    most_in_flight: usize,
+}
+
+/// Drives `schedule` in virtual time; `stops` are the user's wishes and when they come.
+async fn drive(
+    limits: Limits,
+    duration_ns: Option<i64>,
+    schedule: Vec<Planned>,
+    script: Vec<(i64, &'static str)>,
+    stops: Vec<(i64, Stop)>,
+) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.tape");
+    let tape = TapeWriter::create(&path, Manifest::new("test", Loop::Open), false).unwrap();
+    let (scribe, recorder) = Scribe::new(tape, BackendKind::Openai, false, None);
+    let scribe = std::thread::spawn(move || scribe.work());
+
+    let clock = Clock::start();
+    let in_flight = Arc::new(Mutex::new((0, 0)));
+    let wire = FakeWire {
+        clock,
+        script: Arc::new(script),
+        in_flight: Arc::clone(&in_flight),
+    };
+    let (stopper, stop) = watch::channel(Stop::No);
+    let mut driver = Driver::new(wire, (clock, PreciseTimer::tokio()), recorder, limits, stop);
+    let (sender, mut source) = mpsc::channel(schedule.len().max(1));
+    for planned in schedule {
+        sender.try_send(planned).unwrap();
+    }
+    drop(sender);
+    let wishes = async {
+        for (at_ns, wish) in stops {
+            tokio::time::sleep_until(clock.instant(at_ns)).await;
+            stopper.send_replace(wish);
+        }
+        std::future::pending::<()>().await;
+    };
+    let driven = tokio::select! {
+        driven = driver.drive(&mut source, 0, duration_ns) => driven,
+        () = wishes => unreachable!("wishes never end"),
+    };
+    drop(driver);
+    scribe
+        .join()
+        .unwrap()
+        .unwrap()
+        .finish(Ending::default())
+        .unwrap();
+    let most_in_flight = in_flight.lock().unwrap().1;
+    Outcome {
+        driven,
+        requests: read_rows(&path),
+        chunks: read_rows(&path),
+        most_in_flight,
+    }
+}
+
+fn read_rows<R: TapeRow>(tape: &Path) -> Vec<R> {
+    let file = std::fs::File::open(tape.join(R::TABLE).join("part-00000.parquet")).unwrap();
+    parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
+        .unwrap()
+        .build()
+        .unwrap()
+        .flat_map(|batch| R::rows(&batch.unwrap()).unwrap())
+        .collect()
+}
+
+fn assert_near(measured_ns: i64, expected_ns: i64) {
+    // The runtime's own timer, which virtual time needs, counts milliseconds.
+    let off_ns = measured_ns - expected_ns;
+    assert!(
+        (0..=MS).contains(&off_ns),
+        "{measured_ns} instead of {expected_ns}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_loop_sends_at_due_times_whatever_the_server_does() {
+    let due = [0, 50 * MS, 50 * MS, 60 * MS, 5_000 * MS];
+    let schedule = (0..)
+        .zip(due)
+        .map(|(id, at_ns)| planned(id, Some(at_ns)))
+        .collect();
+    let outcome = drive(limits(), None, schedule, answer(), Vec::new()).await;
+    assert!(outcome.driven.is_complete);
+    assert_eq!(outcome.most_in_flight, 4);
+    for (row, due_ns) in outcome.requests.iter().zip(due) {
+        assert_eq!(row.intended_ns, due_ns);
+        assert_near(row.sent_ns.unwrap(), due_ns);
+        assert_eq!(row.queued_ns, 0);
+        assert_eq!(row.status, Status::Ok);
+        assert_eq!(row.chunk_count, 10);
+        assert_near(row.first_token_ns.unwrap() - row.sent_ns.unwrap(), 100 * MS);
+        assert_eq!(row.finish_reason.as_ref().unwrap().as_str(), "length");
+    }
+    let gaps: Vec<i64> = outcome
+        .chunks
+        .iter()
+        .filter_map(|chunk| chunk.gap_ns)
+        .collect();
+    assert_eq!(gaps.len(), 5 * 9);
+    let channels = |channel| {
+        outcome
+            .chunks
+            .iter()
+            .filter(|row| row.channel == channel)
+            .count()
+    };
+    assert_eq!(
+        (channels(Channel::Content), channels(Channel::Finish)),
+        (50, 5)
+    );
+    assert_eq!(channels(Channel::Done), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cap_queues_arrivals_and_records_the_wait() {
+    let limits = Limits {
+        max_concurrency: Some(2),
+        ..limits()
+    };
+    let schedule = (0..6).map(|id| planned(id, Some(0))).collect();
+    let outcome = drive(limits, None, schedule, answer(), Vec::new()).await;
+    assert_eq!(outcome.most_in_flight, 2);
+    for (row, waves) in outcome.requests.iter().zip([0, 0, 1, 1, 2, 2]) {
+        assert_eq!(row.intended_ns, 0, "a late arrival is not moved");
+        assert!(
+            (row.queued_ns - waves * 195 * MS).abs() <= 3 * MS,
+            "{}",
+            row.queued_ns
+        );
+        let slip_ns = row.sent_ns.unwrap() - row.intended_ns - row.queued_ns;
+        assert!(
+            (0..=MS).contains(&slip_ns),
+            "the cap's wait is not the client's: {slip_ns}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closed_loop_is_due_when_a_slot_becomes_free() {
+    let limits = Limits {
+        max_concurrency: Some(3),
+        ..limits()
+    };
+    let schedule = (0..9).map(|id| planned(id, None)).collect();
+    let outcome = drive(limits, None, schedule, answer(), Vec::new()).await;
+    assert_eq!(outcome.most_in_flight, 3);
+    let ends: Vec<i64> = outcome
+        .requests
+        .iter()
+        .map(|row| row.end_ns.unwrap())
+        .collect();
+    for row in &outcome.requests {
+        assert_eq!(row.queued_ns, 0);
+        let is_freed = row.intended_ns == 0 || ends.contains(&row.intended_ns);
+        assert!(is_freed, "due at {}, when nothing ended", row.intended_ns);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_server_delays_no_arrival() {
+    // No token ever comes; a client that waited for answers would send nothing more.
+    let schedule = (0..20)
+        .map(|id| planned(id, Some(i64::try_from(id).unwrap() * 100 * MS)))
+        .collect();
+    let limits = Limits {
+        request_timeout_ns: 10_000 * MS,
+        ..limits()
+    };
+    let silent = vec![(3_600_000 * MS, TOKEN)];
+    let outcome = drive(limits, None, schedule, silent, Vec::new()).await;
+    assert_eq!(outcome.most_in_flight, 20);
+    for row in &outcome.requests {
+        assert_near(row.sent_ns.unwrap(), row.intended_ns);
+        assert_eq!(row.status, Status::Timeout);
+        assert_eq!(row.error_kind.as_ref().unwrap().as_str(), "timeout_total");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_on_time_name_what_ran_out() {
+    let cases = [
+        (
+            Limits {
+                first_timeout_ns: Some(50 * MS),
+                ..limits()
+            },
+            answer(),
+            "timeout_first",
+        ),
+        (
+            Limits {
+                idle_timeout_ns: Some(2_000 * MS),
+                ..limits()
+            },
+            vec![(10 * MS, TOKEN), (60_000 * MS, FINISH)],
+            "timeout_idle",
+        ),
+    ];
+    for (limits, script, kind) in cases {
+        let outcome = drive(limits, None, vec![planned(0, Some(0))], script, Vec::new()).await;
+        let row = &outcome.requests[0];
+        assert_eq!(
+            row.error_kind.as_ref().map(|kind| kind.as_str()),
+            Some(kind)
+        );
+        assert_eq!(row.status, Status::Timeout);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stops_at_the_duration_even_if_the_cap_still_holds_requests_back() {
+    let limits = Limits {
+        max_concurrency: Some(1),
+        ..limits()
+    };
+    let schedule = (0..100)
+        .map(|id| planned(id, Some(i64::try_from(id).unwrap() * 10 * MS)))
+        .collect();
+    let outcome = drive(limits, Some(500 * MS), schedule, answer(), Vec::new()).await;
+    assert!(
+        outcome.driven.is_complete,
+        "a duration is a way to end, not an interruption"
+    );
+    let sent = outcome
+        .requests
+        .iter()
+        .filter(|row| row.status == Status::Ok)
+        .count();
+    let not_sent: Vec<&RequestRow> = outcome
+        .requests
+        .iter()
+        .filter(|row| row.status == Status::NotSent)
+        .collect();
+    assert_eq!(sent, 3, "one each 195 ms, the last sent before 500 ms");
+    assert_eq!(
+        sent + not_sent.len(),
+        50,
+        "those that were due before the end, and no others"
+    );
+    assert!(
+        not_sent
+            .iter()
+            .all(|row| row.sent_ns.is_none() && row.intended_ns < 500 * MS)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_run_drains_then_gives_up() {
+    let slow = vec![(100 * MS, TOKEN), (3_600_000 * MS, FINISH)];
+    let schedule = |count| {
+        (0..count)
+            .map(|id| planned(id, Some(0)))
+            .collect::<Vec<_>>()
+    };
+    let limits = Limits {
+        drain_ns: 1_000 * MS,
+        ..limits()
+    };
+    let stops = vec![(300 * MS, Stop::Drain)];
+    let outcome = drive(limits.clone(), None, schedule(4), slow.clone(), stops).await;
+    assert!(!outcome.driven.is_complete);
+    for row in &outcome.requests {
+        assert_eq!(row.status, Status::Cancelled);
+        assert_eq!(row.chunk_count, 1, "what had arrived is kept");
+        assert!(
+            (1_300..1_310).contains(&(row.end_ns.unwrap() / MS)),
+            "{:?}",
+            row.end_ns
+        );
+    }
+    let stops = vec![(300 * MS, Stop::Drain), (400 * MS, Stop::Leave)];
+    let outcome = drive(limits, None, schedule(4), slow, stops).await;
+    assert!(
+        outcome
+            .requests
+            .iter()
+            .all(|row| row.end_ns.unwrap() < 410 * MS)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn bursts_are_released_together() {
+    let schedule = (0..1_000).map(|id| planned(id, Some(10 * MS))).collect();
+    let outcome = drive(limits(), None, schedule, answer(), Vec::new()).await;
+    let sent: Vec<i64> = outcome
+        .requests
+        .iter()
+        .map(|row| row.sent_ns.unwrap())
+        .collect();
+    let spread_ns = sent.iter().max().unwrap() - sent.iter().min().unwrap();
+    assert_eq!(
+        spread_ns, 0,
+        "virtual time does not pass while requests are sent"
+    );
+    assert_eq!(outcome.requests.len(), 1_000);
+}
+
+#[tokio::test]
+async fn a_dead_scribe_stops_the_driver() {
+    let (sender, receiver) = mpsc::channel(1);
+    drop(receiver);
+    let recorder = Arc::new(Recorder::new(sender, Arc::default()));
+    let clock = Clock::start();
+    let wire = FakeWire {
+        clock,
+        script: Arc::new(answer()),
+        in_flight: Arc::default(),
+    };
+    let (_stopper, stop) = watch::channel(Stop::No);
+    let mut driver = Driver::new(
+        wire,
+        (clock, PreciseTimer::tokio()),
+        recorder,
+        limits(),
+        stop,
+    );
+    let (feed, mut source) = mpsc::channel(1);
+    let driven = driver.drive(&mut source, 0, None).await;
+    assert!(!driven.is_complete);
+    drop(feed);
+}

@@ -1,0 +1,187 @@
+//! What the manifests and the settings say, as relations of literal rows.
+//!
+//! Literal plans need no file and no memory table, so that a query over them could also run on a
+//! cluster.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
+use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use serde_json::Value;
+
+use super::utc::{Offset, offsets, utc_type};
+use super::{OpenedTape, Settings, SloFrom};
+use crate::capture::manifest::Loop;
+
+/// Returns one row a tape: what its manifest says, and how it is judged.
+pub(super) fn runs(
+    tapes: &[OpenedTape],
+    settings: &Settings,
+) -> Result<LogicalPlan, DataFusionError> {
+    let rows = tapes.iter().zip(0_i64..).map(|(tape, index)| {
+        let manifest = &tape.manifest;
+        let is_open = manifest.arrival_loop == Loop::Open;
+        let slo_from = settings.slo_from.unwrap_or(if is_open {
+            SloFrom::Intended
+        } else {
+            SloFrom::Sent
+        });
+        let planned = |key| manifest.plan.get(key);
+        let slots = planned("max_concurrency").and_then(Value::as_i64);
+        let model = planned("model").and_then(Value::as_str);
+        let state = serde_json::to_value(manifest.state).unwrap_or_default();
+        vec![
+            text(&tape.run),
+            index.into(),
+            text(&manifest.run_id),
+            text(state.as_str().unwrap_or_default()),
+            text(if is_open { "open" } else { "closed" }),
+            text(&manifest.target),
+            ScalarValue::Utf8(model.map(str::to_owned)),
+            text(&manifest.tool_version),
+            i64::from(manifest.schema_version).into(),
+            manifest.seed.into(),
+            json(&manifest.labels),
+            json(&manifest.plan),
+            text(&manifest.host.name),
+            i64::from(manifest.host.cores).into(),
+            slots.into(),
+            settings.warmup_ns.into(),
+            text(match slo_from {
+                SloFrom::Intended => "intended",
+                SloFrom::Sent => "sent",
+            }),
+            utc(0, &offsets(&manifest.clock_anchors)),
+        ]
+    });
+    literals(
+        &[
+            ("run", DataType::Utf8),
+            ("run_index", DataType::Int64),
+            ("run_id", DataType::Utf8),
+            ("state", DataType::Utf8),
+            ("loop", DataType::Utf8),
+            ("target", DataType::Utf8),
+            ("model", DataType::Utf8),
+            ("tool_version", DataType::Utf8),
+            ("schema_version", DataType::Int64),
+            ("seed", DataType::UInt64),
+            ("labels", DataType::Utf8),
+            ("plan", DataType::Utf8),
+            ("host", DataType::Utf8),
+            ("cores", DataType::Int64),
+            ("max_concurrency", DataType::Int64),
+            ("warmup_ns", DataType::Int64),
+            ("slo_from", DataType::Utf8),
+            ("started_utc", utc_type()),
+        ],
+        rows.collect(),
+    )
+}
+
+/// Returns one row a step of each tape.
+pub(super) fn steps(tapes: &[OpenedTape]) -> Result<LogicalPlan, DataFusionError> {
+    let rows = tapes.iter().flat_map(|tape| {
+        let clock = offsets(&tape.manifest.clock_anchors);
+        tape.manifest.steps.iter().map(move |step| {
+            vec![
+                text(&tape.run),
+                i64::from(step.step).into(),
+                json(&step.labels),
+                step.from_ns.into(),
+                utc(step.from_ns, &clock),
+                step.to_ns.into(),
+                utc(step.to_ns, &clock),
+            ]
+        })
+    });
+    literals(
+        &[
+            ("run", DataType::Utf8),
+            ("step", DataType::Int64),
+            ("labels", DataType::Utf8),
+            ("from_ns", DataType::Int64),
+            ("from_utc", utc_type()),
+            ("to_ns", DataType::Int64),
+            ("to_utc", utc_type()),
+        ],
+        rows.collect(),
+    )
+}
+
+/// Returns one row a reading of the wall clock.
+pub(super) fn clock_anchors(tapes: &[OpenedTape]) -> Result<LogicalPlan, DataFusionError> {
+    let rows = tapes.iter().flat_map(|tape| {
+        tape.manifest.clock_anchors.iter().map(|anchor| {
+            vec![
+                text(&tape.run),
+                anchor.monotonic_ns.into(),
+                anchor.utc_ns.into(),
+            ]
+        })
+    });
+    literals(
+        &[
+            ("run", DataType::Utf8),
+            ("monotonic_ns", DataType::Int64),
+            ("utc_ns", DataType::Int64),
+        ],
+        rows.collect(),
+    )
+}
+
+/// Returns one row a goal.
+pub(super) fn slos(settings: &Settings) -> Result<LogicalPlan, DataFusionError> {
+    let rows = settings
+        .goals
+        .iter()
+        .map(|goal| vec![text(&goal.metric), goal.limit_ns.into()]);
+    literals(
+        &[("metric", DataType::Utf8), ("limit_ns", DataType::Int64)],
+        rows.collect(),
+    )
+}
+
+/// Makes a relation of literal rows.
+fn literals(
+    columns: &[(&str, DataType)],
+    rows: Vec<Vec<ScalarValue>>,
+) -> Result<LogicalPlan, DataFusionError> {
+    let fields: Vec<_> = columns
+        .iter()
+        .map(|(name, data_type)| Field::new(*name, data_type.clone(), true))
+        .collect();
+    let schema = Arc::new(DFSchema::try_from(Schema::new(fields))?);
+    if rows.is_empty() {
+        return Ok(LogicalPlan::EmptyRelation(EmptyRelation {
+            produce_one_row: false,
+            schema,
+        }));
+    }
+    let rows = rows
+        .into_iter()
+        .map(|row| row.into_iter().map(lit).collect())
+        .collect();
+    let values = LogicalPlanBuilder::values_with_schema(rows, &schema)?;
+    let names: Vec<_> = values
+        .schema()
+        .columns()
+        .into_iter()
+        .zip(columns)
+        .map(|(column, (name, _))| Expr::Column(column).alias(*name))
+        .collect();
+    values.project(names)?.build()
+}
+
+fn text(value: impl Into<String>) -> ScalarValue {
+    ScalarValue::Utf8(Some(value.into()))
+}
+
+fn json(value: &impl serde::Serialize) -> ScalarValue {
+    ScalarValue::Utf8(serde_json::to_string(value).ok())
+}
+
+fn utc(at_ns: i64, clock: &[Offset]) -> ScalarValue {
+    ScalarValue::TimestampNanosecond(Offset::utc_ns(clock, at_ns), Some("UTC".into()))
+}
