@@ -13,7 +13,7 @@ use super::args::{DriveArgs, Global, LoadArgs, ReplayArgs};
 use super::output::write_error;
 use super::plan::{self, LoadShape, Shape};
 use super::talk::{complain, print, say, warn};
-use super::{interrupt, progress};
+use super::{failure, interrupt, progress};
 use crate::analyze::{Analysis, Options};
 use crate::backend::BackendKind;
 use crate::capture::manifest::{Loop, State};
@@ -175,7 +175,11 @@ struct Prepared {
 fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
     let backend = args.target.backend;
     let url = plan::endpoint_url(&args.target)?;
-    let api_key = std::env::var("OPENAI_API_KEY").ok();
+    // Credentials in the address are the user's own words for this server.
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    let api_key = std::env::var("OPENAI_API_KEY")
+        .ok()
+        .filter(|_| !has_credentials);
     let headers = plan::headers(&args.target.header, api_key.as_deref())?;
     let extra_body = plan::extra_body(args.request.extra_body.as_deref())?;
     backend.check_extra_body(&extra_body)?;
@@ -378,6 +382,7 @@ fn tell(report: &RunReport) {
             warn("the trace has no row in the window that was asked for");
         }
     }
+    failure::tell(report);
     for (bound, hits) in &report.manifest.bounds_hit {
         warn(&format!(
             "the client's own bound `{bound}` was hit {hits} times"
