@@ -123,6 +123,27 @@ impl Manifest {
     /// Name of the file inside a tape.
     pub const FILE: &'static str = "manifest.json";
 
+    /// A manifest of this build's layout of which no more is known than its name and its loop.
+    pub fn new(run_id: impl Into<String>, arrival_loop: Loop) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            run_id: run_id.into(),
+            state: State::Running,
+            arrival_loop,
+            labels: BTreeMap::new(),
+            steps: Vec::new(),
+            plan: Value::Null,
+            seed: 0,
+            target: String::new(),
+            host: Host::default(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            clock_anchors: Vec::new(),
+            origin_ns: 0,
+            counts: Counts::default(),
+            bounds_hit: BTreeMap::new(),
+        }
+    }
+
     /// Returns where the manifest of the tape at `tape` is.
     pub fn path(tape: &Path) -> PathBuf {
         tape.join(Self::FILE)

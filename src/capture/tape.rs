@@ -224,6 +224,12 @@ fn make_room(tape: &Path, replace: bool) -> Result<(), CaptureError> {
         return Ok(());
     }
     if replace && Manifest::path(tape).exists() {
+        let log = tape.join(wal::FOLDER);
+        // A run that is still going on would lose its tape under its feet.
+        let lock = if log.is_dir() { lock_log(&log)? } else { None };
+        if log.is_dir() && lock.is_none() {
+            return Err(CaptureError::Busy(tape.to_owned()));
+        }
         return fs::remove_dir_all(tape).map_err(write_error(tape));
     }
     Err(CaptureError::Exists(tape.to_owned()))

@@ -1,36 +1,22 @@
 //! Tapes end to end: written, cut short, recovered.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
-use super::manifest::{ClockAnchor, Counts, Host, Loop, Manifest, State};
+use super::manifest::{ClockAnchor, Loop, Manifest, State};
 use super::schema::*;
 use super::{CaptureError, Ending, TapeWriter, Word, recover, write_tape};
 
-pub(super) fn manifest() -> Manifest {
+fn manifest() -> Manifest {
     Manifest {
-        schema_version: SCHEMA_VERSION,
-        run_id: "test".into(),
-        state: State::Running,
-        arrival_loop: Loop::Open,
-        labels: BTreeMap::new(),
-        steps: Vec::new(),
-        plan: serde_json::Value::Null,
-        seed: 0,
-        target: String::new(),
-        host: Host::default(),
-        tool_version: String::new(),
         clock_anchors: vec![ClockAnchor {
             monotonic_ns: 0,
             utc_ns: 1_000,
         }],
-        origin_ns: 0,
-        counts: Counts::default(),
-        bounds_hit: BTreeMap::new(),
+        ..Manifest::new("test", Loop::Open)
     }
 }
 

@@ -13,11 +13,10 @@ use super::args::{DriveArgs, Global, LoadArgs, ReplayArgs};
 use super::output::write_error;
 use super::plan::{self, LoadShape, Shape};
 use super::talk::{complain, print, say, warn};
-use super::{interrupt, progress};
+use super::{failure, interrupt, progress};
 use crate::analyze::{Analysis, Options};
 use crate::backend::BackendKind;
-use crate::capture::manifest::{Counts, Loop, State};
-use crate::capture::schema::SCHEMA_VERSION;
+use crate::capture::manifest::{Loop, State};
 use crate::capture::{CaptureError, Manifest};
 use crate::error::{Error, exit};
 use crate::load::clock::utc_now_ns;
@@ -176,7 +175,11 @@ struct Prepared {
 fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
     let backend = args.target.backend;
     let url = plan::endpoint_url(&args.target)?;
-    let api_key = std::env::var("OPENAI_API_KEY").ok();
+    // Credentials in the address are the user's own words for this server.
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    let api_key = std::env::var("OPENAI_API_KEY")
+        .ok()
+        .filter(|_| !has_credentials);
     let headers = plan::headers(&args.target.header, api_key.as_deref())?;
     let extra_body = plan::extra_body(args.request.extra_body.as_deref())?;
     backend.check_extra_body(&extra_body)?;
@@ -200,12 +203,11 @@ fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
         first_timeout_ns: args.limits.first_timeout,
         idle_timeout_ns: Some(args.limits.idle_timeout),
     };
-    let tokenizer = Tokenizer::open(args.request.tokenizer.as_deref())?;
-    let mut workload = Workload::new(tokenizer, args.request.seed);
+    let tokenizer = Arc::new(Tokenizer::open(args.request.tokenizer.as_deref())?);
+    let mut workload = Workload::new(&tokenizer, args.request.seed);
     if let Some(lengths) = schedule.lengths.clone() {
         workload = workload.with_lengths(lengths)?;
     }
-    let workload = Arc::new(workload);
     // The embedded tokenizer is no server's own, so its counts would pass for more than they are.
     let counts_tokens = args.request.tokenizer.is_some();
     let ignore_eos =
@@ -225,14 +227,14 @@ fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
             ignore_eos,
             temperature: args.request.temperature,
             extra_body,
-            workload: Arc::clone(&workload),
+            workload,
             keeps_text: args.output.keep.is_some(),
             counts_tokens,
         },
         warmups: args.request.num_warmups,
     };
     let count_tokens: Option<TokenCounter> = counts_tokens.then(|| {
-        let count: TokenCounter = Arc::new(move |text: &str| workload.tokenizer().count(text));
+        let count: TokenCounter = Arc::new(move |text: &str| tokenizer.count(text));
         count
     });
     let tape = args.output.out.clone().unwrap_or_else(default_tape);
@@ -253,6 +255,7 @@ fn plan_json(
     (model, ignore_eos, limits, extra_body): (&str, bool, &Limits, &serde_json::Map<String, Value>),
 ) -> Value {
     let mut plan = json!({
+        "command": plan::masked_command(std::env::args()),
         "verb": schedule.verb,
         "backend": backend_name(args.target.backend),
         "url": plan::masked(&target.url),
@@ -295,22 +298,14 @@ fn manifest(
 ) -> Manifest {
     let now_ns = utc_now_ns();
     let started = DateTime::from_timestamp_nanos(now_ns).format("%Y%m%dT%H%M%SZ");
+    let run_id = format!("{started}-{:08x}", now_ns.unsigned_abs() % 0xffff_ffff);
     Manifest {
-        schema_version: SCHEMA_VERSION,
-        run_id: format!("{started}-{:08x}", now_ns.unsigned_abs() % 0xffff_ffff),
-        state: State::Running,
-        arrival_loop: schedule.arrival_loop,
         labels,
-        steps: Vec::new(),
         plan,
         seed: args.request.seed,
         target,
         host: super::host::describe(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        clock_anchors: Vec::new(),
-        origin_ns: 0,
-        counts: Counts::default(),
-        bounds_hit: std::collections::BTreeMap::new(),
+        ..Manifest::new(run_id, schedule.arrival_loop)
     }
 }
 
@@ -387,6 +382,7 @@ fn tell(report: &RunReport) {
             warn("the trace has no row in the window that was asked for");
         }
     }
+    failure::tell(report);
     for (bound, hits) in &report.manifest.bounds_hit {
         warn(&format!(
             "the client's own bound `{bound}` was hit {hits} times"

@@ -21,15 +21,28 @@ pub(super) fn listen() -> Result<watch::Receiver<Stop>, Error> {
         .enable_all()
         .build()
         .map_err(refused)?;
+    // From here on a signal is noted, even before anybody waits for it.
+    let signals = runtime
+        .block_on(async { Signals::new() })
+        .map_err(refused)?;
     let (sender, receiver) = watch::channel(Stop::No);
     thread::Builder::new()
         .name("interrupt".into())
-        .spawn(move || runtime.block_on(wait(&sender)))
+        .spawn(move || runtime.block_on(wait(&sender, signals)))
         .map_err(refused)?;
     Ok(receiver)
 }
 
-async fn wait(sender: &watch::Sender<Stop>) {
+/// Waits for the first wish to stop, for work that has nothing to drain.
+///
+/// # Errors
+///
+/// Fails when the system refuses a handler.
+pub(super) async fn once() -> io::Result<()> {
+    Signals::new()?.next().await
+}
+
+async fn wait(sender: &watch::Sender<Stop>, mut signals: Signals) {
     for (stop, message) in [
         (
             Stop::Drain,
@@ -40,7 +53,7 @@ async fn wait(sender: &watch::Sender<Stop>) {
             "leaving: what is in flight is cancelled, the tape is being finished",
         ),
     ] {
-        if signal().await.is_err() {
+        if signals.next().await.is_err() {
             return;
         }
         say(message);
@@ -50,19 +63,45 @@ async fn wait(sender: &watch::Sender<Stop>) {
     }
 }
 
-/// Waits for one wish to stop.
+/// The signals that wish a stop, listened to without a gap between one and the next.
 #[cfg(unix)]
-pub(super) async fn signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed,
-        _ = terminate.recv() => Ok(()),
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for one wish to stop.
+    async fn next(&mut self) -> io::Result<()> {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        Ok(())
     }
 }
 
-/// Waits for one wish to stop.
+/// The signals that wish a stop.
 #[cfg(not(unix))]
-pub(super) async fn signal() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    /// Waits for one wish to stop.
+    async fn next(&mut self) -> io::Result<()> {
+        tokio::signal::ctrl_c().await
+    }
 }

@@ -4,6 +4,7 @@ mod analyze;
 mod args;
 mod demo;
 mod drive;
+mod failure;
 mod host;
 mod interrupt;
 mod output;

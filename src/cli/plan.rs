@@ -302,6 +302,62 @@ pub(super) fn masked_fields(fields: &Map<String, Value>) -> Value {
     Value::Object(masked.collect())
 }
 
+/// The command line as it was typed, quoted for a shell, with secrets masked.
+pub(super) fn masked_command(words: impl Iterator<Item = String>) -> String {
+    let mut typed = vec!["tokentape".to_owned()];
+    let mut flag = String::new();
+    for word in words.skip(1) {
+        let masked = match word.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => {
+                format!("{name}={}", masked_value(name, value))
+            }
+            _ => masked_value(&flag, &word),
+        };
+        flag = word;
+        typed.push(quoted(&masked));
+    }
+    typed.join(" ")
+}
+
+/// The value of a flag, with what may be secret in it masked.
+fn masked_value(flag: &str, value: &str) -> String {
+    match flag {
+        "--header" => match value.split_once([':', '=']) {
+            Some((name, _)) => format!("{name}: ***"),
+            None => "***".to_owned(),
+        },
+        "--extra-body" => extra_body(Some(value)).map_or_else(
+            |_| "***".to_owned(),
+            |fields| masked_fields(&fields).to_string(),
+        ),
+        "--base-url" => {
+            // An address keeps the form in which it was typed unless there is something to mask.
+            let url = Url::parse(value);
+            url.ok().map(|url| (masked(&url), url)).map_or_else(
+                || value.to_owned(),
+                |(masked, url)| {
+                    if masked == url.as_str() {
+                        value.to_owned()
+                    } else {
+                        masked
+                    }
+                },
+            )
+        }
+        _ => value.to_owned(),
+    }
+}
+
+/// Quotes a word for a shell where it needs to be.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// Names that people give to secrets.
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
@@ -413,6 +469,26 @@ mod tests {
             masked_fields(&fields),
             json!({"top_k": 3, "api-key": "***", "max_tokens": 5,
                    "auth": {"access_token": "***", "n": [{"password": "***"}]}})
+        );
+    }
+
+    #[test]
+    fn the_command_line_is_kept_without_its_secrets() {
+        let words = [
+            "target/tokentape",
+            "load",
+            "--header",
+            "X-Key: s1",
+            "--header=Y=s2",
+            "--base-url",
+            "http://me:s3@h:1",
+            "--extra-body",
+            r#"{"api_key": "s4", "k": "it's"}"#,
+            "--out=a b",
+        ];
+        assert_eq!(
+            masked_command(words.map(str::to_owned).into_iter()),
+            r#"tokentape load --header 'X-Key: ***' '--header=Y: ***' --base-url 'http://***@h:1/' --extra-body '{"api_key":"***","k":"it'\''s"}' '--out=a b'"#
         );
     }
 

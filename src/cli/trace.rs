@@ -59,7 +59,7 @@ fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
 
 /// Waits for a wish to stop; for ever where the system refuses to pass one on.
 async fn interrupted() {
-    if interrupt::signal().await.is_err() {
+    if interrupt::once().await.is_err() {
         pending::<()>().await;
     }
 }

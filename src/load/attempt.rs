@@ -12,6 +12,7 @@ use super::driver::{Limits, Stop};
 use super::planned::Planned;
 use super::recorder::{End, Outcome, Progress, Recorder};
 use crate::capture::schema::{ErrorKind, RequestRow};
+use crate::units::seconds;
 use crate::wire::{Head, Marks, Wire, WireBody, WireError};
 
 /// Bytes of a body that is not an event stream which are kept, to say what it was.
@@ -128,7 +129,7 @@ impl<W: Wire> Attempt<W> {
             Ok(head) => {
                 self.headers_ns = Some(head.headers_ns);
                 self.http_status = Some(head.status);
-                if head.status == 200 && head.content_type == "text/event-stream" {
+                if is_stream(head.status, &head.content_type) {
                     self.read_stream(head.body, check.as_mut()).await
                 } else {
                     self.read_plain(head, check.as_mut()).await
@@ -236,12 +237,8 @@ impl<W: Wire> Attempt<W> {
             .into_iter()
             .flatten()
             .find(|(at_ns, _)| now_ns >= *at_ns);
-        if let Some((at_ns, kind)) = passed {
-            let waited_s = (at_ns - self.started_ns) / 1_000_000_000;
-            return Some(Outcome::Failed(
-                kind,
-                format!("{} ({waited_s} s after the start)", limit_text(kind)),
-            ));
+        if let Some((_, kind)) = passed {
+            return Some(Outcome::Failed(kind, self.limit_text(kind)));
         }
         check.reset(self.next_check());
         None
@@ -270,16 +267,34 @@ impl<W: Wire> Attempt<W> {
         );
         [first, idle, Some(total)]
     }
+
+    /// Names the limit that was passed; the same for every request, so that they can be counted.
+    fn limit_text(&self, kind: ErrorKind) -> String {
+        let limits = &self.shared.limits;
+        let (what, limit_ns, flag) = match kind {
+            ErrorKind::TimeoutFirst => ("no token", limits.first_timeout_ns, "--first-timeout"),
+            ErrorKind::TimeoutIdle => ("nothing arrived", limits.idle_timeout_ns, "--idle-timeout"),
+            _ => (
+                "not over",
+                Some(limits.request_timeout_ns),
+                "--request-timeout",
+            ),
+        };
+        let limit_s = seconds(limit_ns.unwrap_or_default());
+        format!("{what} within {limit_s} s (`{flag}`)")
+    }
+}
+
+/// Says whether a response is to be read as a stream. Servers that name no type, or a vague one,
+/// are believed to do what they were asked for; those that name a document are not.
+fn is_stream(status: u16, content_type: &str) -> bool {
+    (200..300).contains(&status)
+        && !matches!(
+            content_type,
+            "application/json" | "application/problem+json" | "text/html"
+        )
 }
 
 fn failed(error: WireError) -> Outcome {
     Outcome::Failed(error.kind, error.message)
-}
-
-fn limit_text(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::TimeoutFirst => "no token within `--first-timeout`",
-        ErrorKind::TimeoutIdle => "nothing arrived for as long as `--idle-timeout`",
-        _ => "not over within `--request-timeout`",
-    }
 }

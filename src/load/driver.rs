@@ -190,7 +190,7 @@ impl<W: Wire> Driver<W> {
         let mut stop = self.stop.clone();
         loop {
             drive.take_due(clock.now_ns());
-            while let Some((row_due_ns, queued_ns, planned)) = drive.next_sendable() {
+            while let Some((row_due_ns, queued_ns, planned)) = drive.next_sendable(clock.now_ns()) {
                 self.send(drive, row_due_ns, queued_ns, planned);
             }
             self.set_gauges(drive);
@@ -331,14 +331,17 @@ impl Drive {
         }
     }
 
-    /// When the schedule's next request is due, if it has a time and can be taken then.
+    /// When the schedule's next request is due, if that is known and it can be taken then.
     fn next_due_ns(&self) -> Option<i64> {
-        let at_ns = self.next.as_ref()?.intended_ns?;
-        (self.due.len() < MAX_QUEUED).then_some(self.start_ns + at_ns)
+        match self.next.as_ref()?.intended_ns {
+            Some(at_ns) => (self.due.len() < MAX_QUEUED).then_some(self.start_ns + at_ns),
+            // The slots of a closed loop first become free when the schedule starts.
+            None => self.free_slots.front().copied(),
+        }
     }
 
     /// Takes a request that can go out now: its due time, how long a cap held it back, itself.
-    fn next_sendable(&mut self) -> Option<(i64, i64, Planned)> {
+    fn next_sendable(&mut self, now_ns: i64) -> Option<(i64, i64, Planned)> {
         if self.free_slots.is_empty() {
             if !self.is_capped_by_user && !self.due.is_empty() {
                 self.driven.in_flight_bound_hits += 1;
@@ -355,8 +358,12 @@ impl Drive {
             ));
         }
         // In a closed loop a request is due at the instant its slot became free.
+        let free_ns = *self.free_slots.front()?;
+        if free_ns > now_ns {
+            return None;
+        }
         let planned = self.next.take_if(|planned| planned.intended_ns.is_none())?;
-        let free_ns = self.free_slots.pop_front()?;
+        self.free_slots.pop_front();
         Some((free_ns, 0, planned))
     }
 

@@ -24,6 +24,6 @@ pub use driver::{Driven, Driver, Limits, Stop};
 pub use error::LoadError;
 pub use feed::{Feed, RequestTemplate, Source};
 pub use planned::Planned;
-pub use recorder::{Recorder, Stats};
+pub use recorder::{Failure, Recorder, Stats};
 pub use run::{Run, RunReport, run};
 pub use scribe::{Scribe, TokenCounter};

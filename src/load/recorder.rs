@@ -5,7 +5,7 @@
 //! is full the readers wait, which is counted: nothing is dropped.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -48,6 +48,19 @@ pub struct Stats {
     pub events: AtomicU64,
     /// Times that a full channel held up the driver.
     pub stalls: AtomicU64,
+    /// The first attempt that failed: usually what the others failed of too.
+    pub first_failure: OnceLock<Failure>,
+}
+
+/// Why an attempt failed, as its row has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The column `error_kind`.
+    pub kind: String,
+    /// The column `error_message`.
+    pub message: Option<String>,
+    /// The column `http_status`.
+    pub http_status: Option<u16>,
 }
 
 /// One read of one attempt; its bytes follow those of the entry before in the batch.

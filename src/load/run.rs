@@ -15,7 +15,7 @@ use super::error::LoadError;
 use super::feed::{CHANNEL_REQUESTS, Feed};
 use super::health;
 use super::planned::Planned;
-use super::recorder::{Recorder, Stats};
+use super::recorder::{Failure, Recorder, Stats};
 use super::scribe::{Scribe, TokenCounter};
 use super::timer::PreciseTimer;
 use crate::capture::manifest::ClockAnchor;
@@ -63,6 +63,8 @@ pub struct RunReport {
     pub failed: u64,
     /// Requests of the measured schedule that were taken up.
     pub taken: u64,
+    /// The first attempt that failed.
+    pub first_failure: Option<Failure>,
     /// What the trace had.
     pub trace: Option<TraceCounts>,
     /// Why the trace ended early. The tape has what came before.
@@ -119,6 +121,7 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
         ok: stats.ok.load(Relaxed),
         failed: stats.failed.load(Relaxed),
         taken: driven.driven.taken,
+        first_failure: stats.first_failure.get().cloned(),
         trace: fed,
         trace_error,
     })

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
-use super::recorder::{Batch, CHANNEL_BATCHES, Recorder, Stats};
+use super::recorder::{Batch, CHANNEL_BATCHES, Failure, Recorder, Stats};
 use super::transcript::Transcript;
 use crate::backend::BackendKind;
-use crate::capture::schema::{Phase, Status};
+use crate::capture::schema::{Phase, RequestRow, Status};
 use crate::capture::{CaptureError, TapeWriter};
 
 pub use super::transcript::TokenCounter;
@@ -96,7 +96,7 @@ impl Scribe {
         for (key, end) in batch.ended {
             if let Some(transcript) = self.open.remove(&key) {
                 let row = transcript.finish(&end, self.count_tokens.as_ref(), &mut chunks);
-                self.count(row.status, row.phase);
+                self.count(&row);
                 self.tape.push_request(row);
             }
         }
@@ -109,11 +109,18 @@ impl Scribe {
         Ok(())
     }
 
-    fn count(&self, status: Status, phase: Phase) {
-        if status != Status::Ok {
+    fn count(&self, row: &RequestRow) {
+        if row.status != Status::Ok {
             self.stats.failed.fetch_add(1, Ordering::Relaxed);
-        } else if phase == Phase::Measure {
+        } else if row.phase == Phase::Measure {
             self.stats.ok.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(kind) = &row.error_kind {
+            self.stats.first_failure.get_or_init(|| Failure {
+                kind: kind.as_str().to_owned(),
+                message: row.error_message.clone(),
+                http_status: row.http_status,
+            });
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The driver in virtual time: what is sent when, and what stays on the tape.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -14,10 +13,8 @@ use super::recorder::Recorder;
 use super::scribe::Scribe;
 use super::timer::PreciseTimer;
 use crate::backend::BackendKind;
-use crate::capture::manifest::{Counts, Host, Loop, State};
-use crate::capture::schema::{
-    Channel, ChunkRow, Phase, RequestRow, SCHEMA_VERSION, Status, TapeRow,
-};
+use crate::capture::manifest::Loop;
+use crate::capture::schema::{Channel, ChunkRow, Phase, RequestRow, Status, TapeRow};
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::wire::{Head, Marks, Read, Wire, WireBody, WireError};
 
@@ -125,26 +122,6 @@ fn planned(request_id: u64, intended_ns: Option<i64>) -> Planned {
     }
 }
 
-fn manifest() -> Manifest {
-    Manifest {
-        schema_version: SCHEMA_VERSION,
-        run_id: "test".into(),
-        state: State::Running,
-        arrival_loop: Loop::Open,
-        labels: BTreeMap::new(),
-        steps: Vec::new(),
-        plan: serde_json::Value::Null,
-        seed: 0,
-        target: String::new(),
-        host: Host::default(),
-        tool_version: String::new(),
-        clock_anchors: Vec::new(),
-        origin_ns: 0,
-        counts: Counts::default(),
-        bounds_hit: BTreeMap::new(),
-    }
-}
-
 /// What a drive left behind.
 struct Outcome {
     driven: Driven,
@@ -163,7 +140,7 @@ async fn drive(
 ) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.tape");
-    let tape = TapeWriter::create(&path, manifest(), false).unwrap();
+    let tape = TapeWriter::create(&path, Manifest::new("test", Loop::Open), false).unwrap();
     let (scribe, recorder) = Scribe::new(tape, BackendKind::Openai, false, None);
     let scribe = std::thread::spawn(move || scribe.work());
 

@@ -150,12 +150,8 @@ fn build(specs: &[Spec]) -> Analysis {
 
 fn facts(spec: &Spec) -> RunFacts {
     let manifest = Manifest {
-        schema_version: 1,
-        run_id: "6f1c2a90".to_owned(),
         state: State::Complete,
-        arrival_loop: spec.arrival_loop,
         labels: BTreeMap::from([("batch".to_owned(), "4".to_owned())]),
-        steps: Vec::new(),
         plan: json!({
             "command": "tokentape replay burstgpt.csv --speed 4 --base-url http://127.0.0.1:8000",
             "backend": "openai-chat",
@@ -175,14 +171,13 @@ fn facts(spec: &Spec) -> RunFacts {
             monotonic_ns: 0,
             utc_ns: 1_790_000_000 * SECOND,
         }],
-        origin_ns: 0,
         counts: Counts {
             requests: 1010,
             chunks: 180_000,
             probes: 320,
             never_due: Some(0),
         },
-        bounds_hit: BTreeMap::new(),
+        ..Manifest::new("6f1c2a90", spec.arrival_loop)
     };
     RunFacts {
         run: spec.name.clone(),

@@ -4,6 +4,8 @@
 //! every request leaves when it is due, the network takes no time, and every event is read when
 //! it is written. A statistic that is proven on such runs owes nothing to a client's errors.
 
+use std::path::Path;
+
 use bytes::BytesMut;
 
 use super::SimulateError;
@@ -12,8 +14,9 @@ use super::protocol::Refusal;
 use super::settings::EngineSettings;
 use super::template::{Api, Identity, StreamTemplate, UsageEvents};
 use super::words;
-use crate::capture::Label;
+use crate::capture::manifest::State;
 use crate::capture::schema::{Channel, ChunkRow, Phase, RequestRow, Status};
+use crate::capture::{CaptureError, Label, Manifest, write_tape};
 
 /// The name of the model in the rows.
 const MODEL: &str = "simulated";
@@ -43,6 +46,19 @@ pub struct Recording {
     pub requests: Vec<RequestRow>,
     /// One row a streamed event, by `request_id` and `seq`.
     pub chunks: Vec<ChunkRow>,
+}
+
+impl Recording {
+    /// Writes the rows as a tape, as if a perfect client had recorded them.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError`] when the tape is there already or can't be written.
+    pub fn write(self, tape: &Path, mut manifest: Manifest) -> Result<Manifest, CaptureError> {
+        manifest.state = State::Complete;
+        manifest.counts.never_due = Some(0);
+        write_tape(tape, manifest, self.requests, self.chunks, Vec::new())
+    }
 }
 
 /// Runs an open loop: request k is the k-th arrival, due at its own time, in any order.

@@ -33,24 +33,16 @@ impl Default for TapeFixture {
     fn default() -> Self {
         Self {
             manifest: Manifest {
-                schema_version: SCHEMA_VERSION,
-                run_id: "fixture".into(),
                 state: State::Complete,
-                arrival_loop: Loop::Open,
-                labels: BTreeMap::new(),
-                steps: Vec::new(),
                 plan: json!({"model": "tiny"}),
                 seed: 7,
                 target: "http://127.0.0.1:8000".into(),
-                host: Host::default(),
                 tool_version: "0.0.0".into(),
                 clock_anchors: vec![ClockAnchor {
                     monotonic_ns: 0,
                     utc_ns: START_UTC_NS,
                 }],
-                origin_ns: 0,
-                counts: Counts::default(),
-                bounds_hit: BTreeMap::new(),
+                ..Manifest::new("fixture", Loop::Open)
             },
             requests: Vec::new(),
             chunks: Vec::new(),

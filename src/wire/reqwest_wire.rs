@@ -131,14 +131,13 @@ impl Wire for ReqwestWire {
             marks: Arc::clone(marks),
             length,
         };
-        let mut request = self
+        let request = self
             .client
             .post(self.target.url.clone())
             .header(http::header::CONTENT_TYPE, "application/json")
-            .header(http::header::ACCEPT, "text/event-stream");
-        for (name, value) in &self.target.headers {
-            request = request.header(name, value);
-        }
+            .header(http::header::ACCEPT, "text/event-stream")
+            // What the user names replaces what is set here or stands in the address.
+            .headers(self.target.headers.iter().cloned().collect::<HeaderMap>());
         let request = request.body(Body::wrap(stamped)).send();
         let response = ATTEMPT
             .scope(Arc::clone(marks), request)

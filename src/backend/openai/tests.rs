@@ -176,7 +176,7 @@ fn counts_tokens_by_a_running_usage_and_carries_those_without_text() {
         r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":5}}"#,
         r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}"#,
     ]), @r#"
-    usage choices usage=7/0/-/-
+    role choices usage=7/0/-/-
     content choices "a" tokens=1/usage usage=7/1/-/-
     usage choices usage=7/2/-/-
     content choices "bcd" tokens=3/usage usage=7/4/-/-
@@ -245,7 +245,7 @@ fn recognises_an_error_in_every_shape() {
     error error=server_error:"busy"
     error error=-:"overloaded"
     error error=-:"the server gave no reason"
-    error choices finish=error id=x error=502:"cut"
+    finish choices finish=error id=x error=502:"cut"
     content choices "fine"
     error error=-:"the engine died"
     error error=-:"died"

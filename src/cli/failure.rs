@@ -1,0 +1,54 @@
+//! Why requests failed, and what the user can try: said once a run, by the first one that did.
+
+use super::talk::say;
+use crate::load::{Failure, RunReport};
+
+/// Says why requests failed, where some did.
+pub(super) fn tell(report: &RunReport) {
+    let Some(failure) = &report.first_failure else {
+        return;
+    };
+    let message = failure.message.as_deref().unwrap_or("no reason was given");
+    let outcome = if report.ok == 0 {
+        "error: no request succeeded"
+    } else {
+        "warning: some requests failed"
+    };
+    say(&format!(
+        "{outcome}; the first failed with `{}`: {message}",
+        failure.kind
+    ));
+    if let Some(remedy) = remedy(failure, &report.manifest.target) {
+        say(&format!("hint: {remedy}"));
+    }
+}
+
+/// What to try against a failure of a request to `target`.
+fn remedy(failure: &Failure, target: &str) -> Option<String> {
+    let text = match (failure.kind.as_str(), failure.http_status) {
+        ("dns" | "connect" | "timeout_connect", _) => {
+            return Some(format!(
+                "check `--base-url`, and that a server listens at `{target}`"
+            ));
+        }
+        ("tls", _) => {
+            "check the server's certificate, and whether `--base-url` wants http or https"
+        }
+        ("http_4xx", Some(401 | 403)) => {
+            "set OPENAI_API_KEY, or give `--header \"Authorization: Bearer KEY\"`"
+        }
+        ("http_4xx", Some(404)) => "check `--model`, `--base-url` and `--endpoint`",
+        ("http_4xx", _) => "check `--backend`, `--endpoint` and `--extra-body` against the server",
+        ("http_429", _) => "lower the rate or set `--max-concurrency`",
+        ("http_5xx" | "in_stream" | "send", _) => "look into the server's log",
+        ("truncated" | "bad_event", _) => {
+            "look into the log of the server, and of any proxy before it"
+        }
+        ("timeout_first", _) => "raise `--first-timeout`, or lower the load",
+        ("timeout_idle", _) => "raise `--idle-timeout`, or look into the server's log",
+        ("timeout_total", _) => "raise `--request-timeout`, or lower the load",
+        ("unsupported", _) => "check `--base-url`, `--endpoint` and `--backend`",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
