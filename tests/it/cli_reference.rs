@@ -27,10 +27,16 @@ fn the_reference_has_the_help_of_every_verb() {
         let help = folder.run(&words).expect_code(0).stdout;
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
         let name = [&["tokentape"], verb].concat().join(" ");
-        reference += &format!("\n## {name}\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
+        reference += &format!(
+            "\n## {name}\n\n```text\n{}\n```\n",
+            lines.join("\n").trim_end()
+        );
         for other in subcommands(&help) {
             let known = [verb, &[other.as_str()]].concat();
-            assert!(VERBS.contains(&known.as_slice()), "`{other}` is missing here");
+            assert!(
+                VERBS.contains(&known.as_slice()),
+                "`{other}` is missing here"
+            );
         }
     }
     let path = root().join("tests/snapshots/cli_reference.md");
@@ -47,15 +53,21 @@ fn the_reference_has_the_help_of_every_verb() {
             number + 1
         );
     }
-    assert_eq!(kept.len(), reference.len(), "TOKENTAPE_UPDATE=1 writes it anew");
+    assert_eq!(
+        kept.len(),
+        reference.len(),
+        "TOKENTAPE_UPDATE=1 writes it anew"
+    );
 }
 
 /// Reads the verbs out of a help's list of commands.
 fn subcommands(help: &str) -> Vec<String> {
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let names = lines.take_while(|line| !line.is_empty()).filter_map(|line| {
-        let name = line.strip_prefix("  ")?.split(' ').next()?;
-        (!name.is_empty() && name != "help").then(|| name.to_owned())
-    });
+    let names = lines
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| {
+            let name = line.strip_prefix("  ")?.split(' ').next()?;
+            (!name.is_empty() && name != "help").then(|| name.to_owned())
+        });
     names.collect()
 }

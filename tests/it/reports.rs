@@ -15,7 +15,16 @@ static TAPES: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Folder::new();
     for (name, cap) in [("run.tape", "1"), ("other.tape", "2")] {
         let label = format!("cap={cap}");
-        let words = ["--num-prompts", "12", "--max-concurrency", cap, "--out", name, "--label", &label];
+        let words = [
+            "--num-prompts",
+            "12",
+            "--max-concurrency",
+            cap,
+            "--out",
+            name,
+            "--label",
+            &label,
+        ];
         folder.load(&mock.url(), &words).expect_code(0);
     }
     // A static is never dropped, so the tapes move to where the build keeps such things.
@@ -36,8 +45,19 @@ fn an_analysis_is_written_in_every_form_at_once() {
     let folder = Folder::new();
     let tape = tape("run.tape");
     let words = [
-        "analyze", &tape, "--html", "r.html", "--markdown", "r.md", "--json", "-", "--csv", "tables",
-        "--goodput", "ttft:60000", "tpot:60000",
+        "analyze",
+        &tape,
+        "--html",
+        "r.html",
+        "--markdown",
+        "r.md",
+        "--json",
+        "-",
+        "--csv",
+        "tables",
+        "--goodput",
+        "ttft:60000",
+        "tpot:60000",
     ];
     let outcome = folder.run(&words).expect_code(0);
     assert_eq!(folder.names(), ["r.html", "r.md", "tables"]);
@@ -48,9 +68,19 @@ fn an_analysis_is_written_in_every_form_at_once() {
     let run = &json["runs"][0];
     assert_eq!(run["run"], "run");
     assert_eq!(run["labels"]["cap"], "1");
-    for key in ["ttft_p99", "tpot_mean", "itl_p50", "e2el_max", "rps_run", "goodput_run"] {
+    for key in [
+        "ttft_p99",
+        "tpot_mean",
+        "itl_p50",
+        "e2el_max",
+        "rps_run",
+        "goodput_run",
+    ] {
         let metric = &run["metrics"][key];
-        assert!(metric["value"].is_number() && metric["unit"].is_string(), "{key}: {metric}");
+        assert!(
+            metric["value"].is_number() && metric["unit"].is_string(),
+            "{key}: {metric}"
+        );
         let fields: Vec<&String> = metric.as_object().unwrap().keys().collect();
         assert_eq!(fields, ["value", "unit", "n", "low", "high"], "{key}");
     }
@@ -59,20 +89,34 @@ fn an_analysis_is_written_in_every_form_at_once() {
 
     let html = folder.read("r.html");
     assert!(html.starts_with("<!doctype html>") || html.starts_with("<!DOCTYPE html>"));
-    assert!(html.contains("<svg") && html.len() < 500_000, "{} bytes", html.len());
+    assert!(
+        html.contains("<svg") && html.len() < 500_000,
+        "{} bytes",
+        html.len()
+    );
     // The namespace of SVG is a name, and nothing is fetched from it.
     let html = html.replace("http://www.w3.org/2000/svg", "");
     for address in ["http://", "https://", "src=\"//", "@import", "url("] {
         assert!(!html.contains(address), "{address}");
     }
     assert!(folder.read("r.md").starts_with("# "));
-    assert!(folder.read("tables/latency_percentiles.csv").contains("ttft"));
+    assert!(
+        folder
+            .read("tables/latency_percentiles.csv")
+            .contains("ttft")
+    );
 }
 
 #[test]
 fn several_tapes_are_compared() {
     let folder = Folder::new();
-    let words = ["analyze", &tape("run.tape"), &tape("other.tape"), "--json", "r.json"];
+    let words = [
+        "analyze",
+        &tape("run.tape"),
+        &tape("other.tape"),
+        "--json",
+        "r.json",
+    ];
     let outcome = folder.run(&words).expect_code(0);
     let json: Value = serde_json::from_str(&folder.read("r.json")).unwrap();
     assert_eq!(json["runs"].as_array().unwrap().len(), 2);
@@ -89,17 +133,29 @@ fn reports_that_exist_are_kept_unless_it_is_forced() {
     for flag in ["--html", "--markdown", "--json"] {
         folder.write("mine", "mine");
         let outcome = folder.run(&["analyze", &tape, flag, "mine"]).expect_code(4);
-        assert!(outcome.stderr.contains("`mine` exists already"), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("`mine` exists already"),
+            "{}",
+            outcome.stderr
+        );
         assert!(outcome.stderr.contains("--force"));
         assert_eq!(folder.read("mine"), "mine");
     }
     std::fs::create_dir(folder.path("tables")).unwrap();
     folder.write("tables/mine.csv", "mine");
-    folder.run(&["analyze", &tape, "--csv", "tables"]).expect_code(4);
-    folder.run(&["analyze", &tape, "--json", "-", "--markdown", "-"]).expect_code(2);
-    folder.run(&["analyze", &tape, "--json", "no/such/folder.json"]).expect_code(4);
+    folder
+        .run(&["analyze", &tape, "--csv", "tables"])
+        .expect_code(4);
+    folder
+        .run(&["analyze", &tape, "--json", "-", "--markdown", "-"])
+        .expect_code(2);
+    folder
+        .run(&["analyze", &tape, "--json", "no/such/folder.json"])
+        .expect_code(4);
     // Nothing half-made stays behind when the analysis can't be made.
-    folder.run(&["analyze", "missing.tape", "--json", "r.json"]).expect_code(4);
+    folder
+        .run(&["analyze", "missing.tape", "--json", "r.json"])
+        .expect_code(4);
     assert!(!folder.path("r.json").exists());
 }
 
@@ -108,8 +164,20 @@ fn the_summary_reads_like_the_ones_people_know() {
     let folder = Folder::new();
     let mock = Mock::answering(&["a", "b"]);
     let words = [
-        "load", "--base-url", &mock.url(), "--num-prompts", "5", "--max-concurrency", "1",
-        "--random-input-len", "4", "--out", "run.tape", "--save-result", "--result-dir", "results",
+        "load",
+        "--base-url",
+        &mock.url(),
+        "--num-prompts",
+        "5",
+        "--max-concurrency",
+        "1",
+        "--random-input-len",
+        "4",
+        "--out",
+        "run.tape",
+        "--save-result",
+        "--result-dir",
+        "results",
     ];
     let outcome = folder.run(&words).expect_code(0);
     let shown = without_numbers(&outcome.stdout);
@@ -122,7 +190,10 @@ fn the_summary_reads_like_the_ones_people_know() {
     }
     let json: Value = serde_json::from_str(&folder.read("results/run.json")).unwrap();
     assert_eq!(json["runs"][0]["metrics"]["requests_ok"]["value"], 5.0);
-    assert_eq!(folder.table("run.tape", "SELECT sum(output_tokens) AS n FROM requests"), "10");
+    assert_eq!(
+        folder.table("run.tape", "SELECT sum(output_tokens) AS n FROM requests"),
+        "10"
+    );
 }
 
 #[test]
@@ -135,7 +206,33 @@ fn sql_prints_in_every_format_and_tells_tapes_apart() {
         let words = ["sql", &run, &other, "-c", sql, "--format", format];
         shown += &format!("{format}\n{}\n", folder.run(&words).expect_code(0).stdout);
     }
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r#"
+    table
+    +-------+----+
+    | run   | n  |
+    +-------+----+
+    | run   | 12 |
+    | other | 12 |
+    +-------+----+
+
+    csv
+    run,n
+    run,12
+    other,12
+
+    json
+    [{"run":"run","n":12},{"run":"other","n":12}]
+
+    ndjson
+    {"run":"run","n":12}
+    {"run":"other","n":12}
+
+    markdown
+    | run | n |
+    | --- | ---: |
+    | run | 12 |
+    | other | 12 |
+    "#);
     let twice = folder.run(&["sql", &run, &run, "-c", sql, "--format", "csv"]);
     assert_eq!(twice.stdout, "run,n\nrun#2,12\nrun,12\n");
     folder.write("two.sql", "SELECT 1 AS one; SELECT 2 AS two;");
@@ -170,7 +267,26 @@ fn sql_with_an_error_is_wrong_usage_and_told() {
             .collect();
         lines.join("\n")
     });
-    insta::assert_snapshot!(shown.join("\n\n"), @"");
+    insta::assert_snapshot!(shown.join("\n\n"), @r"
+    error: Expected: an SQL statement, found: SELEC at Line: 1, Column: 1
+    hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
+
+    error: No field named ttft. Did you mean 'requests.ttft_ns'?
+    Valid fields are requests.run, requests.request_id, requests.attempt, requests.worker, requests.step
+    hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
+
+    error: table 'datafusion.public.nothing' not found
+    hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
+
+    error: `DELETE FROM requests` is not a query: a tape is read, never changed
+    hint: use SELECT, WITH, EXPLAIN, SHOW or DESCRIBE
+
+    error: `COPY requests TO stolen.csv` is not a query: a tape is read, never changed
+    hint: use SELECT, WITH, EXPLAIN, SHOW or DESCRIBE
+
+    error: there is no statement
+    hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
+    ");
     assert!(folder.names().is_empty());
 }
 
@@ -190,12 +306,16 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn the_demo_does_all_of_it_and_can_be_run_again() {
+fn the_demo_does_all_of_it_and_takes_no_folder_of_others() {
     let folder = Folder::new();
     let outcome = folder.run(&["demo", "--out", "demo"]).expect_code(0);
     for name in ["demo.tape", "report.html", "report.md"] {
         assert!(folder.path("demo").join(name).exists(), "{name}");
-        assert!(outcome.stderr.contains(&format!("demo/{name}")), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(&format!("demo/{name}")),
+            "{}",
+            outcome.stderr
+        );
     }
     let facts = "SELECT bool_and(status = 'ok') AS ok, count(*) > 20 AS has_many, \
                  max(end_ns) < 60000000000 AS is_short FROM requests";

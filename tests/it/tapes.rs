@@ -267,10 +267,10 @@ fn a_log_that_is_cut_anywhere_gives_back_what_came_before_the_cut() {
     }
 }
 
-/// A load at a high rate through one slot, whose second request waits at the gate.
-fn start_stuck(folder: &Folder, mock: &Mock, more: &[&str]) -> Running {
+/// A load at a rate through one slot, which is stuck at its third request.
+fn start_stuck(folder: &Folder, mock: &Mock, rate: &str, more: &[&str]) -> Running {
     let url = mock.url();
-    let mut words = vec!["--num-prompts", "500", "--request-rate", "400"];
+    let mut words = vec!["--num-prompts", "500", "--request-rate", rate];
     words.extend(["--arrivals", "constant", "--max-concurrency", "1"]);
     words.extend(more);
     folder.start(&load_words(&url, &words))
@@ -295,7 +295,7 @@ fn ctrl_c_sends_nothing_more_and_waits_for_what_is_in_flight() {
     let gate = Gate::default();
     let (mock, arrivals) = stuck_at_third(&gate);
     let folder = Folder::new();
-    let mut running = start_stuck(&folder, &mock, &[]);
+    let mut running = start_stuck(&folder, &mock, "100000", &[]);
     arrivals.recv().unwrap();
     running.signal(Signal::INT);
     running.wait_for_words("stopping");
@@ -313,7 +313,10 @@ fn ctrl_c_sends_nothing_more_and_waits_for_what_is_in_flight() {
     let shares = "SELECT status, count(*) > 0 AS n, min(sent_ns) IS NULL AS is_unsent, \
                   min(queued_ns) >= 0 AS was_queued, min(chunk_count) AS chunks \
                   FROM requests GROUP BY status ORDER BY status";
-    insta::assert_snapshot!(folder.table("run.tape", shares), @"ok | true | false | true | 2");
+    insta::assert_snapshot!(folder.table("run.tape", shares), @r"
+    not_sent | true | true | true | 0
+    ok | true | false | true | 2
+    ");
     // Every request of the schedule has a row or is counted as never due.
     let rows = folder.number("run.tape", "SELECT count(*) FROM requests");
     let never_due = manifest["counts"]["never_due"].as_i64().unwrap();
@@ -325,7 +328,7 @@ fn a_second_ctrl_c_right_after_the_first_gives_up_what_is_in_flight() {
     let gate = Gate::default();
     let (mock, arrivals) = stuck_at_third(&gate);
     let folder = Folder::new();
-    let mut running = start_stuck(&folder, &mock, &["--drain", "1h"]);
+    let mut running = start_stuck(&folder, &mock, "100000", &["--drain", "1h"]);
     arrivals.recv().unwrap();
     running.signal(Signal::INT);
     running.wait_for_words("stopping");
@@ -348,7 +351,7 @@ fn a_duration_that_is_over_leaves_late_requests_as_rows_and_is_no_interruption()
     let (mock, _arrivals) = stuck_at_third(&gate);
     let folder = Folder::new();
     let words = ["--duration", "1s", "--drain", "0s"];
-    let outcome = start_stuck(&folder, &mock, &words).end();
+    let outcome = start_stuck(&folder, &mock, "400", &words).end();
     gate.open();
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 0

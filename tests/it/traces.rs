@@ -179,21 +179,39 @@ fn a_bad_row_is_told_by_file_line_column_and_value() {
         )
         .unwrap();
     }
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r"
+    letters: exit code 4: error: `trace.csv` line 3: column `ContextTokens` is `ten`: cannot cast string 'ten' to value of Int64 type
+    zero: exit code 4: error: `trace.csv` line 3: column `ContextTokens` is `0`, so `input_tokens` is not a length of at least 1 token
+    negative: exit code 4: error: `trace.csv` line 3: column `GeneratedTokens` is `-1`, so `output_tokens` is not a length of at least 1 token
+    short: exit code 4: error: `trace.csv` line 3: has the wrong number of fields: expected 3 got 2
+    ");
 }
 
 #[test]
 fn a_bad_row_that_is_met_late_stops_the_run_and_keeps_the_tape() {
-    let mut trace = AZURE.to_owned();
-    // More rows than the reader looks ahead, so that some have gone out before.
-    for row in 0..66_000 {
-        writeln!(trace, "2023-11-16 18:17:03.{row:06},4,1").unwrap();
+    let mut trace = BURSTGPT.to_owned();
+    // The reader looks ahead by 65,536 rows and takes them in batches: the window lies in those
+    // rows that have gone out when the bad one is met.
+    for row in 0..74_000 {
+        writeln!(
+            trace,
+            "{}.{:03},GPT-4,4,1,5,API log",
+            row / 1000,
+            row % 1000
+        )
+        .unwrap();
     }
     let folder = Folder::new();
-    folder.write("trace.csv", format!("{trace}2023-11-16 18:17:04,ten,1\n"));
+    folder.write("trace.csv", format!("{trace}75,GPT-4,ten,1,11,API log\n"));
     let mock = Mock::answering(&["a"]);
-    let outcome = replay(&folder, &mock.url(), "trace.csv", &[]);
-    insta::assert_snapshot!(outcome.shown(), @"");
+    let outcome = replay(&folder, &mock.url(), "trace.csv", &["--from", "8s"]);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 4
+    --- stderr
+    tape: run.tape
+    error: `trace.csv` line 74002: column `Request tokens` is `ten`: cannot cast string 'ten' to value of Int64 type
+    hint: correct or remove the row, or bring a mapping that marks it `failed`
+    ");
     assert_eq!(folder.manifest("run.tape")["state"], "interrupted");
     assert!(
         folder.number(
