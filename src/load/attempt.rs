@@ -289,7 +289,10 @@ impl<W: Wire> Attempt<W> {
 /// are believed to do what they were asked for; those that name a document are not.
 fn is_stream(status: u16, content_type: &str) -> bool {
     (200..300).contains(&status)
-        && !matches!(content_type, "application/json" | "application/problem+json" | "text/html")
+        && !matches!(
+            content_type,
+            "application/json" | "application/problem+json" | "text/html"
+        )
 }
 
 fn failed(error: WireError) -> Outcome {

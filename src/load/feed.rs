@@ -68,7 +68,7 @@ pub struct RequestTemplate {
     /// The user's own fields of the body.
     pub extra_body: Map<String, Value>,
     /// Makes prompts and lengths.
-    pub workload: Arc<Workload>,
+    pub workload: Workload,
     /// The tape keeps prompts.
     pub keeps_text: bool,
     /// The tokenizer is the user's, so that its counts mean something for the server.

@@ -1,5 +1,7 @@
 //! Makes prompts of an exact token length.
 
+use std::sync::Arc;
+
 use crate::draw::{Draw, field, hash_text};
 use crate::trace::{BlockScope, TraceRow};
 
@@ -14,7 +16,8 @@ const ROUNDS_MAX: u32 = 64;
 /// Makes prompts; the same for the same seed, on any thread.
 #[derive(Debug)]
 pub struct Workload {
-    tokenizer: Tokenizer,
+    /// Only where prompts have to be measured: a vocabulary is tens of megabytes.
+    tokenizer: Option<Arc<Tokenizer>>,
     seed: u64,
     words: Words,
     lengths: RandomLengths,
@@ -88,10 +91,11 @@ impl<'a> PromptSpec<'a> {
 
 impl Workload {
     /// Chooses the words for `tokenizer`; this takes a moment.
-    pub fn new(tokenizer: Tokenizer, seed: u64) -> Self {
+    pub fn new(tokenizer: &Arc<Tokenizer>, seed: u64) -> Self {
+        let words = Words::of(tokenizer);
         Self {
-            words: Words::of(&tokenizer),
-            tokenizer,
+            tokenizer: (!words.is_exact()).then(|| Arc::clone(tokenizer)),
+            words,
             seed,
             lengths: RandomLengths::default(),
         }
@@ -105,11 +109,6 @@ impl Workload {
     pub fn with_lengths(self, lengths: RandomLengths) -> Result<Self, WorkloadError> {
         lengths.check()?;
         Ok(Self { lengths, ..self })
-    }
-
-    /// Returns the tokenizer that lengths are counted with.
-    pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
     }
 
     /// Returns the input and output lengths of random request `index`, in tokens.
@@ -143,11 +142,13 @@ impl Workload {
         }
         let mut draw = Draw::new(self.seed, spec.index, field::PROMPT_WORDS);
         self.words.append(&mut draw, left, &mut text);
-        if self.words.is_exact() {
-            let tokens = spec.tokens;
-            return Prompt { text, tokens };
+        match &self.tokenizer {
+            Some(tokenizer) => self.fit(tokenizer, text, spec.tokens, draw),
+            None => Prompt {
+                text,
+                tokens: spec.tokens,
+            },
         }
-        self.fit(text, spec.tokens, draw)
     }
 
     /// Appends blocks until `left` tokens are spent; returns what is left after them.
@@ -166,8 +167,8 @@ impl Workload {
     }
 
     /// Cuts or extends the end of a text until it is `wanted` tokens long.
-    fn fit(&self, mut text: String, wanted: u32, mut draw: Draw) -> Prompt {
-        let mut tokens = self.tokenizer.count(&text).unwrap_or(0);
+    fn fit(&self, tokenizer: &Tokenizer, mut text: String, wanted: u32, mut draw: Draw) -> Prompt {
+        let mut tokens = tokenizer.count(&text).unwrap_or(0);
         for _ in 0..ROUNDS_MAX {
             if tokens == wanted {
                 break;
@@ -178,22 +179,22 @@ impl Workload {
                 // A word is hardly ever more than 8 tokens, so this does not overshoot.
                 let words = (wanted - tokens) / 8;
                 self.words.append(&mut draw, words, &mut text);
-            } else if let Some(longer) = self.one_token_longer(&text, tokens) {
+            } else if let Some(longer) = one_token_longer(tokenizer, &text, tokens) {
                 text = longer;
             } else {
                 break;
             }
-            tokens = self.tokenizer.count(&text).unwrap_or(0);
+            tokens = tokenizer.count(&text).unwrap_or(0);
         }
         Prompt { text, tokens }
     }
+}
 
-    fn one_token_longer(&self, text: &str, tokens: u32) -> Option<String> {
-        [" a", "a", " the", " x", "x", ".", ",", " 1", "\n"]
-            .iter()
-            .map(|filler| format!("{text}{filler}"))
-            .find(|longer| self.tokenizer.count(longer) == Some(tokens + 1))
-    }
+fn one_token_longer(tokenizer: &Tokenizer, text: &str, tokens: u32) -> Option<String> {
+    [" a", "a", " the", " x", "x", ".", ",", " 1", "\n"]
+        .iter()
+        .map(|filler| format!("{text}{filler}"))
+        .find(|longer| tokenizer.count(longer) == Some(tokens + 1))
 }
 
 /// Cuts a text in proportion to the tokens that it has too many, and by one character at least.
@@ -218,7 +219,8 @@ mod tests {
 
     use super::{PromptSpec, Workload};
 
-    static EMBEDDED: LazyLock<Workload> = LazyLock::new(|| Workload::new(Tokenizer::embedded(), 1));
+    static EMBEDDED: LazyLock<Workload> =
+        LazyLock::new(|| Workload::new(&Arc::new(Tokenizer::embedded()), 1));
 
     fn row(input_tokens: u32, blocks: &[u64]) -> TraceRow {
         TraceRow {
@@ -238,18 +240,18 @@ mod tests {
         }
     }
 
-    fn check_exact_lengths(workload: &Workload) {
+    fn check_exact_lengths(workload: &Workload, tokenizer: &Tokenizer) {
         for (index, tokens) in (0..=300).chain([1000, 2048, 5000]).enumerate() {
             let prompt = workload.prompt(PromptSpec::random(index as u64, tokens));
             assert_eq!(prompt.tokens, tokens);
-            assert_eq!(workload.tokenizer().count(&prompt.text), Some(tokens));
+            assert_eq!(tokenizer.count(&prompt.text), Some(tokens));
         }
     }
 
     #[test]
     fn embedded_prompts_are_exactly_as_long_as_asked_for() {
         assert!(EMBEDDED.words.is_exact());
-        check_exact_lengths(&EMBEDDED);
+        check_exact_lengths(&EMBEDDED, &Tokenizer::embedded());
     }
 
     #[test]
@@ -259,18 +261,19 @@ mod tests {
                 return;
             };
             let folder = path.parent().unwrap();
-            let workload = Workload::new(Tokenizer::load(folder).unwrap(), 1);
+            let tokenizer = Arc::new(Tokenizer::load(folder).unwrap());
+            let workload = Workload::new(&tokenizer, 1);
             assert!(workload.words.is_exact(), "{name}");
-            check_exact_lengths(&workload);
+            check_exact_lengths(&workload, &tokenizer);
             let row = row(100, &[1, 2, 3]);
             let prompt = workload.prompt(PromptSpec::of_row(0, &row));
-            assert_eq!(workload.tokenizer().count(&prompt.text), Some(100));
+            assert_eq!(tokenizer.count(&prompt.text), Some(100));
         }
     }
 
     #[test]
     fn a_prompt_depends_on_seed_and_index_alone() {
-        let other_seed = Workload::new(Tokenizer::embedded(), 2);
+        let other_seed = Workload::new(&Arc::new(Tokenizer::embedded()), 2);
         let mut seen = HashSet::new();
         for index in 0..1000 {
             let spec = PromptSpec::random(index, 20);
@@ -324,7 +327,7 @@ mod tests {
 
     #[test]
     fn random_prompts_share_the_prefix_and_nothing_else() {
-        let workload = Workload::new(Tokenizer::embedded(), 1)
+        let workload = Workload::new(&Arc::new(Tokenizer::embedded()), 1)
             .with_lengths(RandomLengths {
                 input_tokens: 20,
                 output_tokens: 5,
@@ -359,13 +362,14 @@ mod tests {
     fn without_words_of_one_token_a_prompt_is_measured_and_corrected() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(LETTERS.as_bytes()).unwrap();
-        let workload = Workload::new(Tokenizer::load(file.path()).unwrap(), 1);
+        let tokenizer = Arc::new(Tokenizer::load(file.path()).unwrap());
+        let workload = Workload::new(&tokenizer, 1);
         assert!(!workload.words.is_exact());
         for (index, tokens) in (0..100).chain([1000]).enumerate() {
             let prompt = workload.prompt(PromptSpec::random(index as u64, tokens));
             assert_eq!(prompt.tokens, tokens);
             assert_eq!(
-                workload.tokenizer().count(&prompt.text),
+                tokenizer.count(&prompt.text),
                 Some(tokens),
                 "the file's truncation is not in force"
             );

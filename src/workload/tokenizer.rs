@@ -19,7 +19,7 @@ pub struct Tokenizer {
 
 enum Kind {
     HuggingFace(Box<tokenizers::Tokenizer>),
-    Embedded(&'static CoreBPE),
+    Embedded(Box<CoreBPE>),
 }
 
 impl fmt::Debug for Tokenizer {
@@ -76,7 +76,9 @@ impl Tokenizer {
     pub fn embedded() -> Self {
         Self {
             name: EMBEDDED.to_owned(),
-            kind: Kind::Embedded(tiktoken_rs::o200k_base_singleton()),
+            kind: Kind::Embedded(Box::new(
+                tiktoken_rs::o200k_base().expect("the vocabulary is part of this program"),
+            )),
         }
     }
 
