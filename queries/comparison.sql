@@ -3,6 +3,7 @@
 -- input: run_summary, latency_percentiles, throughput_windows, goodput, runs
 -- columns (unit): run, metric, stat, unit, baseline, value, difference, ratio
 -- notes: difference is value less baseline, ratio is value ÷ baseline; a row needs both
+--   the form from the intended time stands where both runs are open loops
 WITH numbers AS (
   SELECT run, 1 AS place, 'requests' AS metric, 'ok' AS stat, 'requests' AS unit, CAST(ok AS DOUBLE) AS value
   FROM run_summary
@@ -52,4 +53,5 @@ JOIN (VALUES
   ('ok', 1), ('not_ok', 2), ('steady', 3), ('run', 4), ('mean', 5), ('p50', 6), ('p90', 7), ('p99', 8), ('max', 9)
 ) s(stat, place) ON s.stat = n.stat
 WHERE n.value IS NOT NULL AND b.value IS NOT NULL
+  AND (n.metric NOT LIKE '%_intended' OR (r.loop = 'open' AND f.loop = 'open'))
 ORDER BY r.run_index, n.place, s.place

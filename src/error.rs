@@ -116,7 +116,6 @@ impl Error {
             Self::Usage { .. } | Self::Backend(_) | Self::Schedule(_) => exit::USAGE,
             Self::Simulate(SimulateError::Setting { .. }) => exit::USAGE,
             Self::Target { .. } => exit::NO_SUCCESS,
-            Self::Sql(SqlError::Statement { .. } | SqlError::NotAQuery { .. }) => exit::USAGE,
             Self::Trace(TraceError::Selection { .. } | TraceError::UnknownFormat { .. })
             | Self::Workload(WorkloadError::Lengths { .. }) => exit::USAGE,
             Self::Sql(

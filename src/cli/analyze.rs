@@ -1,26 +1,40 @@
 //! `analyze`: from tapes to tables and reports.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::args::{AnalyzeArgs, Global, GoalArgs, SloForm};
+use super::args::{AnalyzeArgs, Global, SloForm};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print, say};
-use crate::analyze::{Analysis, Options, SLO_METRICS, Slo, SloFrom, analyze};
+use crate::analyze::{Analysis, Options, SloFrom, analyze};
 use crate::error::{Error, exit};
 use crate::report::{
     TerminalOptions, csv_files, html, is_client_limited, json, markdown, terminal,
 };
 use crate::sql::block_on;
 
+/// The latencies that a summary can show.
+const METRICS: [&str; 9] = [
+    "ttft",
+    "ttfa",
+    "tpot",
+    "itl",
+    "itl_resolved",
+    "icl",
+    "e2el",
+    "queued",
+    "connect",
+];
+
 pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
-    let (goals, strays) = split_goals(&args.goals);
-    let tapes: Vec<PathBuf> = args.tapes.iter().cloned().chain(strays).collect();
+    let tapes: Vec<PathBuf> = args
+        .tapes
+        .iter()
+        .cloned()
+        .chain(args.goals.strays())
+        .collect();
     let options = Options {
-        slos: goals
-            .iter()
-            .map(|goal| parse_goal(goal))
-            .collect::<Result<_, _>>()?,
+        slos: args.goals.parse()?,
         slo_from: args.slo_from.map(|form| match form {
             SloForm::Intended => SloFrom::Intended,
             SloForm::Sent => SloFrom::Sent,
@@ -72,6 +86,15 @@ pub(super) fn terminal_options(
     percentiles: &[f64],
     global: &Global,
 ) -> Result<TerminalOptions, Error> {
+    if let Some(wrong) = metrics
+        .iter()
+        .find(|metric| !METRICS.contains(&metric.as_str()))
+    {
+        return Err(Error::usage(
+            format!("`--percentile-metrics {wrong}` is not a latency"),
+            format!("choose from {}", METRICS.join(", ")),
+        ));
+    }
     if let Some(wrong) = percentiles
         .iter()
         .find(|percent| !(0.0..=100.0).contains(*percent))
@@ -85,46 +108,6 @@ pub(super) fn terminal_options(
         metrics: metrics.to_vec(),
         percentiles: percentiles.to_vec(),
         color: has_color(global.color),
-    })
-}
-
-/// Parses every goal; anything that is none is refused.
-pub(super) fn parse_goals(goals: &GoalArgs) -> Result<Vec<Slo>, Error> {
-    goals.goodput.iter().map(|goal| parse_goal(goal)).collect()
-}
-
-/// `--goodput` takes several values, so a tape that follows it lands among them.
-fn split_goals(goals: &GoalArgs) -> (Vec<String>, Vec<PathBuf>) {
-    let (goals, strays): (Vec<&String>, Vec<&String>) = goals
-        .goodput
-        .iter()
-        .partition(|text| text.contains(':') && !Path::new(text).exists());
-    (
-        goals.into_iter().cloned().collect(),
-        strays.into_iter().map(PathBuf::from).collect(),
-    )
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the range is checked before the cast"
-)]
-fn parse_goal(text: &str) -> Result<Slo, Error> {
-    let wrong = || {
-        Error::usage(
-            format!("`{text}` is not a goal"),
-            "write METRIC:MILLISECONDS with ttft, tpot or e2el, such as ttft:200",
-        )
-    };
-    let (metric, limit) = text.split_once(':').ok_or_else(wrong)?;
-    let limit_ms: f64 = limit.parse().map_err(|_| wrong())?;
-    let is_sensible = limit_ms > 0.0 && limit_ms < 1e9;
-    if !SLO_METRICS.contains(&metric) || !is_sensible {
-        return Err(wrong());
-    }
-    Ok(Slo {
-        metric: metric.to_owned(),
-        limit_ns: (limit_ms * 1e6).round() as i64,
     })
 }
 

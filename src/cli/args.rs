@@ -39,7 +39,7 @@ pub(crate) struct Global {
     /// End with exit code 1 when the client was the bottleneck
     #[arg(long, global = true)]
     pub(crate) strict: bool,
-    /// Print the plan as JSON and do nothing
+    /// Print the plan of `load` or `replay` as JSON and do nothing
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
     /// Colour of what is printed for people
@@ -102,7 +102,7 @@ pub(crate) struct DemoArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
     /// The trace: CSV, JSONL or Parquet, also gzipped
-    pub(crate) trace: PathBuf,
+    pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
     #[command(flatten)]
@@ -377,7 +377,7 @@ pub(crate) struct GoalArgs {
 #[derive(Debug, Args)]
 pub(crate) struct AnalyzeArgs {
     /// The tapes
-    #[arg(required = true, value_name = "TAPE")]
+    #[arg(value_name = "TAPE")]
     pub(crate) tapes: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) goals: GoalArgs,

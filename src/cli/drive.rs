@@ -8,8 +8,9 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::analyze::{parse_goals, run_analysis, terminal_options, verdict_code};
+use super::analyze::{run_analysis, terminal_options, verdict_code};
 use super::args::{DriveArgs, Global, LoadArgs, ReplayArgs};
+use super::goals;
 use super::output::write_error;
 use super::plan::{self, LoadShape, Shape};
 use super::talk::{complain, print, say, warn};
@@ -43,6 +44,9 @@ struct Schedule {
 
 pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
     let common = &args.common;
+    if let Some(stray) = common.output.goals.strays().first() {
+        return Err(goals::not_a_goal(&stray.display().to_string()));
+    }
     let limits = &common.limits;
     let shape = LoadShape::new(&args.shape, limits.max_concurrency, limits.duration)?;
     let source = match shape.shape {
@@ -83,12 +87,12 @@ pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
 
 pub(super) fn replay(args: &ReplayArgs, global: &Global) -> Result<u8, Error> {
     let common = &args.common;
-    let options = trace_options(args);
+    let options = trace_options(args)?;
     // A trace that can't be read is refused before anything is sent or written.
     let opened = block_on(crate::trace::open(&options))
         .map_err(|error| Error::System("start the SQL engine".into(), error))??;
     let mut json = json!({ "trace": plan::selection_json(&args.selection) });
-    json["trace"]["path"] = json!(args.trace.display().to_string());
+    json["trace"]["path"] = json!(options.path.display().to_string());
     json["trace"]["format"] = json!(opened.format().name);
     drop(opened);
     let schedule = Schedule {
@@ -102,10 +106,21 @@ pub(super) fn replay(args: &ReplayArgs, global: &Global) -> Result<u8, Error> {
     drive(schedule, common, global)
 }
 
-fn trace_options(args: &ReplayArgs) -> TraceOptions {
+fn trace_options(args: &ReplayArgs) -> Result<TraceOptions, Error> {
     let selection = &args.selection;
-    TraceOptions {
-        path: args.trace.clone(),
+    let strays = args.common.output.goals.strays();
+    let path = match (&args.trace, strays.as_slice()) {
+        (Some(trace), []) => trace.clone(),
+        (None, [trace]) => trace.clone(),
+        _ => {
+            return Err(Error::usage(
+                "`replay` takes one trace",
+                "name it before the flags, as in `tokentape replay trace.csv --speed 10`",
+            ));
+        }
+    };
+    Ok(TraceOptions {
+        path,
         format: selection.format.clone(),
         map: selection.map.clone(),
         selection: Selection {
@@ -117,18 +132,18 @@ fn trace_options(args: &ReplayArgs) -> TraceOptions {
             seed: args.common.request.seed,
             keeps_failed: selection.keep_failed,
         },
-    }
+    })
 }
 
 fn drive(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<u8, Error> {
-    let goals = parse_goals(&args.output.goals)?;
+    let goals = args.output.goals.parse()?;
     let output = &args.output;
     let shown = terminal_options(
         &output.percentile_metrics,
         &output.metric_percentiles,
         global,
     )?;
-    let prepared = prepare(schedule, args)?;
+    let prepared = prepare(schedule, args, global)?;
     if global.dry_run {
         print(&format!("{:#}\n", prepared.manifest.plan))?;
         return Ok(exit::DONE);
@@ -172,7 +187,7 @@ struct Prepared {
     count_tokens: Option<TokenCounter>,
 }
 
-fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
+fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prepared, Error> {
     let backend = args.target.backend;
     let url = plan::endpoint_url(&args.target)?;
     // Credentials in the address are the user's own words for this server.
@@ -191,6 +206,8 @@ fn prepare(schedule: Schedule, args: &DriveArgs) -> Result<Prepared, Error> {
     };
     let model = match &args.target.model {
         Some(model) => model.clone(),
+        // A plan is made without asking anyone.
+        None if global.dry_run => String::new(),
         None => first_model(args, &target)?,
     };
     let limits = Limits {
@@ -259,7 +276,7 @@ fn plan_json(
         "verb": schedule.verb,
         "backend": backend_name(args.target.backend),
         "url": plan::masked(&target.url),
-        "model": model,
+        "model": Some(model).filter(|model| !model.is_empty()),
         "header_names": target.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
     });
     if let (Value::Object(plan), Value::Object(own)) = (&mut plan, &schedule.json) {
@@ -317,12 +334,19 @@ fn default_tape() -> PathBuf {
 /// Asks the server which model it serves.
 fn first_model(args: &DriveArgs, target: &Target) -> Result<String, Error> {
     let url: Url = plan::models_url(&args.target)?;
-    let unknown = |message: String| Error::Target {
-        message: format!(
-            "could not ask `{}` which model it serves: {message}",
-            plan::masked(&url)
-        ),
-        hint: Some("check `--base-url`, or name the model with `--model`".into()),
+    let unknown = |message: String| {
+        let hint = if message.contains("401") || message.contains("403") {
+            "set OPENAI_API_KEY, or give `--header \"Authorization: Bearer KEY\"`"
+        } else {
+            "check `--base-url`, or name the model with `--model`"
+        };
+        Error::Target {
+            message: format!(
+                "could not ask `{}` which model it serves: {message}",
+                plan::masked(&url)
+            ),
+            hint: Some(hint.into()),
+        }
     };
     let text = block_on(get_text(&url, &target.headers))
         .map_err(|error| Error::System("start the client".into(), error))?
@@ -407,6 +431,11 @@ fn say_once(args: &DriveArgs) {
         ("--trust-remote-code", args.request.trust_remote_code),
         ("--save-detailed", args.output.save_detailed),
     ];
+    if args.request.tokenizer.is_none() {
+        say(
+            "note: lengths are counted with the embedded o200k_base; `--tokenizer` names the model's own",
+        );
+    }
     for (flag, _) in ignored.iter().filter(|(_, is_given)| *is_given) {
         say(&format!("note: `{flag}` has no effect here"));
     }

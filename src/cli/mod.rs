@@ -5,6 +5,7 @@ mod args;
 mod demo;
 mod drive;
 mod failure;
+mod goals;
 mod host;
 mod interrupt;
 mod output;
@@ -39,6 +40,12 @@ pub fn main() -> ExitCode {
 
 fn run(app: &App) -> Result<u8, Error> {
     let global = &app.global;
+    if global.dry_run && !matches!(app.verb, Verb::Load(_) | Verb::Replay(_)) {
+        return Err(Error::usage(
+            "`--dry-run` shows the plan of `load` and `replay`, and this verb has none",
+            "leave it out",
+        ));
+    }
     match &app.verb {
         Verb::Demo(args) => demo::run(args, global),
         Verb::Replay(args) => drive::replay(args, global),

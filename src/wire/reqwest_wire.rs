@@ -114,9 +114,18 @@ pub async fn get_text(
         .get(url.clone())
         .headers(headers.iter().cloned().collect::<HeaderMap>());
     let response = request.send().await.map_err(|error| classify(&error))?;
-    let response = response
-        .error_for_status()
-        .map_err(|error| classify(&error))?;
+    let status = response.status();
+    if !status.is_success() {
+        let kind = match status.as_u16() {
+            429 => ErrorKind::Http429,
+            500.. => ErrorKind::Http5xx,
+            _ => ErrorKind::Http4xx,
+        };
+        return Err(WireError {
+            kind,
+            message: format!("the server answered {status}"),
+        });
+    }
     response.text().await.map_err(|error| classify(&error))
 }
 

@@ -1,0 +1,73 @@
+//! The complete help of all verbs is one file, `tests/snapshots/cli_reference.md`, which the README
+//! links to. `TOKENTAPE_UPDATE=1 cargo test` writes it anew.
+
+use std::fs;
+
+use crate::program::{Folder, root};
+
+/// Every verb, with the verbs below it.
+const VERBS: [&[&str]; 9] = [
+    &[],
+    &["demo"],
+    &["replay"],
+    &["load"],
+    &["analyze"],
+    &["sql"],
+    &["trace"],
+    &["trace", "formats"],
+    &["simulate"],
+];
+
+#[test]
+fn the_reference_has_the_help_of_every_verb() {
+    let folder = Folder::new();
+    let mut reference = String::from("# Command line reference\n");
+    for verb in VERBS {
+        let words: Vec<&str> = verb.iter().copied().chain(["--help"]).collect();
+        let help = folder.run(&words).expect_code(0).stdout;
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        let name = [&["tokentape"], verb].concat().join(" ");
+        reference += &format!(
+            "\n## {name}\n\n```text\n{}\n```\n",
+            lines.join("\n").trim_end()
+        );
+        for other in subcommands(&help) {
+            let known = [verb, &[other.as_str()]].concat();
+            assert!(
+                VERBS.contains(&known.as_slice()),
+                "`{other}` is missing here"
+            );
+        }
+    }
+    let path = root().join("tests/snapshots/cli_reference.md");
+    if std::env::var_os("TOKENTAPE_UPDATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &reference).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    let lines = kept.lines().zip(reference.lines());
+    if let Some((number, (kept, now))) = lines.enumerate().find(|(_, (kept, now))| kept != now) {
+        panic!(
+            "{} line {}: has `{kept}`, and the help says `{now}`; TOKENTAPE_UPDATE=1 writes it anew",
+            path.display(),
+            number + 1
+        );
+    }
+    assert_eq!(
+        kept.len(),
+        reference.len(),
+        "TOKENTAPE_UPDATE=1 writes it anew"
+    );
+}
+
+/// Reads the verbs out of a help's list of commands.
+fn subcommands(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| {
+            let name = line.strip_prefix("  ")?.split(' ').next()?;
+            (!name.is_empty() && name != "help").then(|| name.to_owned())
+        });
+    names.collect()
+}

@@ -1,0 +1,415 @@
+//! Servers that fail, in every way that is known: each ends as a row that says what happened, and
+//! nothing that had arrived is lost.
+
+use std::net::TcpListener;
+
+use serde_json::json;
+
+use crate::mock::{Mock, Reply, Request};
+use crate::program::{Folder, Outcome};
+
+/// What the tape says of every request.
+const ROWS: &str = "SELECT status, error_kind, http_status, chunk_count, finish_reason, error_message \
+                    FROM requests ORDER BY request_id";
+
+/// How many events of each kind every request had.
+const CHANNELS: &str = "SELECT request_id, string_agg(channel || ' ' || n, ', ' ORDER BY channel) AS channels \
+                        FROM (SELECT request_id, channel, count(*) AS n FROM chunks GROUP BY ALL) \
+                        GROUP BY request_id ORDER BY request_id";
+
+type Fault = fn(&Request, &mut Reply);
+
+/// Sends one request after another, each of which meets the next fault.
+fn meet(faults: &'static [Fault]) -> (Folder, Mock, Outcome) {
+    let mock = Mock::start(|request, reply| faults[request.index](request, reply));
+    let folder = Folder::new();
+    let count = faults.len().to_string();
+    let words = ["--num-prompts", &count, "--max-concurrency", "1"];
+    let outcome = folder.load(&mock.url(), &words);
+    (folder, mock, outcome)
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named_with_a_remedy() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let folder = Folder::new();
+    let outcome = folder.load(&url, &["--num-prompts", "2"]);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 3
+    --- stderr
+    error: no request succeeded; the first failed with `connect`: client error (Connect): tcp connect error: Connection refused (os error 111)
+    hint: check `--base-url`, and that a server listens at `http://127.0.0.1:[PORT]/v1/chat/completions`
+    tape: run.tape
+    ");
+    insta::assert_snapshot!(folder.table("run.tape", ROWS), @r"
+    error | connect | - | 0 | - | client error (Connect): tcp connect error: Connection refused (os error 111)
+    error | connect | - | 0 | - | client error (Connect): tcp connect error: Connection refused (os error 111)
+    ");
+    insta::assert_snapshot!(folder.run(&["load", "--base-url", &url]).shown(), @r"
+    exit code 3
+    --- stderr
+    error: could not ask `http://127.0.0.1:[PORT]/v1/models` which model it serves: client error (Connect): tcp connect error: Connection refused (os error 111)
+    hint: check `--base-url`, or name the model with `--model`
+    ");
+}
+
+#[test]
+fn refusals_are_told_apart() {
+    let (folder, _mock, outcome) = meet(&[
+        |_, reply| reply.refuse("401 Unauthorized", "Incorrect API key provided."),
+        |_, reply| reply.refuse("404 Not Found", "The model `mock` does not exist."),
+        |_, reply| reply.refuse("429 Too Many Requests", "Rate limit reached."),
+        |_, reply| reply.refuse("500 Internal Server Error", "The server had an error."),
+        |_, reply| reply.body("503 Service Unavailable", "text/plain", "upstream\nis down"),
+        |_, reply| {
+            reply.body(
+                "200 OK",
+                "text/html",
+                "<!doctype html><title>Welcome</title>",
+            )
+        },
+        |_, reply| {
+            reply.raw(b"HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n");
+        },
+        |_, reply| {
+            let answer = json!({ "choices": [{ "message": { "content": "hi" } }] });
+            reply.body("200 OK", "application/json", &answer.to_string());
+        },
+        |_, reply| {
+            let error = json!({ "error": { "message": "no such thing", "code": 400 } });
+            reply.body("200 OK", "application/json", &error.to_string());
+        },
+        |_, reply| reply.close(),
+    ]);
+    insta::assert_snapshot!(outcome.shown(), @r#"
+    exit code 3
+    --- stderr
+    error: no request succeeded; the first failed with `http_4xx`: Incorrect API key provided.
+    hint: set OPENAI_API_KEY, or give `--header "Authorization: Bearer KEY"`
+    tape: run.tape
+    "#);
+    insta::assert_snapshot!(folder.table("run.tape", ROWS), @r#"
+    error | http_4xx | 401 | 0 | - | Incorrect API key provided.
+    error | http_4xx | 404 | 0 | - | The model `mock` does not exist.
+    error | http_429 | 429 | 0 | - | Rate limit reached.
+    error | http_5xx | 500 | 0 | - | The server had an error.
+    error | http_5xx | 503 | 0 | - | upstream is down
+    error | unsupported | 200 | 0 | - | the server sent an HTML page instead of a stream: check `--base-url` and `--endpoint`
+    error | unsupported | 307 | 0 | - | the server redirects (307); give the address that it redirects to
+    error | unsupported | 200 | 0 | - | the server sent the whole answer as one JSON object instead of a stream: it ignores `"stream": true`
+    error | in_stream | 200 | 0 | - | no such thing
+    error | send | - | 0 | - | client error (SendRequest): connection closed before message completed
+    "#);
+}
+
+#[test]
+fn the_remedy_for_a_refusal_depends_on_its_kind() {
+    let cases: [(&str, &str); 4] = [
+        ("401 Unauthorized", "OPENAI_API_KEY"),
+        ("404 Not Found", "--model"),
+        ("429 Too Many Requests", "--max-concurrency"),
+        ("500 Internal Server Error", "server's log"),
+    ];
+    for (status, remedy) in cases {
+        let mock = Mock::start(move |_, reply| reply.refuse(status, "no"));
+        let folder = Folder::new();
+        let outcome = folder.load(&mock.url(), &["--num-prompts", "1"]);
+        let outcome = outcome.expect_code(3);
+        assert!(outcome.stderr.contains(remedy), "{}", outcome.shown());
+    }
+}
+
+#[test]
+fn streams_that_break_keep_the_tokens_that_came() {
+    let (folder, _mock, outcome) = meet(&[
+        // Cut between two events, and inside of one.
+        |_, reply| {
+            reply.begin();
+            reply.text("one");
+            reply.text("two");
+            reply.close();
+        },
+        |_, reply| {
+            reply.begin();
+            reply.text("one");
+            reply.piece("data: {\"choices\":[{\"delta\":{\"content\":\"tw");
+            reply.close();
+        },
+        // The same, but with an end that HTTP takes for whole.
+        |_, reply| {
+            reply.begin();
+            reply.text("one");
+            reply.end();
+        },
+        |_, reply| {
+            reply.begin();
+            reply.text("one");
+            reply.piece("data: {\"choices\":[{\"delta\":{\"content\":\"tw");
+            reply.end();
+        },
+        // Only the end mark; then only a role and a finish.
+        |_, reply| {
+            reply.begin();
+            reply.done();
+            reply.end();
+        },
+        |_, reply| {
+            reply.begin();
+            reply.delta(&json!({ "role": "assistant", "content": "" }));
+            reply.finish();
+            reply.done();
+            reply.end();
+        },
+        |_, reply| {
+            reply.begin();
+            reply.text("one");
+            reply.event("{\"choices\": oops");
+            reply.text("two");
+            reply.finish();
+            reply.done();
+            reply.end();
+        },
+        |_, reply| {
+            reply.begin();
+            reply.text("one");
+            reply.event(r#"{"error":{"message":"out of memory","code":500}}"#);
+            reply.done();
+            reply.end();
+        },
+        |_, reply| {
+            reply.begin();
+            reply.text("one");
+            reply.piece(&format!("data: {{\"x\":\"{}", "x".repeat(5 << 20)));
+            reply.piece("\"}\n\n");
+            reply.text("two");
+            reply.end();
+        },
+        |request, reply| reply.answer(request, &["fine"]),
+    ]);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 0
+    --- stderr
+    warning: some requests failed; the first failed with `truncated`: error reading a body from connection: unexpected EOF during chunk size line
+    hint: look into the log of the server, and of any proxy before it
+    tape: run.tape
+    ");
+    insta::assert_snapshot!(folder.table("run.tape", ROWS), @r"
+    error | truncated | 200 | 2 | - | error reading a body from connection: unexpected EOF during chunk size line
+    error | truncated | 200 | 1 | - | error reading a body from connection: unexpected EOF during chunk size line
+    error | truncated | 200 | 1 | - | the stream ended without a finish reason or an end mark
+    error | truncated | 200 | 1 | - | the stream ended inside an event (41 bytes of it)
+    error | empty | 200 | 0 | - | no token arrived
+    error | empty | 200 | 0 | length | no token arrived
+    error | bad_event | 200 | 2 | length | an event is not valid JSON
+    error | in_stream | 200 | 1 | - | out of memory (500)
+    error | too_large | 200 | 1 | - | a streamed event is larger than 4194304 bytes
+    ok | - | 200 | 1 | length | -
+    ");
+    insta::assert_snapshot!(folder.table("run.tape", CHANNELS), @r"
+    0 | content 2
+    1 | content 1
+    2 | content 1
+    3 | content 1
+    4 | done 1
+    5 | done 1, finish 1, role 1
+    6 | content 2, done 1, finish 1, other 1
+    7 | content 1, done 1, error 1
+    8 | content 1
+    9 | content 1, done 1, finish 1, role 1, usage 1
+    ");
+}
+
+#[test]
+fn odd_streams_that_are_whole_are_ok() {
+    let (folder, _mock, outcome) = meet(&[
+        // Without an end mark; without a finish reason; in lines that end in CR LF.
+        |_, reply| {
+            reply.begin();
+            reply.text("one");
+            reply.finish();
+            reply.end();
+        },
+        |_, reply| {
+            reply.begin();
+            reply.text("one");
+            reply.done();
+            reply.end();
+        },
+        |_, reply| {
+            reply.begin();
+            reply.piece(
+                ": ping\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\r\n\r\n",
+            );
+            reply.piece("data: [DONE]\r\n\r\n");
+            reply.end();
+        },
+        // Reasoning, a tool call, a refusal.
+        |_, reply| {
+            reply.begin();
+            reply.delta(&json!({ "role": "assistant", "content": null }));
+            reply.delta(&json!({ "reasoning_content": "hm" }));
+            reply.delta(&json!({ "content": "" }));
+            reply.text("so");
+            reply.delta(&json!({ "tool_calls": [{ "index": 0, "function": { "name": "f", "arguments": "{}" } }] }));
+            reply.delta(&json!({ "refusal": "no" }));
+            reply.finish();
+            reply.usage(4, 9);
+            reply.done();
+            reply.end();
+        },
+        // The body ends with the connection and has no length.
+        |_, reply| {
+            reply.raw(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
+            reply.raw(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: [DONE]\n\n");
+            reply.close();
+        },
+        // Breaks off after its own end.
+        |_, reply| {
+            reply.begin();
+            reply.text("one");
+            reply.done();
+            reply.close();
+        },
+    ]);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 0
+    --- stderr
+    tape: run.tape
+    ");
+    insta::assert_snapshot!(folder.table("run.tape", ROWS), @r"
+    ok | - | 200 | 1 | length | -
+    ok | - | 200 | 1 | - | -
+    ok | - | 200 | 1 | - | -
+    ok | - | 200 | 4 | length | -
+    ok | - | 200 | 1 | - | -
+    ok | - | 200 | 1 | - | -
+    ");
+    insta::assert_snapshot!(folder.table("run.tape", CHANNELS), @r"
+    0 | content 1, finish 1
+    1 | content 1, done 1
+    2 | comment 1, content 1, done 1
+    3 | content 1, done 1, empty 1, finish 1, reasoning 1, refusal 1, role 1, tool 1, usage 1
+    4 | content 1, done 1
+    5 | content 1, done 1
+    ");
+    let sources = "SELECT request_id, output_tokens, output_tokens_source FROM requests ORDER BY 1";
+    insta::assert_snapshot!(folder.table("run.tape", sources), @r"
+    0 | 1 | chunks
+    1 | 1 | chunks
+    2 | 1 | chunks
+    3 | 9 | usage
+    4 | 1 | chunks
+    5 | 1 | chunks
+    ");
+}
+
+#[test]
+fn a_connection_that_stays_open_after_the_end_mark_is_not_waited_for() {
+    let mock = Mock::start(|_, reply| {
+        reply.begin();
+        reply.text("one");
+        reply.done();
+        reply.wait_for_client_to_leave();
+    });
+    let folder = Folder::new();
+    let outcome = folder.load(&mock.url(), &["--num-prompts", "1"]);
+    outcome.expect_code(0);
+    let late = "SELECT status, end_ns - last_token_ns < 60000000000 AS is_soon FROM requests";
+    insta::assert_snapshot!(folder.table("run.tape", late), @"ok | true");
+}
+
+#[test]
+fn a_stream_that_stalls_ends_at_the_idle_timeout() {
+    let mock = Mock::start(|_, reply| {
+        reply.begin();
+        reply.text("one");
+        reply.wait_for_client_to_leave();
+    });
+    let folder = Folder::new();
+    let words = ["--num-prompts", "1", "--idle-timeout", "300ms"];
+    let outcome = folder.load(&mock.url(), &words);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 3
+    --- stderr
+    error: no request succeeded; the first failed with `timeout_idle`: nothing arrived within 0.3 s (`--idle-timeout`)
+    hint: raise `--idle-timeout`, or look into the server's log
+    tape: run.tape
+    ");
+    insta::assert_snapshot!(folder.table("run.tape", ROWS), @"timeout | timeout_idle | 200 | 1 | - | nothing arrived within 0.3 s (`--idle-timeout`)");
+}
+
+#[test]
+fn a_server_that_never_answers_ends_at_the_first_or_the_total_timeout() {
+    for (flag, kind) in [
+        ("--first-timeout", "timeout_first"),
+        ("--request-timeout", "timeout_total"),
+    ] {
+        let mock = Mock::start(|_, reply| reply.wait_for_client_to_leave());
+        let folder = Folder::new();
+        let outcome = folder.load(&mock.url(), &["--num-prompts", "1", flag, "300ms"]);
+        assert_eq!(outcome.code, 3);
+        let row = folder.table("run.tape", "SELECT status, error_kind FROM requests");
+        assert_eq!(row, format!("timeout | {kind}"));
+    }
+}
+
+#[test]
+fn a_role_is_no_token_and_every_gap_is_between_tokens() {
+    let mock = Mock::answering(&["a", "b", "c"]);
+    let folder = Folder::new();
+    let outcome = folder.load(&mock.url(), &["--num-prompts", "1"]);
+    outcome.expect_code(0);
+    let chunks = "SELECT c.seq, c.channel, c.gap_ns IS NOT NULL AS has_gap, c.has_choices, \
+                  c.arrival_ns = r.first_token_ns AS is_first, c.arrival_ns = r.last_token_ns AS is_last \
+                  FROM chunks c JOIN requests r USING (request_id) ORDER BY c.seq";
+    let shown = folder.table("run.tape", chunks);
+    // Events that share a read share its time, so first and last may coincide.
+    let columns: Vec<&str> = shown
+        .lines()
+        .map(|line| line.rsplitn(3, " | ").last().unwrap())
+        .collect();
+    insta::assert_snapshot!(columns.join("\n"), @r"
+    0 | role | false | true
+    1 | content | false | true
+    2 | content | true | true
+    3 | content | true | true
+    4 | finish | false | true
+    5 | usage | false | false
+    6 | done | false | false
+    ");
+    assert!(shown.lines().next().unwrap().contains("role"));
+    assert!(
+        shown.lines().nth(1).unwrap().contains("| true |"),
+        "{shown}"
+    );
+    let sums = "SELECT sum(c.gap_ns) = max(r.last_token_ns) - max(r.first_token_ns) AS sums_up, \
+                max(c.gap_ns) = max(r.max_gap_ns) AS is_max \
+                FROM chunks c JOIN requests r USING (request_id)";
+    assert_eq!(folder.table("run.tape", sums), "true | true");
+}
+
+#[test]
+fn tokens_are_counted_by_the_given_tokenizer_where_the_server_says_nothing() {
+    let Some(tokenizer) = crate::program::shared_file("tokenizers/qwen3/tokenizer.json.gz") else {
+        return;
+    };
+    let mock = Mock::start(|_, reply| {
+        reply.begin();
+        reply.text("one two three");
+        reply.text(" four");
+        reply.finish();
+        reply.end();
+    });
+    let folder = Folder::new();
+    let tokenizer = tokenizer.display().to_string();
+    let words = ["--num-prompts", "1", "--tokenizer", &tokenizer];
+    folder.load(&mock.url(), &words).expect_code(0);
+    let sources = "SELECT chunk_count, input_tokens, input_tokens_source, output_tokens, \
+                   output_tokens_source FROM requests";
+    assert_eq!(
+        folder.table("run.tape", sources),
+        "2 | 4 | tokenizer | 4 | tokenizer"
+    );
+}

@@ -1,0 +1,437 @@
+//! `load`: the shapes of load, what is sent, and what must never be seen.
+
+use std::collections::HashSet;
+
+use crate::mock::{Mock, Request};
+use crate::program::{Folder, load_words};
+
+fn prompts(requests: &[Request]) -> Vec<String> {
+    let mut prompts: Vec<String> = requests.iter().map(|r| r.prompt().to_owned()).collect();
+    prompts.sort();
+    prompts
+}
+
+#[test]
+fn a_closed_loop_never_has_more_in_flight_and_each_request_is_due_when_its_slot_is_free() {
+    let mock = Mock::answering(&["a", "b", "c"]);
+    let folder = Folder::new();
+    let words = ["--num-prompts", "40", "--max-concurrency", "3"];
+    folder.load(&mock.url(), &words).expect_code(0);
+    assert_eq!(mock.requests().len(), 40);
+    assert!(mock.in_flight_max() <= 3, "{}", mock.in_flight_max());
+    assert_eq!(folder.manifest("run.tape")["loop"], "closed");
+    // The first three are due at the start, every other one when an earlier one has ended.
+    let due = "SELECT count(*) AS n, count(*) FILTER (WHERE intended_ns = 0) AS first, \
+               max(queued_ns) AS queued, min(dispatched_ns - intended_ns) >= 0 AS is_never_early \
+               FROM requests";
+    assert_eq!(folder.table("run.tape", due), "40 | 3 | 0 | true");
+    let later =
+        "SELECT count(*) FROM requests a LEFT SEMI JOIN requests b ON a.intended_ns = b.end_ns";
+    assert_eq!(folder.number("run.tape", later), 37);
+    let overlaps = "SELECT max(n) AS n FROM (SELECT a.request_id, count(*) AS n FROM requests a \
+                    JOIN requests b ON b.dispatched_ns <= a.dispatched_ns AND b.end_ns > a.dispatched_ns \
+                    GROUP BY a.request_id)";
+    assert!(folder.number("run.tape", overlaps) <= 3);
+}
+
+#[test]
+fn a_cap_under_a_rate_queues_and_the_wait_is_not_the_clients_own_lateness() {
+    let mock = Mock::start(|request, reply| {
+        // Slower than the rate, so that all but the first wait.
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+        reply.answer(request, &["a"]);
+    });
+    let folder = Folder::new();
+    let words = [
+        "--num-prompts",
+        "30",
+        "--request-rate",
+        "1000/s",
+        "--arrivals",
+        "constant",
+        "--max-concurrency",
+        "1",
+    ];
+    folder.load(&mock.url(), &words).expect_code(0);
+    assert_eq!(mock.in_flight_max(), 1);
+    assert_eq!(folder.manifest("run.tape")["loop"], "open");
+    let facts = "SELECT count(*) AS n, \
+                 bool_and(intended_ns = request_id * 1000000) AS is_on_schedule, \
+                 max(queued_ns) > 100000000 AS has_queued, \
+                 bool_and(dispatched_ns >= intended_ns + queued_ns) AS adds_up, \
+                 median(slip_ns) < 100000000 AS is_punctual FROM requests";
+    assert_eq!(
+        folder.table("run.tape", facts),
+        "30 | true | true | true | true"
+    );
+}
+
+#[test]
+fn without_rate_and_cap_all_are_due_at_once() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    let outcome = folder.load(&mock.url(), &["--num-prompts", "20"]);
+    outcome.expect_code(0);
+    let due = "SELECT count(*) AS n, min(intended_ns) AS low, max(intended_ns) AS high, \
+               max(queued_ns) AS queued FROM requests";
+    assert_eq!(folder.table("run.tape", due), "20 | 0 | 0 | 0");
+}
+
+#[test]
+fn warm_ups_come_before_zero_and_count_for_nothing() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    let words = [
+        "--num-prompts",
+        "5",
+        "--num-warmups",
+        "3",
+        "--max-concurrency",
+        "2",
+    ];
+    folder.load(&mock.url(), &words).expect_code(0);
+    let requests = mock.requests();
+    assert_eq!(requests.len(), 8);
+    assert_eq!(prompts(&requests).iter().collect::<HashSet<_>>().len(), 8);
+    let phases = "SELECT phase, count(*) AS n, bool_and(intended_ns < 0 AND end_ns < 0) AS is_before, \
+                  min(request_id) >= 9223372036854775808 AS has_high_id \
+                  FROM attempts GROUP BY phase ORDER BY phase";
+    insta::assert_snapshot!(folder.table("run.tape", phases), @r"
+    measure | 5 | false | false
+    warmup | 3 | true | true
+    ");
+    assert_eq!(
+        folder.number("run.tape", "SELECT count(*) FROM requests"),
+        5
+    );
+    assert_eq!(
+        folder.number("run.tape", "SELECT count(*) FROM attempts"),
+        8
+    );
+}
+
+#[test]
+fn the_same_seed_sends_the_same_bodies_at_the_same_times() {
+    let words = [
+        "--num-prompts",
+        "12",
+        "--request-rate",
+        "200",
+        "--random-range-ratio",
+        "0.5",
+        "--seed",
+    ];
+    let [first, again, other] = ["1", "1", "2"].map(|seed| {
+        let mock = Mock::answering(&["a"]);
+        let folder = Folder::new();
+        let words: Vec<&str> = words.iter().copied().chain([seed]).collect();
+        folder.load(&mock.url(), &words).expect_code(0);
+        let mut bodies: Vec<String> = mock
+            .requests()
+            .iter()
+            .map(|request| request.body.to_string())
+            .collect();
+        bodies.sort();
+        let due = "SELECT intended_ns, input_tokens_planned, output_tokens_planned \
+                   FROM requests ORDER BY request_id";
+        (bodies, folder.table("run.tape", due))
+    });
+    assert_eq!(first, again);
+    assert_ne!(first.0, other.0);
+    assert_ne!(first.1, other.1);
+}
+
+#[test]
+fn a_duration_ends_a_schedule_that_has_no_number() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    let words = [
+        "--duration",
+        "500ms",
+        "--request-rate",
+        "100",
+        "--arrivals",
+        "constant",
+    ];
+    folder.load(&mock.url(), &words).expect_code(0);
+    let facts = "SELECT count(*) AS n, max(intended_ns) AS last FROM requests";
+    assert_eq!(folder.table("run.tape", facts), "50 | 490000000");
+    assert_eq!(folder.manifest("run.tape")["state"], "complete");
+}
+
+#[test]
+fn bodies_ask_for_a_stream_with_usage_and_the_planned_length() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    for (backend, path) in [
+        ("openai-chat", "/v1/chat/completions"),
+        ("openai", "/v1/completions"),
+        ("vllm", "/v1/completions"),
+    ] {
+        let words = [
+            "--num-prompts",
+            "1",
+            "--backend",
+            backend,
+            "--force",
+            "--ignore-eos",
+        ];
+        folder.load(&mock.url(), &words).expect_code(0);
+        let request = mock.requests().pop().unwrap();
+        assert_eq!(request.path, path);
+        assert_eq!(request.body["stream"], true);
+        assert_eq!(request.body["stream_options"]["include_usage"], true);
+        assert_eq!(request.prompt().split(' ').count(), 4);
+        assert_eq!(request.body["model"], "mock");
+        let asked = [
+            &request.body["max_tokens"],
+            &request.body["max_completion_tokens"],
+        ];
+        assert!(asked.iter().any(|tokens| **tokens == 4), "{}", request.body);
+        assert_eq!(request.header("content-type"), Some("application/json"));
+    }
+}
+
+#[test]
+fn a_version_in_the_base_address_is_not_doubled_and_the_model_is_asked_for() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    let url = format!("{}/v1/", mock.url());
+    let words = [
+        "load",
+        "--base-url",
+        &url,
+        "--num-prompts",
+        "1",
+        "--no-summary",
+        "--out",
+        "run.tape",
+    ];
+    folder.run(&words).expect_code(0);
+    let request = mock.requests().remove(0);
+    assert_eq!(request.path, "/v1/completions");
+    assert_eq!(request.body["model"], "mock");
+    assert_eq!(
+        folder.table("run.tape", "SELECT model FROM requests"),
+        "mock"
+    );
+}
+
+#[test]
+fn no_secret_is_ever_printed_or_stored() {
+    const SECRET: &str = "hunter2-hunter2";
+    let mock = Mock::start(|request, reply| match request.index {
+        0 => reply.answer(request, &["a"]),
+        _ => reply.refuse("401 Unauthorized", "no"),
+    });
+    let folder = Folder::new();
+    let url = format!(
+        "http://me:{SECRET}-url@{}/?api_key={SECRET}-query",
+        mock.authority()
+    );
+    let header = format!("X-Api-Key: {SECRET}-header");
+    let body = format!("{{\"api_key\": \"{SECRET}-body\", \"top_k\": 3}}");
+    let more = [
+        "--num-prompts",
+        "2",
+        "--max-concurrency",
+        "1",
+        "--header",
+        &header,
+        "--extra-body",
+        &body,
+    ];
+    let words = load_words(&url, &more);
+    let secret = format!("{SECRET}-env");
+    let variables = [("OPENAI_API_KEY", secret.as_str())];
+    let outcome = folder.run_with(&words, &variables).expect_code(0);
+    let mut dry: Vec<&str> = words.clone();
+    dry.push("--dry-run");
+    let plan = folder.run_with(&dry, &variables).expect_code(0);
+    let analysis = folder
+        .run(&[
+            "analyze",
+            "run.tape",
+            "--html",
+            "r.html",
+            "--markdown",
+            "r.md",
+            "--json",
+            "r.json",
+        ])
+        .expect_code(0);
+
+    // They were sent.
+    let request = mock.requests().remove(0);
+    assert_eq!(
+        request.header("x-api-key"),
+        Some(format!("{SECRET}-header").as_str())
+    );
+    assert_eq!(request.body["api_key"], format!("{SECRET}-body"));
+    assert_eq!(request.body["top_k"], 3);
+    let authorizations: Vec<&str> = (request.headers.iter())
+        .filter(|(name, _)| name == "authorization")
+        .map(|(_, value)| value.as_str())
+        .collect();
+    assert_eq!(authorizations, ["Basic bWU6aHVudGVyMi1odW50ZXIyLXVybA=="]);
+    // They are nowhere else.
+    for outcome in [&outcome, &plan, &analysis] {
+        assert!(!outcome.shown().contains(SECRET), "{}", outcome.shown());
+    }
+    for name in ["r.html", "r.md", "r.json"] {
+        assert!(!folder.read(name).contains(SECRET), "{name}");
+    }
+    assert_eq!(
+        find_in_files(&folder.path("run.tape"), SECRET.as_bytes()),
+        Vec::<String>::new()
+    );
+    let manifest = folder.manifest("run.tape");
+    assert_eq!(
+        manifest["plan"]["header_names"],
+        serde_json::json!(["x-api-key"])
+    );
+    assert_eq!(manifest["plan"]["extra_body"]["top_k"], 3);
+}
+
+/// Returns the files under `folder` that hold `bytes`.
+fn find_in_files(folder: &std::path::Path, bytes: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(find_in_files(&path, bytes));
+        } else if std::fs::read(&path)
+            .unwrap()
+            .windows(bytes.len())
+            .any(|part| part == bytes)
+        {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn the_key_of_the_environment_is_sent_unless_the_user_names_another() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    let urls = [mock.url(), format!("http://me:pw@{}", mock.authority())];
+    let cases: [(&str, &[&str], &str); 3] = [
+        (&urls[0], &[], "Bearer sk-env"),
+        (&urls[1], &[], "Basic bWU6cHc="),
+        (
+            &urls[1],
+            &["--header", "Authorization: Bearer own"],
+            "Bearer own",
+        ),
+    ];
+    for (url, more, wanted) in cases {
+        let more: Vec<&str> = [&["--num-prompts", "1", "--force"], more].concat();
+        let variables = [("OPENAI_API_KEY", "sk-env")];
+        folder
+            .run_with(&load_words(url, &more), &variables)
+            .expect_code(0);
+        let request = mock.requests().pop().unwrap();
+        let sent = request
+            .headers
+            .iter()
+            .filter(|(name, _)| name == "authorization");
+        let sent: Vec<&str> = sent.map(|(_, value)| value.as_str()).collect();
+        assert_eq!(sent, [wanted]);
+    }
+}
+
+#[test]
+fn texts_are_kept_only_when_asked_for() {
+    let mock = Mock::answering(&["lorem", "ipsum"]);
+    let folder = Folder::new();
+    folder
+        .load(&mock.url(), &["--num-prompts", "1"])
+        .expect_code(0);
+    let texts = "SELECT prompt IS NOT NULL AS has_prompt, output FROM requests";
+    assert_eq!(folder.table("run.tape", texts), "false | -");
+    let words = ["--num-prompts", "1", "--keep", "text", "--force"];
+    folder.load(&mock.url(), &words).expect_code(0);
+    assert_eq!(folder.table("run.tape", texts), "true | loremipsum");
+    let chunks = "SELECT text FROM chunks WHERE text IS NOT NULL ORDER BY seq";
+    assert_eq!(folder.table("run.tape", chunks), "lorem\nipsum");
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_sends_nothing() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    let outcome = folder.load(&mock.url(), &["--request-rate", "5", "--dry-run"]);
+    let outcome = outcome.expect_code(0);
+    let plan: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(plan["num_prompts"], 1000);
+    assert_eq!(plan["arrivals"]["request_rate"], 5.0);
+    assert_eq!(plan["model"], "mock");
+    assert!(mock.requests().is_empty());
+    assert!(folder.names().is_empty(), "{:?}", folder.names());
+}
+
+#[test]
+fn what_can_not_be_meant_is_refused_before_anything_is_sent() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    let url = mock.url();
+    let cases: [&[&str]; 9] = [
+        &["--extra-body", "{\"n\": 2}"],
+        &["--extra-body", "[1]"],
+        &["--extra-body", "{"],
+        &["--header", "no-colon"],
+        &["--label", "batch"],
+        &["--goodput", "speed:3"],
+        &["--metric-percentiles", "101"],
+        &["--duration", "10s"],
+        &["--request-rate", "5", "--burstiness", "0"],
+    ];
+    let shown = cases.map(|more| folder.run(&load_words(&url, more)).expect_code(2).stderr);
+    insta::assert_snapshot!(shown.join("\n\n"), @r#"
+    error: `n` in the extra body asks for several answers, which can't be measured as one stream
+    hint: send more requests instead
+
+    error: `--extra-body` is not a JSON object
+    hint: write {"field": value}
+
+    error: `--extra-body` is not JSON: EOF while parsing an object at line 1 column 1
+    hint: quote it for the shell: '{"field": value}'
+
+    error: a `--header` is not `Name: value`
+    hint: write it as Name: value
+
+    error: `--label batch` is not AXIS=VALUE
+    hint: write it as in batch=4
+
+    error: `speed:3` is not a goal
+    hint: write METRIC:MILLISECONDS with ttft, tpot or e2el, such as ttft:200
+
+    error: `--metric-percentiles 101` is not between 0 and 100
+    hint: write percentiles such as 50,90,99
+
+    error: all requests at once, without end
+    hint: give `--num-prompts`, a finite `--request-rate`, or `--max-concurrency`
+
+    error: a burstiness of 0 is not a positive number
+    "#);
+    for words in [
+        &["--base-url", "localhost:8000"][..],
+        &["--backend", "openai"],
+    ] {
+        let mut words = words.to_vec();
+        words.extend([
+            "--tokenizer",
+            "Qwen/Qwen3-8B",
+            "--model",
+            "m",
+            "--num-prompts",
+            "1",
+        ]);
+        words.insert(0, "load");
+        let code = if words[1] == "--base-url" { 2 } else { 4 };
+        folder.run(&words).expect_code(code);
+    }
+    assert!(mock.requests().is_empty());
+    assert!(folder.names().is_empty(), "{:?}", folder.names());
+}

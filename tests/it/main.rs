@@ -1,0 +1,23 @@
+//! The whole program, from outside: the real binary against a scripted server, files and signals.
+//!
+//! Nothing here uses the library: what is checked is what a user has, which is exit codes, what is
+//! printed, and what SQL says of the tape.
+
+#[cfg(test)]
+mod cli_reference;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod mock;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod reports;
+#[cfg(test)]
+mod tapes;
+#[cfg(test)]
+mod tidy;
+#[cfg(test)]
+mod traces;

@@ -1,0 +1,327 @@
+//! From tapes to what people read: every report, every format of `sql`, and the demo.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::mock::Mock;
+use crate::program::{Folder, without_numbers};
+
+/// A folder with two tapes, `run.tape` and `other.tape`, that every test here reads.
+static TAPES: LazyLock<PathBuf> = LazyLock::new(|| {
+    let mock = Mock::answering(&["a", "b", "c"]);
+    let folder = Folder::new();
+    for (name, cap) in [("run.tape", "1"), ("other.tape", "2")] {
+        let label = format!("cap={cap}");
+        let words = [
+            "--num-prompts",
+            "12",
+            "--max-concurrency",
+            cap,
+            "--out",
+            name,
+            "--label",
+            &label,
+        ];
+        folder.load(&mock.url(), &words).expect_code(0);
+    }
+    // A static is never dropped, so the tapes move to where the build keeps such things.
+    let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("reports");
+    if kept.exists() {
+        std::fs::remove_dir_all(&kept).unwrap();
+    }
+    crate::program::copy_folder(&folder.path(""), &kept);
+    kept
+});
+
+fn tape(name: &str) -> String {
+    TAPES.join(name).display().to_string()
+}
+
+#[test]
+fn an_analysis_is_written_in_every_form_at_once() {
+    let folder = Folder::new();
+    let tape = tape("run.tape");
+    let words = [
+        "analyze",
+        &tape,
+        "--html",
+        "r.html",
+        "--markdown",
+        "r.md",
+        "--json",
+        "-",
+        "--csv",
+        "tables",
+        "--goodput",
+        "ttft:60000",
+        "tpot:60000",
+    ];
+    let outcome = folder.run(&words).expect_code(0);
+    assert_eq!(folder.names(), ["r.html", "r.md", "tables"]);
+
+    let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(json["schema"], 1);
+    assert_eq!(json["comparisons"], serde_json::json!([]));
+    let run = &json["runs"][0];
+    assert_eq!(run["run"], "run");
+    assert_eq!(run["labels"]["cap"], "1");
+    for key in [
+        "ttft_p99",
+        "tpot_mean",
+        "itl_p50",
+        "e2el_max",
+        "rps_run",
+        "goodput_run",
+    ] {
+        let metric = &run["metrics"][key];
+        assert!(
+            metric["value"].is_number() && metric["unit"].is_string(),
+            "{key}: {metric}"
+        );
+        let fields: Vec<&String> = metric.as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["value", "unit", "n", "low", "high"], "{key}");
+    }
+    assert_eq!(run["metrics"]["requests_ok"]["value"], 12.0);
+    assert_eq!(run["metrics"]["attainment_run"]["value"], 1.0);
+
+    let html = folder.read("r.html");
+    assert!(html.starts_with("<!doctype html>") || html.starts_with("<!DOCTYPE html>"));
+    assert!(
+        html.contains("<svg") && html.len() < 500_000,
+        "{} bytes",
+        html.len()
+    );
+    // The namespace of SVG is a name, and nothing is fetched from it.
+    let html = html.replace("http://www.w3.org/2000/svg", "");
+    for address in ["http://", "https://", "src=\"//", "@import", "url("] {
+        assert!(!html.contains(address), "{address}");
+    }
+    assert!(folder.read("r.md").starts_with("# "));
+    assert!(
+        folder
+            .read("tables/latency_percentiles.csv")
+            .contains("ttft")
+    );
+}
+
+#[test]
+fn several_tapes_are_compared() {
+    let folder = Folder::new();
+    let words = [
+        "analyze",
+        &tape("run.tape"),
+        &tape("other.tape"),
+        "--json",
+        "r.json",
+    ];
+    let outcome = folder.run(&words).expect_code(0);
+    let json: Value = serde_json::from_str(&folder.read("r.json")).unwrap();
+    assert_eq!(json["runs"].as_array().unwrap().len(), 2);
+    assert!(!json["comparisons"].as_array().unwrap().is_empty());
+    for name in ["run", "other"] {
+        assert!(outcome.stdout.contains(name), "{}", outcome.stdout);
+    }
+}
+
+#[test]
+fn reports_that_exist_are_kept_unless_it_is_forced() {
+    let folder = Folder::new();
+    let tape = tape("run.tape");
+    for flag in ["--html", "--markdown", "--json"] {
+        folder.write("mine", "mine");
+        let outcome = folder.run(&["analyze", &tape, flag, "mine"]).expect_code(4);
+        assert!(
+            outcome.stderr.contains("`mine` exists already"),
+            "{}",
+            outcome.stderr
+        );
+        assert!(outcome.stderr.contains("--force"));
+        assert_eq!(folder.read("mine"), "mine");
+    }
+    std::fs::create_dir(folder.path("tables")).unwrap();
+    folder.write("tables/mine.csv", "mine");
+    folder
+        .run(&["analyze", &tape, "--csv", "tables"])
+        .expect_code(4);
+    folder
+        .run(&["analyze", &tape, "--json", "-", "--markdown", "-"])
+        .expect_code(2);
+    folder
+        .run(&["analyze", &tape, "--json", "no/such/folder.json"])
+        .expect_code(4);
+    // Nothing half-made stays behind when the analysis can't be made.
+    folder
+        .run(&["analyze", "missing.tape", "--json", "r.json"])
+        .expect_code(4);
+    assert!(!folder.path("r.json").exists());
+}
+
+#[test]
+fn the_summary_reads_like_the_ones_people_know() {
+    let folder = Folder::new();
+    let mock = Mock::answering(&["a", "b"]);
+    let words = [
+        "load",
+        "--base-url",
+        &mock.url(),
+        "--num-prompts",
+        "5",
+        "--max-concurrency",
+        "1",
+        "--random-input-len",
+        "4",
+        "--out",
+        "run.tape",
+        "--save-result",
+        "--result-dir",
+        "results",
+    ];
+    let outcome = folder.run(&words).expect_code(0);
+    let shown = without_numbers(&outcome.stdout);
+    for line in [
+        "Successful requests: #",
+        "Failed requests: #",
+        "Total generated tokens: #",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let json: Value = serde_json::from_str(&folder.read("results/run.json")).unwrap();
+    assert_eq!(json["runs"][0]["metrics"]["requests_ok"]["value"], 5.0);
+    assert_eq!(
+        folder.table("run.tape", "SELECT sum(output_tokens) AS n FROM requests"),
+        "10"
+    );
+}
+
+#[test]
+fn sql_prints_in_every_format_and_tells_tapes_apart() {
+    let folder = Folder::new();
+    let (run, other) = (tape("run.tape"), tape("other.tape"));
+    let sql = "SELECT run, count(*) AS n FROM requests GROUP BY run ORDER BY run DESC";
+    let mut shown = String::new();
+    for format in ["table", "csv", "json", "ndjson", "markdown"] {
+        let words = ["sql", &run, &other, "-c", sql, "--format", format];
+        shown += &format!("{format}\n{}\n", folder.run(&words).expect_code(0).stdout);
+    }
+    insta::assert_snapshot!(shown, @r#"
+    table
+    +-------+----+
+    | run   | n  |
+    +-------+----+
+    | run   | 12 |
+    | other | 12 |
+    +-------+----+
+
+    csv
+    run,n
+    run,12
+    other,12
+
+    json
+    [{"run":"run","n":12},{"run":"other","n":12}]
+
+    ndjson
+    {"run":"run","n":12}
+    {"run":"other","n":12}
+
+    markdown
+    | run | n |
+    | --- | ---: |
+    | run | 12 |
+    | other | 12 |
+    "#);
+    let twice = folder.run(&["sql", &run, &run, "-c", sql, "--format", "csv"]);
+    assert_eq!(twice.stdout, "run,n\nrun#2,12\nrun,12\n");
+    folder.write("two.sql", "SELECT 1 AS one; SELECT 2 AS two;");
+    let file = folder.run(&["sql", &run, "-f", "two.sql", "--format", "csv"]);
+    assert_eq!(file.stdout, "one\n1\ntwo\n2\n");
+}
+
+#[test]
+fn times_have_their_wall_clock_beside_them() {
+    let folder = Folder::new();
+    let sql = "SELECT count(*) FROM requests WHERE sent_utc > '2025-01-01' AND sent_utc <= first_token_utc \
+               AND abs(CAST(first_token_utc AS BIGINT) - CAST(sent_utc AS BIGINT) - ttft_ns) < 1000000";
+    assert_eq!(folder.number(&tape("run.tape"), sql), 12);
+}
+
+#[test]
+fn sql_with_an_error_is_wrong_usage_and_told() {
+    let folder = Folder::new();
+    let tape = tape("run.tape");
+    let statements = [
+        "SELEC 1",
+        "SELECT ttft FROM requests",
+        "SELECT * FROM nothing",
+        "DELETE FROM requests",
+        "COPY requests TO 'stolen.csv'",
+        "",
+    ];
+    let shown = statements.map(|sql| {
+        let outcome = folder.run(&["sql", &tape, "-c", sql]).expect_code(2);
+        let lines: Vec<String> = (outcome.stderr.lines())
+            .map(|line| line.chars().take(100).collect())
+            .collect();
+        lines.join("\n")
+    });
+    insta::assert_snapshot!(shown.join("\n\n"), @r"
+    error: Expected: an SQL statement, found: SELEC at Line: 1, Column: 1
+    hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
+
+    error: No field named ttft. Did you mean 'requests.ttft_ns'?
+    Valid fields are requests.run, requests.request_id, requests.attempt, requests.worker, requests.step
+    hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
+
+    error: table 'datafusion.public.nothing' not found
+    hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
+
+    error: `DELETE FROM requests` is not a query: a tape is read, never changed
+    hint: use SELECT, WITH, EXPLAIN, SHOW or DESCRIBE
+
+    error: `COPY requests TO stolen.csv` is not a query: a tape is read, never changed
+    hint: use SELECT, WITH, EXPLAIN, SHOW or DESCRIBE
+
+    error: there is no statement
+    hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
+    ");
+    assert!(folder.names().is_empty());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tokentape"))
+        .args(["sql", &tape("run.tape"), "--format", "csv", "-c"])
+        .arg("SELECT a.value, b.value FROM range(1000) a, range(1000) b")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn the_demo_does_all_of_it_and_takes_no_folder_of_others() {
+    let folder = Folder::new();
+    let outcome = folder.run(&["demo", "--out", "demo"]).expect_code(0);
+    for name in ["demo.tape", "report.html", "report.md"] {
+        assert!(folder.path("demo").join(name).exists(), "{name}");
+        assert!(
+            outcome.stderr.contains(&format!("demo/{name}")),
+            "{}",
+            outcome.stderr
+        );
+    }
+    let facts = "SELECT bool_and(status = 'ok') AS ok, count(*) > 20 AS has_many, \
+                 max(end_ns) < 60000000000 AS is_short FROM requests";
+    assert_eq!(folder.table("demo/demo.tape", facts), "true | true | true");
+    // Another folder is not taken for one's own.
+    folder.write("letter.txt", "dear");
+    folder.run(&["demo", "--out", "."]).expect_code(4);
+    assert_eq!(folder.read("letter.txt"), "dear");
+}

@@ -1,0 +1,244 @@
+//! The shape of the repository: which stage may use which, and that every file says what it is for.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::program::root;
+
+/// What each stage may use beside itself. The tree is the pipeline, so the table is short.
+const DIRECTIONS: [(&str, &[&str]); 13] = [
+    ("analyze", &["capture", "sql"]),
+    ("backend", &["capture"]),
+    ("capture", &[]),
+    (
+        "load",
+        &[
+            "backend", "capture", "schedule", "trace", "wire", "workload",
+        ],
+    ),
+    ("report", &["analyze", "capture"]),
+    ("schedule", &[]),
+    // The clock and its timers, which everything that measures or waits must read.
+    ("simulate", &["capture", "load::clock", "load::timer"]),
+    ("sql", &["capture"]),
+    ("sweep", &["analyze", "load"]),
+    ("trace", &["sql"]),
+    ("verify", &["analyze", "load", "simulate"]),
+    ("wire", &["capture", "load::clock"]),
+    ("workload", &["trace"]),
+];
+
+/// Files at the top of `src/` that hold no stage's work: any stage may use them.
+const FOUNDATIONS: [&str; 3] = ["draw", "testing", "units"];
+
+/// Returns all files under a folder of the repository that end so, in order.
+fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+    fn walk(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, ending, found);
+            } else if path.to_string_lossy().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join(folder), ending, &mut found);
+    found.sort();
+    found
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Returns a path as it is written in the repository.
+fn name(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().display().to_string()
+}
+
+/// Returns the paths after `crate::` in a source, as far as `stage::module`.
+fn uses(source: &str) -> BTreeSet<String> {
+    let code = source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let mut found = BTreeSet::new();
+    for line in code {
+        for path in line.split("crate::").skip(1) {
+            let is_part = |c: char| c.is_ascii_lowercase() || c == '_' || c == ':';
+            let path = path.split(|c| !is_part(c)).next().unwrap_or_default();
+            let parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
+            found.insert(parts[..parts.len().min(2)].join("::"));
+        }
+    }
+    found
+}
+
+#[test]
+fn stages_use_only_the_stages_before_them() {
+    let mut strays = Vec::new();
+    for path in files("src", ".rs") {
+        let name = name(&path);
+        let stage = name.split('/').nth(1).unwrap();
+        if stage.ends_with(".rs") || stage == "cli" {
+            // What stands above the stages may use all of them.
+            continue;
+        }
+        let allowed = DIRECTIONS.iter().find(|(of, _)| *of == stage);
+        let Some((_, allowed)) = allowed else {
+            panic!("`src/{stage}` has no line in the table of directions")
+        };
+        for used in uses(&read(&path)) {
+            let first = used.split("::").next().unwrap_or_default();
+            let is_allowed = first == stage
+                || FOUNDATIONS.contains(&first)
+                || allowed
+                    .iter()
+                    .any(|allowed| *allowed == first || used == *allowed);
+            if !is_allowed {
+                strays.push(format!("{name} uses crate::{used}"));
+            }
+        }
+    }
+    assert!(strays.is_empty(), "{}", strays.join("\n"));
+}
+
+#[test]
+fn the_engine_the_client_the_charts_and_the_clock_are_each_in_one_place() {
+    let places = [
+        ("SessionStateBuilder::", "src/sql/session.rs"),
+        ("SessionContext::new", "src/sql/session.rs"),
+        ("SessionConfig::", "src/sql/session.rs"),
+        ("reqwest::", "src/wire/"),
+        ("plotters::", "src/report/"),
+        ("minijinja::", "src/report/"),
+        ("Instant::now(", "src/load/clock.rs"),
+        ("SystemTime::now(", "src/load/clock.rs"),
+    ];
+    let mut strays = Vec::new();
+    for path in files("src", ".rs") {
+        let name = name(&path);
+        let source = read(&path);
+        for (library, place) in places {
+            let is_used = source.lines().any(|line| {
+                let line = line.trim_start();
+                !line.starts_with("//") && line.contains(library)
+            });
+            // Tests may look from outside at what they test.
+            let is_test = name.ends_with("tests.rs") || name.contains("/tests/");
+            if is_used && !name.starts_with(place) && !is_test {
+                strays.push(format!("{name} uses {library}"));
+            }
+        }
+    }
+    assert!(strays.is_empty(), "{}", strays.join("\n"));
+}
+
+#[test]
+fn every_source_begins_with_its_purpose() {
+    for folder in ["src", "tests", "benches"] {
+        for path in files(folder, ".rs") {
+            let source = read(&path);
+            let first = source.lines().next().unwrap_or_default();
+            let purpose = first.strip_prefix("//! ").unwrap_or_default();
+            assert!(purpose.len() > 10, "{} begins with `{first}`", name(&path));
+        }
+    }
+}
+
+#[test]
+fn no_source_is_two_things() {
+    for path in files("src", ".rs") {
+        let lines = read(&path).lines().count();
+        assert!(lines <= 800, "{} has {lines} lines", name(&path));
+    }
+}
+
+#[test]
+fn every_query_has_its_header() {
+    for path in files("queries", ".sql") {
+        let sql = read(&path);
+        let keys: &[&str] = if name(&path).starts_with("queries/traces/") {
+            &[
+                "name", "purpose", "requires", "rejects", "quantum", "ordered", "block",
+            ]
+        } else {
+            &["name", "purpose", "input", "columns (unit)"]
+        };
+        for key in keys {
+            let key = format!("-- {key}:");
+            let has_key = sql.lines().any(|line| line.starts_with(&key));
+            assert!(has_key, "{} has no `{key}`", name(&path));
+        }
+        let stem = path.file_stem().unwrap().to_string_lossy();
+        assert!(
+            sql.contains(&format!("-- name: {stem}\n")),
+            "{}",
+            name(&path)
+        );
+    }
+}
+
+#[test]
+fn every_query_and_template_is_used() {
+    let sources: String = files("src", ".rs").iter().map(|path| read(path)).collect();
+    for path in files("queries", ".sql")
+        .into_iter()
+        .chain(files("templates", ""))
+    {
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        let stem = file.trim_end_matches(".sql");
+        let is_named =
+            sources.contains(&format!("/{file}\"")) || sources.contains(&format!("(\"{stem}\")"));
+        assert!(is_named, "{} is used by nothing", name(&path));
+    }
+}
+
+#[test]
+fn templates_fetch_nothing() {
+    for path in files("templates", "") {
+        let text = read(&path).replace("http://www.w3.org/2000/svg", "");
+        for address in ["http://", "https://", "src=\"//", "href=\"//", "@import"] {
+            assert!(!text.contains(address), "{} has `{address}`", name(&path));
+        }
+    }
+}
+
+#[test]
+fn the_layout_table_of_the_readme_names_what_is_there() {
+    let Ok(readme) = fs::read_to_string(root().join("README.md")) else {
+        return crate::program::skipped("needs README.md");
+    };
+    let layout = readme.split("\n## ").find(|section| {
+        let title = section.lines().next().unwrap_or_default();
+        title.to_lowercase().contains("layout") || title.to_lowercase().contains("where things are")
+    });
+    let Some(layout) = layout else {
+        return crate::program::skipped("needs a layout table in README.md");
+    };
+    let mut named = BTreeSet::new();
+    for row in layout.lines().filter(|line| line.starts_with('|')) {
+        let cell = row.trim_matches('|').split('|').next().unwrap_or_default();
+        for word in cell.split('`').skip(1).step_by(2) {
+            assert!(
+                root().join(word).exists(),
+                "README.md names `{word}`, which is not there"
+            );
+            named.insert(word.trim_end_matches('/').to_owned());
+        }
+    }
+    if named.is_empty() {
+        return;
+    }
+    for path in fs::read_dir(root().join("src")).unwrap() {
+        let path = path.unwrap().path();
+        let folder = name(&path);
+        let is_named = named.iter().any(|word| folder == *word || word == "src");
+        assert!(
+            !path.is_dir() || is_named,
+            "README.md's layout has no `{folder}`"
+        );
+    }
+}

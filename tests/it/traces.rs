@@ -1,0 +1,459 @@
+//! `replay`: traces that are wrong in every known way, and replays whose tape must have exactly the
+//! times and lengths of the trace.
+
+use std::fmt::Write as _;
+
+use crate::mock::Mock;
+use crate::program::{Folder, Outcome, root, shared_file};
+
+const AZURE: &str = "TIMESTAMP,ContextTokens,GeneratedTokens\n";
+const BURSTGPT: &str = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n";
+
+/// Replays `trace` of the folder into `run.tape`.
+fn replay(folder: &Folder, url: &str, trace: &str, more: &[&str]) -> Outcome {
+    let mut words = vec![
+        "replay",
+        trace,
+        "--base-url",
+        url,
+        "--backend",
+        "openai-chat",
+    ];
+    words.extend(["--model", "mock", "--no-summary", "--out", "run.tape"]);
+    words.extend(more);
+    folder.run(&words)
+}
+
+/// Nobody listens there; what is refused must be refused before anybody would notice.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+#[test]
+fn a_trace_that_can_not_be_read_is_refused_before_anything_is_sent() {
+    let cases: [(&str, &str); 7] = [
+        ("empty.csv", ""),
+        ("unknown.csv", "when,prompt,answer\n1,2,3\n"),
+        (
+            "pointer.csv",
+            "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+        ),
+        (
+            "page.csv",
+            "<!DOCTYPE html>\n<html><body>Not what you wanted</body></html>\n",
+        ),
+        ("array.json", "[{\"timestamp\": 1}]\n"),
+        ("archive.csv", "PK\u{3}\u{4}..."),
+        ("missing.csv", ""),
+    ];
+    let folder = Folder::new();
+    let mut shown = String::new();
+    for (name, text) in cases {
+        if name != "missing.csv" {
+            folder.write(name, text);
+        }
+        let outcome = replay(&folder, NOWHERE, name, &[]);
+        writeln!(shown, "{}\n", outcome.expect_code(4).stderr).unwrap();
+    }
+    insta::assert_snapshot!(shown, @r"
+    error: trace `empty.csv` has no rows
+    hint: check that the file was downloaded or written to its end
+
+    error: trace `unknown.csv` has columns of no known format
+    found: `when`, `prompt`, `answer`
+    format azure requires: TIMESTAMP, ContextTokens, GeneratedTokens
+    format burstgpt requires: Timestamp, Model, Request tokens, Response tokens, Log Type
+    format mooncake requires: timestamp, input_length, output_length, hash_ids; and none of: chat_id, parent_chat_id, session_id
+    hint: write a mapping for it and name it with `--map FILE.sql`; `traces/README.md` shows how
+
+    error: trace `pointer.csv` is a Git LFS pointer, not the data
+    hint: fetch the data with `git lfs pull`, or from the page that hosts the data set
+
+    error: trace `page.csv` is a web page, not data
+    hint: download the file itself; a link to a page that shows it gives the page
+
+    error: trace `array.json` is one JSON array, not one object a line
+    hint: write one object a line: `jq -c '.[]' FILE > FILE.jsonl`
+
+    error: trace `archive.csv` is a zip archive
+    hint: unpack it first; gzip is the only packing that is read as it is
+
+    error: trace `missing.csv` does not exist
+    hint: check the path; a trace is one CSV, JSONL or Parquet file
+    ");
+    assert!(!folder.path("run.tape").exists());
+}
+
+#[test]
+fn a_trace_without_rows_is_told() {
+    let folder = Folder::new();
+    folder.write("header.csv", AZURE);
+    let outcome = replay(&folder, NOWHERE, "header.csv", &[]);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 4
+    --- stderr
+    tape: run.tape
+    error: trace `header.csv` has no rows
+    hint: check that the file was downloaded or written to its end
+    ");
+}
+
+#[test]
+fn wrong_words_about_a_trace_are_told() {
+    let folder = Folder::new();
+    folder.write("trace.csv", format!("{AZURE}2023-11-16 18:17:03,10,10\n"));
+    folder.write("bare.sql", "SELECT 1 AS arrival_ns FROM source\n");
+    folder.write(
+        "wrong.sql",
+        "-- name: wrong\n-- purpose: none\n-- requires: TIMESTAMP\nSELECT nothing FROM source\n",
+    );
+    let cases: [(i32, &[&str]); 8] = [
+        (2, &["--format", "azur"]),
+        (4, &["--format", "mooncake"]),
+        (4, &["--map", "missing.sql"]),
+        (4, &["--map", "bare.sql"]),
+        (4, &["--map", "wrong.sql"]),
+        (2, &["--speed", "0"]),
+        (2, &["--sample", "1.5"]),
+        (2, &["--format", "azure", "--map", "bare.sql"]),
+    ];
+    let mut shown = String::new();
+    for (code, words) in cases {
+        let outcome = replay(&folder, NOWHERE, "trace.csv", words).expect_code(code);
+        writeln!(shown, "{}\n", outcome.stderr).unwrap();
+    }
+    insta::assert_snapshot!(shown, @r#"
+    error: there is no trace format `azur`; known are `azure`, `burstgpt`, `mooncake`
+    hint: name one with `--format`; `tokentape trace formats` lists them
+
+    error: trace `trace.csv` lacks `timestamp`, `input_length`, `output_length`, `hash_ids` that format `mooncake` requires
+    found: `TIMESTAMP`, `ContextTokens`, `GeneratedTokens`
+    hint: leave `--format` out to have it recognised, or bring a mapping with `--map FILE.sql`
+
+    error: cannot read mapping `missing.sql`
+      caused by: No such file or directory (os error 2)
+
+    error: mapping `bare.sql` has no `-- requires: COLUMNS` line in its header
+    hint: begin the file with lines such as `-- requires: time, prompt tokens`; `traces/README.md` shows a whole one
+
+    error: the SQL of mapping `wrong` does not work: no field named nothing.
+    Valid fields are source."TIMESTAMP", source."ContextTokens", source."GeneratedTokens", source.__line
+    hint: put column names in double quotes; values of CSV and JSONL are text, so CAST them
+
+    error: `--speed 0` is not above 0
+
+    error: `--sample 1.5` is not above 0 and up to 1
+
+    error: the argument '--format <NAME>' cannot be used with '--map <FILE.sql>'
+
+    Usage: tokentape replay --base-url <URL> --backend <NAME> --model <NAME> --no-summary --out <NAME.tape> --format <NAME> <TRACE>
+
+    For more information, try '--help'.
+    "#);
+    assert!(!folder.path("run.tape").exists());
+}
+
+#[test]
+fn a_bad_row_is_told_by_file_line_column_and_value() {
+    let cases = [
+        ("2023-11-16 18:17:03.5,ten,10", "letters"),
+        ("2023-11-16 18:17:03.5,0,10", "zero"),
+        ("2023-11-16 18:17:03.5,10,-1", "negative"),
+        ("2023-11-16 18:17:03.5,10", "short"),
+    ];
+    let mut shown = String::new();
+    for (row, name) in cases {
+        let folder = Folder::new();
+        folder.write(
+            "trace.csv",
+            format!("{AZURE}2023-11-16 18:17:03,4,1\n{row}\n"),
+        );
+        let outcome = replay(&folder, NOWHERE, "trace.csv", &[]);
+        let error = outcome
+            .stderr
+            .lines()
+            .find(|line| line.starts_with("error"));
+        writeln!(
+            shown,
+            "{name}: exit code {}: {}",
+            outcome.code,
+            error.unwrap_or("-")
+        )
+        .unwrap();
+    }
+    insta::assert_snapshot!(shown, @r"
+    letters: exit code 4: error: `trace.csv` line 3: column `ContextTokens` is `ten`: cannot cast string 'ten' to value of Int64 type
+    zero: exit code 4: error: `trace.csv` line 3: column `ContextTokens` is `0`, so `input_tokens` is not a length of at least 1 token
+    negative: exit code 4: error: `trace.csv` line 3: column `GeneratedTokens` is `-1`, so `output_tokens` is not a length of at least 1 token
+    short: exit code 4: error: `trace.csv` line 3: has the wrong number of fields: expected 3 got 2
+    ");
+}
+
+#[test]
+fn a_bad_row_that_is_met_late_stops_the_run_and_keeps_the_tape() {
+    let mut trace = BURSTGPT.to_owned();
+    // The reader looks ahead by 65,536 rows and takes them in batches: the window lies in those
+    // rows that have gone out when the bad one is met.
+    for row in 0..74_000 {
+        writeln!(
+            trace,
+            "{}.{:03},GPT-4,4,1,5,API log",
+            row / 1000,
+            row % 1000
+        )
+        .unwrap();
+    }
+    let folder = Folder::new();
+    folder.write("trace.csv", format!("{trace}75,GPT-4,ten,1,11,API log\n"));
+    let mock = Mock::answering(&["a"]);
+    let outcome = replay(&folder, &mock.url(), "trace.csv", &["--from", "8s"]);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 4
+    --- stderr
+    tape: run.tape
+    error: `trace.csv` line 74002: column `Request tokens` is `ten`: cannot cast string 'ten' to value of Int64 type
+    hint: correct or remove the row, or bring a mapping that marks it `failed`
+    ");
+    assert_eq!(folder.manifest("run.tape")["state"], "interrupted");
+    assert!(
+        folder.number(
+            "run.tape",
+            "SELECT count(*) FROM requests WHERE status = 'ok'"
+        ) > 0
+    );
+}
+
+#[test]
+fn time_that_goes_back_further_than_the_look_ahead_stops_the_run_and_keeps_the_tape() {
+    let mut trace = BURSTGPT.to_owned();
+    for row in 0..66_000 {
+        // The first rows are due at once, all others never in this test.
+        let at = if row < 200 { 1_000 } else { 1_000_000 + row };
+        writeln!(trace, "{at},GPT-4,4,1,5,API log").unwrap();
+    }
+    writeln!(trace, "1000,GPT-4,4,1,5,API log").unwrap();
+    let folder = Folder::new();
+    folder.write("trace.csv", trace);
+    let mock = Mock::answering(&["a"]);
+    let outcome = replay(
+        &folder,
+        &mock.url(),
+        "trace.csv",
+        &["--speed", "1000000000"],
+    );
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 4
+    --- stderr
+    tape: run.tape
+    error: `trace.csv` line 66002: time goes back by 999463.000 s, further than a look-ahead of 65536 rows can put right
+    hint: put it in order once with `tokentape trace convert --sort`
+    ");
+    assert_eq!(folder.manifest("run.tape")["state"], "interrupted");
+    assert!(
+        folder.number(
+            "run.tape",
+            "SELECT count(*) FROM requests WHERE status = 'ok'"
+        ) >= 200
+    );
+}
+
+/// What a tape has of every request, as a trace had it.
+const PLANNED: &str = "SELECT trace_ns, intended_ns, input_tokens_planned, output_tokens_planned, \
+                       session_id, class FROM requests ORDER BY request_id";
+
+#[test]
+fn every_format_is_replayed_with_its_times_and_lengths() {
+    let traces = [
+        (
+            "azure.csv",
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n\
+             2023-11-16 18:17:03.9799600,7,3\n2023-11-16 18:17:04.0319600,9,2\r\n",
+        ),
+        (
+            "azure2024.csv",
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n\
+             2024-05-10 00:00:00.009930+00:00,7,3\n2024-05-10 00:00:00+00:00,9,2\n",
+        ),
+        (
+            "burstgpt.csv",
+            "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n\
+             5,ChatGPT,7,3,10,Conversation log\n5,GPT-4,9,0,9,API log\n6,GPT-4,9,2,11,API log\n",
+        ),
+        (
+            "burstgpt2.csv",
+            "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n\
+             5,s1,3,ChatGPT,7,3,10,Conversation log\n6,,2,GPT-4,9,2,11,API log\n",
+        ),
+        (
+            "mooncake.jsonl",
+            "{\"timestamp\": 27, \"input_length\": 700, \"output_length\": 3, \"hash_ids\": [1, 2]}\n\
+             {\"timestamp\": 1027, \"input_length\": 600, \"output_length\": 2, \"hash_ids\": [1, 3]}\n",
+        ),
+    ];
+    let mock = Mock::answering(&["a"]);
+    let mut shown = String::new();
+    for (name, text) in traces {
+        let folder = Folder::new();
+        folder.write(name, text);
+        let outcome = replay(&folder, &mock.url(), name, &["--speed", "4"]).expect_code(0);
+        for line in outcome
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("note"))
+        {
+            writeln!(shown, "{line}").unwrap();
+        }
+        writeln!(shown, "{name}\n{}\n", folder.table("run.tape", PLANNED)).unwrap();
+        // What was sent is as long as the trace says, and asks for as much.
+        let words = "SELECT bool_and(input_tokens = input_tokens_planned) AS ok FROM requests";
+        assert_eq!(folder.table("run.tape", words), "true");
+    }
+    insta::assert_snapshot!(shown, @r"
+    azure.csv
+    0 | 0 | 7 | 3 | - | -
+    13000000 | 13000000 | 9 | 2 | - | -
+
+    note: 1 rows stood out of order and were put right
+    azure2024.csv
+    0 | 0 | 9 | 2 | - | -
+    2482500 | 2482500 | 7 | 3 | - | -
+
+    note: 1 rows that the trace marks as failed were left out (`--keep-failed`)
+    burstgpt.csv
+    0 | 0 | 7 | 3 | - | conversation
+    250000000 | 250000000 | 9 | 2 | - | api
+
+    burstgpt2.csv
+    0 | 0 | 7 | 3 | s1 | conversation
+    250000000 | 250000000 | 9 | 2 | - | api
+
+    mooncake.jsonl
+    0 | 0 | 700 | 3 | - | -
+    250000000 | 250000000 | 600 | 2 | - | -
+    ");
+    // The two prompts with the same first block begin with the same 512 words.
+    let requests = mock.requests();
+    let mut prompts = requests
+        .iter()
+        .map(|request| request.prompt())
+        .filter(|p| p.len() > 2_000);
+    let words = |prompt: &str| {
+        prompt
+            .split(' ')
+            .take(513)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (first, second) = (
+        words(prompts.next().unwrap()),
+        words(prompts.next().unwrap()),
+    );
+    assert_eq!(first[..512], second[..512]);
+    assert_ne!(first[512], second[512]);
+}
+
+#[test]
+fn a_window_a_limit_and_a_speed_take_what_they_say() {
+    let mut trace = BURSTGPT.to_owned();
+    for second in 0..20 {
+        writeln!(trace, "{},GPT-4,4,1,5,API log", 100 + second).unwrap();
+    }
+    let folder = Folder::new();
+    folder.write("trace.csv", trace);
+    let mock = Mock::answering(&["a"]);
+    let words = [
+        "--from", "5s", "--for", "10s", "--limit", "4", "--speed", "20",
+    ];
+    replay(&folder, &mock.url(), "trace.csv", &words).expect_code(0);
+    let times = "SELECT intended_ns FROM requests ORDER BY request_id";
+    assert_eq!(
+        folder.table("run.tape", times),
+        "0\n50000000\n100000000\n150000000"
+    );
+    let words = ["--from", "5s", "--for", "10s", "--speed", "100", "--force"];
+    replay(&folder, &mock.url(), "trace.csv", &words).expect_code(0);
+    assert_eq!(
+        folder.number("run.tape", "SELECT count(*) FROM requests"),
+        10
+    );
+}
+
+#[test]
+fn a_window_without_rows_is_told() {
+    let folder = Folder::new();
+    folder.write("trace.csv", format!("{AZURE}2023-11-16 18:17:03,10,10\n"));
+    let outcome = replay(&folder, NOWHERE, "trace.csv", &["--from", "1h"]);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 3
+    --- stderr
+    warning: the trace has no row in the window that was asked for
+    tape: run.tape
+    ");
+}
+
+#[test]
+fn a_sample_takes_sessions_whole() {
+    let mut trace =
+        "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+            .to_owned();
+    for row in 0..60 {
+        let session = row % 20;
+        writeln!(trace, "{row},s{session},1,GPT-4,4,1,5,API log").unwrap();
+    }
+    let folder = Folder::new();
+    folder.write("trace.csv", trace);
+    let mock = Mock::answering(&["a"]);
+    let words = ["--sample", "0.5", "--speed", "1000"];
+    replay(&folder, &mock.url(), "trace.csv", &words).expect_code(0);
+    let sessions = "SELECT count(*) AS sessions, min(n) AS fewest, max(n) AS most FROM \
+                    (SELECT session_id, count(*) AS n FROM requests GROUP BY session_id)";
+    let shown = folder.table("run.tape", sessions);
+    let taken: u32 = shown.split(' ').next().unwrap().parse().unwrap();
+    assert!((1..20).contains(&taken), "{shown}");
+    assert!(shown.ends_with("| 3 | 3"), "{shown}");
+}
+
+#[test]
+fn the_bundled_samples_are_recognised() {
+    let folder = Folder::new();
+    for (name, format) in [
+        ("azure.csv", "azure"),
+        ("burstgpt.csv", "burstgpt"),
+        ("mooncake.jsonl", "mooncake"),
+    ] {
+        let path = root().join("traces").join(name).display().to_string();
+        let outcome = replay(&folder, NOWHERE, &path, &["--dry-run"]).expect_code(0);
+        let plan: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(plan["trace"]["format"], format);
+    }
+}
+
+#[test]
+fn slices_of_the_published_traces_are_replayed_as_they_are() {
+    let files = [
+        ("traces/azure/AzureLLMInferenceTrace_code.csv", "azure"),
+        ("traces/burstgpt/BurstGPT_1.head400.csv", "burstgpt"),
+        ("traces/burstgpt/BurstGPT_3.head400.csv", "burstgpt"),
+        ("traces/mooncake/conversation_trace.jsonl", "mooncake"),
+    ];
+    let mock = Mock::answering(&["a", "b"]);
+    for (name, format) in files {
+        let Some(path) = shared_file(name) else {
+            continue;
+        };
+        let folder = Folder::new();
+        let path = path.display().to_string();
+        let words = ["--limit", "40", "--speed", "100000"];
+        replay(&folder, &mock.url(), &path, &words).expect_code(0);
+        assert_eq!(
+            folder.manifest("run.tape")["plan"]["trace"]["format"],
+            format
+        );
+        let facts = "SELECT count(*) AS n, bool_and(status = 'ok') AS ok, \
+                     bool_and(trace_ns = intended_ns) AS on_time, min(intended_ns) AS first, \
+                     bool_and(input_tokens = input_tokens_planned) AS lengths FROM requests";
+        assert_eq!(
+            folder.table("run.tape", facts),
+            "40 | true | true | 0 | true",
+            "{name}"
+        );
+    }
+}
