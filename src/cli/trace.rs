@@ -3,17 +3,13 @@
 use std::fmt::Write as _;
 use std::future::pending;
 
-use serde_json::json;
-
 use super::args::{ConvertArgs, Global, TraceVerb};
 use super::interrupt;
 use super::output::WholeFile;
 use super::talk::{print, say};
 use crate::error::{Error, exit};
 use crate::sql::block_on;
-use crate::trace::{
-    Conversion, Converted, FormatInfo, TraceError, TraceOptions, convert, formats, open,
-};
+use crate::trace::{Conversion, Converted, FormatInfo, convert, formats};
 
 pub(super) fn run(verb: &TraceVerb, global: &Global) -> Result<u8, Error> {
     match verb {
@@ -29,10 +25,6 @@ fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
             "name a file, such as `--out trace.parquet`",
         ));
     }
-    if global.dry_run {
-        print(&format!("{:#}\n", plan(args)?))?;
-        return Ok(exit::DONE);
-    }
     let output = WholeFile::open(&args.out, global.force)?;
     let conversion = Conversion {
         path: args.trace.clone(),
@@ -41,12 +33,13 @@ fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
         is_sorted: args.sort,
         output: args.out.clone(),
     };
-    let ended = in_engine(async {
+    let ended = block_on(async {
         tokio::select! {
             converted = Box::pin(convert(&conversion, output.file())) => Some(converted),
             () = interrupted() => None,
         }
-    })?;
+    })
+    .map_err(|error| Error::System("start the SQL engine".into(), error))?;
     let Some(converted) = ended else {
         say("interrupted: nothing was written");
         return Ok(exit::INTERRUPTED);
@@ -62,31 +55,6 @@ async fn interrupted() {
     if interrupt::once().await.is_err() {
         pending::<()>().await;
     }
-}
-
-/// Says what would be converted.
-fn plan(args: &ConvertArgs) -> Result<serde_json::Value, Error> {
-    let options = TraceOptions {
-        path: args.trace.clone(),
-        format: args.format.clone(),
-        map: args.map.clone(),
-        ..TraceOptions::default()
-    };
-    let opened: Result<_, TraceError> = in_engine(open(&options))?;
-    Ok(json!({
-        "trace": args.trace.display().to_string(),
-        "format": opened?.format().name,
-        "sort": args.sort,
-        "out": args.out.display().to_string(),
-    }))
-}
-
-fn in_engine<F>(future: F) -> Result<F::Output, Error>
-where
-    F: Future + Send,
-    F::Output: Send,
-{
-    block_on(future).map_err(|error| Error::System("start the SQL engine".into(), error))
 }
 
 fn tell(converted: &Converted, args: &ConvertArgs) {
@@ -169,8 +137,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         fs::write(folder.join("t.csv"), BUNDLED[0].text).unwrap();
-        assert_eq!(convert(folder, &["--dry-run"]).unwrap(), exit::DONE);
-        assert_eq!(names(folder), ["t.csv"]);
         assert_eq!(convert(folder, &[]).unwrap(), exit::DONE);
         assert_eq!(names(folder), ["out.parquet", "t.csv"]);
         let error = convert(folder, &["--sort"]).unwrap_err();

@@ -211,7 +211,7 @@ mod tests {
     use std::collections::HashSet;
     use std::io::Write;
     use std::path::Path;
-    use std::sync::LazyLock;
+    use std::sync::{Arc, LazyLock};
 
     use crate::testing::shared_file;
     use crate::trace::{BlockScope, TraceRow};

@@ -6,7 +6,7 @@ use std::fs;
 use crate::program::{Folder, root};
 
 /// Every verb, with the verbs below it.
-const VERBS: [&[&str]; 9] = [
+const VERBS: [&[&str]; 10] = [
     &[],
     &["demo"],
     &["replay"],
@@ -15,6 +15,7 @@ const VERBS: [&[&str]; 9] = [
     &["sql"],
     &["trace"],
     &["trace", "formats"],
+    &["trace", "convert"],
     &["simulate"],
 ];
 
