@@ -466,6 +466,31 @@ pub(crate) enum SqlFormat {
 pub(crate) enum TraceVerb {
     /// List the formats that are read, with their columns and units
     Formats,
+    /// Write a trace as Parquet in canonical columns
+    ///
+    /// What is written is read back without a format or a mapping. Arrivals keep the trace's own
+    /// clock, rows that the trace marks as failed stay, and so do extra columns.
+    Convert(ConvertArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// The trace: CSV, JSONL or Parquet, also gzipped
+    pub(crate) trace: PathBuf,
+    /// File to write
+    #[arg(short = 'o', long, value_name = "FILE.parquet")]
+    pub(crate) out: PathBuf,
+    /// Put rows in order of arrival, however far apart they stand
+    ///
+    /// What does not fit in memory is kept beside the output meanwhile.
+    #[arg(long)]
+    pub(crate) sort: bool,
+    /// Format of the trace, instead of recognising it (see `trace formats`)
+    #[arg(long, value_name = "NAME", conflicts_with = "map")]
+    pub(crate) format: Option<String>,
+    /// Your own mapping: a SQL file that reads `source`
+    #[arg(long, value_name = "FILE.sql")]
+    pub(crate) map: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -33,6 +33,15 @@ pub(super) fn listen() -> Result<watch::Receiver<Stop>, Error> {
     Ok(receiver)
 }
 
+/// Waits for the first wish to stop, for work that has nothing to drain.
+///
+/// # Errors
+///
+/// Fails when the system refuses a handler.
+pub(super) async fn once() -> io::Result<()> {
+    Signals::new()?.next().await
+}
+
 async fn wait(sender: &watch::Sender<Stop>, mut signals: Signals) {
     for (stop, message) in [
         (

@@ -52,7 +52,7 @@ fn run(app: &App) -> Result<u8, Error> {
         Verb::Load(args) => drive::load(args, global),
         Verb::Analyze(args) => analyze::run(args, global),
         Verb::Sql(args) => sql::run(args).map(|()| exit::DONE),
-        Verb::Trace(verb) => trace::run(verb).map(|()| exit::DONE),
+        Verb::Trace(verb) => trace::run(verb, global),
         Verb::Simulate(args) => simulate::run(args).map(|()| exit::DONE),
     }
 }

@@ -1,4 +1,6 @@
 //! Output files: opened before the work that fills them, never overwritten unasked.
+//!
+//! A text is written at once, into its file. What takes long to write gets its name when it is whole.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -67,6 +69,81 @@ impl Output {
     }
 }
 
+/// A file that appears under its name when it is whole, or not at all.
+///
+/// Until then it stands beside that name under another one. Dropping it removes it.
+pub(super) struct WholeFile {
+    path: PathBuf,
+    draft: PathBuf,
+    file: File,
+    replaces: bool,
+}
+
+impl WholeFile {
+    /// Opens the file for writing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] when the name is taken and may not be replaced; [`Error::File`] when there
+    /// can be no such file.
+    pub(super) fn open(path: &Path, replaces: bool) -> Result<Self, Error> {
+        check_name(path, replaces)?;
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let draft = path.with_file_name(name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&draft)
+            .map_err(|source| write_error(path, source))?;
+        Ok(Self {
+            path: path.to_owned(),
+            draft,
+            file,
+            replaces,
+        })
+    }
+
+    /// Returns what to write to.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    ///
+    /// As [`WholeFile::open`]: the name may have been taken since.
+    pub(super) fn keep(self) -> Result<(), Error> {
+        check_name(&self.path, self.replaces)?;
+        self.file
+            .sync_all()
+            .and_then(|()| fs::rename(&self.draft, &self.path))
+            .map_err(|source| write_error(&self.path, source))
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        // It is gone already where it was kept, and a nuisance and nothing more where it stays.
+        let _ = fs::remove_file(&self.draft);
+    }
+}
+
+/// Fails where a file may not get that name.
+fn check_name(path: &Path, replaces: bool) -> Result<(), Error> {
+    match fs::symlink_metadata(path) {
+        Err(_) => Ok(()),
+        Ok(_) if !replaces => Err(Error::Exists(path.to_owned())),
+        // A folder can't be replaced by a file, and a device must not be.
+        Ok(found) if !found.is_file() && !found.is_symlink() => Err(write_error(
+            path,
+            io::Error::other("there is something else of that name that is no file"),
+        )),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// Makes a folder for several files.
 ///
 /// # Errors
@@ -86,5 +163,63 @@ pub(super) fn write_error(path: &Path, source: io::Error) -> Error {
         verb: "write",
         path: path.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use super::{Error, WholeFile};
+
+    #[test]
+    fn a_whole_file_appears_when_it_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.parquet");
+        let output = WholeFile::open(&path, false).unwrap();
+        output.file().write_all(b"rows").unwrap();
+        assert!(!path.exists());
+        output.keep().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"rows");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_not_kept_leaves_nothing_and_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.parquet");
+        fs::write(&path, "before").unwrap();
+        assert!(matches!(
+            WholeFile::open(&path, false),
+            Err(Error::Exists(_))
+        ));
+        drop(WholeFile::open(&path, true).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"before");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        WholeFile::open(&path, true).unwrap().keep().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_name_that_was_taken_meanwhile_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.parquet");
+        let output = WholeFile::open(&path, false).unwrap();
+        fs::write(&path, "other").unwrap();
+        assert!(matches!(output.keep(), Err(Error::Exists(_))));
+        assert_eq!(fs::read(&path).unwrap(), b"other");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn folders_and_devices_are_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            WholeFile::open(folder.path(), true),
+            Err(Error::File { .. })
+        ));
+        assert!(WholeFile::open("/dev/null".as_ref(), true).is_err());
+        assert!(WholeFile::open(&folder.path().join("no/such/out"), false).is_err());
     }
 }

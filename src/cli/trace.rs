@@ -1,15 +1,114 @@
-//! `trace`: looking at arrival traces.
+//! `trace`: looking at arrival traces, and turning them into canonical ones.
 
 use std::fmt::Write as _;
+use std::future::pending;
 
-use super::args::TraceVerb;
-use super::talk::print;
-use crate::error::Error;
-use crate::trace::{FormatInfo, formats};
+use serde_json::json;
 
-pub(super) fn run(verb: &TraceVerb) -> Result<(), Error> {
+use super::args::{ConvertArgs, Global, TraceVerb};
+use super::interrupt;
+use super::output::WholeFile;
+use super::talk::{print, say};
+use crate::error::{Error, exit};
+use crate::sql::block_on;
+use crate::trace::{
+    Conversion, Converted, FormatInfo, TraceError, TraceOptions, convert, formats, open,
+};
+
+pub(super) fn run(verb: &TraceVerb, global: &Global) -> Result<u8, Error> {
     match verb {
-        TraceVerb::Formats => print(&list(&formats())),
+        TraceVerb::Formats => print(&list(&formats())).map(|()| exit::DONE),
+        TraceVerb::Convert(args) => run_conversion(args, global),
+    }
+}
+
+fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
+    if args.out.as_os_str() == "-" {
+        return Err(Error::usage(
+            "`--out -`: Parquet does not go to stdout",
+            "name a file, such as `--out trace.parquet`",
+        ));
+    }
+    if global.dry_run {
+        print(&format!("{:#}\n", plan(args)?))?;
+        return Ok(exit::DONE);
+    }
+    let output = WholeFile::open(&args.out, global.force)?;
+    let conversion = Conversion {
+        path: args.trace.clone(),
+        format: args.format.clone(),
+        map: args.map.clone(),
+        is_sorted: args.sort,
+        output: args.out.clone(),
+    };
+    let ended = in_engine(async {
+        tokio::select! {
+            converted = Box::pin(convert(&conversion, output.file())) => Some(converted),
+            () = interrupted() => None,
+        }
+    })?;
+    let Some(converted) = ended else {
+        say("interrupted: nothing was written");
+        return Ok(exit::INTERRUPTED);
+    };
+    let converted = converted?;
+    output.keep()?;
+    tell(&converted, args);
+    Ok(exit::DONE)
+}
+
+/// Waits for a wish to stop; for ever where the system refuses to pass one on.
+async fn interrupted() {
+    if interrupt::once().await.is_err() {
+        pending::<()>().await;
+    }
+}
+
+/// Says what would be converted.
+fn plan(args: &ConvertArgs) -> Result<serde_json::Value, Error> {
+    let options = TraceOptions {
+        path: args.trace.clone(),
+        format: args.format.clone(),
+        map: args.map.clone(),
+        ..TraceOptions::default()
+    };
+    let opened: Result<_, TraceError> = in_engine(open(&options))?;
+    Ok(json!({
+        "trace": args.trace.display().to_string(),
+        "format": opened?.format().name,
+        "sort": args.sort,
+        "out": args.out.display().to_string(),
+    }))
+}
+
+fn in_engine<F>(future: F) -> Result<F::Output, Error>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    block_on(future).map_err(|error| Error::System("start the SQL engine".into(), error))
+}
+
+fn tell(converted: &Converted, args: &ConvertArgs) {
+    say(&format!(
+        "wrote {} rows of format `{}` to `{}`",
+        converted.rows,
+        converted.format,
+        args.out.display()
+    ));
+    if converted.failed > 0 {
+        say(&format!(
+            "note: {} of them are marked as failed; a replay leaves them out",
+            converted.failed
+        ));
+    }
+    if converted.out_of_order > 0 {
+        let what = if args.sort {
+            "were put in order"
+        } else {
+            "stand after a younger one; `--sort` puts them in order"
+        };
+        say(&format!("note: {} rows {what}", converted.out_of_order));
     }
 }
 
@@ -35,4 +134,80 @@ fn list(formats: &[FormatInfo]) -> String {
     }
     out.push_str("Any other trace: write a mapping in SQL and name it with `--map FILE.sql`.\n");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::{Error, exit, list};
+    use crate::cli::args::App;
+    use crate::cli::run;
+    use crate::trace::{BUNDLED, formats};
+
+    fn convert(folder: &Path, words: &[&str]) -> Result<u8, Error> {
+        let trace = folder.join("t.csv").display().to_string();
+        let out = folder.join("out.parquet").display().to_string();
+        let start = ["tokentape", "trace", "convert", &trace, "-o", &out];
+        run(&App::parse_from(start.iter().chain(words)))
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_conversion_writes_one_file_and_replaces_it_only_by_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        fs::write(folder.join("t.csv"), BUNDLED[0].text).unwrap();
+        assert_eq!(convert(folder, &["--dry-run"]).unwrap(), exit::DONE);
+        assert_eq!(names(folder), ["t.csv"]);
+        assert_eq!(convert(folder, &[]).unwrap(), exit::DONE);
+        assert_eq!(names(folder), ["out.parquet", "t.csv"]);
+        let error = convert(folder, &["--sort"]).unwrap_err();
+        assert!(matches!(error, Error::Exists(_)), "{error}");
+        let sorted = convert(folder, &["--sort", "--force", "--format", "azure"]);
+        assert_eq!(sorted.unwrap(), exit::DONE);
+        assert_eq!(names(folder), ["out.parquet", "t.csv"]);
+    }
+
+    #[test]
+    fn a_conversion_that_fails_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let bad = format!("{}2026-01-05 09:00:00,0,1\n", BUNDLED[0].text);
+        fs::write(folder.join("t.csv"), bad).unwrap();
+        for words in [&[][..], &["--sort"], &["--format", "mooncake"]] {
+            let error = convert(folder, words).unwrap_err();
+            assert_eq!(error.exit_code(), exit::IO);
+            assert_eq!(names(folder), ["t.csv"]);
+        }
+    }
+
+    #[test]
+    fn stdout_is_no_place_for_parquet() {
+        let words = ["tokentape", "trace", "convert", "t.csv", "-o", "-"];
+        let error = run(&App::parse_from(words)).unwrap_err();
+        assert_eq!(error.exit_code(), exit::USAGE);
+        assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn every_format_is_listed() {
+        let list = list(&formats());
+        for format in formats() {
+            let line = format!("{}  {}\n", format.name, format.purpose);
+            assert!(list.contains(&line), "{list}");
+        }
+        assert!(list.contains("columns   arrival_ns, input_tokens, output_tokens\n"));
+    }
 }

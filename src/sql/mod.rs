@@ -24,7 +24,7 @@ pub use tapes::SloFrom;
 
 pub(crate) use error::message;
 pub(crate) use header::Header;
-pub(crate) use session::new_session;
+pub(crate) use session::{new_session, new_spilling_session};
 pub(crate) use tapes::{Goal, OpenedTape, Settings, Tapes, open_tapes};
 #[cfg(test)]
 pub(crate) use views::VIEWS;

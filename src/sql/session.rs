@@ -7,8 +7,11 @@
 use std::future::Future;
 use std::io;
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::thread;
 
+use datafusion::error::DataFusionError;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 /// Stack of every thread that may plan a query, in bytes.
@@ -24,6 +27,21 @@ pub(crate) fn new_session(target_partitions: usize) -> SessionContext {
         .with_target_partitions(partitions)
         .with_information_schema(true);
     SessionContext::new_with_config(config)
+}
+
+/// Makes an empty session on one partition that goes to disk rather than past `memory_bytes`.
+///
+/// It writes to a new folder inside `folder`, which goes away with the session and its streams.
+pub(crate) fn new_spilling_session(
+    folder: &Path,
+    memory_bytes: usize,
+) -> Result<SessionContext, DataFusionError> {
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_limit(memory_bytes, 1.0)
+        .with_temp_file_path(folder)
+        .build_arc()?;
+    let config = SessionConfig::new().with_target_partitions(1);
+    Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 
 /// Runs a future to its end on a thread of its own, with a stack that DataFusion's planner fits

@@ -81,7 +81,9 @@ mod tests {
             sampled.push(rows(sample.file_name).await.0);
         }
         sampled.sort();
-        let known: Vec<String> = formats().into_iter().map(|format| format.name).collect();
+        let mut known: Vec<String> = formats().into_iter().map(|format| format.name).collect();
+        // Its samples are what the conversion of the others gives.
+        known.retain(|name| name != "canonical");
         assert_eq!(sampled, known);
     }
 

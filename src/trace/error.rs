@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use parquet::errors::ParquetError;
+
 /// Where in a file a row stands, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -172,6 +174,14 @@ pub enum TraceError {
         /// What the engine says.
         message: String,
     },
+    /// The mapping yields a column that nobody knows.
+    #[error("mapping `{mapping}` yields `{column}`, which is no canonical column")]
+    UnknownOutput {
+        /// Name of the mapping.
+        mapping: String,
+        /// The column.
+        column: String,
+    },
     /// One row is wrong.
     #[error("`{}` {place}: {message}", path.display())]
     BadRow {
@@ -198,6 +208,22 @@ pub enum TraceError {
         /// Rows that are held to be put in order.
         look_ahead: usize,
     },
+    /// The rows could not be sorted.
+    #[error("cannot sort trace `{}`: {message}", path.display())]
+    Sort {
+        /// The trace.
+        path: PathBuf,
+        /// What the engine says.
+        message: String,
+    },
+    /// The output can't be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// Why.
+        source: ParquetError,
+    },
     /// What to take from the trace makes no sense.
     #[error("{message}")]
     Selection {
@@ -210,6 +236,17 @@ impl TraceError {
     /// Returns what the user can do about it, as an imperative.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::UnknownOutput { column, .. } => {
+                return Some(format!(
+                    "call it `extra_{column}` to keep it out of the way; `traces/README.md` lists \
+                     the canonical columns"
+                ));
+            }
+            Self::Sort { .. } => {
+                "free some space beside the output, or write it to another disk: what does not fit \
+                 in memory waits there"
+            }
+            Self::Write { .. } => "check that there is space left, or write to another disk",
             Self::Missing { .. } => "check the path; a trace is one CSV, JSONL or Parquet file",
             Self::Folder { .. } => "name one file in it",
             Self::Open { .. } | Self::MappingFile { .. } | Self::Selection { .. } => return None,
@@ -247,7 +284,10 @@ impl TraceError {
             Self::BadRow { .. } => {
                 "correct or remove the row, or bring a mapping that marks it `failed`"
             }
-            Self::Backwards { .. } => "put it in order once with `tokentape trace convert --sort`",
+            Self::Backwards { .. } => {
+                "put it in order once with `tokentape trace convert --sort TRACE -o FILE.parquet`, and \
+                 use that file"
+            }
         };
         Some(hint.to_owned())
     }

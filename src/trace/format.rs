@@ -8,9 +8,10 @@ use std::path::Path;
 use super::error::TraceError;
 
 /// The mappings that are shipped, in the order in which they are listed.
-const SHIPPED: [&str; 3] = [
+const SHIPPED: [&str; 4] = [
     include_str!("../../queries/traces/azure.sql"),
     include_str!("../../queries/traces/burstgpt.sql"),
+    include_str!("../../queries/traces/canonical.sql"),
     include_str!("../../queries/traces/mooncake.sql"),
 ];
 
@@ -318,7 +319,7 @@ mod tests {
         let error = format_named("burst").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is no trace format `burst`; known are `azure`, `burstgpt`, `mooncake`"
+            "there is no trace format `burst`; known are `azure`, `burstgpt`, `canonical`, `mooncake`"
         );
     }
 

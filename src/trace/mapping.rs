@@ -1,7 +1,6 @@
 //! Plans a mapping's SQL so that it yields canonical rows, and finds the row that it fails on.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch, UInt64Array};
@@ -13,15 +12,15 @@ use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 
 use crate::sql::new_session;
 
-use super::error::{Place, TraceError};
+use super::error::TraceError;
 use super::format::FormatInfo;
-use super::source::{self, LINE};
+use super::source::LINE;
 
 /// The canonical columns, in the order in which the planned stream has them.
 pub(super) const CANONICAL: [&str; 13] = [
@@ -40,10 +39,21 @@ pub(super) const CANONICAL: [&str; 13] = [
     "failed",
 ];
 const REQUIRED: usize = 3;
+/// What the names of all other columns begin with.
+const EXTRA: &str = "extra_";
+
+/// What becomes of a mapping's `extra_` columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extras {
+    /// They are not even computed.
+    LeftOut,
+    /// They stand behind the others, with the types that the mapping gives them.
+    Kept,
+}
 
 /// A running mapping.
 pub(super) struct Mapped {
-    /// Canonical columns, then [`LINE`].
+    /// Canonical columns, then [`LINE`], then the extra columns that are kept.
     pub(super) stream: SendableRecordBatchStream,
     /// For each canonical column, the columns of the file that it is made from.
     pub(super) origins: HashMap<String, Vec<String>>,
@@ -53,6 +63,7 @@ pub(super) struct Mapped {
 pub(super) async fn run(
     format: &FormatInfo,
     table: Arc<dyn TableProvider>,
+    extras: Extras,
 ) -> Result<Mapped, TraceError> {
     let wrong = |error: &DataFusionError| TraceError::MappingSql {
         mapping: format.name.clone(),
@@ -76,7 +87,7 @@ pub(super) async fn run(
     let origins = origins(&plan);
     check_output(format, &plan)?;
     let plan = expose_line(&plan).unwrap_or(plan);
-    let plan = canonical(plan).map_err(|error| wrong(&error))?;
+    let plan = canonical(plan, extras).map_err(|error| wrong(&error))?;
     let stream = Box::pin(DataFrame::new(state, plan).execute_stream())
         .await
         .map_err(|error| wrong(&error))?;
@@ -102,11 +113,11 @@ fn check_output(format: &FormatInfo, plan: &LogicalPlan) -> Result<(), TraceErro
     }
     for name in names {
         let is_known = CANONICAL.contains(&name.as_str()) || name == LINE;
-        if !is_known && !name.starts_with("extra_") {
-            return Err(wrong(format!(
-                "it yields `{name}`, which is no canonical column; call it `extra_{name}` to keep it \
-                 out of the way"
-            )));
+        if !is_known && !name.starts_with(EXTRA) {
+            return Err(TraceError::UnknownOutput {
+                mapping: format.name.clone(),
+                column: name.clone(),
+            });
         }
     }
     Ok(())
@@ -172,32 +183,47 @@ fn line_column(plan: &LogicalPlan) -> Option<Expr> {
 }
 
 /// Casts the mapping's columns to their canonical types, in their canonical order.
-fn canonical(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+fn canonical(plan: LogicalPlan, extras: Extras) -> Result<LogicalPlan, DataFusionError> {
     let schema = Arc::clone(plan.schema());
-    let columns: HashMap<&String, (Expr, &DataType)> = schema
-        .fields()
-        .iter()
-        .enumerate()
-        .map(|(position, field)| {
-            let column = Expr::Column(Column::from(schema.qualified_field(position)));
-            (field.name(), (column, field.data_type()))
-        })
-        .collect();
+    let column = |position: usize| Expr::Column(Column::from(schema.qualified_field(position)));
     let mut expressions = Vec::new();
     for name in CANONICAL.into_iter().chain([LINE]) {
         let wanted = canonical_type(name);
-        let expression = match columns.get(&name.to_owned()) {
+        let position = schema
+            .fields()
+            .iter()
+            .position(|field| field.name() == name);
+        let expression = match position {
             None => lit(ScalarValue::try_from(&wanted)?),
-            Some((column, DataType::Timestamp(_, _))) if wanted == DataType::Int64 => {
-                let in_ns = DataType::Timestamp(TimeUnit::Nanosecond, None);
-                cast(cast(column.clone(), in_ns), wanted)
+            Some(position) => {
+                canonical_cast(column(position), schema.field(position).data_type(), wanted)?
             }
-            Some((column, has)) if **has == wanted => column.clone(),
-            Some((column, _)) => cast(column.clone(), wanted),
         };
         expressions.push(expression.alias(name));
     }
+    if extras == Extras::Kept {
+        let fields = schema.fields().iter().enumerate();
+        let extras = fields.filter(|(_, field)| field.name().starts_with(EXTRA));
+        expressions.extend(extras.map(|(position, field)| column(position).alias(field.name())));
+    }
     LogicalPlanBuilder::from(plan).project(expressions)?.build()
+}
+
+fn canonical_cast(column: Expr, has: &DataType, wanted: DataType) -> Result<Expr, DataFusionError> {
+    Ok(match (has, &wanted) {
+        (has, wanted) if has == wanted => column,
+        (DataType::Timestamp(_, _), DataType::Int64) => {
+            let in_ns = DataType::Timestamp(TimeUnit::Nanosecond, None);
+            cast(cast(column, in_ns), wanted)
+        }
+        // The engine makes a list of one null of a text that is null, as in a column that the file
+        // lacks.
+        (DataType::Utf8, DataType::List(_)) => {
+            when(column.clone().is_not_null(), cast(column, wanted.clone()))
+                .otherwise(lit(ScalarValue::try_from(&wanted)?))?
+        }
+        _ => cast(column, wanted),
+    })
 }
 
 fn canonical_type(name: &str) -> DataType {
@@ -210,31 +236,30 @@ fn canonical_type(name: &str) -> DataType {
     }
 }
 
-/// Finds the row of `batch` that the engine failed on, and says what is wrong with it.
+/// Finds the row that the engine failed on: the line it stands on, and what is wrong with it.
 ///
 /// The engine names a value at best. The same SQL over halves of the batch finds the row.
 pub(super) async fn find_bad_row(
     format: &FormatInfo,
-    path: &Path,
-    is_parquet: bool,
+    extras: Extras,
     failed_on: Option<RecordBatch>,
     error: DataFusionError,
-) -> TraceError {
+) -> (Option<u64>, String) {
     let (mut batch, mut error) = match failed_on {
         Some(batch) => (batch, error),
-        None => return bad_row(path, Place::Unknown, engine_message(&error)),
+        None => return (None, engine_message(&error)),
     };
     while batch.num_rows() > 1 {
         let half = batch.num_rows() / 2;
         let first = batch.slice(0, half);
         let second = batch.slice(half, batch.num_rows() - half);
-        if let Some(found) = failure_on(format, &first).await {
+        if let Some(found) = failure_on(format, extras, &first).await {
             (batch, error) = (first, found);
-        } else if let Some(found) = failure_on(format, &second).await {
+        } else if let Some(found) = failure_on(format, extras, &second).await {
             (batch, error) = (second, found);
         } else {
             // Neither half fails alone: it is not about one row.
-            return bad_row(path, Place::Unknown, engine_message(&error));
+            return (None, engine_message(&error));
         }
     }
     let line = batch
@@ -247,20 +272,19 @@ pub(super) async fn find_bad_row(
         Some((column, value)) => format!("column `{column}` is `{value}`: {message}"),
         None => message,
     };
-    bad_row(path, source::place(is_parquet, line), message)
+    (line, message)
 }
 
-fn bad_row(path: &Path, place: Place, message: String) -> TraceError {
-    TraceError::BadRow {
-        path: path.to_owned(),
-        place,
-        message,
-    }
-}
-
-async fn failure_on(format: &FormatInfo, rows: &RecordBatch) -> Option<DataFusionError> {
+async fn failure_on(
+    format: &FormatInfo,
+    extras: Extras,
+    rows: &RecordBatch,
+) -> Option<DataFusionError> {
     let table = MemTable::try_new(rows.schema(), vec![vec![rows.clone()]]).ok()?;
-    let mut stream = Box::pin(run(format, Arc::new(table))).await.ok()?.stream;
+    let mut stream = Box::pin(run(format, Arc::new(table), extras))
+        .await
+        .ok()?
+        .stream;
     while let Some(result) = stream.next().await {
         if let Err(error) = result {
             return Some(error);

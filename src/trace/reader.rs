@@ -1,20 +1,16 @@
 //! Streams a trace file as canonical rows: opened, mapped, put in order, selected.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use datafusion::execution::SendableRecordBatchStream;
-use futures::StreamExt;
-
-use super::decode::{self, FileRow};
+use super::checked::{Asked, Checked};
+use super::decode::FileRow;
 use super::error::TraceError;
-use super::format::{self, FormatInfo};
-use super::mapping;
+use super::format::FormatInfo;
+use super::mapping::Extras;
 use super::reorder::Reorder;
 use super::row::TraceRow;
 use super::select::{Position, Selection};
-use super::source::{self, Handed, Source};
 
 /// Rows that are held to put small disorder right.
 pub const LOOK_AHEAD_ROWS: usize = 65_536;
@@ -51,12 +47,8 @@ pub struct TraceCounts {
 ///
 /// Memory does not grow with the file: it holds a batch of rows and the look-ahead.
 pub struct TraceReader {
-    format: FormatInfo,
+    checked: Checked,
     options: TraceOptions,
-    is_parquet: bool,
-    stream: SendableRecordBatchStream,
-    origins: HashMap<String, Vec<String>>,
-    handed: Arc<Handed>,
     decoded: VecDeque<FileRow>,
     reorder: Reorder<FileRow>,
     is_at_end: bool,
@@ -69,7 +61,7 @@ impl std::fmt::Debug for TraceReader {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("TraceReader")
             .field("path", &self.options.path)
-            .field("format", &self.format.name)
+            .field("format", &self.checked.format().name)
             .field("counts", &self.counts)
             .finish_non_exhaustive()
     }
@@ -82,37 +74,14 @@ impl std::fmt::Debug for TraceReader {
 /// Whatever can be told from the options, the mapping and the file's first rows.
 pub async fn open(options: &TraceOptions) -> Result<TraceReader, TraceError> {
     options.selection.check()?;
-    // The mapping first: a pipe can be opened only once.
-    let named = match (&options.map, &options.format) {
-        (Some(map), _) => Some(format::read_mapping(map)?),
-        (None, Some(name)) => Some(format::format_named(name)?),
-        (None, None) => None,
+    let asked = Asked {
+        path: &options.path,
+        format: options.format.as_deref(),
+        map: options.map.as_deref(),
     };
-    let source = Source::open(&options.path)?;
-    let columns = source.column_names();
-    let format = match named {
-        Some(format) => {
-            format::check_columns(&format, &options.path, &columns)?;
-            format
-        }
-        None => format::recognise(&options.path, &columns)?,
-    };
-    let is_parquet = source.is_parquet();
-    let (table, handed) =
-        source
-            .into_table(&format.optional)
-            .map_err(|error| TraceError::MappingSql {
-                mapping: format.name.clone(),
-                message: error.strip_backtrace(),
-            })?;
-    let mapped = Box::pin(mapping::run(&format, Arc::new(table))).await?;
     Ok(TraceReader {
-        format,
+        checked: Checked::open(asked, Extras::LeftOut).await?,
         options: options.clone(),
-        is_parquet,
-        stream: mapped.stream,
-        origins: mapped.origins,
-        handed,
         decoded: VecDeque::new(),
         reorder: Reorder::new(LOOK_AHEAD_ROWS),
         is_at_end: false,
@@ -125,7 +94,7 @@ pub async fn open(options: &TraceOptions) -> Result<TraceReader, TraceError> {
 impl TraceReader {
     /// Returns the format that is in use.
     pub fn format(&self) -> &FormatInfo {
-        &self.format
+        self.checked.format()
     }
 
     /// Returns the file's own time of the first arrival, in nanoseconds, once it is known.
@@ -138,6 +107,7 @@ impl TraceReader {
     /// Returns what became of the rows so far.
     pub fn counts(&self) -> TraceCounts {
         TraceCounts {
+            read: self.checked.rows(),
             out_of_order: self.reorder.out_of_order(),
             ..self.counts
         }
@@ -200,7 +170,7 @@ impl TraceReader {
                 let pushed = self.reorder.push(row.row.arrival_ns, row);
                 let oldest = pushed.map_err(|late| TraceError::Backwards {
                     path: self.options.path.clone(),
-                    place: source::place(self.is_parquet, late.item.line),
+                    place: self.checked.place(late.item.line),
                     back_ns: late.back_ns,
                     look_ahead: LOOK_AHEAD_ROWS,
                 })?;
@@ -210,74 +180,11 @@ impl TraceReader {
             } else if self.is_at_end {
                 return Ok(self.reorder.pop());
             } else {
-                self.read_batch().await?;
-            }
-        }
-    }
-
-    async fn read_batch(&mut self) -> Result<(), TraceError> {
-        match self.stream.next().await {
-            None => {
-                self.is_at_end = true;
-                if self.counts.read == 0 {
-                    return Err(TraceError::Empty {
-                        path: self.options.path.clone(),
-                    });
+                match self.checked.next().await? {
+                    Some((_, rows)) => self.decoded.extend(rows),
+                    None => self.is_at_end = true,
                 }
             }
-            Some(Ok(batch)) => {
-                let rows = decode::rows(&batch, self.counts.read)
-                    .map_err(|problem| self.bad_row(&problem))?;
-                self.counts.read += u64::try_from(rows.len()).unwrap_or(u64::MAX);
-                self.decoded.extend(rows);
-            }
-            Some(Err(error)) => {
-                if let Some(failure) = self.handed.take_failure() {
-                    return Err(failure);
-                }
-                return Err(Box::pin(mapping::find_bad_row(
-                    &self.format,
-                    &self.options.path,
-                    self.is_parquet,
-                    self.handed.last_batch(),
-                    error,
-                ))
-                .await);
-            }
-        }
-        Ok(())
-    }
-
-    /// Says which columns of the file a canonical value that can't be used was made from.
-    fn bad_row(&self, problem: &decode::Problem) -> TraceError {
-        let batch = self.handed.last_batch();
-        let origins = self.origins.get(problem.column);
-        let made_from: Vec<String> = origins
-            .into_iter()
-            .flatten()
-            .map(|column| {
-                let value = problem.line.and_then(|line| {
-                    batch
-                        .as_ref()
-                        .and_then(|batch| mapping::value_on_line(batch, line, column))
-                });
-                match value.as_deref() {
-                    Some("") => format!("column `{column}` is empty or missing"),
-                    Some(value) => format!("column `{column}` is `{value}`"),
-                    // A filter held the row back until its batch was gone.
-                    None => format!("of column `{column}`"),
-                }
-            })
-            .collect();
-        let so = format!("`{}` {}", problem.column, problem.what);
-        TraceError::BadRow {
-            path: self.options.path.clone(),
-            place: source::place(self.is_parquet, problem.line),
-            message: if made_from.is_empty() {
-                so
-            } else {
-                format!("{}, so {so}", made_from.join(", "))
-            },
         }
     }
 }

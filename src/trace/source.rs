@@ -18,7 +18,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::error::{Place, TraceError};
+use super::error::TraceError;
 use super::file::{self, Opened};
 use super::text::{BATCH_ROWS, TextBatches};
 
@@ -93,7 +93,7 @@ impl Source {
         fields.map(|field| field.name().clone()).collect()
     }
 
-    /// Returns where the `number`th row, or the row on that line, stands.
+    /// Returns whether rows are counted instead of lines.
     pub(super) fn is_parquet(&self) -> bool {
         matches!(self.batches, Batches::Parquet { .. })
     }
@@ -245,13 +245,4 @@ fn complete(
     columns.extend((0..missing).map(|_| new_null_array(&DataType::Utf8, batch.num_rows())));
     columns.push(Arc::new(UInt64Array::from(lines)));
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
-}
-
-/// Says where a row stands, in the words that fit the kind of file.
-pub(super) fn place(is_parquet: bool, line: Option<u64>) -> Place {
-    match line {
-        None => Place::Unknown,
-        Some(row) if is_parquet => Place::Row(row),
-        Some(line) => Place::Line(line),
-    }
 }

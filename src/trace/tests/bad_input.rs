@@ -85,6 +85,7 @@ async fn unknown_columns_are_told_with_the_known_formats() {
     found: `time`, `prompt`, `answer`
     format azure requires: TIMESTAMP, ContextTokens, GeneratedTokens
     format burstgpt requires: Timestamp, Model, Request tokens, Response tokens, Log Type
+    format canonical requires: arrival_ns, input_tokens, output_tokens
     format mooncake requires: timestamp, input_length, output_length, hash_ids; and none of: chat_id, parent_chat_id, session_id
     ");
 }

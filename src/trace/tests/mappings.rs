@@ -140,7 +140,7 @@ async fn a_mapping_with_a_mistake_is_told() {
         ),
         (
             OWN.replace("extra_note", "note"),
-            "it yields `note`, which is no canonical column",
+            "mapping `own` yields `note`, which is no canonical column",
         ),
         (
             OWN.replace("-- requires", "-- needs"),

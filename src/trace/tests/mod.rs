@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 use super::{FormatInfo, Selection, TraceCounts, TraceError, TraceOptions, TraceRow, open};
 
 mod bad_input;
+mod conversion;
 mod mappings;
 mod pipes;
 mod real_files;

@@ -1,9 +1,10 @@
 //! The published files, against facts that were measured without this code.
 
 use std::collections::HashSet;
+use std::fs::File;
 
 use crate::testing::shared_file;
-use crate::trace::{BlockScope, Selection};
+use crate::trace::{BlockScope, Conversion, Selection, convert};
 
 use super::{Scratch, gzip, read, read_selected};
 
@@ -229,4 +230,33 @@ fn peak_per_second(arrivals_ns: &[i64]) -> usize {
         .iter()
         .map(|&second| first(second + 1) - first(second));
     counts.max().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn published_files_read_the_same_after_a_conversion() {
+    for name in [
+        "traces/azure/AzureLLMInferenceTrace_code.csv",
+        "traces/burstgpt/BurstGPT_3.head400.csv",
+        "traces/mooncake/conversation_trace.jsonl",
+    ] {
+        let Some(path) = shared_file(name) else {
+            return;
+        };
+        let direct = read(&path).await.unwrap();
+        let scratch = Scratch::new();
+        for is_sorted in [false, true] {
+            let conversion = Conversion {
+                path: path.clone(),
+                is_sorted,
+                output: scratch.folder.path().join("out.parquet"),
+                ..Conversion::default()
+            };
+            let file = File::create(&conversion.output).unwrap();
+            convert(&conversion, file).await.unwrap();
+            let found = read(&conversion.output).await.unwrap();
+            assert!(found.rows == direct.rows, "{name}");
+            assert_eq!(found.zero_ns, direct.zero_ns, "{name}");
+            assert_eq!(found.counts.failed, direct.counts.failed, "{name}");
+        }
+    }
 }

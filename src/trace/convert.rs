@@ -1,0 +1,254 @@
+//! Writes a trace as Parquet in canonical columns, which the format `canonical` reads back.
+//!
+//! Rows are checked as for a replay and written as the mapping yields them, failed ones and extra
+//! columns included. Arrivals keep the file's own clock: nothing is lost by that, and the first
+//! arrival of a file that is out of order is not known before its end.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use super::checked::{Asked, Checked};
+use super::decode::FileRow;
+use super::error::TraceError;
+use super::mapping::{CANONICAL, Extras};
+use super::sort;
+
+/// Memory that sorting may take before it goes to disk, in bytes.
+const SORT_BYTES: usize = 512 << 20;
+/// Encoded size after which a row group is written out, in bytes; it is held in memory until then.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
+/// Column with a row's number in the mapping's output, from 0; it is not written.
+pub(super) const NUMBER: &str = "__number";
+/// Where that column stands: behind the canonical ones, where the line was.
+const NUMBER_AT: usize = CANONICAL.len();
+
+/// Which trace to convert, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Conversion {
+    /// The file: CSV, JSONL or Parquet; text also gzipped.
+    pub path: PathBuf,
+    /// Name of the format; none to recognise it by the file's columns.
+    pub format: Option<String>,
+    /// The user's own mapping, in place of a shipped format.
+    pub map: Option<PathBuf>,
+    /// Whether rows are put in order of arrival, however far apart; equal ones stay as they are.
+    pub is_sorted: bool,
+    /// Name of the output, for messages; what sorting can't hold in memory goes beside it.
+    pub output: PathBuf,
+}
+
+/// What was converted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Converted {
+    /// Name of the format that was read.
+    pub format: String,
+    /// Rows that were written.
+    pub rows: u64,
+    /// Rows among them that the trace marks as failed.
+    pub failed: u64,
+    /// Rows that stood after a younger one in the file.
+    pub out_of_order: u64,
+}
+
+/// Reads a trace and writes it to `output` as Parquet. The future may block on both files.
+///
+/// Memory does not grow with the file, also not where it is sorted.
+///
+/// # Errors
+///
+/// Whatever ends a replay of the trace, but for rows that stand too far out of order; a disk that is
+/// full. What was written until then is no Parquet file.
+pub async fn convert<W: Write + Send>(
+    conversion: &Conversion,
+    output: W,
+) -> Result<Converted, TraceError> {
+    convert_within(SORT_BYTES, conversion, output).await
+}
+
+/// Converts with at most `sort_bytes` of memory for sorting.
+pub(super) async fn convert_within<W: Write + Send>(
+    sort_bytes: usize,
+    conversion: &Conversion,
+    output: W,
+) -> Result<Converted, TraceError> {
+    let asked = Asked {
+        path: &conversion.path,
+        format: conversion.format.as_deref(),
+        map: conversion.map.as_deref(),
+    };
+    let checked = Checked::open(asked, Extras::Kept).await?;
+    let format = checked.format().name.clone();
+    let told = Arc::new(Told::default());
+    let mut rows = numbered(checked, Arc::clone(&told));
+    let failure = |error: DataFusionError| {
+        told.take_failure().unwrap_or_else(|| TraceError::Sort {
+            path: conversion.path.clone(),
+            message: error.find_root().strip_backtrace(),
+        })
+    };
+    if conversion.is_sorted {
+        let spill_folder = folder_of(&conversion.output);
+        rows = Box::pin(sort::by_arrival(rows, spill_folder, sort_bytes))
+            .await
+            .map_err(failure)?;
+    }
+    let mut writer = Writer::new(&conversion.output, &rows.schema(), output)?;
+    while let Some(batch) = rows.next().await {
+        writer.write(&batch.map_err(failure)?)?;
+    }
+    writer.finish()?;
+    let tally = told.lock().tally;
+    Ok(Converted {
+        format,
+        rows: tally.rows,
+        failed: tally.failed,
+        out_of_order: tally.out_of_order,
+    })
+}
+
+/// Returns the folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// What the stream of rows tells the writer's side, past a sort that knows only batches.
+///
+/// The stream writes when it is polled, the writer's side reads after the stream gave something.
+#[derive(Default)]
+struct Told {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    tally: Tally,
+    failure: Option<TraceError>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Tally {
+    rows: u64,
+    failed: u64,
+    out_of_order: u64,
+    latest_ns: Option<i64>,
+}
+
+impl Told {
+    fn take_failure(&self) -> Option<TraceError> {
+        self.lock().failure.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tally {
+    fn add(&mut self, row: &FileRow) {
+        self.rows += 1;
+        self.failed += u64::from(row.row.failed);
+        let at_ns = row.row.arrival_ns;
+        self.out_of_order += u64::from(self.latest_ns.is_some_and(|latest_ns| at_ns < latest_ns));
+        self.latest_ns = self.latest_ns.max(Some(at_ns));
+    }
+}
+
+/// Streams the checked rows with [`NUMBER`] in place of their line.
+fn numbered(checked: Checked, told: Arc<Told>) -> SendableRecordBatchStream {
+    let mut fields = checked.schema().fields().to_vec();
+    fields[NUMBER_AT] = Arc::new(Field::new(NUMBER, DataType::UInt64, true));
+    let schema = Arc::new(Schema::new(fields));
+    let stream_schema = Arc::clone(&schema);
+    let rows = futures::stream::try_unfold(checked, move |mut checked| {
+        let told = Arc::clone(&told);
+        let schema = Arc::clone(&schema);
+        async move {
+            // Reading blocks: whoever waits for a signal gets a turn after every batch.
+            tokio::task::yield_now().await;
+            let next = checked.next().await;
+            let next = next.map_err(|failure| {
+                let error = DataFusionError::Execution(failure.to_string());
+                told.lock().failure = Some(failure);
+                error
+            })?;
+            let Some((batch, rows)) = next else {
+                return Ok(None);
+            };
+            let tally = &mut told.lock().tally;
+            rows.iter().for_each(|row| tally.add(row));
+            let numbers = rows.iter().map(|row| row.number);
+            let mut columns = batch.columns().to_vec();
+            columns[NUMBER_AT] = Arc::new(UInt64Array::from_iter_values(numbers)) as ArrayRef;
+            Ok(Some((RecordBatch::try_new(schema, columns)?, checked)))
+        }
+    });
+    Box::pin(RecordBatchStreamAdapter::new(stream_schema, rows))
+}
+
+/// Writes all but the number.
+struct Writer<'a, W: Write + Send> {
+    parquet: ArrowWriter<W>,
+    columns: Vec<usize>,
+    path: &'a Path,
+}
+
+impl<'a, W: Write + Send> Writer<'a, W> {
+    fn new(path: &'a Path, schema: &SchemaRef, output: W) -> Result<Self, TraceError> {
+        let columns: Vec<usize> = (0..schema.fields().len())
+            .filter(|&column| column != NUMBER_AT)
+            .collect();
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+            .build();
+        let parquet = schema
+            .project(&columns)
+            .map_err(ParquetError::from)
+            .and_then(|schema| ArrowWriter::try_new(output, Arc::new(schema), Some(properties)))
+            .map_err(|error| write_error(path, error))?;
+        Ok(Self {
+            parquet,
+            columns,
+            path,
+        })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), TraceError> {
+        batch
+            .project(&self.columns)
+            .map_err(ParquetError::from)
+            .and_then(|batch| self.parquet.write(&batch))
+            .map_err(|error| write_error(self.path, error))
+    }
+
+    fn finish(self) -> Result<(), TraceError> {
+        let path = self.path;
+        self.parquet
+            .into_inner()
+            .and_then(|mut output| Ok(output.flush()?))
+            .map_err(|error| write_error(path, error))
+    }
+}
+
+fn write_error(path: &Path, source: ParquetError) -> TraceError {
+    TraceError::Write {
+        path: path.to_owned(),
+        source,
+    }
+}
