@@ -122,6 +122,7 @@ fn the_remedy_for_a_refusal_depends_on_its_kind() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of faults")]
 fn streams_that_break_keep_the_tokens_that_came() {
     let (folder, _mock, outcome) = meet(&[
         // Cut between two events, and inside of one.
@@ -222,6 +223,7 @@ fn streams_that_break_keep_the_tokens_that_came() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of streams")]
 fn odd_streams_that_are_whole_are_ok() {
     let (folder, _mock, outcome) = meet(&[
         // Without an end mark; without a finish reason; in lines that end in CR LF.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::mock::{Mock, Request};
-use crate::program::{Folder, load_words};
+use crate::program::{Folder, TOKENIZER_NOTE, load_words};
 
 fn prompts(requests: &[Request]) -> Vec<String> {
     let mut prompts: Vec<String> = requests.iter().map(|r| r.prompt().to_owned()).collect();
@@ -71,7 +71,12 @@ fn without_rate_and_cap_all_are_due_at_once() {
     let mock = Mock::answering(&["a"]);
     let folder = Folder::new();
     let outcome = folder.load(&mock.url(), &["--num-prompts", "20"]);
-    outcome.expect_code(0);
+    let outcome = outcome.expect_code(0);
+    let said = outcome
+        .stderr
+        .lines()
+        .filter(|line| *line == TOKENIZER_NOTE);
+    assert_eq!(said.count(), 1, "{}", outcome.stderr);
     let due = "SELECT count(*) AS n, min(intended_ns) AS low, max(intended_ns) AS high, \
                max(queued_ns) AS queued FROM requests";
     assert_eq!(folder.table("run.tape", due), "20 | 0 | 0 | 0");

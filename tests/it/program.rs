@@ -235,6 +235,10 @@ impl Drop for Running {
     }
 }
 
+/// What every run without `--tokenizer` says.
+pub(crate) const TOKENIZER_NOTE: &str =
+    "note: lengths are counted with the embedded o200k_base; `--tokenizer` names the model's own";
+
 /// What came of a program.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -248,10 +252,14 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Shows all of it, without what differs from run to run: folders and ports.
+    /// Shows all of it, without what differs from run to run (folders and ports) and without
+    /// [`TOKENIZER_NOTE`].
     pub(crate) fn shown(&self) -> String {
         let mut text = format!("exit code {}\n", self.code);
-        for (name, part) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+        let said: Vec<&str> = (self.stderr.lines())
+            .filter(|line| *line != TOKENIZER_NOTE)
+            .collect();
+        for (name, part) in [("stdout", &self.stdout), ("stderr", &said.join("\n"))] {
             if !part.is_empty() {
                 text.push_str(&format!("--- {name}\n{}\n", part.trim_end()));
             }
