@@ -9,9 +9,9 @@ use parquet::arrow::ArrowWriter;
 use serde_json::json;
 
 use crate::capture::Label;
-use crate::capture::manifest::{ClockAnchor, Counts, Host, Loop, Manifest, State, Step};
+use crate::capture::manifest::{ClockAnchor, Loop, Manifest, State, Step};
 use crate::capture::schema::{
-    Channel, ChunkRow, FIRST_WARMUP_ID, Phase, ProbeRow, RequestRow, SCHEMA_VERSION, Status,
+    Channel, ChunkRow, FIRST_WARMUP_ID, Phase, ProbeRow, RequestRow, Status,
 };
 
 /// A millisecond, in nanoseconds.
