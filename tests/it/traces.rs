@@ -61,6 +61,7 @@ fn a_trace_that_can_not_be_read_is_refused_before_anything_is_sent() {
     found: `when`, `prompt`, `answer`
     format azure requires: TIMESTAMP, ContextTokens, GeneratedTokens
     format burstgpt requires: Timestamp, Model, Request tokens, Response tokens, Log Type
+    format canonical requires: arrival_ns, input_tokens, output_tokens
     format mooncake requires: timestamp, input_length, output_length, hash_ids; and none of: chat_id, parent_chat_id, session_id
     hint: write a mapping for it and name it with `--map FILE.sql`; `traces/README.md` shows how
 
@@ -121,7 +122,7 @@ fn wrong_words_about_a_trace_are_told() {
         writeln!(shown, "{}\n", outcome.stderr).unwrap();
     }
     insta::assert_snapshot!(shown, @r#"
-    error: there is no trace format `azur`; known are `azure`, `burstgpt`, `mooncake`
+    error: there is no trace format `azur`; known are `azure`, `burstgpt`, `canonical`, `mooncake`
     hint: name one with `--format`; `tokentape trace formats` lists them
 
     error: trace `trace.csv` lacks `timestamp`, `input_length`, `output_length`, `hash_ids` that format `mooncake` requires
@@ -244,7 +245,7 @@ fn time_that_goes_back_further_than_the_look_ahead_stops_the_run_and_keeps_the_t
     --- stderr
     tape: run.tape
     error: `trace.csv` line 66002: time goes back by 999463.000 s, further than a look-ahead of 65536 rows can put right
-    hint: put it in order once with `tokentape trace convert --sort`
+    hint: put it in order once with `tokentape trace convert --sort TRACE -o FILE.parquet`, and use that file
     ");
     assert_eq!(folder.manifest("run.tape")["state"], "interrupted");
     assert!(
