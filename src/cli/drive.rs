@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::analyze::{run_analysis, terminal_options, verdict_code};
-use super::args::{DriveArgs, Global, LoadArgs, ReplayArgs};
+use super::args::{DriveArgs, Global, LimitArgs, LoadArgs, ReplayArgs};
 use super::goals;
 use super::output::write_error;
 use super::plan::{self, LoadShape, Shape};
@@ -210,16 +210,7 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         None if global.dry_run => String::new(),
         None => first_model(args, &target)?,
     };
-    let limits = Limits {
-        max_concurrency: args
-            .limits
-            .max_concurrency
-            .and_then(|cap| usize::try_from(cap).ok()),
-        drain_ns: args.limits.drain,
-        request_timeout_ns: args.limits.request_timeout,
-        first_timeout_ns: args.limits.first_timeout,
-        idle_timeout_ns: Some(args.limits.idle_timeout),
-    };
+    let limits = limits(&args.limits);
     let tokenizer = Arc::new(Tokenizer::open(args.request.tokenizer.as_deref())?);
     let mut workload = Workload::new(&tokenizer, args.request.seed);
     if let Some(lengths) = schedule.lengths.clone() {
@@ -263,6 +254,18 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         limits,
         count_tokens,
     })
+}
+
+fn limits(args: &LimitArgs) -> Limits {
+    Limits {
+        max_concurrency: args
+            .max_concurrency
+            .and_then(|cap| usize::try_from(cap).ok()),
+        drain_ns: args.drain,
+        request_timeout_ns: args.request_timeout,
+        first_timeout_ns: args.first_timeout,
+        idle_timeout_ns: Some(args.idle_timeout),
+    }
 }
 
 fn plan_json(

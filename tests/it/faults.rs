@@ -68,7 +68,7 @@ fn refusals_are_told_apart() {
                 "200 OK",
                 "text/html",
                 "<!doctype html><title>Welcome</title>",
-            )
+            );
         },
         |_, reply| {
             reply.raw(b"HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n");

@@ -292,9 +292,10 @@ pub(crate) fn without_numbers(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars() {
         let is_number = character.is_ascii_digit() || character == '.' && shown.ends_with('#');
+        let is_repeated = character == ' ' && shown.ends_with(' ');
         if is_number && !shown.ends_with('#') {
             shown.push('#');
-        } else if !is_number && !(character == ' ' && shown.ends_with(' ')) {
+        } else if !is_number && !is_repeated {
             shown.push(character);
         }
     }
