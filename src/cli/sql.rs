@@ -33,7 +33,7 @@ pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
     for (run, note) in &answers.notes {
         say(&format!("note: `{run}`: {note}"));
     }
-    for batches in answers.results {
+    for batches in answers.results? {
         print(&format_batches(&batches, format)?)?;
     }
     Ok(())

@@ -282,7 +282,9 @@ impl<W: Wire> Driver<W> {
             };
             let mut row = planned.row(due_ns);
             row.status = Status::NotSent;
-            row.queued_ns = (stopped_ns - due_ns).max(0);
+            if drive.is_capped_by_user {
+                row.queued_ns = (stopped_ns - due_ns).max(0);
+            }
             drive.driven.taken += 1;
             if self.shared.recorder.final_row(row) {
                 self.shared.recorder.flush().await;

@@ -14,11 +14,11 @@ use super::{Settings, SqlError, message, open_tapes};
 /// What statements over some tapes came to.
 #[derive(Debug)]
 pub struct Answers {
-    /// A result each: its batches, at least one, so that the columns are known also where there is
-    /// no row.
-    pub results: Vec<Vec<RecordBatch>>,
     /// What has to be said about the tapes, such as a recovery: the run and a sentence.
     pub notes: Vec<(String, String)>,
+    /// A result each: its batches, at least one, so that the columns are known also where there is
+    /// no row; or what is wrong with a statement.
+    pub results: Result<Vec<Vec<RecordBatch>>, SqlError>,
 }
 
 /// Runs every statement of `sql` (separated by `;`) over tapes.
@@ -27,10 +27,11 @@ pub struct Answers {
 ///
 /// # Errors
 ///
-/// Fails when a tape cannot be opened, when a statement is wrong, and when it is no query.
+/// Fails when a tape cannot be opened. A statement that is wrong or no query fails the results
+/// alone, so that what was done to open the tapes is still told.
 pub async fn run_sql(tapes: &[PathBuf], sql: &str) -> Result<Answers, SqlError> {
     let tapes = open_tapes(tapes, &Settings::default()).await?;
-    let results = run_statements(&tapes.context, sql).await?;
+    let results = run_statements(&tapes.context, sql).await;
     let notes = tapes
         .runs
         .into_iter()
@@ -40,7 +41,7 @@ pub async fn run_sql(tapes: &[PathBuf], sql: &str) -> Result<Answers, SqlError> 
                 .map(move |note| (tape.run.clone(), note))
         })
         .collect();
-    Ok(Answers { results, notes })
+    Ok(Answers { notes, results })
 }
 
 /// Runs every statement of `sql` in a session that is set up already.
@@ -125,7 +126,7 @@ mod tests {
         let tape = TapeFixture::small().write(&folder.path().join("small.tape"));
         block_on(async { run_sql(&[tape], sql).await })
             .unwrap()?
-            .results
+            .results?
             .iter()
             .map(|batches| format_batches(batches, Format::Csv))
             .collect()
