@@ -168,16 +168,26 @@ impl<W: Wire> Driver<W> {
         drive.driven
     }
 
-    /// Waits until every request has ended. Returns false when it was stopped before.
+    /// Waits until every request has ended or the duration is over. Returns false when it was
+    /// stopped before.
     async fn wait_for_all(&mut self, drive: &mut Drive) -> bool {
         let recorder = Arc::clone(&self.shared.recorder);
         let mut stop = self.stop.clone();
+        let end = drive.end_ns.map(|end_ns| self.shared.clock.instant(end_ns));
+        let mut duration = std::pin::pin!(async {
+            match end {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        });
         while !drive.tasks.is_empty() {
             tokio::select! {
                 biased;
                 Some(ended) = drive.tasks.join_next() => self.note_end(drive, ended),
                 _ = stop.wait_for(|stop| *stop != Stop::No) => return false,
                 () = recorder.closed() => return false,
+                // What is in flight then has the drain time, as after any other end.
+                () = &mut duration => return true,
             }
         }
         true

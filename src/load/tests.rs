@@ -377,6 +377,27 @@ async fn stops_at_the_duration_even_if_the_cap_still_holds_requests_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_schedule_that_is_sent_before_its_duration_is_drained_after_it_all_the_same() {
+    let limits = Limits {
+        drain_ns: 1_000 * MS,
+        ..limits()
+    };
+    let slow = vec![(100 * MS, TOKEN), (3_600_000 * MS, FINISH)];
+    let outcome = drive(
+        limits,
+        Some(500 * MS),
+        vec![planned(0, Some(0))],
+        slow,
+        Vec::new(),
+    )
+    .await;
+    assert!(outcome.driven.is_complete);
+    let row = &outcome.requests[0];
+    assert_eq!(row.status, Status::Cancelled);
+    assert!((1_500..1_510).contains(&(row.end_ns.unwrap() / MS)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_interrupted_run_drains_then_gives_up() {
     let slow = vec![(100 * MS, TOKEN), (3_600_000 * MS, FINISH)];
     let schedule = |count| {
