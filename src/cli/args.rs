@@ -254,6 +254,20 @@ pub(crate) struct TargetArgs {
     /// never stored nor printed.
     #[arg(long, value_name = "NAME: VALUE")]
     pub(crate) header: Vec<String>,
+    /// What takes the requests to the server
+    #[arg(long, value_enum, value_name = "WIRE", default_value = "auto")]
+    pub(crate) wire: WireArg,
+}
+
+/// What `--wire` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WireArg {
+    /// `direct`, or `reqwest` where the environment names a proxy for the server
+    Auto,
+    /// Own sockets: stamps every read, with the kernel's receive time beside it
+    Direct,
+    /// The reqwest client: passes proxies, stamps what it is handed
+    Reqwest,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::analyze::{run_analysis, terminal_options, verdict_code};
-use super::args::{DriveArgs, Global, LimitArgs, LoadArgs, ReplayArgs};
+use super::args::{DriveArgs, Global, LimitArgs, LoadArgs, ReplayArgs, WireArg};
 use super::goals;
 use super::output::write_error;
 use super::plan::{self, LoadShape, Shape};
@@ -27,7 +27,7 @@ use crate::schedule::ArrivalTimes;
 use crate::sql::block_on;
 use crate::trace::{Selection, TraceOptions};
 use crate::units::duration;
-use crate::wire::{Target, get_text};
+use crate::wire::{Target, WireKind, get_text};
 use crate::workload::{RandomLengths, Tokenizer, Workload};
 
 /// What `load` and `replay` differ in.
@@ -182,6 +182,7 @@ struct Prepared {
     tape: PathBuf,
     manifest: Manifest,
     target: Target,
+    wire: WireKind,
     feed: Feed,
     limits: Limits,
     count_tokens: Option<TokenCounter>,
@@ -210,6 +211,11 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         None if global.dry_run => String::new(),
         None => first_model(args, &target)?,
     };
+    let wire = match args.target.wire {
+        WireArg::Auto => WireKind::for_url(&target.url),
+        WireArg::Direct => WireKind::Direct,
+        WireArg::Reqwest => WireKind::Reqwest,
+    };
     let limits = limits(&args.limits);
     let tokenizer = Arc::new(Tokenizer::open(args.request.tokenizer.as_deref())?);
     let mut workload = Workload::new(&tokenizer, args.request.seed);
@@ -223,7 +229,7 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
     let plan = plan_json(
         &schedule,
         args,
-        &target,
+        (&target, wire),
         (&model, ignore_eos, &limits, &extra_body),
     );
     let manifest = manifest(&schedule, args, plan, (plan::masked(&target.url), labels));
@@ -250,6 +256,7 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         tape,
         manifest,
         target,
+        wire,
         feed,
         limits,
         count_tokens,
@@ -271,7 +278,7 @@ fn limits(args: &LimitArgs) -> Limits {
 fn plan_json(
     schedule: &Schedule,
     args: &DriveArgs,
-    target: &Target,
+    (target, wire): (&Target, WireKind),
     (model, ignore_eos, limits, extra_body): (&str, bool, &Limits, &serde_json::Map<String, Value>),
 ) -> Value {
     let mut plan = json!({
@@ -297,7 +304,7 @@ fn plan_json(
     plan["extra_body"] = plan::masked_fields(extra_body);
     plan["limits"] = plan::limits_json(limits, args.limits.duration);
     plan["keeps_text"] = json!(args.output.keep.is_some());
-    plan["wire"] = json!("reqwest");
+    plan["wire"] = json!(wire.name());
     plan
 }
 
@@ -373,6 +380,7 @@ fn execute(prepared: Prepared, args: &DriveArgs, global: &Global) -> Result<RunR
         replaces: global.force,
         manifest: prepared.manifest,
         target: prepared.target,
+        wire: prepared.wire,
         feed: prepared.feed,
         duration_ns: args.limits.duration,
         limits: prepared.limits,

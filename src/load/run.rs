@@ -21,7 +21,7 @@ use super::timer::PreciseTimer;
 use crate::capture::manifest::ClockAnchor;
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::trace::TraceCounts;
-use crate::wire::{ReqwestWire, Target};
+use crate::wire::{DirectWire, ReqwestWire, Target, Wire, WireKind};
 
 /// Time between the decision to start and the first due time, so that the first request is as
 /// punctual as the others.
@@ -40,6 +40,8 @@ pub struct Run {
     pub manifest: Manifest,
     /// Where requests go.
     pub target: Target,
+    /// What takes them there.
+    pub wire: WireKind,
     /// What is sent, and when.
     pub feed: Feed,
     /// Length of the schedule in nanoseconds; nothing is sent after it.
@@ -88,10 +90,14 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
     let (scribe, recorder) = Scribe::new(tape, backend, keeps_text, run.count_tokens);
     let stats = Arc::clone(recorder.stats());
     watch(Arc::clone(&stats));
-    let scribe = spawn("scribe", move || scribe.work())?;
+    let scribe = spawn("scribe", move || {
+        give_way(Precedence::Scribe);
+        scribe.work()
+    })?;
     let drive = Drive {
         clock,
         target: run.target,
+        wire: run.wire,
         limits: run.limits,
         duration_ns: run.duration_ns,
         stop: run.stop,
@@ -144,6 +150,7 @@ fn bounds_hit(driven: &Driven, stats: &Stats) -> Vec<(String, u64)> {
 struct Drive {
     clock: Clock,
     target: Target,
+    wire: WireKind,
     limits: Limits,
     duration_ns: Option<i64>,
     stop: watch::Receiver<Stop>,
@@ -167,9 +174,21 @@ impl Drive {
     }
 
     async fn drive(self, feed: Feed) -> Result<DriveReport, LoadError> {
+        match self.wire {
+            WireKind::Direct => {
+                let wire = DirectWire::new(&self.target, self.clock)?;
+                self.drive_over(wire, feed).await
+            }
+            WireKind::Reqwest => {
+                let wire = ReqwestWire::new(self.target.clone(), self.clock)?;
+                self.drive_over(wire, feed).await
+            }
+        }
+    }
+
+    async fn drive_over(self, wire: impl Wire, feed: Feed) -> Result<DriveReport, LoadError> {
         let clock = self.clock;
         let timer = || PreciseTimer::new().map_err(|error| LoadError::System("timer", error));
-        let wire = ReqwestWire::new(self.target, clock)?;
         let recorder = Arc::clone(&self.recorder);
         let mut driver = Driver::new(
             wire,
@@ -191,6 +210,7 @@ impl Drive {
         let warmups = feed.warmup_requests().await;
         let (sender, mut source) = mpsc::channel(CHANNEL_REQUESTS);
         let feeding = spawn("feed", move || {
+            give_way(Precedence::Feed);
             runtime("feed")?.block_on(feed.prepare(sender))
         })?;
         if let Ok(warmups) = warmups {
@@ -215,7 +235,7 @@ impl Drive {
     }
 }
 
-async fn warm_up(driver: &mut Driver<ReqwestWire>, clock: Clock, warmups: Vec<Planned>) {
+async fn warm_up(driver: &mut Driver<impl Wire>, clock: Clock, warmups: Vec<Planned>) {
     if warmups.is_empty() {
         return;
     }
@@ -263,6 +283,30 @@ fn runtime(name: &'static str) -> Result<Runtime, LoadError> {
         .enable_all()
         .build()
         .map_err(|error| LoadError::System(name, error))
+}
+
+/// Who gives way to whom where the threads of a run share a core: a read that waits is measured as
+/// the server's, a row that is written a moment later is not. The driver gives way to nobody.
+#[derive(Debug, Clone, Copy)]
+enum Precedence {
+    /// Comes first after the driver: a request that is not prepared goes out late.
+    Feed,
+    Scribe,
+}
+
+/// Lowers the calling thread's precedence, where the system allows it.
+fn give_way(precedence: Precedence) {
+    #[cfg(target_os = "linux")]
+    {
+        let steps = match precedence {
+            Precedence::Feed => 5,
+            Precedence::Scribe => 10,
+        };
+        // On Linux this is the thread's own, not that of the whole process.
+        let _ = rustix::process::nice(steps);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = precedence;
 }
 
 /// DataFusion plans a trace's mapping by recursion, which needs more than a thread's usual stack.

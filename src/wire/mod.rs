@@ -4,8 +4,12 @@
 //! the target that it was made for and hands back stamped reads: a stamp is taken as soon as the
 //! bytes are in user space, before anything looks at them.
 
+pub mod chunked;
+mod direct;
 mod error;
 mod reqwest_wire;
+pub mod response;
+mod target;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,8 +17,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 
+pub use direct::{DirectBody, DirectWire};
 pub use error::WireError;
-pub use reqwest_wire::{ReqwestWire, Target, get_text};
+pub use reqwest_wire::{ReqwestBody, ReqwestWire, get_text};
+pub use target::{Target, WireKind};
 
 /// Sends requests to one target.
 pub trait Wire: Clone + Send + Sync + 'static {

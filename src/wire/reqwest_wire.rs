@@ -1,4 +1,4 @@
-//! The wire on reqwest: proxies, TLS, HTTP/1.1.
+//! The wire on reqwest: for proxies, and for control calls.
 //!
 //! What it can't do is in its nature: one stamp a frame and not a read, so `read_seq` stays
 //! unknown, and the send stamp is the moment at which the body was first asked for.
@@ -15,22 +15,11 @@ use http_body::{Frame, SizeHint};
 use reqwest::{Body, Client, Response};
 use tower_layer::Layer;
 use tower_service::Service;
-use url::{Host, Url};
+use url::Url;
 
-use super::{Head, Marks, Read, Wire, WireBody, WireError};
+use super::{Head, Marks, Read, Target, Wire, WireBody, WireError};
 use crate::capture::schema::ErrorKind;
 use crate::load::clock::Clock;
-
-/// Where requests go, and what goes with each of them.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// The full address of the endpoint.
-    pub url: Url,
-    /// Headers of every request, beside content type and length.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// How long DNS, TCP and TLS may take together.
-    pub connect_timeout: Duration,
-}
 
 tokio::task_local! {
     /// The marks of the attempt whose task is being polled. A connection that the pool opens for
@@ -80,20 +69,10 @@ fn client_builder(url: &Url) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .user_agent(concat!("tokentape/", env!("CARGO_PKG_VERSION")));
-    if is_loopback(url) {
+    if super::target::is_loopback(url) {
         builder.no_proxy()
     } else {
         builder
-    }
-}
-
-/// True when the host is this machine: a proxy from the environment can't mean that.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 

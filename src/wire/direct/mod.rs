@@ -1,0 +1,383 @@
+//! The direct wire: HTTP/1.1 on sockets of our own.
+//!
+//! Each read of a socket is stamped as it returns, before anything looks at its bytes, and says
+//! with its number which events came together and with the kernel's stamp how long they had been
+//! waiting. Between the socket and the driver there is no queue, no other task and no lock.
+//!
+//! What it does not do: proxies, HTTP/2, redirects, retries. See [`ReqwestWire`](super::ReqwestWire).
+
+mod dial;
+mod pool;
+mod receive;
+mod request;
+mod socket;
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::chunked::{ChunkedDecoder, ChunkedError};
+use super::response::{self, Framing, HeadError, ResponseHead};
+use super::{Head, Marks, Read, Target, Wire, WireBody, WireError};
+use crate::capture::schema::ErrorKind;
+use crate::load::clock::Clock;
+
+use dial::Dialer;
+use pool::Pool;
+use request::RequestHead;
+use socket::{ReadStamp, Stream, Written};
+
+/// Bytes of a body that are written at once: other streams are read in between.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// Interim answers (1xx) before the answer itself, at most.
+const MAX_INTERIM: u32 = 16;
+
+/// Sends requests over connections of its own, which are kept and used again.
+#[derive(Clone)]
+pub struct DirectWire {
+    shared: Arc<Shared>,
+    pool: Pool,
+    clock: Clock,
+}
+
+struct Shared {
+    dialer: Dialer,
+    head: RequestHead,
+}
+
+impl DirectWire {
+    /// Makes a wire to `target`, stamping on `clock`.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError`] when the system's certificates can't be read, for an `https` target.
+    pub fn new(target: &Target, clock: Clock) -> Result<Self, WireError> {
+        Ok(Self {
+            shared: Arc::new(Shared {
+                dialer: Dialer::new(target, clock)?,
+                head: RequestHead::new(target),
+            }),
+            pool: Pool::new(clock),
+            clock,
+        })
+    }
+
+    async fn connection(&self, marks: &Marks) -> Result<Stream, WireError> {
+        if let Some(stream) = self.pool.take() {
+            return Ok(stream);
+        }
+        let started_ns = self.clock.now_ns();
+        let dialled = self.shared.dialer.dial().await;
+        marks.set_connect_ns(self.clock.now_ns() - started_ns);
+        dialled
+    }
+
+    /// Writes the request. Returns false when the server answered before it was whole.
+    async fn write(&self, stream: &mut Stream, body: &[u8], marks: &Marks) -> io::Result<bool> {
+        let head = self.shared.head.with_length(body.len());
+        let mut rest = [head.as_slice(), body];
+        stream.begin_request();
+        marks.set_sent_ns(self.clock.now_ns());
+        while !(rest[0].is_empty() && rest[1].is_empty()) {
+            let piece = &rest[1][..rest[1].len().min(WRITE_BYTES)];
+            let parts = [IoSlice::new(rest[0]), IoSlice::new(piece)];
+            // An empty first part would be taken for the whole by some writers.
+            let first = usize::from(rest[0].is_empty());
+            match stream.write(&parts[first..]).await? {
+                Written::Answered => return Ok(false),
+                Written::Some(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Written::Some(count) => {
+                    let of_head = count.min(rest[0].len());
+                    rest[0] = &rest[0][of_head..];
+                    rest[1] = &rest[1][count - of_head..];
+                }
+            }
+            if !rest[1].is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+        stream.flush().await?;
+        marks.set_body_sent_ns(self.clock.now_ns());
+        Ok(true)
+    }
+}
+
+impl Wire for DirectWire {
+    type Body = DirectBody;
+
+    async fn post(&self, body: Bytes, marks: &Arc<Marks>) -> Result<Head<DirectBody>, WireError> {
+        let mut stream = self.connection(marks).await?;
+        let written = self.write(&mut stream, &body, marks).await;
+        drop(body);
+        let (head, rest) = match read_head(&mut stream).await {
+            Ok(answer) => answer,
+            // A server that hangs up on a request has answered it all the same, or not at all.
+            Err(error) => {
+                return Err(match written {
+                    Err(refused) => WireError::new(ErrorKind::Send, &refused),
+                    Ok(_) => error,
+                });
+            }
+        };
+        let is_reusable = head.keeps_alive && matches!(written, Ok(true));
+        let stamp = stream.last_read();
+        let mut body = DirectBody {
+            stream: Some(stream),
+            pool: is_reusable.then(|| self.pool.clone()),
+            decoder: BodyDecoder::new(head.framing),
+            first: None,
+        };
+        body.take_first(&rest, stamp);
+        Ok(Head {
+            headers_ns: stamp.at_ns,
+            status: head.status,
+            content_type: head.content_type,
+            body,
+        })
+    }
+}
+
+/// Reads up to the end of the response's head. Returns it with what came behind it.
+async fn read_head(stream: &mut Stream) -> Result<(ResponseHead, BytesMut), WireError> {
+    let mut bytes = BytesMut::new();
+    let mut interim = 0;
+    loop {
+        let has_line_end = stream
+            .read(|new| {
+                bytes.extend_from_slice(new);
+                (!new.is_empty()).then(|| new.contains(&b'\n'))
+            })
+            .await
+            .map_err(|error| WireError::new(ErrorKind::Send, &error))?;
+        let Some(has_line_end) = has_line_end else {
+            return Err(closed_early(&bytes));
+        };
+        // Only the end of a line can be the end of the head.
+        if !has_line_end && bytes.len() < response::MAX_HEAD_BYTES {
+            continue;
+        }
+        while let Some((head, length)) = response::parse(&bytes).map_err(bad_head)? {
+            let rest = bytes.split_off(length);
+            match head.status {
+                101 => return Err(unsupported("the server wants another protocol (101)")),
+                100..=199 if interim < MAX_INTERIM => interim += 1,
+                100..=199 => {
+                    return Err(unsupported("the server sends interim answers without end"));
+                }
+                _ => return Ok((head, rest)),
+            }
+            bytes = rest;
+        }
+    }
+}
+
+fn closed_early(bytes: &[u8]) -> WireError {
+    let message = if bytes.is_empty() {
+        "the server closed the connection without an answer".to_owned()
+    } else {
+        format!(
+            "the server closed the connection inside the head of its answer ({} bytes of it)",
+            bytes.len()
+        )
+    };
+    WireError {
+        kind: ErrorKind::Send,
+        message,
+    }
+}
+
+fn bad_head(error: HeadError) -> WireError {
+    let kind = match error {
+        HeadError::TooLarge => ErrorKind::TooLarge,
+        HeadError::NotHttp(_) | HeadError::Unsupported(_) => ErrorKind::Unsupported,
+    };
+    WireError {
+        kind,
+        message: error.to_string(),
+    }
+}
+
+fn unsupported(message: &str) -> WireError {
+    WireError {
+        kind: ErrorKind::Unsupported,
+        message: message.to_owned(),
+    }
+}
+
+/// The body of a response, read by read.
+pub struct DirectBody {
+    /// Gone once the body is whole.
+    stream: Option<Stream>,
+    /// Where the connection goes then, where it may be used again.
+    pool: Option<Pool>,
+    decoder: BodyDecoder,
+    /// What came with the head.
+    first: Option<Result<Read, ChunkedError>>,
+}
+
+impl DirectBody {
+    fn take_first(&mut self, bytes: &[u8], stamp: ReadStamp) {
+        let mut body = BytesMut::new();
+        let decoded = self.decoder.push(bytes, &mut body);
+        if !body.is_empty() || decoded.is_err() {
+            self.first = Some(decoded.map(|()| read(body, stamp)));
+        }
+        self.release_if_done();
+    }
+
+    /// Gives the connection back as soon as the body is whole, before anyone has asked for its end.
+    fn release_if_done(&mut self) {
+        if !self.decoder.is_done {
+            return;
+        }
+        let stream = self.stream.take();
+        if let (Some(stream), Some(pool), false) = (stream, &self.pool, self.decoder.has_excess) {
+            pool.put(stream);
+        }
+    }
+}
+
+impl WireBody for DirectBody {
+    async fn read(&mut self) -> Result<Option<Read>, WireError> {
+        if let Some(first) = self.first.take() {
+            return first.map(Some).map_err(bad_body);
+        }
+        while let Some(stream) = &mut self.stream {
+            let decoder = &mut self.decoder;
+            let mut body = BytesMut::new();
+            let decoded = stream
+                .read(|bytes| {
+                    if bytes.is_empty() {
+                        decoder.end().map_err(cut_short)
+                    } else {
+                        decoder.push(bytes, &mut body).map_err(bad_body)
+                    }
+                })
+                .await;
+            let stamp = stream.last_read();
+            decoded.map_err(|error| WireError::new(ErrorKind::Truncated, &error))??;
+            self.release_if_done();
+            if !body.is_empty() {
+                return Ok(Some(read(body, stamp)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn read(body: BytesMut, stamp: ReadStamp) -> Read {
+    Read {
+        at_ns: stamp.at_ns,
+        bytes: body.freeze(),
+        read_seq: Some(stamp.seq),
+        kernel_lag_us: stamp.kernel_lag_us,
+    }
+}
+
+fn bad_body(error: ChunkedError) -> WireError {
+    let kind = match error {
+        ChunkedError::Aside => ErrorKind::TooLarge,
+        ChunkedError::Size | ChunkedError::End => ErrorKind::Truncated,
+    };
+    WireError {
+        kind,
+        message: error.to_string(),
+    }
+}
+
+fn cut_short(missing: Missing) -> WireError {
+    let message = match missing {
+        Missing::Bytes(bytes) => format!(
+            "the server closed the connection {bytes} bytes before the end that it had announced"
+        ),
+        Missing::LastChunk => {
+            "the server closed the connection before the body's last chunk".to_owned()
+        }
+    };
+    WireError {
+        kind: ErrorKind::Truncated,
+        message,
+    }
+}
+
+/// Takes a body out of its framing, whatever that is.
+#[derive(Debug)]
+struct BodyDecoder {
+    framing: BodyFraming,
+    is_done: bool,
+    /// The server sent more than the body: nobody knows what that is.
+    has_excess: bool,
+}
+
+#[derive(Debug)]
+enum BodyFraming {
+    Chunked(ChunkedDecoder),
+    Length { left: u64 },
+    UntilClose,
+}
+
+/// What a body that ended too early lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Bytes(u64),
+    LastChunk,
+}
+
+impl BodyDecoder {
+    fn new(framing: Framing) -> Self {
+        let framing = match framing {
+            Framing::Chunked => BodyFraming::Chunked(ChunkedDecoder::default()),
+            Framing::Length(left) => BodyFraming::Length { left },
+            Framing::UntilClose => BodyFraming::UntilClose,
+        };
+        Self {
+            is_done: matches!(framing, BodyFraming::Length { left: 0 }),
+            framing,
+            has_excess: false,
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8], body: &mut BytesMut) -> Result<(), ChunkedError> {
+        let taken = match &mut self.framing {
+            BodyFraming::Chunked(decoder) => {
+                body.reserve(bytes.len());
+                let taken = decoder.push(bytes, |part| body.extend_from_slice(part))?;
+                self.is_done = decoder.is_done();
+                taken
+            }
+            BodyFraming::Length { left } => {
+                let taken = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                body.extend_from_slice(&bytes[..taken]);
+                *left -= taken as u64;
+                self.is_done = *left == 0;
+                taken
+            }
+            BodyFraming::UntilClose => {
+                body.extend_from_slice(bytes);
+                bytes.len()
+            }
+        };
+        self.has_excess |= taken < bytes.len();
+        Ok(())
+    }
+
+    /// Takes the end of the connection.
+    fn end(&mut self) -> Result<(), Missing> {
+        self.has_excess = true;
+        match &self.framing {
+            BodyFraming::UntilClose => {
+                self.is_done = true;
+                Ok(())
+            }
+            BodyFraming::Length { left } => Err(Missing::Bytes(*left)),
+            BodyFraming::Chunked(_) => Err(Missing::LastChunk),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

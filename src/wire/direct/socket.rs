@@ -1,0 +1,259 @@
+//! A socket whose reads are stamped as they return, plain or under TLS.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::receive::{Received, ask_for_stamps, receive};
+use crate::load::clock::{Clock, utc_now_ns};
+
+/// Room for one read, in bytes. What is there at once is taken at once.
+const READ_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// All sockets of a thread read into the same place; what they keep, they copy out of it.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// When a read returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ReadStamp {
+    /// The moment at which the bytes were in user space, on the driver's clock.
+    pub(super) at_ns: i64,
+    /// Number of the read on the socket since the last request, from 0.
+    pub(super) seq: u32,
+    /// How long the bytes had been waiting in the kernel, in microseconds.
+    pub(super) kernel_lag_us: Option<i32>,
+}
+
+/// A connected TCP socket that stamps each read.
+#[derive(Debug)]
+pub(super) struct StampedSocket {
+    socket: TcpStream,
+    clock: Clock,
+    has_kernel_stamps: bool,
+    next_seq: u32,
+    last: ReadStamp,
+}
+
+impl StampedSocket {
+    pub(super) fn new(socket: TcpStream, clock: Clock) -> Self {
+        let has_kernel_stamps = ask_for_stamps(socket.as_fd());
+        Self {
+            socket,
+            clock,
+            has_kernel_stamps,
+            next_seq: 0,
+            last: ReadStamp {
+                at_ns: clock.now_ns(),
+                seq: 0,
+                kernel_lag_us: None,
+            },
+        }
+    }
+
+    /// Reads what is there; 0 bytes are the end of the stream.
+    fn poll_receive(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_read_ready(context))?;
+            let mut stamped = None;
+            let clock = self.clock;
+            let result = self.socket.try_io(Interest::READABLE, || {
+                let received = receive(self.socket.as_fd(), buffer)?;
+                // The stamp comes before everything else.
+                stamped = Some((received, clock.now_ns()));
+                // A read that leaves room has emptied the socket: its readiness is over, which
+                // this way is known without asking the kernel again.
+                if received.bytes > 0 && received.bytes < buffer.len() {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            });
+            if let Some((received, at_ns)) = stamped {
+                self.note(received, at_ns);
+                return Poll::Ready(Ok(received.bytes));
+            }
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(()) => return Poll::Ready(Ok(0)),
+            }
+        }
+    }
+
+    fn note(&mut self, received: Received, at_ns: i64) {
+        let kernel_lag_us = received
+            .kernel_utc_ns
+            .filter(|_| self.has_kernel_stamps)
+            .map(|kernel_ns| {
+                let lag_us = utc_now_ns().saturating_sub(kernel_ns) / 1_000;
+                i32::try_from(lag_us).unwrap_or(if lag_us < 0 { i32::MIN } else { i32::MAX })
+            });
+        self.last = ReadStamp {
+            at_ns,
+            seq: self.next_seq,
+            kernel_lag_us,
+        };
+        self.next_seq = self.next_seq.saturating_add(1);
+    }
+}
+
+impl AsyncRead for StampedSocket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let bytes = ready!(
+            self.get_mut()
+                .poll_receive(context, buffer.initialize_unfilled())
+        )?;
+        buffer.advance(bytes);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for StampedSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+/// What bytes go through.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(StampedSocket),
+    Tls(Box<TlsStream<StampedSocket>>),
+}
+
+impl Stream {
+    fn socket(&self) -> &StampedSocket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Counts reads from 0 again.
+    pub(super) fn begin_request(&mut self) {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_mut().0,
+        };
+        socket.next_seq = 0;
+    }
+
+    /// The stamp of the last read of the socket.
+    pub(super) fn last_read(&self) -> ReadStamp {
+        self.socket().last
+    }
+
+    /// Says whether nothing has arrived, not even the connection's end: fit for another request.
+    pub(super) fn is_quiet(&self) -> bool {
+        let peeked = rustix::net::recv(
+            self.socket().socket.as_fd(),
+            &mut [0_u8; 1][..],
+            rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT,
+        );
+        matches!(peeked, Err(rustix::io::Errno::WOULDBLOCK))
+    }
+
+    /// Waits for bytes and hands them to `take`; an empty slice is the end of the stream.
+    pub(super) async fn read<T>(&mut self, mut take: impl FnMut(&[u8]) -> T) -> io::Result<T> {
+        poll_fn(|context| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let bytes = match self {
+                    Self::Plain(socket) => ready!(socket.poll_receive(context, scratch))?,
+                    Self::Tls(stream) => {
+                        let mut buffer = ReadBuf::new(scratch);
+                        ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+                        buffer.filled().len()
+                    }
+                };
+                Poll::Ready(Ok(take(&scratch[..bytes])))
+            })
+        })
+        .await
+    }
+
+    /// Writes some of `parts`, or finds that the other side is speaking already.
+    pub(super) async fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<Written> {
+        poll_fn(|context| match self {
+            Self::Plain(socket) => {
+                match Pin::new(&mut socket.socket).poll_write_vectored(context, parts) {
+                    Poll::Ready(written) => Poll::Ready(written.map(Written::Some)),
+                    Poll::Pending => {
+                        let mut byte = [0_u8; 1];
+                        let mut byte = ReadBuf::new(&mut byte);
+                        // An answer before the request's end is a refusal, or the end.
+                        match socket.socket.poll_peek(context, &mut byte) {
+                            Poll::Ready(Ok(_)) => Poll::Ready(Ok(Written::Answered)),
+                            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                            Poll::Pending => Poll::Pending,
+                        }
+                    }
+                }
+            }
+            Self::Tls(stream) => Pin::new(stream)
+                .poll_write_vectored(context, parts)
+                .map_ok(Written::Some),
+        })
+        .await
+    }
+
+    /// Waits until what was written is with the kernel.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        match self {
+            // Nothing is kept back.
+            Self::Plain(_) => Ok(()),
+            Self::Tls(stream) => {
+                poll_fn(|context| Pin::new(&mut *stream).poll_flush(context)).await
+            }
+        }
+    }
+}
+
+/// What came of writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// So many bytes are on their way.
+    Some(usize),
+    /// None, and the other side has begun to speak.
+    Answered,
+}

@@ -1,0 +1,361 @@
+//! The direct wire against scripted servers on loopback.
+
+use std::io::{Read as _, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::*;
+
+/// A server whose answer to each request is what the script does with the connection.
+struct Server {
+    address: String,
+    thread: JoinHandle<Vec<String>>,
+}
+
+impl Server {
+    /// Serves one connection; each step gets the connection after a request has been read.
+    fn one(steps: Vec<Box<dyn FnOnce(&mut TcpStream) + Send>>) -> Self {
+        Self::many(vec![steps])
+    }
+
+    /// Serves connections one after the other.
+    fn many(connections: Vec<Vec<Box<dyn FnOnce(&mut TcpStream) + Send>>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let thread = thread::spawn(move || {
+            let mut requests = Vec::new();
+            for steps in connections {
+                let (mut stream, _) = listener.accept().unwrap();
+                for step in steps {
+                    requests.push(read_request(&mut stream));
+                    step(&mut stream);
+                }
+            }
+            requests
+        });
+        Self { address, thread }
+    }
+
+    fn target(&self) -> Target {
+        Target {
+            url: format!("http://{}/v1/x", self.address).parse().unwrap(),
+            headers: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Reads a request with its whole body; what it has is its text.
+fn read_request(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4_096];
+    loop {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let (_, length) = head.rsplit_once("content-length: ").unwrap();
+            if body.len() >= length.parse().unwrap() {
+                return text.into_owned();
+            }
+        }
+        let count = stream.read(&mut buffer).unwrap();
+        assert!(count > 0, "the client left");
+        bytes.extend_from_slice(&buffer[..count]);
+    }
+}
+
+fn step(
+    act: impl FnOnce(&mut TcpStream) + Send + 'static,
+) -> Box<dyn FnOnce(&mut TcpStream) + Send> {
+    Box::new(act)
+}
+
+fn says(bytes: &'static str) -> Box<dyn FnOnce(&mut TcpStream) + Send> {
+    step(move |stream| stream.write_all(bytes.as_bytes()).unwrap())
+}
+
+const STREAM: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+
+fn wire(server: &Server) -> DirectWire {
+    DirectWire::new(&server.target(), Clock::start()).unwrap()
+}
+
+async fn post(wire: &DirectWire) -> (Result<Head<DirectBody>, WireError>, Arc<Marks>) {
+    let marks = Arc::new(Marks::default());
+    let answer = wire.post(Bytes::from_static(b"{\"a\":1}"), &marks).await;
+    (answer, marks)
+}
+
+/// Reads a body to its end.
+async fn body(head: Head<DirectBody>) -> Result<Vec<Read>, WireError> {
+    let mut body = head.body;
+    let mut reads = Vec::new();
+    while let Some(read) = body.read().await? {
+        reads.push(read);
+    }
+    Ok(reads)
+}
+
+fn text(reads: &[Read]) -> String {
+    let bytes: Vec<u8> = reads.iter().flat_map(|read| read.bytes.to_vec()).collect();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn every_read_is_stamped_numbered_and_free_of_framing() {
+    let (go, wait) = mpsc::channel::<()>();
+    let server = Server::one(vec![step(move |stream| {
+        // The head and the first chunk come together, then one chunk in two pieces.
+        stream
+            .write_all(format!("{STREAM}3\r\none\r\n").as_bytes())
+            .unwrap();
+        wait.recv().unwrap();
+        stream.write_all(b"6\r\ntwo").unwrap();
+        wait.recv().unwrap();
+        stream.write_all(b"TWO\r\n1\r\n3\r\n0\r\n\r\n").unwrap();
+    })]);
+    let wire = wire(&server);
+    let (answer, marks) = post(&wire).await;
+    let mut head = answer.unwrap();
+    assert_eq!(
+        (head.status, head.content_type.as_str()),
+        (200, "text/event-stream")
+    );
+    let mut reads = vec![head.body.read().await.unwrap().unwrap()];
+    for _ in 0..2 {
+        go.send(()).unwrap();
+        reads.push(head.body.read().await.unwrap().unwrap());
+    }
+    assert_eq!(head.body.read().await.unwrap(), None);
+    let texts: Vec<&[u8]> = reads.iter().map(|read| &read.bytes[..]).collect();
+    assert_eq!(texts, [&b"one"[..], b"two", b"TWO3"]);
+    assert_eq!(
+        reads.iter().map(|read| read.read_seq).collect::<Vec<_>>(),
+        [Some(0), Some(1), Some(2)]
+    );
+    assert!(reads.windows(2).all(|pair| pair[0].at_ns < pair[1].at_ns));
+    assert_eq!(reads[0].at_ns, head.headers_ns);
+    let sent_ns = marks.sent_ns().unwrap();
+    let body_sent_ns = marks.body_sent_ns().unwrap();
+    assert!(sent_ns <= body_sent_ns && body_sent_ns <= head.headers_ns);
+    assert!(marks.connect_ns().unwrap() > 0);
+    let requests = server.thread.join().unwrap();
+    assert!(requests[0].starts_with("POST /v1/x HTTP/1.1\r\nhost: 127.0.0.1:"));
+    assert!(requests[0].ends_with("content-length: 7\r\n\r\n{\"a\":1}"));
+}
+
+#[tokio::test]
+async fn a_connection_whose_answer_is_whole_is_used_again_and_its_reads_count_from_0() {
+    let answer =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 2\r\n\r\nok";
+    let server = Server::one(vec![says(answer), says(answer)]);
+    let wire = wire(&server);
+    for has_connected in [true, false] {
+        let (answer, marks) = post(&wire).await;
+        assert_eq!(marks.connect_ns().is_some(), has_connected);
+        let reads = body(answer.unwrap()).await.unwrap();
+        assert_eq!((text(&reads).as_str(), reads[0].read_seq), ("ok", Some(0)));
+    }
+    assert_eq!(server.thread.join().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closed_or_spoke_on_is_not_used_again() {
+    let whole = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let says_close = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+    let excess = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200";
+    let server = Server::many(vec![
+        vec![says(says_close)],
+        vec![says(excess)],
+        // Closed by the script's end.
+        vec![says(whole)],
+        vec![says(whole)],
+    ]);
+    let wire = wire(&server);
+    for _ in 0..4 {
+        let (answer, marks) = post(&wire).await;
+        assert!(marks.connect_ns().is_some());
+        let mut head = answer.unwrap();
+        assert_eq!(head.body.read().await.unwrap().unwrap().bytes, "ok");
+        assert_eq!(head.body.read().await.unwrap(), None);
+        // Until the close has come through, the connection looks alive.
+        while wire.pool.take().is_some_and(|stream| {
+            let is_quiet = stream.is_quiet();
+            wire.pool.put(stream);
+            is_quiet
+        }) {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(server.thread.join().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_dropped_body_closes_its_connection() {
+    let (closed, is_closed) = mpsc::channel();
+    let server = Server::one(vec![step(move |stream| {
+        stream
+            .write_all(format!("{STREAM}1\r\na\r\n").as_bytes())
+            .unwrap();
+        closed.send(stream.read(&mut [0; 1]).unwrap_or(0)).unwrap();
+    })]);
+    let wire = wire(&server);
+    let mut head = post(&wire).await.0.unwrap();
+    head.body.read().await.unwrap().unwrap();
+    drop(head);
+    assert_eq!(is_closed.recv().unwrap(), 0);
+    assert!(wire.pool.take().is_none());
+}
+
+#[tokio::test]
+async fn a_body_without_length_ends_with_the_connection() {
+    let server = Server::one(vec![says("HTTP/1.1 200 OK\r\n\r\nall of it")]);
+    let (answer, _) = post(&wire(&server)).await;
+    assert_eq!(text(&body(answer.unwrap()).await.unwrap()), "all of it");
+}
+
+#[tokio::test]
+async fn bodies_that_are_cut_short_are_truncated() {
+    for (answer, part) in [
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc",
+            "7 bytes before",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            "last chunk",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n",
+            "where its size says",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n",
+            "no valid size",
+        ),
+    ] {
+        let server = Server::one(vec![says(answer)]);
+        let (head, _) = post(&wire(&server)).await;
+        let error = body(head.unwrap()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Truncated);
+        assert!(error.message.contains(part), "{}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn heads_that_are_none_are_told_apart() {
+    for (answer, kind, part) in [
+        ("", ErrorKind::Send, "without an answer"),
+        (
+            "HTTP/1.1 200 OK\r\ncont",
+            ErrorKind::Send,
+            "inside the head",
+        ),
+        ("SSH-2.0-x\r\n", ErrorKind::Unsupported, "not HTTP/1.1"),
+        (
+            "HTTP/1.1 101 Switching\r\nupgrade: h2c\r\n\r\n",
+            ErrorKind::Unsupported,
+            "another protocol",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-encoding: br\r\n\r\n",
+            ErrorKind::Unsupported,
+            "`br`",
+        ),
+    ] {
+        let server = Server::one(vec![says(answer)]);
+        let error = post(&wire(&server)).await.0.err().unwrap();
+        assert_eq!(error.kind, kind, "{answer:?}");
+        assert!(error.message.contains(part), "{}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn interim_answers_are_passed_over_but_not_without_end() {
+    let answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n\
+                  HTTP/1.1 429 Too Many\r\ncontent-length: 1\r\n\r\nx";
+    let server = Server::one(vec![says(answer)]);
+    let head = post(&wire(&server)).await.0.unwrap();
+    assert_eq!(head.status, 429);
+    assert_eq!(text(&body(head).await.unwrap()), "x");
+
+    let server = Server::one(vec![step(|stream| {
+        // The client leaves before all of them are written.
+        let _ = stream.write_all("HTTP/1.1 100 Continue\r\n\r\n".repeat(100).as_bytes());
+    })]);
+    let error = post(&wire(&server)).await.0.err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn a_refusal_that_comes_before_the_request_is_whole_is_heard() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // Nothing of the request is read but its start.
+        stream.read_exact(&mut [0; 4]).unwrap();
+        let answer = "HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig";
+        stream.write_all(answer.as_bytes()).unwrap();
+        stream
+    });
+    let target = Target {
+        url: format!("http://{address}/").parse().unwrap(),
+        headers: Vec::new(),
+        connect_timeout: Duration::from_secs(5),
+    };
+    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    let marks = Arc::new(Marks::default());
+    // More than sockets hold.
+    let large = Bytes::from(vec![b'x'; 64 << 20]);
+    let head = wire.post(large, &marks).await.unwrap();
+    assert_eq!((head.status, marks.body_sent_ns()), (413, None));
+    assert_eq!(text(&body(head).await.unwrap()), "big");
+    assert!(wire.pool.take().is_none());
+    drop(server.join().unwrap());
+}
+
+#[tokio::test]
+async fn a_large_body_arrives_whole() {
+    let large: String = "0123456789abcdef".repeat(40_000);
+    let server = Server::one(vec![says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]);
+    let wire = wire(&server);
+    let marks = Arc::new(Marks::default());
+    let head = wire.post(Bytes::from(large.clone()), &marks).await.unwrap();
+    assert_eq!(body(head).await.unwrap(), []);
+    let requests = server.thread.join().unwrap();
+    let (_, received) = requests[0].split_once("\r\n\r\n").unwrap();
+    assert!(received == large, "{} bytes came", received.len());
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let target = Target {
+        url: format!("http://{address}/").parse().unwrap(),
+        headers: Vec::new(),
+        connect_timeout: Duration::from_secs(5),
+    };
+    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    let (answer, marks) = post(&wire).await;
+    let error = answer.err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Connect);
+    assert!(error.message.contains("refused"), "{}", error.message);
+    assert!(marks.sent_ns().is_none() && marks.connect_ns().is_some());
+}
+
+#[tokio::test]
+async fn a_name_is_looked_up_and_one_that_has_no_address_is_told() {
+    let server = Server::one(vec![says("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx")]);
+    let mut target = server.target();
+    let (_, port) = server.address.rsplit_once(':').unwrap();
+    target.url = format!("http://localhost:{port}/").parse().unwrap();
+    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    // Where the name stands for ::1 too, that is tried and left.
+    let head = post(&wire).await.0.unwrap();
+    assert_eq!(text(&body(head).await.unwrap()), "x");
+}
