@@ -5,6 +5,7 @@
 //! servers mix them up. A role, an empty string, a finish reason or a count of tokens is not a
 //! token; a name or an argument of a tool call is one, and so is reasoning under either of its names.
 
+mod mould;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use super::lenient::{Lenient, parse};
 use super::reading::{Reading, StreamError, Usage};
 use super::sse::{END_MARK, Event, Kind};
 use crate::capture::schema::{Channel, TokensSource};
+use mould::Moulds;
 use shape::{Choice, Chunk, Delta, Function, UsageObject};
 
 /// Reads the events of one response, in order.
@@ -26,6 +28,7 @@ pub struct EventReader {
     keep_text: bool,
     has_response_id: bool,
     meter: TokenMeter,
+    moulds: Moulds,
 }
 
 impl EventReader {
@@ -35,6 +38,7 @@ impl EventReader {
             keep_text,
             has_response_id: false,
             meter: TokenMeter::default(),
+            moulds: Moulds::default(),
         }
     }
 
@@ -52,6 +56,10 @@ impl EventReader {
     /// What is not JSON is broken; JSON that is no OpenAI event is on [`Channel::Other`].
     pub fn read(&mut self, data: &[u8]) -> Reading {
         let data = data.trim_ascii();
+        if let Some((channel, text)) = self.moulds.fit(data) {
+            let text = self.keep_text.then(|| text.to_owned());
+            return self.repeat(channel, text);
+        }
         if data == END_MARK {
             return Reading {
                 is_done: true,
@@ -64,13 +72,13 @@ impl EventReader {
         if let Some(chunk) = parse::<Option<Chunk<'_>>>(data) {
             return chunk.map_or_else(
                 || Reading::of(Channel::Other),
-                |chunk| self.interpret(&chunk),
+                |chunk| self.interpret(&chunk, Some(data)),
             );
         }
         // A name that occurs twice is legal JSON that the direct way refuses.
         match serde_json::from_slice::<Value>(data) {
             Ok(value) => match serde::Deserialize::deserialize(&value) {
-                Ok(Lenient(Some(chunk))) => self.interpret(&chunk),
+                Ok(Lenient(Some(chunk))) => self.interpret(&chunk, None),
                 Ok(Lenient(None)) | Err(_) => Reading::of(Channel::Other),
             },
             Err(_) => Reading {
@@ -96,7 +104,20 @@ impl EventReader {
         }
     }
 
-    fn interpret(&mut self, chunk: &Chunk<'_>) -> Reading {
+    /// Reads an event that is like an earlier one: a text and nothing else.
+    fn repeat(&mut self, channel: Channel, text: Option<String>) -> Reading {
+        let tokens = self.meter.take(true, None, None);
+        Reading {
+            has_choices: true,
+            tokens: tokens.map(|(tokens, _)| tokens),
+            tokens_source: tokens.map(|(_, source)| source),
+            text,
+            ..Reading::of(channel)
+        }
+    }
+
+    /// Reads an event from its parts, and keeps its mould where `data` is what it was read from.
+    fn interpret<'a>(&mut self, chunk: &Chunk<'a>, data: Option<&'a [u8]>) -> Reading {
         let choices = &chunk.choices.0.0;
         let mut carried = Carried::new(self.keep_text, !choices.is_empty());
         for choice in choices {
@@ -112,6 +133,14 @@ impl EventReader {
         }
         let is_bearing = carried.channel.is_token_bearing();
         let counted = usage.and_then(|usage| usage.output);
+        let is_text_alone = is_bearing
+            && usage.is_none()
+            && error.is_none()
+            && carried.ids.is_none()
+            && carried.finish_reason.is_none();
+        if let (Some(data), Some(text), true) = (data, carried.sole_text, is_text_alone) {
+            self.moulds.keep(data, text, carried.channel);
+        }
         let tokens = self.meter.take(is_bearing, counted, carried.ids);
         let response_id = match &chunk.id.0 {
             Some(id) if !self.has_response_id && !id.is_empty() => {
@@ -137,17 +166,20 @@ impl EventReader {
 }
 
 /// What the choices of one event carry, gathered.
-struct Carried {
+struct Carried<'a> {
     channel: Channel,
     keep_text: bool,
     /// All text, in the order in which a model generates it.
     text: String,
+    /// The text as it was sent, where there is one and no other.
+    sole_text: Option<&'a str>,
+    has_text: bool,
     finish_reason: Option<String>,
     /// Number of token ids or log-probabilities.
     ids: Option<u32>,
 }
 
-impl Carried {
+impl<'a> Carried<'a> {
     fn new(keep_text: bool, has_choices: bool) -> Self {
         let channel = if has_choices {
             Channel::Empty
@@ -158,6 +190,8 @@ impl Carried {
             channel,
             keep_text,
             text: String::new(),
+            sole_text: None,
+            has_text: false,
             finish_reason: None,
             ids: None,
         }
@@ -168,17 +202,22 @@ impl Carried {
         self.channel = self.channel.min(channel);
     }
 
-    fn take_text(&mut self, channel: Channel, text: Option<&Cow<'_, str>>) {
+    fn take_text(&mut self, channel: Channel, text: Option<&Cow<'a, str>>) {
         let Some(text) = text.filter(|text| !text.is_empty()) else {
             return;
         };
         self.note(channel);
+        self.sole_text = match text {
+            Cow::Borrowed(text) if !self.has_text => Some(*text),
+            _ => None,
+        };
+        self.has_text = true;
         if self.keep_text {
             self.text.push_str(text);
         }
     }
 
-    fn take_choice(&mut self, choice: &Choice<'_>) {
+    fn take_choice(&mut self, choice: &Choice<'a>) {
         if let Some(delta) = &choice.delta.0 {
             self.take_delta(delta);
         }
@@ -198,7 +237,7 @@ impl Carried {
         }
     }
 
-    fn take_delta(&mut self, delta: &Delta<'_>) {
+    fn take_delta(&mut self, delta: &Delta<'a>) {
         let content = &delta.content.0;
         // A server that renames a field sends the text under both names for a while.
         let reasoning = [&delta.reasoning_content.0, &delta.reasoning.0]
@@ -223,7 +262,7 @@ impl Carried {
         }
     }
 
-    fn take_function(&mut self, function: Option<&Function<'_>>) {
+    fn take_function(&mut self, function: Option<&Function<'a>>) {
         if let Some(function) = function {
             self.take_text(Channel::Tool, function.name.0.as_ref());
             self.take_text(Channel::Tool, function.arguments.0.as_ref());

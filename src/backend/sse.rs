@@ -339,27 +339,9 @@ fn field_value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// Returns where the first CR or LF is, looking at eight bytes at a time.
+/// Returns where the first CR or LF is.
 fn line_end(bytes: &[u8]) -> Option<usize> {
-    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    const LF: u64 = u64::from_ne_bytes([b'\n'; 8]);
-    const CR: u64 = u64::from_ne_bytes([b'\r'; 8]);
-    // Sets the high bit of each zero byte; of the bytes above the lowest such, maybe too many.
-    let zero_bytes = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
-
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let hits = zero_bytes(word ^ LF) | zero_bytes(word ^ CR);
-        if hits != 0 {
-            let byte = usize::try_from(hits.trailing_zeros() / 8).unwrap_or(0);
-            return Some(index * 8 + byte);
-        }
-    }
-    let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
-    let offset = words.len() * 8;
-    rest.iter().position(is_line_end).map(|at| offset + at)
+    memchr::memchr2(b'\n', b'\r', bytes)
 }
 
 fn saturating_u32(size: usize) -> u32 {

@@ -78,9 +78,13 @@ impl TapeWriter {
         self.pending_requests.push(row);
     }
 
-    /// Adds a row of `chunks`.
-    pub fn push_chunk(&mut self, row: ChunkRow) {
-        self.pending_chunks.push(row);
+    /// Adds rows of `chunks`.
+    pub fn push_chunks(&mut self, mut rows: Vec<ChunkRow>) {
+        if self.pending_chunks.is_empty() {
+            self.pending_chunks = rows;
+        } else {
+            self.pending_chunks.append(&mut rows);
+        }
     }
 
     /// Adds a row of `probes`.

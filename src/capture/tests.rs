@@ -48,7 +48,7 @@ pub(crate) fn dead_tape(path: &Path) -> u64 {
     for id in 0..3 {
         tape.push_request(request(id));
     }
-    tape.push_chunk(chunk(1, 0, 7_000));
+    tape.push_chunks(vec![chunk(1, 0, 7_000)]);
     tape.flush().unwrap();
     3
 }
@@ -128,7 +128,7 @@ fn a_finished_tape_is_sorted_shifted_and_has_each_request_once() {
     }
     for seq in 0..length {
         for id in 0..ids {
-            tape.push_chunk(chunk(id, seq, 2_000 + i64::from(seq)));
+            tape.push_chunks(vec![chunk(id, seq, 2_000 + i64::from(seq))]);
         }
         tape.flush().unwrap();
     }
@@ -269,7 +269,7 @@ proptest! {
         let mut written = 0;
         for flush in 0..flushes {
             for _ in 0..=flush {
-                tape.push_chunk(chunk(0, written, i64::from(written) * 10));
+                tape.push_chunks(vec![chunk(0, written, i64::from(written) * 10)]);
                 written += 1;
             }
             tape.flush().unwrap();

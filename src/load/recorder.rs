@@ -123,6 +123,15 @@ impl Batch {
             && self.origin_ns.is_none()
     }
 
+    /// An empty batch with as much room as this one needed, so that it need not grow step by step.
+    fn successor(&self) -> Self {
+        Self {
+            reads: Vec::with_capacity(self.reads.len()),
+            bytes: Vec::with_capacity(self.bytes.len()),
+            ..Self::default()
+        }
+    }
+
     fn is_large(&self) -> bool {
         self.bytes.len() >= BATCH_BYTES
             || self.reads.len() + self.opened.len() + self.rows.len() >= BATCH_ENTRIES
@@ -217,7 +226,8 @@ impl Recorder {
             if batch.is_empty() {
                 return;
             }
-            std::mem::take(&mut *batch)
+            let next = batch.successor();
+            std::mem::replace(&mut *batch, next)
         };
         if let Err(mpsc::error::TrySendError::Full(batch)) = self.sender.try_send(batch) {
             self.stats.stalls.fetch_add(1, Ordering::Relaxed);

@@ -103,9 +103,7 @@ impl Scribe {
         self.stats
             .events
             .fetch_add(chunks.len() as u64, Ordering::Relaxed);
-        for chunk in chunks {
-            self.tape.push_chunk(chunk);
-        }
+        self.tape.push_chunks(chunks);
         Ok(())
     }
 

@@ -375,3 +375,74 @@ proptest! {
         }
     }
 }
+
+/// One event of a kind that streams repeat, with `text` put in as it is.
+fn repeated(kind: usize, text: &str) -> String {
+    match kind {
+        0 => format!(r#"{{"id":"r","choices":[{{"index":0,"text":"{text}"}}],"usage":null}}"#),
+        1 => format!(r#"{{"id":"r","choices":[{{"delta":{{"content":"{text}"}}}}]}}"#),
+        2 => format!(
+            r#"{{"choices":[{{"delta":{{"reasoning_content":"{text}","reasoning":"{text}"}}}}]}}"#
+        ),
+        3 => format!(r#"{{"choices":[{{"delta":{{"role":"assistant","content":"{text}"}}}}]}}"#),
+        4 => format!(r#"{{"choices":[{{"text":"{text}","finish_reason":"length"}}]}}"#),
+        5 => format!(
+            r#"{{"choices":[{{"text":"{text}","token_ids":[1,2]}}],"id":"q","x":"{text}"}}"#
+        ),
+        6 => format!(r#"{{"choices":[{{"text":"{text}"}}],"usage":{{"completion_tokens":3}}}}"#),
+        7 => format!(r#"{{"choices":[{{"text":"{text}"}},{{"text":"b"}}]}}"#),
+        8 => format!(r#"{{"choices":[{{"text":"a","text":"{text}"}}]}}"#),
+        9 => format!(
+            r#"{{"choices":[{{"delta":{{"tool_calls":[{{"function":{{"arguments":"{text}"}}}}]}}}}]}}"#
+        ),
+        10 => format!(r#"{{"choices":[{{"text":"{text}"}}],"error":"e"}}"#),
+        _ => text.to_owned(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_event_that_repeats_another_reads_as_it_does_alone(
+        events in prop::collection::vec(
+            (
+                0_usize..12,
+                prop_oneof![
+                    "[ -~]{0,6}",
+                    Just(String::new()),
+                    Just("a".to_owned()),
+                    Just("é 漢".to_owned()),
+                    Just("\\n\\u00e9".to_owned()),
+                    Just("\",\"x\":\"".to_owned()),
+                    Just("\u{1}".to_owned()),
+                    Just("a\"},{\"text\":\"b".to_owned()),
+                ],
+                1_usize..4,
+            ),
+            1..12,
+        ),
+        keeps_text in any::<bool>(),
+    ) {
+        let mut short = EventReader::new(keeps_text);
+        let mut full = EventReader::new(keeps_text);
+        for (kind, text, times) in events {
+            for time in 0..times {
+                let data = repeated(kind, &if time == 1 { format!("{text}!") } else { text.clone() });
+                full.moulds.forget();
+                prop_assert_eq!(
+                    short.read(data.as_bytes()),
+                    full.read(data.as_bytes()),
+                    "{}", data
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_varies_is_not_chased() {
+    let mut reader = EventReader::new(true);
+    for number in 0..100 {
+        let event = format!(r#"{{"choices":[{{"text":"a"}}],"obfuscation":"{number}"}}"#);
+        assert_eq!(reader.read(event.as_bytes()).text.as_deref(), Some("a"));
+    }
+}

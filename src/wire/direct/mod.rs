@@ -219,7 +219,7 @@ pub struct DirectBody {
 
 impl DirectBody {
     fn take_first(&mut self, bytes: &[u8], stamp: ReadStamp) {
-        let mut body = BytesMut::new();
+        let mut body = Vec::new();
         let decoded = self.decoder.push(bytes, &mut body);
         if !body.is_empty() || decoded.is_err() {
             self.first = Some(decoded.map(|()| read(body, stamp)));
@@ -246,7 +246,7 @@ impl WireBody for DirectBody {
         }
         while let Some(stream) = &mut self.stream {
             let decoder = &mut self.decoder;
-            let mut body = BytesMut::new();
+            let mut body = Vec::new();
             let decoded = stream
                 .read(|bytes| {
                     if bytes.is_empty() {
@@ -267,10 +267,10 @@ impl WireBody for DirectBody {
     }
 }
 
-fn read(body: BytesMut, stamp: ReadStamp) -> Read {
+fn read(body: Vec<u8>, stamp: ReadStamp) -> Read {
     Read {
         at_ns: stamp.at_ns,
-        bytes: body.freeze(),
+        bytes: body.into(),
         read_seq: Some(stamp.seq),
         kernel_lag_us: stamp.kernel_lag_us,
     }
@@ -339,10 +339,9 @@ impl BodyDecoder {
         }
     }
 
-    fn push(&mut self, bytes: &[u8], body: &mut BytesMut) -> Result<(), ChunkedError> {
+    fn push(&mut self, bytes: &[u8], body: &mut Vec<u8>) -> Result<(), ChunkedError> {
         let taken = match &mut self.framing {
             BodyFraming::Chunked(decoder) => {
-                body.reserve(bytes.len());
                 let taken = decoder.push(bytes, |part| body.extend_from_slice(part))?;
                 self.is_done = decoder.is_done();
                 taken
