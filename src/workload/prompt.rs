@@ -90,9 +90,14 @@ impl<'a> PromptSpec<'a> {
 }
 
 impl Workload {
-    /// Chooses the words for `tokenizer`; this takes a moment.
+    /// Chooses the words for `tokenizer`. For the embedded one they are known beforehand, and its
+    /// vocabulary stays packed; for another this takes a moment.
     pub fn new(tokenizer: &Arc<Tokenizer>, seed: u64) -> Self {
-        let words = Words::of(tokenizer);
+        let words = if tokenizer.is_embedded() {
+            Words::embedded()
+        } else {
+            Words::of(tokenizer)
+        };
         Self {
             tokenizer: (!words.is_exact()).then(|| Arc::clone(tokenizer)),
             words,
@@ -255,6 +260,26 @@ mod tests {
     }
 
     #[test]
+    fn embedded_prompts_are_made_without_the_vocabulary() {
+        let tokenizer = Arc::new(Tokenizer::open(None).unwrap());
+        let lengths = RandomLengths {
+            prefix_tokens: 30,
+            ..RandomLengths::default()
+        };
+        let workload = Workload::new(&tokenizer, 1).with_lengths(lengths).unwrap();
+        let row = row(100, &[1, 2, 3]);
+        let prompts = [
+            workload.random_prompt(0),
+            workload.prompt(PromptSpec::of_row(0, &row)),
+        ];
+        assert!(!tokenizer.is_loaded());
+        for prompt in prompts {
+            assert_eq!(tokenizer.count(&prompt.text), Some(prompt.tokens));
+        }
+        assert!(tokenizer.is_loaded());
+    }
+
+    #[test]
     fn hugging_face_prompts_are_exactly_as_long_as_asked_for() {
         for name in ["qwen3", "gptoss"] {
             let Some(path) = shared_file(&format!("tokenizers/{name}/tokenizer.json.gz")) else {
@@ -269,6 +294,22 @@ mod tests {
             let prompt = workload.prompt(PromptSpec::of_row(0, &row));
             assert_eq!(tokenizer.count(&prompt.text), Some(100));
         }
+    }
+
+    #[test]
+    fn a_seed_means_the_same_prompt_in_every_version() {
+        let workload = Workload::new(&Arc::new(Tokenizer::embedded()), 1)
+            .with_lengths(RandomLengths {
+                input_tokens: 12,
+                prefix_tokens: 4,
+                ..RandomLengths::default()
+            })
+            .unwrap();
+        assert_eq!(
+            workload.random_prompt(2).text,
+            "noch solutions tx erv et prev pok adjust receive lid struct focused ear haar flowers \
+             organization"
+        );
     }
 
     #[test]

@@ -15,8 +15,12 @@ const WORDS_MIN: usize = 64;
 const TRIALS: u64 = 16;
 const TRIAL_WORDS: u32 = 500;
 
+/// What [`Words::of`] chooses for the embedded tokenizer. It stands here so that a run need not
+/// unpack that tokenizer's vocabulary to choose the same words once more.
+const EMBEDDED: &str = include_str!("o200k_words.txt");
+
 /// Words to make prompts of.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Words {
     /// All words, each with a space in front of it.
     text: String,
@@ -29,6 +33,12 @@ pub(super) struct Words {
 }
 
 impl Words {
+    /// Returns the words of the embedded tokenizer.
+    pub(super) fn embedded() -> Self {
+        let list: Vec<&str> = EMBEDDED.split_ascii_whitespace().collect();
+        Self::from_list(&list, true)
+    }
+
     /// Chooses words for a tokenizer.
     pub(super) fn of(tokenizer: &Tokenizer) -> Self {
         let single = tokenizer
@@ -72,13 +82,13 @@ impl Words {
         }
     }
 
-    fn from_list(list: &[String], is_exact: bool) -> Self {
+    fn from_list<W: AsRef<str>>(list: &[W], is_exact: bool) -> Self {
         let bits = list.len().max(2).ilog2();
         let mut text = String::new();
         let mut bounds = vec![0];
         for word in &list[..1 << bits] {
             text.push(' ');
-            text.push_str(word);
+            text.push_str(word.as_ref());
             bounds.push(text.len());
         }
         Self {
@@ -109,13 +119,86 @@ fn syllables() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::draw::Draw;
+    use std::collections::HashSet;
+    use std::path::Path;
+    use std::sync::LazyLock;
 
-    use super::{Words, syllables};
+    use crate::draw::Draw;
+    use crate::workload::Tokenizer;
+
+    use super::{WORDS_MAX, Words, syllables};
+
+    /// Set to 1, the test writes the list anew instead of comparing it.
+    const REFRESH: &str = "TOKENTAPE_REFRESH_WORDS";
+
+    static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::embedded);
+
+    /// Returns the words as the file has them: in order, in lines of at most 100 bytes.
+    fn lines_of(words: &Words) -> String {
+        let mut text = String::new();
+        let mut width = 0;
+        for word in words.text.split_ascii_whitespace() {
+            let is_first = width == 0;
+            if !is_first && width + 1 + word.len() > 100 {
+                text.push('\n');
+                width = 0;
+            } else if !is_first {
+                text.push(' ');
+                width += 1;
+            }
+            text.push_str(word);
+            width += word.len();
+        }
+        text + "\n"
+    }
+
+    #[test]
+    fn the_embedded_words_are_those_that_the_rule_chooses() {
+        let chosen = Words::of(&TOKENIZER);
+        if std::env::var(REFRESH).is_ok_and(|value| value == "1") {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/workload/o200k_words.txt");
+            std::fs::write(file, lines_of(&chosen)).unwrap();
+        } else {
+            assert!(
+                Words::embedded() == chosen,
+                "o200k_words.txt is not what the rule chooses; set {REFRESH}=1 to write it anew"
+            );
+        }
+    }
+
+    #[test]
+    fn every_embedded_word_is_one_token_at_the_start_and_behind_any_other() {
+        const TRIALS: u64 = 16;
+        let words = Words::embedded();
+        let mut list: Vec<&str> = words.text.split_ascii_whitespace().collect();
+        assert_eq!(list.len(), WORDS_MAX);
+        assert_eq!(list.iter().collect::<HashSet<_>>().len(), WORDS_MAX);
+        let id = |text: &str| {
+            let ids = TOKENIZER.encode(text).unwrap();
+            assert_eq!(ids.len(), 1, "`{text}`");
+            ids[0]
+        };
+        // Each word alone, as the start of a prompt has it.
+        for word in &list {
+            id(word);
+        }
+        // All words in one prompt, in other orders: each is the token that it is by itself, so
+        // nothing depends on what stands before or behind it.
+        for trial in 0..TRIALS {
+            let mut draw = Draw::new(0, trial, 0);
+            for last in (1..list.len()).rev() {
+                let other = draw.below(last as u64 + 1);
+                list.swap(last, usize::try_from(other).unwrap());
+            }
+            let mut expected = vec![id(list[0])];
+            expected.extend(list[1..].iter().map(|word| id(&format!(" {word}"))));
+            assert_eq!(TOKENIZER.encode(&list.join(" ")).unwrap(), expected);
+        }
+    }
 
     #[test]
     fn the_first_word_has_no_space_and_the_others_have_one() {
-        let words = Words::from_list(&["a".to_owned(), "b".to_owned()], true);
+        let words = Words::from_list(&["a", "b"], true);
         let mut text = String::new();
         words.append(&mut Draw::new(1, 1, 1), 200, &mut text);
         assert_eq!(text.len(), 399);
@@ -129,7 +212,7 @@ mod tests {
         let words = Words::from_list(&syllables(), false);
         let mut text = String::new();
         words.append(&mut Draw::new(1, 1, 1), 10_000, &mut text);
-        let used: std::collections::HashSet<&str> = text.split(' ').collect();
+        let used: HashSet<&str> = text.split(' ').collect();
         assert_eq!(used.len(), 256);
     }
 }
