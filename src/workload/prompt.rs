@@ -134,7 +134,7 @@ impl Workload {
     pub fn prompt(&self, spec: PromptSpec<'_>) -> Prompt {
         // Seven bytes a word, as English has.
         let capacity = usize::try_from(spec.tokens).unwrap_or(0).saturating_mul(7);
-        let mut text = String::with_capacity(capacity);
+        let mut text = Vec::with_capacity(capacity);
         let mut left = spec.tokens;
         let shared = spec.shared_tokens.min(left);
         if shared > 0 {
@@ -147,6 +147,7 @@ impl Workload {
         }
         let mut draw = Draw::new(self.seed, spec.index, field::PROMPT_WORDS);
         self.words.append(&mut draw, left, &mut text);
+        let text = String::from_utf8(text).expect("the words are ASCII");
         match &self.tokenizer {
             Some(tokenizer) => self.fit(tokenizer, text, spec.tokens, draw),
             None => Prompt {
@@ -157,7 +158,7 @@ impl Workload {
     }
 
     /// Appends blocks until `left` tokens are spent; returns what is left after them.
-    fn append_blocks(&self, blocks: Blocks<'_>, mut left: u32, text: &mut String) -> u32 {
+    fn append_blocks(&self, blocks: Blocks<'_>, mut left: u32, text: &mut Vec<u8>) -> u32 {
         let seed = Draw::new(self.seed, blocks.scope, field::BLOCK_SCOPE).next();
         for &id in blocks.ids {
             let size = blocks.size.min(left);
@@ -182,8 +183,10 @@ impl Workload {
                 cut(&mut text, tokens, wanted);
             } else if wanted - tokens > 8 {
                 // A word is hardly ever more than 8 tokens, so this does not overshoot.
-                let words = (wanted - tokens) / 8;
-                self.words.append(&mut draw, words, &mut text);
+                let mut bytes = text.into_bytes();
+                self.words
+                    .append(&mut draw, (wanted - tokens) / 8, &mut bytes);
+                text = String::from_utf8(bytes).expect("the words are ASCII");
             } else if let Some(longer) = one_token_longer(tokenizer, &text, tokens) {
                 text = longer;
             } else {

@@ -22,15 +22,23 @@ const EMBEDDED: &str = include_str!("o200k_words.txt");
 /// Words to make prompts of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Words {
-    /// All words, each with a space in front of it.
-    text: String,
-    /// Where each word begins, and where the last one ends.
-    bounds: Vec<usize>,
+    words: Vec<Word>,
     /// Bits that choose a word: two to their power is the number of words.
     bits: u32,
     /// Whether a prompt of N words is N tokens.
     is_exact: bool,
 }
+
+/// A word with a space in front of it, in room of one size: a copy of known size is an instruction
+/// or two, and a prompt is thousands of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Word {
+    bytes: [u8; WORD_ROOM],
+    length: u8,
+}
+
+/// Room for the longest word that a vocabulary is searched for, and its space.
+const WORD_ROOM: usize = 15;
 
 impl Words {
     /// Returns the words of the embedded tokenizer.
@@ -52,9 +60,10 @@ impl Words {
         }
         let mut words = Self::from_list(&single, true);
         words.is_exact = (0..TRIALS).all(|trial| {
-            let mut text = String::new();
+            let mut text = Vec::new();
             words.append(&mut Draw::new(0, trial, 0), TRIAL_WORDS, &mut text);
-            tokenizer.count(&text) == Some(TRIAL_WORDS)
+            let text = std::str::from_utf8(&text);
+            text.is_ok_and(|text| tokenizer.count(text) == Some(TRIAL_WORDS))
         });
         words
     }
@@ -65,38 +74,50 @@ impl Words {
     }
 
     /// Appends `count` words that `draw` chooses; the first word of a text has no space before it.
-    pub(super) fn append(&self, draw: &mut Draw, count: u32, text: &mut String) {
+    pub(super) fn append(&self, draw: &mut Draw, count: u32, text: &mut Vec<u8>) {
         let words_a_draw = 64 / self.bits;
         let mask = (1_u64 << self.bits) - 1;
+        let mut group = [0; WORD_ROOM * 64];
         let mut left = count;
         while left > 0 {
             let mut chosen = draw.next();
             let now = left.min(words_a_draw);
+            let mut end = 0;
             for _ in 0..now {
-                let word = usize::try_from(chosen & mask).unwrap_or(0);
-                let start = self.bounds[word] + usize::from(text.is_empty());
-                text.push_str(&self.text[start..self.bounds[word + 1]]);
+                // Copied with all its room; the next word begins where this one ends.
+                let word = &self.words[usize::try_from(chosen & mask).unwrap_or(0)];
+                group[end..end + WORD_ROOM].copy_from_slice(&word.bytes);
+                end += usize::from(word.length);
                 chosen >>= self.bits;
             }
+            let start = usize::from(text.is_empty());
+            text.extend_from_slice(&group[start..end]);
             left -= now;
         }
     }
 
     fn from_list<W: AsRef<str>>(list: &[W], is_exact: bool) -> Self {
-        let bits = list.len().max(2).ilog2();
-        let mut text = String::new();
-        let mut bounds = vec![0];
-        for word in &list[..1 << bits] {
-            text.push(' ');
-            text.push_str(word.as_ref());
-            bounds.push(text.len());
-        }
+        let words: Vec<Word> = list
+            .iter()
+            .filter_map(|word| Word::new(word.as_ref()))
+            .collect();
+        let bits = words.len().max(2).ilog2();
         Self {
-            text,
-            bounds,
+            words: words[..1 << bits].to_vec(),
             bits,
             is_exact,
         }
+    }
+}
+
+impl Word {
+    /// Returns none for a word without room.
+    fn new(word: &str) -> Option<Self> {
+        let mut bytes = [b' '; WORD_ROOM];
+        let length = word.len() + 1;
+        bytes.get_mut(1..length)?.copy_from_slice(word.as_bytes());
+        let length = u8::try_from(length).ok()?;
+        Some(Self { bytes, length })
     }
 }
 
@@ -126,18 +147,35 @@ mod tests {
     use crate::draw::Draw;
     use crate::workload::Tokenizer;
 
-    use super::{WORDS_MAX, Words, syllables};
+    use super::{WORDS_MAX, Word, Words, syllables};
 
     /// Set to 1, the test writes the list anew instead of comparing it.
     const REFRESH: &str = "TOKENTAPE_REFRESH_WORDS";
 
     static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::embedded);
 
+    /// Returns the words without their spaces.
+    fn list(words: &Words) -> Vec<String> {
+        let text = |word: &Word| {
+            assert_eq!(word.bytes[0], b' ');
+            let bytes = &word.bytes[1..usize::from(word.length)];
+            String::from_utf8(bytes.to_vec()).unwrap()
+        };
+        words.words.iter().map(text).collect()
+    }
+
+    /// Returns a text of `count` words.
+    fn text(words: &Words, count: u32) -> String {
+        let mut text = Vec::new();
+        words.append(&mut Draw::new(1, 1, 1), count, &mut text);
+        String::from_utf8(text).unwrap()
+    }
+
     /// Returns the words as the file has them: in order, in lines of at most 100 bytes.
     fn lines_of(words: &Words) -> String {
         let mut text = String::new();
         let mut width = 0;
-        for word in words.text.split_ascii_whitespace() {
+        for word in list(words) {
             let is_first = width == 0;
             if !is_first && width + 1 + word.len() > 100 {
                 text.push('\n');
@@ -146,7 +184,7 @@ mod tests {
                 text.push(' ');
                 width += 1;
             }
-            text.push_str(word);
+            text.push_str(&word);
             width += word.len();
         }
         text + "\n"
@@ -169,8 +207,7 @@ mod tests {
     #[test]
     fn every_embedded_word_is_one_token_at_the_start_and_behind_any_other() {
         const TRIALS: u64 = 16;
-        let words = Words::embedded();
-        let mut list: Vec<&str> = words.text.split_ascii_whitespace().collect();
+        let mut list = list(&Words::embedded());
         assert_eq!(list.len(), WORDS_MAX);
         assert_eq!(list.iter().collect::<HashSet<_>>().len(), WORDS_MAX);
         let id = |text: &str| {
@@ -190,7 +227,7 @@ mod tests {
                 let other = draw.below(last as u64 + 1);
                 list.swap(last, usize::try_from(other).unwrap());
             }
-            let mut expected = vec![id(list[0])];
+            let mut expected = vec![id(&list[0])];
             expected.extend(list[1..].iter().map(|word| id(&format!(" {word}"))));
             assert_eq!(TOKENIZER.encode(&list.join(" ")).unwrap(), expected);
         }
@@ -199,8 +236,7 @@ mod tests {
     #[test]
     fn the_first_word_has_no_space_and_the_others_have_one() {
         let words = Words::from_list(&["a", "b"], true);
-        let mut text = String::new();
-        words.append(&mut Draw::new(1, 1, 1), 200, &mut text);
+        let text = text(&words, 200);
         assert_eq!(text.len(), 399);
         assert_eq!(text.split(' ').count(), 200);
         let ones = text.bytes().filter(|&byte| byte == b'a').count();
@@ -210,8 +246,7 @@ mod tests {
     #[test]
     fn all_words_of_a_list_are_used() {
         let words = Words::from_list(&syllables(), false);
-        let mut text = String::new();
-        words.append(&mut Draw::new(1, 1, 1), 10_000, &mut text);
+        let text = text(&words, 10_000);
         let used: HashSet<&str> = text.split(' ').collect();
         assert_eq!(used.len(), 256);
     }
