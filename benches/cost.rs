@@ -11,6 +11,8 @@
 
 #[path = "epoll_floor.rs"]
 mod epoll_floor;
+mod pinned;
+mod rows;
 mod tape;
 
 use std::fs::{self, File};
@@ -21,8 +23,8 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use epoll_floor::{Outcome, cpu_ticks, peak_rss_bytes};
+use pinned::{spawn_on, two_cores};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
 
 /// The client's CPU time may be this many times the floor's.
@@ -365,24 +367,6 @@ fn watch(child: &Child) -> Outcome<Finished> {
     let (user, system) = cpu_ticks(&fs::read_to_string(format!("/proc/{process}/stat"))?)?;
     finished.cpu_s = f64::from(user + system) / 100.0;
     Ok(finished)
-}
-
-/// Returns a core for the server and one for the client.
-fn two_cores() -> Outcome<Option<(usize, usize)>> {
-    let allowed = sched_getaffinity(None)?;
-    let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-    Ok(cores.next().zip(cores.next()))
-}
-
-/// Starts `command` on one core alone: a child inherits the core of the thread that starts it.
-fn spawn_on(core: usize, command: &mut Command) -> Outcome<Child> {
-    let before = sched_getaffinity(None)?;
-    let mut only = CpuSet::new();
-    only.set(core);
-    sched_setaffinity(None, &only)?;
-    let child = command.spawn();
-    sched_setaffinity(None, &before)?;
-    Ok(child.map_err(|error| format!("could not start {command:?}: {error}"))?)
 }
 
 /// The simulated server; ends with this value.

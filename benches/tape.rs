@@ -1,15 +1,15 @@
 //! A tape of stamped streams, read for what it cost and how precise it is.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokentape::capture::manifest::Manifest;
 use tokentape::capture::schema::{ChunkRow, RequestRow, Status};
 
 use crate::epoll_floor::Outcome;
 use crate::epoll_floor::stamped::{Errors, Stamped};
+use crate::rows;
 
 /// What a tape says about the client that wrote it.
 #[derive(Debug)]
@@ -33,42 +33,33 @@ pub(crate) fn read(folder: &Path) -> Outcome<Measured> {
 
     let mut sent_ns = HashMap::new();
     let mut complete_requests = 0;
-    for part in parts(&folder.join("requests"))? {
-        for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(part)?)?.build()? {
-            for row in RequestRow::rows(&batch?).ok_or("a request table of another shape")? {
-                complete_requests += usize::from(row.status == Status::Ok);
-                sent_ns.insert(row.request_id, row.sent_ns.map(|ns| ns + to_utc_ns));
-            }
-        }
-    }
+    rows::each(&folder.join("requests"), RequestRow::rows, |row| {
+        complete_requests += usize::from(row.status == Status::Ok);
+        sent_ns.insert(row.request_id, row.sent_ns.map(|ns| ns + to_utc_ns));
+    })?;
     let mut errors = Errors::default();
-    let (mut bytes, mut rows) = (0, 0_u32);
+    let mut chunks = 0_u32;
     let mut stream = (None, Vec::new());
-    for part in parts(&folder.join("chunks"))? {
-        bytes += fs::metadata(&part)?.len();
-        for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(part)?)?.build()? {
-            for row in ChunkRow::rows(&batch?).ok_or("a chunk table of another shape")? {
-                rows += 1;
-                if stream.0 != Some(row.request_id) {
-                    finish_stream(&mut stream, &sent_ns, &mut errors);
-                    stream.0 = Some(row.request_id);
-                }
-                let arrived_ns = row.arrival_ns + to_utc_ns;
-                let text = row
-                    .text
-                    .as_deref()
-                    .filter(|_| row.channel.is_token_bearing());
-                stream
-                    .1
-                    .extend(text.and_then(|text| Stamped::parse(text, arrived_ns)));
-            }
+    let bytes = rows::each(&folder.join("chunks"), ChunkRow::rows, |row| {
+        chunks += 1;
+        if stream.0 != Some(row.request_id) {
+            finish_stream(&mut stream, &sent_ns, &mut errors);
+            stream.0 = Some(row.request_id);
         }
-    }
+        let arrived_ns = row.arrival_ns + to_utc_ns;
+        let text = row
+            .text
+            .as_deref()
+            .filter(|_| row.channel.is_token_bearing());
+        stream
+            .1
+            .extend(text.and_then(|text| Stamped::parse(text, arrived_ns)));
+    })?;
     finish_stream(&mut stream, &sent_ns, &mut errors);
     Ok(Measured {
         errors,
         complete_requests,
-        bytes_per_chunk: f64::from(u32::try_from(bytes)?) / f64::from(rows),
+        bytes_per_chunk: f64::from(u32::try_from(bytes)?) / f64::from(chunks),
     })
 }
 
@@ -81,20 +72,4 @@ fn finish_stream(
     let sent_ns = request_id.and_then(|id| *sent_ns.get(&id)?);
     errors.add(stamps, sent_ns);
     stamps.clear();
-}
-
-/// Returns the Parquet files in `folder`, in the order of their names.
-fn parts(folder: &Path) -> Outcome<Vec<PathBuf>> {
-    let mut parts = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "parquet")
-        {
-            parts.push(path);
-        }
-    }
-    parts.sort();
-    Ok(parts)
 }

@@ -217,11 +217,7 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         WireArg::Reqwest => WireKind::Reqwest,
     };
     let limits = limits(&args.limits);
-    let tokenizer = Arc::new(Tokenizer::open(args.request.tokenizer.as_deref())?);
-    let mut workload = Workload::new(&tokenizer, args.request.seed);
-    if let Some(lengths) = schedule.lengths.clone() {
-        workload = workload.with_lengths(lengths)?;
-    }
+    let (tokenizer, workload) = workload(args, schedule.lengths.clone())?;
     // The embedded tokenizer is no server's own, so its counts would pass for more than they are.
     let counts_tokens = args.request.tokenizer.is_some();
     let ignore_eos =
@@ -261,6 +257,20 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         limits,
         count_tokens,
     })
+}
+
+/// Opens the tokenizer and makes the source of prompts. Where the user names no tokenizer, nothing
+/// here or later unpacks a vocabulary.
+fn workload(
+    args: &DriveArgs,
+    lengths: Option<RandomLengths>,
+) -> Result<(Arc<Tokenizer>, Workload), Error> {
+    let tokenizer = Arc::new(Tokenizer::open(args.request.tokenizer.as_deref())?);
+    let mut workload = Workload::new(&tokenizer, args.request.seed);
+    if let Some(lengths) = lengths {
+        workload = workload.with_lengths(lengths)?;
+    }
+    Ok((tokenizer, workload))
 }
 
 fn limits(args: &LimitArgs) -> Limits {
@@ -479,4 +489,23 @@ fn result_file(args: &DriveArgs, tape: &Path, replaces: bool) -> Result<Option<P
 fn save_result(path: &Path, analysis: &Analysis) -> Result<(), Error> {
     let text = format!("{:#}\n", report_json(analysis));
     fs::write(path, text).map_err(|source| write_error(path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::{App, Verb};
+    use super::*;
+
+    #[test]
+    fn a_run_without_a_tokenizer_of_the_users_reads_no_vocabulary() {
+        let words = ["tokentape", "load", "--model", "m", "--keep", "text"];
+        let Verb::Load(args) = App::parse_from(words).verb else {
+            panic!("not load")
+        };
+        let (tokenizer, workload) = workload(&args.common, None).unwrap();
+        assert_eq!(workload.random_prompt(0).tokens, 1024);
+        assert!(!tokenizer.is_loaded());
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::error::LoadError;
 use super::planned::Planned;
@@ -24,6 +24,9 @@ pub(super) const CHANNEL_REQUESTS: usize = 1_024;
 
 /// Memory of prepared bodies, in KiB.
 const PREPARED_KIB: usize = 64 << 10;
+
+/// What is due this soon is prepared before the schedule starts.
+const HEAD_START_NS: i64 = 100_000_000;
 
 /// Where the schedule comes from.
 pub enum Source {
@@ -183,7 +186,7 @@ impl Feed {
 
     /// Sends the schedule's requests to the driver until it is over or the driver has had enough.
     ///
-    /// Returns what the trace had, where there is one.
+    /// Returns what the trace had, where there is one. `head_start` is for the driver to wait on.
     ///
     /// # Errors
     ///
@@ -191,10 +194,12 @@ impl Feed {
     pub(super) async fn prepare(
         self,
         sender: mpsc::Sender<Planned>,
+        head_start: HeadStart,
     ) -> Result<Option<TraceCounts>, LoadError> {
-        let outlet = Outlet {
+        let mut outlet = Outlet {
             sender,
             memory: Arc::new(Semaphore::new(PREPARED_KIB)),
+            head_start: Some(head_start),
         };
         match self.source {
             Source::Rates { mut times, count } => {
@@ -237,21 +242,148 @@ impl Feed {
     }
 }
 
+/// How far ahead the feed should be when the schedule starts. Dropping it says that it is, or that
+/// it can't be.
+pub(super) struct HeadStart {
+    /// Requests that can go out at once, at most.
+    slots: usize,
+    _ahead: oneshot::Sender<()>,
+}
+
+impl HeadStart {
+    /// Makes a head start for a driver with `slots`, and what ends when it is reached.
+    pub(super) fn new(slots: usize) -> (Self, oneshot::Receiver<()>) {
+        let (ahead, reached) = oneshot::channel();
+        let head_start = Self {
+            slots,
+            _ahead: ahead,
+        };
+        (head_start, reached)
+    }
+}
+
 /// The feed's end of the channel, and the memory that it may fill.
 struct Outlet {
     sender: mpsc::Sender<Planned>,
     memory: Arc<Semaphore>,
+    head_start: Option<HeadStart>,
 }
 
 impl Outlet {
     /// Hands over a request when there is room. Returns false when nobody wants more.
-    async fn send(&self, mut planned: Planned) -> bool {
+    async fn send(&mut self, mut planned: Planned) -> bool {
         let kib = (planned.body.len() / 1024 + 1).min(PREPARED_KIB);
+        // Requests that wait for a slot are due as soon as the schedule starts.
+        let is_later = (planned.intended_ns).is_some_and(|at_ns| at_ns >= HEAD_START_NS);
+        self.head_start.take_if(|head_start| {
+            let waiting = self.sender.max_capacity() - self.sender.capacity();
+            is_later
+                || waiting >= head_start.slots
+                || self.sender.capacity() == 0
+                || self.memory.available_permits() < kib
+        });
         let memory = Arc::clone(&self.memory).acquire_many_owned(u32::try_from(kib).unwrap_or(1));
         tokio::select! {
             permit = memory => planned.permit = permit.ok(),
             () = self.sender.closed() => return false,
         }
         self.sender.send(planned).await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::Map;
+    use tokio::sync::mpsc;
+
+    use super::{CHANNEL_REQUESTS, Feed, HeadStart, RequestTemplate, Source};
+    use crate::backend::BackendKind;
+    use crate::schedule::{ArrivalTimes, Process, Ramp};
+    use crate::workload::{RandomLengths, Tokenizer, Workload};
+
+    fn feed(source: Source) -> Feed {
+        let lengths = RandomLengths {
+            input_tokens: 4,
+            ..RandomLengths::default()
+        };
+        let tokenizer = Arc::new(Tokenizer::embedded());
+        let template = RequestTemplate {
+            backend: BackendKind::Vllm,
+            model: "m".to_owned(),
+            ignore_eos: false,
+            temperature: None,
+            extra_body: Map::new(),
+            workload: Workload::new(&tokenizer, 1).with_lengths(lengths).unwrap(),
+            keeps_text: false,
+            counts_tokens: false,
+        };
+        Feed {
+            source,
+            template,
+            warmups: 0,
+        }
+    }
+
+    /// Returns how many requests were prepared when the feed said that it was ahead.
+    async fn prepared_when_ahead(source: Source, slots: usize) -> usize {
+        let (sender, prepared) = mpsc::channel(CHANNEL_REQUESTS);
+        let (head_start, is_ahead) = HeadStart::new(slots);
+        let ahead = async move {
+            assert!(is_ahead.await.is_err(), "nothing is ever sent");
+            // Dropping the receiver ends a feed that has more.
+            prepared.len()
+        };
+        let (fed, length) = tokio::join!(feed(source).prepare(sender, head_start), ahead);
+        fed.unwrap();
+        length
+    }
+
+    fn constant(rate_per_s: f64) -> Source {
+        let times = ArrivalTimes::new(Process::Constant, Ramp::Steady(rate_per_s), 1, (None, None));
+        Source::Rates {
+            times: Some(times.unwrap()),
+            count: None,
+        }
+    }
+
+    fn closed() -> Source {
+        Source::Rates {
+            times: None,
+            count: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_schedule_starts_without_its_later_requests() {
+        assert!(prepared_when_ahead(constant(10.0), usize::MAX).await < CHANNEL_REQUESTS);
+    }
+
+    #[tokio::test]
+    async fn a_fast_schedule_starts_with_all_that_is_due_soon() {
+        let prepared = prepared_when_ahead(constant(5_000.0), usize::MAX).await;
+        assert!((500..CHANNEL_REQUESTS).contains(&prepared), "{prepared}");
+    }
+
+    #[tokio::test]
+    async fn a_burst_starts_when_nothing_more_can_be_prepared() {
+        let burst = Source::Burst { count: 5_000 };
+        assert_eq!(
+            prepared_when_ahead(burst, usize::MAX).await,
+            CHANNEL_REQUESTS
+        );
+    }
+
+    #[tokio::test]
+    async fn a_closed_loop_starts_with_one_request_a_slot() {
+        let prepared = prepared_when_ahead(closed(), 300).await;
+        assert!((300..CHANNEL_REQUESTS).contains(&prepared), "{prepared}");
+    }
+
+    #[tokio::test]
+    async fn a_schedule_that_is_short_starts_when_it_is_prepared() {
+        let burst = Source::Burst { count: 3 };
+        assert_eq!(prepared_when_ahead(burst, usize::MAX).await, 3);
     }
 }

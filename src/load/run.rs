@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::clock::{Clock, utc_now_ns};
 use super::driver::{Driven, Driver, Limits, Stop};
 use super::error::LoadError;
-use super::feed::{CHANNEL_REQUESTS, Feed};
+use super::feed::{CHANNEL_REQUESTS, Feed, HeadStart};
 use super::health;
 use super::planned::Planned;
 use super::recorder::{Failure, Recorder, Stats};
@@ -23,9 +23,9 @@ use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::trace::TraceCounts;
 use crate::wire::{DirectWire, ReqwestWire, Target, Wire, WireKind};
 
-/// Time between the decision to start and the first due time, so that the first request is as
-/// punctual as the others.
-const LEAD_NS: i64 = 20_000_000;
+/// Time between the decision to start and the first due time, so that the driver is already waiting
+/// when the first request falls due, and it is as punctual as the others.
+const LEAD_NS: i64 = 2_000_000;
 
 /// Distance of the readings that tie the clock to the wall clock.
 const ANCHOR_INTERVAL: Duration = Duration::from_secs(10);
@@ -190,6 +190,7 @@ impl Drive {
         let clock = self.clock;
         let timer = || PreciseTimer::new().map_err(|error| LoadError::System("timer", error));
         let recorder = Arc::clone(&self.recorder);
+        let slots = self.limits.max_concurrency.unwrap_or(usize::MAX);
         let mut driver = Driver::new(
             wire,
             (clock, timer()?),
@@ -209,14 +210,20 @@ impl Drive {
 
         let warmups = feed.warmup_requests().await;
         let (sender, mut source) = mpsc::channel(CHANNEL_REQUESTS);
+        let (head_start, is_ahead) = HeadStart::new(slots);
         let feeding = spawn("feed", move || {
             give_way(Precedence::Feed);
-            runtime("feed")?.block_on(feed.prepare(sender))
+            runtime("feed")?.block_on(feed.prepare(sender, head_start))
         })?;
         if let Ok(warmups) = warmups {
             warm_up(&mut driver, clock, warmups).await;
         }
-        wait_for_head_start(&source).await;
+        let mut stop = self.stop;
+        tokio::select! {
+            _ = is_ahead => {}
+            // The driver will see it too, and note what was due.
+            _ = stop.wait_for(|stop| *stop != Stop::No) => {}
+        }
         let start_ns = clock.now_ns() + LEAD_NS;
         recorder.set_origin(start_ns);
         let driven = driver.drive(&mut source, start_ns, self.duration_ns).await;
@@ -246,18 +253,6 @@ async fn warm_up(driver: &mut Driver<impl Wire>, clock: Clock, warmups: Vec<Plan
     }
     drop(sender);
     driver.drive(&mut source, clock.now_ns(), None).await;
-}
-
-/// Gives the feed a moment, so that the start of the schedule is not late for its preparation.
-async fn wait_for_head_start(source: &mpsc::Receiver<Planned>) {
-    const ENOUGH: usize = 256;
-    const PATIENCE_MS: u32 = 1_000;
-    for _ in 0..PATIENCE_MS {
-        if source.len() >= ENOUGH || source.is_closed() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 async fn take_anchors(clock: Clock, anchors: Arc<Mutex<Vec<ClockAnchor>>>) {

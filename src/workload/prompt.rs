@@ -90,9 +90,14 @@ impl<'a> PromptSpec<'a> {
 }
 
 impl Workload {
-    /// Chooses the words for `tokenizer`; this takes a moment.
+    /// Chooses the words for `tokenizer`. For the embedded one they are known beforehand, and its
+    /// vocabulary stays packed; for another this takes a moment.
     pub fn new(tokenizer: &Arc<Tokenizer>, seed: u64) -> Self {
-        let words = Words::of(tokenizer);
+        let words = if tokenizer.is_embedded() {
+            Words::embedded()
+        } else {
+            Words::of(tokenizer)
+        };
         Self {
             tokenizer: (!words.is_exact()).then(|| Arc::clone(tokenizer)),
             words,
@@ -129,7 +134,7 @@ impl Workload {
     pub fn prompt(&self, spec: PromptSpec<'_>) -> Prompt {
         // Seven bytes a word, as English has.
         let capacity = usize::try_from(spec.tokens).unwrap_or(0).saturating_mul(7);
-        let mut text = String::with_capacity(capacity);
+        let mut text = Vec::with_capacity(capacity);
         let mut left = spec.tokens;
         let shared = spec.shared_tokens.min(left);
         if shared > 0 {
@@ -142,6 +147,7 @@ impl Workload {
         }
         let mut draw = Draw::new(self.seed, spec.index, field::PROMPT_WORDS);
         self.words.append(&mut draw, left, &mut text);
+        let text = String::from_utf8(text).expect("the words are ASCII");
         match &self.tokenizer {
             Some(tokenizer) => self.fit(tokenizer, text, spec.tokens, draw),
             None => Prompt {
@@ -152,7 +158,7 @@ impl Workload {
     }
 
     /// Appends blocks until `left` tokens are spent; returns what is left after them.
-    fn append_blocks(&self, blocks: Blocks<'_>, mut left: u32, text: &mut String) -> u32 {
+    fn append_blocks(&self, blocks: Blocks<'_>, mut left: u32, text: &mut Vec<u8>) -> u32 {
         let seed = Draw::new(self.seed, blocks.scope, field::BLOCK_SCOPE).next();
         for &id in blocks.ids {
             let size = blocks.size.min(left);
@@ -177,8 +183,10 @@ impl Workload {
                 cut(&mut text, tokens, wanted);
             } else if wanted - tokens > 8 {
                 // A word is hardly ever more than 8 tokens, so this does not overshoot.
-                let words = (wanted - tokens) / 8;
-                self.words.append(&mut draw, words, &mut text);
+                let mut bytes = text.into_bytes();
+                self.words
+                    .append(&mut draw, (wanted - tokens) / 8, &mut bytes);
+                text = String::from_utf8(bytes).expect("the words are ASCII");
             } else if let Some(longer) = one_token_longer(tokenizer, &text, tokens) {
                 text = longer;
             } else {
@@ -255,6 +263,26 @@ mod tests {
     }
 
     #[test]
+    fn embedded_prompts_are_made_without_the_vocabulary() {
+        let tokenizer = Arc::new(Tokenizer::open(None).unwrap());
+        let lengths = RandomLengths {
+            prefix_tokens: 30,
+            ..RandomLengths::default()
+        };
+        let workload = Workload::new(&tokenizer, 1).with_lengths(lengths).unwrap();
+        let row = row(100, &[1, 2, 3]);
+        let prompts = [
+            workload.random_prompt(0),
+            workload.prompt(PromptSpec::of_row(0, &row)),
+        ];
+        assert!(!tokenizer.is_loaded());
+        for prompt in prompts {
+            assert_eq!(tokenizer.count(&prompt.text), Some(prompt.tokens));
+        }
+        assert!(tokenizer.is_loaded());
+    }
+
+    #[test]
     fn hugging_face_prompts_are_exactly_as_long_as_asked_for() {
         for name in ["qwen3", "gptoss"] {
             let Some(path) = shared_file(&format!("tokenizers/{name}/tokenizer.json.gz")) else {
@@ -269,6 +297,22 @@ mod tests {
             let prompt = workload.prompt(PromptSpec::of_row(0, &row));
             assert_eq!(tokenizer.count(&prompt.text), Some(100));
         }
+    }
+
+    #[test]
+    fn a_seed_means_the_same_prompt_in_every_version() {
+        let workload = Workload::new(&Arc::new(Tokenizer::embedded()), 1)
+            .with_lengths(RandomLengths {
+                input_tokens: 12,
+                prefix_tokens: 4,
+                ..RandomLengths::default()
+            })
+            .unwrap();
+        assert_eq!(
+            workload.random_prompt(2).text,
+            "noch solutions tx erv et prev pok adjust receive lid struct focused ear haar flowers \
+             organization"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use tiktoken_rs::CoreBPE;
 
@@ -19,7 +20,9 @@ pub struct Tokenizer {
 
 enum Kind {
     HuggingFace(Box<tokenizers::Tokenizer>),
-    Embedded(Box<CoreBPE>),
+    /// Unpacked when it is first asked for: that takes tens of megabytes and a quarter of a second,
+    /// and most runs never ask.
+    Embedded(OnceLock<Box<CoreBPE>>),
 }
 
 impl fmt::Debug for Tokenizer {
@@ -72,13 +75,25 @@ impl Tokenizer {
         })
     }
 
-    /// Returns the embedded tokenizer, OpenAI's `o200k_base`.
+    /// Returns the embedded tokenizer, OpenAI's `o200k_base`, with its vocabulary still packed.
     pub fn embedded() -> Self {
         Self {
             name: EMBEDDED.to_owned(),
-            kind: Kind::Embedded(Box::new(
-                tiktoken_rs::o200k_base().expect("the vocabulary is part of this program"),
-            )),
+            kind: Kind::Embedded(OnceLock::new()),
+        }
+    }
+
+    /// Returns whether this is the embedded tokenizer.
+    pub(super) fn is_embedded(&self) -> bool {
+        matches!(self.kind, Kind::Embedded(_))
+    }
+
+    /// Returns whether the vocabulary is in memory. The embedded one comes there with the first
+    /// text that is counted.
+    pub fn is_loaded(&self) -> bool {
+        match &self.kind {
+            Kind::HuggingFace(_) => true,
+            Kind::Embedded(vocabulary) => vocabulary.get().is_some(),
         }
     }
 
@@ -94,7 +109,7 @@ impl Tokenizer {
                 let encoding = tokenizer.encode_fast(text, false).ok()?;
                 Some(encoding.get_ids().to_vec())
             }
-            Kind::Embedded(tokenizer) => Some(tokenizer.encode_ordinary(text)),
+            Kind::Embedded(vocabulary) => Some(unpacked(vocabulary).encode_ordinary(text)),
         }
     }
 
@@ -102,7 +117,7 @@ impl Tokenizer {
     pub fn count(&self, text: &str) -> Option<u32> {
         let count = match &self.kind {
             Kind::HuggingFace(tokenizer) => tokenizer.encode_fast(text, false).ok()?.len(),
-            Kind::Embedded(tokenizer) => tokenizer.count_ordinary(text),
+            Kind::Embedded(vocabulary) => unpacked(vocabulary).count_ordinary(text),
         };
         u32::try_from(count).ok()
     }
@@ -141,12 +156,18 @@ impl Tokenizer {
                 tokens.sort_unstable_by_key(|&(_, id)| id);
                 tokens.into_iter().map(|(token, _)| token).collect()
             }
-            Kind::Embedded(tokenizer) => (0..)
-                .map_while(|id| tokenizer.decode_bytes(&[id]).ok())
+            Kind::Embedded(vocabulary) => (0..)
+                .map_while(|id| unpacked(vocabulary).decode_bytes(&[id]).ok())
                 .filter_map(|bytes| String::from_utf8(bytes).ok())
                 .collect(),
         }
     }
+}
+
+fn unpacked(vocabulary: &OnceLock<Box<CoreBPE>>) -> &CoreBPE {
+    vocabulary.get_or_init(|| {
+        Box::new(tiktoken_rs::o200k_base().expect("the vocabulary is part of this program"))
+    })
 }
 
 fn tokenizer_file(path: &Path) -> Result<PathBuf, WorkloadError> {

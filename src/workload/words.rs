@@ -15,20 +15,38 @@ const WORDS_MIN: usize = 64;
 const TRIALS: u64 = 16;
 const TRIAL_WORDS: u32 = 500;
 
+/// What [`Words::of`] chooses for the embedded tokenizer. It stands here so that a run need not
+/// unpack that tokenizer's vocabulary to choose the same words once more.
+const EMBEDDED: &str = include_str!("o200k_words.txt");
+
 /// Words to make prompts of.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Words {
-    /// All words, each with a space in front of it.
-    text: String,
-    /// Where each word begins, and where the last one ends.
-    bounds: Vec<usize>,
+    words: Vec<Word>,
     /// Bits that choose a word: two to their power is the number of words.
     bits: u32,
     /// Whether a prompt of N words is N tokens.
     is_exact: bool,
 }
 
+/// A word with a space in front of it, in room of one size: a copy of known size is an instruction
+/// or two, and a prompt is thousands of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Word {
+    bytes: [u8; WORD_ROOM],
+    length: u8,
+}
+
+/// Room for the longest word that a vocabulary is searched for, and its space.
+const WORD_ROOM: usize = 15;
+
 impl Words {
+    /// Returns the words of the embedded tokenizer.
+    pub(super) fn embedded() -> Self {
+        let list: Vec<&str> = EMBEDDED.split_ascii_whitespace().collect();
+        Self::from_list(&list, true)
+    }
+
     /// Chooses words for a tokenizer.
     pub(super) fn of(tokenizer: &Tokenizer) -> Self {
         let single = tokenizer
@@ -42,9 +60,10 @@ impl Words {
         }
         let mut words = Self::from_list(&single, true);
         words.is_exact = (0..TRIALS).all(|trial| {
-            let mut text = String::new();
+            let mut text = Vec::new();
             words.append(&mut Draw::new(0, trial, 0), TRIAL_WORDS, &mut text);
-            tokenizer.count(&text) == Some(TRIAL_WORDS)
+            let text = std::str::from_utf8(&text);
+            text.is_ok_and(|text| tokenizer.count(text) == Some(TRIAL_WORDS))
         });
         words
     }
@@ -55,38 +74,50 @@ impl Words {
     }
 
     /// Appends `count` words that `draw` chooses; the first word of a text has no space before it.
-    pub(super) fn append(&self, draw: &mut Draw, count: u32, text: &mut String) {
+    pub(super) fn append(&self, draw: &mut Draw, count: u32, text: &mut Vec<u8>) {
         let words_a_draw = 64 / self.bits;
         let mask = (1_u64 << self.bits) - 1;
+        let mut group = [0; WORD_ROOM * 64];
         let mut left = count;
         while left > 0 {
             let mut chosen = draw.next();
             let now = left.min(words_a_draw);
+            let mut end = 0;
             for _ in 0..now {
-                let word = usize::try_from(chosen & mask).unwrap_or(0);
-                let start = self.bounds[word] + usize::from(text.is_empty());
-                text.push_str(&self.text[start..self.bounds[word + 1]]);
+                // Copied with all its room; the next word begins where this one ends.
+                let word = &self.words[usize::try_from(chosen & mask).unwrap_or(0)];
+                group[end..end + WORD_ROOM].copy_from_slice(&word.bytes);
+                end += usize::from(word.length);
                 chosen >>= self.bits;
             }
+            let start = usize::from(text.is_empty());
+            text.extend_from_slice(&group[start..end]);
             left -= now;
         }
     }
 
-    fn from_list(list: &[String], is_exact: bool) -> Self {
-        let bits = list.len().max(2).ilog2();
-        let mut text = String::new();
-        let mut bounds = vec![0];
-        for word in &list[..1 << bits] {
-            text.push(' ');
-            text.push_str(word);
-            bounds.push(text.len());
-        }
+    fn from_list<W: AsRef<str>>(list: &[W], is_exact: bool) -> Self {
+        let words: Vec<Word> = list
+            .iter()
+            .filter_map(|word| Word::new(word.as_ref()))
+            .collect();
+        let bits = words.len().max(2).ilog2();
         Self {
-            text,
-            bounds,
+            words: words[..1 << bits].to_vec(),
             bits,
             is_exact,
         }
+    }
+}
+
+impl Word {
+    /// Returns none for a word without room.
+    fn new(word: &str) -> Option<Self> {
+        let mut bytes = [b' '; WORD_ROOM];
+        let length = word.len() + 1;
+        bytes.get_mut(1..length)?.copy_from_slice(word.as_bytes());
+        let length = u8::try_from(length).ok()?;
+        Some(Self { bytes, length })
     }
 }
 
@@ -109,15 +140,103 @@ fn syllables() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::draw::Draw;
+    use std::collections::HashSet;
+    use std::path::Path;
+    use std::sync::LazyLock;
 
-    use super::{Words, syllables};
+    use crate::draw::Draw;
+    use crate::workload::Tokenizer;
+
+    use super::{WORDS_MAX, Word, Words, syllables};
+
+    /// Set to 1, the test writes the list anew instead of comparing it.
+    const REFRESH: &str = "TOKENTAPE_REFRESH_WORDS";
+
+    static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::embedded);
+
+    /// Returns the words without their spaces.
+    fn list(words: &Words) -> Vec<String> {
+        let text = |word: &Word| {
+            assert_eq!(word.bytes[0], b' ');
+            let bytes = &word.bytes[1..usize::from(word.length)];
+            String::from_utf8(bytes.to_vec()).unwrap()
+        };
+        words.words.iter().map(text).collect()
+    }
+
+    /// Returns a text of `count` words.
+    fn text(words: &Words, count: u32) -> String {
+        let mut text = Vec::new();
+        words.append(&mut Draw::new(1, 1, 1), count, &mut text);
+        String::from_utf8(text).unwrap()
+    }
+
+    /// Returns the words as the file has them: in order, in lines of at most 100 bytes.
+    fn lines_of(words: &Words) -> String {
+        let mut text = String::new();
+        let mut width = 0;
+        for word in list(words) {
+            let is_first = width == 0;
+            if !is_first && width + 1 + word.len() > 100 {
+                text.push('\n');
+                width = 0;
+            } else if !is_first {
+                text.push(' ');
+                width += 1;
+            }
+            text.push_str(&word);
+            width += word.len();
+        }
+        text + "\n"
+    }
+
+    #[test]
+    fn the_embedded_words_are_those_that_the_rule_chooses() {
+        let chosen = Words::of(&TOKENIZER);
+        if std::env::var(REFRESH).is_ok_and(|value| value == "1") {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/workload/o200k_words.txt");
+            std::fs::write(file, lines_of(&chosen)).unwrap();
+        } else {
+            assert!(
+                Words::embedded() == chosen,
+                "o200k_words.txt is not what the rule chooses; set {REFRESH}=1 to write it anew"
+            );
+        }
+    }
+
+    #[test]
+    fn every_embedded_word_is_one_token_at_the_start_and_behind_any_other() {
+        const TRIALS: u64 = 16;
+        let mut list = list(&Words::embedded());
+        assert_eq!(list.len(), WORDS_MAX);
+        assert_eq!(list.iter().collect::<HashSet<_>>().len(), WORDS_MAX);
+        let id = |text: &str| {
+            let ids = TOKENIZER.encode(text).unwrap();
+            assert_eq!(ids.len(), 1, "`{text}`");
+            ids[0]
+        };
+        // Each word alone, as the start of a prompt has it.
+        for word in &list {
+            id(word);
+        }
+        // All words in one prompt, in other orders: each is the token that it is by itself, so
+        // nothing depends on what stands before or behind it.
+        for trial in 0..TRIALS {
+            let mut draw = Draw::new(0, trial, 0);
+            for last in (1..list.len()).rev() {
+                let other = draw.below(last as u64 + 1);
+                list.swap(last, usize::try_from(other).unwrap());
+            }
+            let mut expected = vec![id(&list[0])];
+            expected.extend(list[1..].iter().map(|word| id(&format!(" {word}"))));
+            assert_eq!(TOKENIZER.encode(&list.join(" ")).unwrap(), expected);
+        }
+    }
 
     #[test]
     fn the_first_word_has_no_space_and_the_others_have_one() {
-        let words = Words::from_list(&["a".to_owned(), "b".to_owned()], true);
-        let mut text = String::new();
-        words.append(&mut Draw::new(1, 1, 1), 200, &mut text);
+        let words = Words::from_list(&["a", "b"], true);
+        let text = text(&words, 200);
         assert_eq!(text.len(), 399);
         assert_eq!(text.split(' ').count(), 200);
         let ones = text.bytes().filter(|&byte| byte == b'a').count();
@@ -127,9 +246,8 @@ mod tests {
     #[test]
     fn all_words_of_a_list_are_used() {
         let words = Words::from_list(&syllables(), false);
-        let mut text = String::new();
-        words.append(&mut Draw::new(1, 1, 1), 10_000, &mut text);
-        let used: std::collections::HashSet<&str> = text.split(' ').collect();
+        let text = text(&words, 10_000);
+        let used: HashSet<&str> = text.split(' ').collect();
         assert_eq!(used.len(), 256);
     }
 }
