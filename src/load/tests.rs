@@ -142,6 +142,7 @@ fn answer() -> Script {
 fn limits() -> Limits {
     Limits {
         max_concurrency: None,
+        max_in_flight: 50_000,
         drain_ns: 30_000 * MS,
         request_timeout_ns: 3_600_000 * MS,
         first_timeout_ns: None,
