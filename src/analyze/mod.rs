@@ -1,5 +1,6 @@
 //! From tapes to numbers: runs the catalogue of queries and gathers their results.
 
+mod analysis;
 mod catalog;
 mod cells;
 mod error;
@@ -8,9 +9,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::capture::manifest::Manifest;
-
 pub use crate::sql::SloFrom;
+pub use analysis::{Analysis, RunFacts, Slo};
 pub use catalog::{CATALOG, Query};
 pub use error::AnalyzeError;
 pub use run::{Options, analyze};
@@ -18,43 +18,3 @@ pub use table::{Cell, Column, Table};
 
 /// The latencies that a goal may be set on.
 pub const SLO_METRICS: [&str; 3] = ["ttft", "tpot", "e2el"];
-
-/// A goal on one latency.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Slo {
-    /// `ttft`, `tpot` or `e2el`.
-    pub metric: String,
-    /// Upper bound, in nanoseconds.
-    pub limit_ns: i64,
-}
-
-/// What is known of one run beside its tables.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunFacts {
-    /// Name of the run, as in the column `run`.
-    pub run: String,
-    /// The tape's manifest.
-    pub manifest: Manifest,
-    /// What had to be said about the tape when it was opened, such as a recovery.
-    pub notes: Vec<String>,
-}
-
-/// All that is known after an analysis: the one input of every report.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Analysis {
-    /// The runs, in the order in which they were named.
-    pub runs: Vec<RunFacts>,
-    /// Result of every query, each with a first column `run`, over all runs at once.
-    pub tables: Vec<Table>,
-    /// The goals that goodput was asked for.
-    pub slos: Vec<Slo>,
-    /// Command that makes the same analysis again.
-    pub command: String,
-}
-
-impl Analysis {
-    /// Returns the result of the query `name`.
-    pub fn table(&self, name: &str) -> Option<&Table> {
-        self.tables.iter().find(|table| table.name == name)
-    }
-}

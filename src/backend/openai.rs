@@ -143,12 +143,10 @@ impl EventReader {
         }
         let tokens = self.meter.take(is_bearing, counted, carried.ids);
         let response_id = match &chunk.id.0 {
-            Some(id) if !self.has_response_id && !id.is_empty() => {
-                self.has_response_id = true;
-                Some(id.clone().into_owned())
-            }
+            Some(id) if !self.has_response_id => named(id),
             _ => None,
         };
+        self.has_response_id |= response_id.is_some();
         Reading {
             channel: carried.channel,
             has_choices: !choices.is_empty(),
@@ -222,15 +220,9 @@ impl<'a> Carried<'a> {
             self.take_delta(delta);
         }
         self.take_text(Channel::Content, choice.text.0.as_ref());
-        if let Some(reason) = choice
-            .finish_reason
-            .0
-            .as_ref()
-            .filter(|text| !text.is_empty())
-        {
+        if let Some(reason) = choice.finish_reason.0.as_ref().and_then(|text| named(text)) {
             self.note(Channel::Finish);
-            self.finish_reason
-                .get_or_insert_with(|| reason.clone().into_owned());
+            self.finish_reason.get_or_insert(reason);
         }
         if let Some(ids) = choice.token_count() {
             self.ids = Some(self.ids.unwrap_or(0).saturating_add(ids));
@@ -350,6 +342,11 @@ fn stream_error(chunk: &Chunk<'_>) -> Option<StreamError> {
         ),
         code: code.map(|code| failure::cleaned(code)),
     })
+}
+
+/// Returns a name that a server gives, on one line and of a bounded length; `None` when it is empty.
+fn named(text: &str) -> Option<String> {
+    Some(failure::cleaned(text)).filter(|text| !text.is_empty())
 }
 
 fn saturating_u16(tokens: u32) -> u16 {

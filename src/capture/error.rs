@@ -69,6 +69,11 @@ impl CaptureError {
                      analyze` will recover it"
                         .into(),
                 ),
+                io::ErrorKind::FileTooLarge => Some(
+                    "raise the limit on the size of files (`ulimit -f`); what was taken is in the \
+                     tape's `wal` folder, and `tokentape analyze` will recover it"
+                        .into(),
+                ),
                 io::ErrorKind::PermissionDenied => Some("choose a folder that you may write to".into()),
                 _ => None,
             },

@@ -1,6 +1,7 @@
 //! The tape: what a run leaves on disk, and how it gets there without loss.
 
 mod error;
+mod extent;
 pub mod manifest;
 mod merge;
 mod parquet;

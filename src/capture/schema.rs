@@ -414,7 +414,9 @@ impl RequestRow {
     /// Takes in one token-bearing event: its arrival and channel. Returns the gap since the one
     /// before.
     pub fn take_token_event(&mut self, arrival_ns: i64, channel: Channel) -> Option<i64> {
-        let gap_ns = self.last_token_ns.map(|last_ns| arrival_ns - last_ns);
+        let gap_ns = self
+            .last_token_ns
+            .map(|last_ns| arrival_ns.saturating_sub(last_ns));
         self.first_token_ns.get_or_insert(arrival_ns);
         if channel != Channel::Reasoning {
             self.first_answer_ns.get_or_insert(arrival_ns);
@@ -469,8 +471,8 @@ macro_rules! tape_row {
                 Self::rows(batch)
             }
             fn shift(&mut self, origin_ns: i64) {
-                $(self.$at -= origin_ns;)*
-                $(self.$maybe = self.$maybe.map(|at_ns| at_ns - origin_ns);)*
+                $(self.$at = self.$at.saturating_sub(origin_ns);)*
+                $(self.$maybe = self.$maybe.map(|at_ns| at_ns.saturating_sub(origin_ns));)*
             }
         }
     };

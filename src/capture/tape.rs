@@ -286,7 +286,7 @@ fn seal(tape: &Path, manifest: &mut Manifest) -> Result<Sealed, CaptureError> {
     manifest.counts.probes = probe_writer.finish()?;
 
     for anchor in &mut manifest.clock_anchors {
-        anchor.monotonic_ns -= origin_ns;
+        anchor.monotonic_ns = anchor.monotonic_ns.saturating_sub(origin_ns);
     }
     manifest.origin_ns = 0;
     manifest.write(tape)?;

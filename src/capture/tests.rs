@@ -257,6 +257,40 @@ fn replaces_a_tape_when_told_to_and_nothing_else_ever() {
     assert!(precious.join("thesis.txt").exists());
 }
 
+#[test]
+fn times_in_a_damaged_manifest_move_no_row_past_the_end_of_the_axis() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.tape");
+    dead_tape(&path);
+    let mut manifest = Manifest::read(&path).unwrap();
+    manifest.origin_ns = i64::MIN;
+    manifest.clock_anchors[0].monotonic_ns = i64::MAX;
+    manifest.write(&path).unwrap();
+    recover(&path).unwrap();
+    let requests: Vec<RequestRow> = read(&path);
+    assert!(requests.iter().all(|row| row.intended_ns == i64::MAX));
+}
+
+#[test]
+fn a_log_whose_lengths_were_damaged_gives_back_what_came_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.tape");
+    let mut tape = TapeWriter::create(&path, manifest(), false).unwrap();
+    tape.push_request(request(0));
+    tape.flush().unwrap();
+    let log = path.join("wal/requests-00000.arrows");
+    let first = fs::read(&log).unwrap().len();
+    tape.push_request(request(1));
+    tape.flush().unwrap();
+    drop(tape);
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[first + 4..first + 8].copy_from_slice(&i32::MAX.to_le_bytes());
+    fs::write(&log, bytes).unwrap();
+    let said = recover(&path).unwrap().unwrap();
+    assert!(said.contains("torn"), "{said}");
+    assert_eq!(read::<RequestRow>(&path).len(), 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 

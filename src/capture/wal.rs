@@ -6,7 +6,7 @@
 //! only a loss of power can take more. Segments are bounded, so that each can be sorted in memory.
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, Read, Seek, Take};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
 use super::error::{CaptureError, decode_error, encode_error, read_error, write_error};
+use super::extent::extent;
 use super::schema::TapeRow;
 
 /// Name of the log's folder inside a tape.
@@ -118,7 +119,7 @@ pub(super) fn segments<R: TapeRow>(folder: &Path) -> Result<Vec<PathBuf>, Captur
 
 /// The rows of one stream, batch by batch, up to its end or to the first torn message.
 pub(super) struct StreamRows<R> {
-    reader: Option<StreamReader<BufReader<File>>>,
+    reader: Option<StreamReader<BufReader<Take<File>>>>,
     path: PathBuf,
     is_torn: bool,
     rows: PhantomData<R>,
@@ -127,9 +128,12 @@ pub(super) struct StreamRows<R> {
 impl<R: TapeRow> StreamRows<R> {
     /// Opens a stream; one whose very head is torn has no rows.
     pub(super) fn open(path: &Path) -> Result<Self, CaptureError> {
-        let file = File::open(path).map_err(read_error(path))?;
-        let reader = StreamReader::try_new(BufReader::new(file), None).ok();
-        let is_torn = reader.is_none();
+        let mut file = File::open(path).map_err(read_error(path))?;
+        let length = file.metadata().map_err(read_error(path))?.len();
+        let whole = extent(&mut BufReader::new(&mut file), length).map_err(read_error(path))?;
+        file.rewind().map_err(read_error(path))?;
+        let reader = StreamReader::try_new(BufReader::new(file.take(whole.bytes)), None).ok();
+        let is_torn = whole.is_torn || reader.is_none();
         Ok(Self {
             reader,
             path: path.to_owned(),
@@ -138,7 +142,7 @@ impl<R: TapeRow> StreamRows<R> {
         })
     }
 
-    /// True once a torn message was met; the rows before it have been given.
+    /// True when the stream has a torn or damaged message; the rows before it are given all the same.
     pub(super) fn is_torn(&self) -> bool {
         self.is_torn
     }

@@ -21,7 +21,9 @@ use crate::capture::manifest::{Loop, State};
 use crate::capture::{CaptureError, Manifest};
 use crate::error::{Error, exit};
 use crate::load::clock::utc_now_ns;
-use crate::load::{Feed, Limits, RequestTemplate, Run, RunReport, Source, TokenCounter};
+use crate::load::{
+    Feed, Limits, RequestTemplate, Run, RunReport, Source, TokenCounter, max_in_flight,
+};
 use crate::report::{json as report_json, terminal};
 use crate::schedule::ArrivalTimes;
 use crate::sql::block_on;
@@ -278,6 +280,7 @@ fn limits(args: &LimitArgs) -> Limits {
         max_concurrency: args
             .max_concurrency
             .and_then(|cap| usize::try_from(cap).ok()),
+        max_in_flight: max_in_flight(),
         drain_ns: args.drain,
         request_timeout_ns: args.request_timeout,
         first_timeout_ns: args.first_timeout,

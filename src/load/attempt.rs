@@ -156,6 +156,10 @@ impl<W: Wire> Attempt<W> {
                         if self.shared.recorder.read(self.key, &read) {
                             self.shared.recorder.flush().await;
                         }
+                        if self.progress.is_undecodable.load(Ordering::Acquire) {
+                            // What went wrong is known to the scribe; more bytes add nothing to it.
+                            return Outcome::EndOfStream;
+                        }
                         if bytes_left == 0 {
                             let message = format!("the response is over {MAX_RESPONSE_BYTES} bytes");
                             return Outcome::Failed(ErrorKind::TooLarge, message);
@@ -225,6 +229,9 @@ impl<W: Wire> Attempt<W> {
     /// Ends the attempt when a limit is passed or the stream is over, else sets the next check.
     fn check_pinned(&self, check: std::pin::Pin<&mut Sleep>) -> Option<Outcome> {
         let now_ns = self.shared.clock.now_ns();
+        if self.progress.is_undecodable.load(Ordering::Acquire) {
+            return Some(Outcome::EndOfStream);
+        }
         if self.progress.is_done.load(Ordering::Acquire)
             && self
                 .last_read_ns

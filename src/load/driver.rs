@@ -19,9 +19,6 @@ use super::timer::PreciseTimer;
 use crate::capture::schema::Status;
 use crate::wire::Wire;
 
-/// Requests in flight at most, whatever the user asked for: sockets are finite.
-const MAX_IN_FLIGHT: usize = 50_000;
-
 /// Requests that are due and wait for a slot at most; later ones wait in the feed.
 const MAX_QUEUED: usize = 16_384;
 
@@ -44,6 +41,8 @@ pub enum Stop {
 pub struct Limits {
     /// Requests in flight at most.
     pub max_concurrency: Option<usize>,
+    /// Requests in flight at most where the user named no cap: sockets are finite.
+    pub max_in_flight: usize,
     /// Time that requests in flight have after a stop before they are cancelled.
     pub drain_ns: i64,
     /// Time that one attempt may take.
@@ -141,7 +140,8 @@ impl<W: Wire> Driver<W> {
         start_ns: i64,
         duration_ns: Option<i64>,
     ) -> Driven {
-        let slots = self.shared.limits.max_concurrency.unwrap_or(MAX_IN_FLIGHT);
+        let limits = &self.shared.limits;
+        let slots = limits.max_concurrency.unwrap_or(limits.max_in_flight);
         let mut drive = Drive {
             start_ns,
             end_ns: duration_ns.map(|length_ns| start_ns.saturating_add(length_ns)),

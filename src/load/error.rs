@@ -18,6 +18,12 @@ pub enum LoadError {
     /// The client could not be set up.
     #[error("could not set up the connection to the server")]
     Wire(#[from] WireError),
+    /// More requests are to be in flight than files may be open.
+    #[error("the limit on open files leaves room for {room} requests in flight")]
+    OpenFiles {
+        /// How many it leaves room for.
+        room: usize,
+    },
     /// The system refused a thread, a timer or a runtime.
     #[error("could not start the {0}")]
     System(&'static str, #[source] io::Error),
@@ -32,6 +38,9 @@ impl LoadError {
         match self {
             Self::Capture(error) => error.hint(),
             Self::Trace(error) => error.hint(),
+            Self::OpenFiles { .. } => {
+                Some("raise the limit (`ulimit -n`), or lower `--max-concurrency`".into())
+            }
             Self::System(..) => {
                 Some("raise the limit on open files or threads (`ulimit -a`)".into())
             }

@@ -27,8 +27,10 @@ const BATCH_ENTRIES: usize = 4_096;
 pub(super) struct Progress {
     /// A token-bearing event has arrived.
     pub(super) has_token: AtomicBool,
-    /// The end mark has arrived, or nothing more can be decoded.
+    /// The end mark has arrived.
     pub(super) is_done: AtomicBool,
+    /// An event was too large: nothing more can be decoded.
+    pub(super) is_undecodable: AtomicBool,
 }
 
 /// Counters that are shown while a run goes on. The driver and the scribe write, anyone reads.

@@ -80,6 +80,7 @@ pub struct RunReport {
 /// [`LoadError`] when the tape can't be written or the machinery can't be set up. A trace that
 /// breaks off is not among them: the tape is finished, and the report has the error.
 pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadError> {
+    run.limits.check()?;
     let clock = Clock::start();
     let mut manifest = run.manifest;
     manifest.clock_anchors = vec![anchor(clock)];

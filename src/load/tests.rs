@@ -20,16 +20,57 @@ use crate::wire::{Head, Marks, Read, Wire, WireBody, WireError};
 
 const MS: i64 = 1_000_000;
 
-/// A server that exists in time alone: every answer has the same script.
+/// What every answer has: pieces of a body, each with the time after the request at which it is
+/// sent.
+type Script = Vec<(i64, &'static str)>;
+
+/// A server that exists in time alone.
+#[derive(Debug, Clone)]
+struct Server {
+    script: Script,
+    stall: Option<Stall>,
+}
+
+/// A time in which a server does nothing; all its work goes on from where it was.
+#[derive(Debug, Clone, Copy)]
+struct Stall {
+    from_ns: i64,
+    length_ns: i64,
+}
+
+impl From<Script> for Server {
+    fn from(script: Script) -> Self {
+        Self {
+            script,
+            stall: None,
+        }
+    }
+}
+
+impl Stall {
+    /// When work of `work_ns` is done that was begun at `from_ns`.
+    fn done_ns(self, from_ns: i64, work_ns: i64) -> i64 {
+        let end_ns = self.from_ns + self.length_ns;
+        if from_ns + work_ns < self.from_ns || from_ns >= end_ns {
+            from_ns + work_ns
+        } else if from_ns < self.from_ns {
+            from_ns + work_ns + self.length_ns
+        } else {
+            end_ns + work_ns
+        }
+    }
+}
+
+/// The way to a [`Server`].
 #[derive(Clone)]
 struct FakeWire {
     clock: Clock,
-    script: Arc<Vec<(i64, &'static str)>>,
+    server: Arc<Server>,
     /// Requests in flight now and at most.
     in_flight: Arc<Mutex<(usize, usize)>>,
 }
 
-/// Pieces of a body, each with the time after the request at which it arrives.
+/// An answer that is being read.
 struct FakeBody {
     wire: FakeWire,
     sent_ns: i64,
@@ -61,10 +102,15 @@ impl Wire for FakeWire {
 
 impl WireBody for FakeBody {
     async fn read(&mut self) -> Result<Option<Read>, WireError> {
-        let Some((after_ns, text)) = self.wire.script.get(self.next).copied() else {
+        let server = &self.wire.server;
+        let Some((after_ns, text)) = server.script.get(self.next).copied() else {
             return Ok(None);
         };
-        tokio::time::sleep_until(self.wire.clock.instant(self.sent_ns + after_ns)).await;
+        let at_ns = match server.stall {
+            Some(stall) => stall.done_ns(self.sent_ns, after_ns),
+            None => self.sent_ns + after_ns,
+        };
+        tokio::time::sleep_until(self.wire.clock.instant(at_ns)).await;
         self.next += 1;
         Ok(Some(Read {
             at_ns: self.wire.clock.now_ns(),
@@ -85,8 +131,8 @@ const TOKEN: &str = "data: {\"choices\":[{\"index\":0,\"text\":\" a\"}]}\n\n";
 const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n";
 
 /// Ten tokens, the first after 100 ms and one each 10 ms; the end 5 ms later.
-fn answer() -> Vec<(i64, &'static str)> {
-    let mut script: Vec<(i64, &'static str)> = (0..10)
+fn answer() -> Script {
+    let mut script: Script = (0..10)
         .map(|token| ((100 + 10 * token) * MS, TOKEN))
         .collect();
     script.push((195 * MS, FINISH));
@@ -96,6 +142,7 @@ fn answer() -> Vec<(i64, &'static str)> {
 fn limits() -> Limits {
     Limits {
         max_concurrency: None,
+        max_in_flight: 50_000,
         drain_ns: 30_000 * MS,
         request_timeout_ns: 3_600_000 * MS,
         first_timeout_ns: None,
@@ -135,7 +182,7 @@ async fn drive(
     limits: Limits,
     duration_ns: Option<i64>,
     schedule: Vec<Planned>,
-    script: Vec<(i64, &'static str)>,
+    server: impl Into<Server>,
     stops: Vec<(i64, Stop)>,
 ) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
@@ -148,7 +195,7 @@ async fn drive(
     let in_flight = Arc::new(Mutex::new((0, 0)));
     let wire = FakeWire {
         clock,
-        script: Arc::new(script),
+        server: Arc::new(server.into()),
         in_flight: Arc::clone(&in_flight),
     };
     let (stopper, stop) = watch::channel(Stop::No);
@@ -308,6 +355,144 @@ async fn a_stalled_server_delays_no_arrival() {
     }
 }
 
+/// The server of the proof below: first token, last token, and a stall of two seconds.
+const FIRST_NS: i64 = 60 * MS;
+const LAST_NS: i64 = 100 * MS;
+const STALL: Stall = Stall {
+    from_ns: 5_005 * MS,
+    length_ns: 2_000 * MS,
+};
+
+/// A thousand requests, one each 10 ms, through at most 16 slots.
+const ARRIVALS: usize = 1_000;
+const ARRIVAL_GAP_NS: i64 = 10 * MS;
+const SLOTS: usize = 16;
+
+/// When each request arrives, and when its first and its last token come, by a recursion that
+/// knows nothing of the driver.
+///
+/// Slots are taken in the order of arrival and all work is alike, so requests end in the order in
+/// which they began, and the slot of request k is the one that request k - 16 leaves.
+fn queue_by_recursion() -> Vec<[i64; 3]> {
+    let mut requests: Vec<[i64; 3]> = Vec::new();
+    for index in 0..ARRIVALS {
+        let arrival_ns = i64::try_from(index).unwrap() * ARRIVAL_GAP_NS;
+        let free_ns = index.checked_sub(SLOTS).map_or(0, |left| requests[left][2]);
+        let start_ns = arrival_ns.max(free_ns);
+        requests.push([
+            arrival_ns,
+            STALL.done_ns(start_ns, FIRST_NS),
+            STALL.done_ns(start_ns, LAST_NS),
+        ]);
+    }
+    requests
+}
+
+/// Returns p50, p99 and the maximum in nanoseconds, with linear interpolation between ranks.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "seconds, to the nanosecond, fit"
+)]
+fn percentiles(latencies_ns: impl Iterator<Item = i64>) -> [f64; 3] {
+    let mut sorted: Vec<i64> = latencies_ns.collect();
+    sorted.sort_unstable();
+    // Ranks in percent of the distance from the first to the last value, which are whole numbers.
+    [50, 99, 100].map(|percent| {
+        let rank = (sorted.len() - 1) * percent;
+        let (below, above) = (rank / 100, rank.div_ceil(100));
+        let share = (rank % 100) as f64 / 100.0;
+        let (below, above) = (sorted[below] as f64, sorted[above] as f64);
+        below + (above - below) * share
+    })
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "seconds, to the nanosecond, fit"
+)]
+fn assert_within_a_microsecond(what: &str, measured: [f64; 3], expected_ms: [f64; 3]) {
+    for (measured_ns, expected_ms) in measured.into_iter().zip(expected_ms) {
+        let off_ns = (measured_ns - expected_ms * MS as f64).abs();
+        assert!(
+            off_ns < 1_000.0,
+            "{what}: {measured_ns} ns instead of {expected_ms} ms"
+        );
+    }
+}
+
+/// No omission is coordinated with the server: requests that were due while it stalled count with
+/// their whole wait.
+///
+/// In closed form, in ms. Ten requests are in flight when the server stalls at 5005, those due at
+/// 4910 to 5000; six more take the last slots, those due at 5010 to 5060; the others queue. After
+/// the stall the ten end at 7010 to 7100, 2100 after they were due, and the six at 7105, that is
+/// 2095, 2085, … 2045 after. Each slot is then taken at once by the request that came 16 later, and
+/// so 160 ms later, and is left again 100 ms later: from one round of 16 to the next the latency
+/// falls by 60. Numbered from the slowest on, request i has in round r = i div 16, at place
+/// j = i mod 16,
+///
+/// ```text
+/// E2EL = 2100 - 60 r - (0 where j < 10, else 5 + 10 (j - 10))
+/// ```
+///
+/// to the end of the schedule at i = 508; the 491 requests before them take 100. The median lies
+/// between i = 499 and 500, both in round 31 and of the ten: 2100 - 1860 = 240. p99 lies a
+/// hundredth of the way from i = 10 to i = 9: 2095.05.
+///
+/// The first token comes 40 before the last, but for the four oldest of the ten in flight, which
+/// had theirs before the stall: the same row without its first four. Its median is at i + 4 = 503
+/// and 504, still round 31: 2060 - 1860 = 200; p99 is between i + 4 = 14 and 13: 2015.1.
+///
+/// From the send, where the wait for a slot is left out, 984 requests look as if nothing had
+/// happened, and the median is 100: this is what a client reports that waits with its requests.
+#[tokio::test(start_paused = true)]
+async fn a_stall_is_counted_from_when_requests_were_due_and_not_from_when_they_could_be_sent() {
+    let limits = Limits {
+        max_concurrency: Some(SLOTS),
+        ..limits()
+    };
+    let server = Server {
+        script: vec![(FIRST_NS, TOKEN), (LAST_NS, TOKEN), (LAST_NS, FINISH)],
+        stall: Some(STALL),
+    };
+    let schedule = (0..ARRIVALS)
+        .map(|index| {
+            let arrival_ns = i64::try_from(index).unwrap() * ARRIVAL_GAP_NS;
+            planned(u64::try_from(index).unwrap(), Some(arrival_ns))
+        })
+        .collect();
+    let outcome = drive(limits, None, schedule, server, Vec::new()).await;
+    assert_eq!(outcome.most_in_flight, SLOTS);
+    assert_eq!(outcome.requests.len(), ARRIVALS);
+    let expected = queue_by_recursion();
+    for (row, expected) in outcome.requests.iter().zip(&expected) {
+        let (first_ns, last_ns) = (row.first_token_ns.unwrap(), row.last_token_ns.unwrap());
+        for (is_ns, expected_ns) in [row.intended_ns, first_ns, last_ns].iter().zip(expected) {
+            assert!((is_ns - expected_ns).abs() < 1_000, "{row:?}: {expected:?}");
+        }
+        assert_eq!(row.sent_ns.unwrap() - row.intended_ns, row.queued_ns);
+    }
+
+    let rows = || outcome.requests.iter();
+    let ttft = percentiles(rows().map(|row| row.first_token_ns.unwrap() - row.intended_ns));
+    let e2el = percentiles(rows().map(|row| row.last_token_ns.unwrap() - row.intended_ns));
+    assert_within_a_microsecond("TTFT", ttft, [200.0, 2_015.1, 2_060.0]);
+    assert_within_a_microsecond("E2EL", e2el, [240.0, 2_095.05, 2_100.0]);
+    let by_recursion = |token: usize| percentiles(expected.iter().map(|it| it[token] - it[0]));
+    assert_within_a_microsecond(
+        "TTFT, recursion",
+        by_recursion(1),
+        [200.0, 2_015.1, 2_060.0],
+    );
+    assert_within_a_microsecond(
+        "E2EL, recursion",
+        by_recursion(2),
+        [240.0, 2_095.05, 2_100.0],
+    );
+    let sent = percentiles(rows().map(|row| row.last_token_ns.unwrap() - row.sent_ns.unwrap()));
+    assert_within_a_microsecond("E2EL from the send", sent, [100.0, 2_095.05, 2_100.0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn limits_on_time_name_what_ran_out() {
     let cases = [
@@ -456,7 +641,7 @@ async fn a_dead_scribe_stops_the_driver() {
     let clock = Clock::start();
     let wire = FakeWire {
         clock,
-        script: Arc::new(answer()),
+        server: Arc::new(answer().into()),
         in_flight: Arc::default(),
     };
     let (_stopper, stop) = watch::channel(Stop::No);

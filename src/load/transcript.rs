@@ -71,6 +71,7 @@ impl Transcript {
         });
         if let Err(error) = decoded {
             story.fail(ErrorKind::TooLarge, Some(error.to_string()));
+            self.progress.is_undecodable.store(true, Ordering::Release);
         }
         if self.row.first_token_ns.is_some() {
             self.progress.has_token.store(true, Ordering::Release);

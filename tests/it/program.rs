@@ -15,6 +15,9 @@ use serde_json::Value;
 /// Longest time that anything here may take: far above what is usual, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tokentape");
+
 /// A folder that goes away with the test, and in which programs are run.
 pub(crate) struct Folder {
     folder: tempfile::TempDir,
@@ -55,7 +58,15 @@ impl Folder {
     }
 
     fn command<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokentape"));
+        self.command_of(PROGRAM, words)
+    }
+
+    fn command_of<S: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        words: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = Command::new(program);
         command
             .args(words)
             .current_dir(self.folder.path())
@@ -76,6 +87,12 @@ impl Folder {
         let mut command = self.command(words);
         command.envs(variables.iter().copied());
         self.start_command(command).end()
+    }
+
+    /// Runs the program to its end as the last words of another command.
+    pub(crate) fn run_through(&self, before: &[&str], words: &[&str]) -> Outcome {
+        let all = [before, &[PROGRAM], words].concat();
+        self.start_command(self.command_of(all[0], &all[1..])).end()
     }
 
     /// Starts the program.

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use super::{analysed, spelled, word};
 use crate::analyze::{Analysis, AnalyzeError, Cell, Options, Slo, SloFrom};
+use crate::capture::manifest::ClockAnchor;
 use crate::capture::schema::{Channel, Status};
 use crate::sql::fixture::{MS, TapeFixture, probe};
 
@@ -91,6 +92,39 @@ fn an_empty_tape_has_nulls_and_zeros() {
     ] {
         assert_eq!(rest(query, "empty "), "", "{query}");
     }
+}
+
+#[test]
+fn a_step_of_the_wall_clock_bends_no_latency() {
+    let mut stepped = TapeFixture::small();
+    let start_ns = stepped.manifest.clock_anchors[0].utc_ns;
+    // An hour back in the middle of an answer, two hours forth in that of another.
+    stepped.manifest.clock_anchors = [(0, 0), (25, -3_600_000), (240, 3_600_000)]
+        .map(|(at, step)| ClockAnchor {
+            monotonic_ns: at * MS,
+            utc_ns: start_ns + (at + step) * MS,
+        })
+        .to_vec();
+    let tapes = [("steady", TapeFixture::small()), ("stepped", stepped)];
+    let analysis = analysed(&tapes, &Options::default()).unwrap();
+    let mut compared = 0;
+    for table in &analysis.tables {
+        let rows_of = |run: &str| {
+            let rows = table.rows.iter().filter(|row| word(&row[0]) == run);
+            let cells = rows.map(|row| {
+                let cells = table.columns.iter().zip(row).skip(1);
+                let cells = cells.filter(|(column, _)| !column.name.ends_with("_utc"));
+                cells.map(|(_, cell)| word(cell)).collect::<Vec<_>>()
+            });
+            cells.collect::<Vec<_>>()
+        };
+        if table.name == "comparison" {
+            continue;
+        }
+        assert_eq!(rows_of("steady"), rows_of("stepped"), "{}", table.name);
+        compared += rows_of("steady").len();
+    }
+    assert!(compared > 20, "{compared} rows");
 }
 
 fn single() -> TapeFixture {

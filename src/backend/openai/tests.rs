@@ -446,3 +446,23 @@ fn a_stream_that_varies_is_not_chased() {
         assert_eq!(reader.read(event.as_bytes()).text.as_deref(), Some("a"));
     }
 }
+
+#[test]
+fn names_that_a_server_gives_are_kept_on_one_line_and_short() {
+    let long = format!("\u{1b}[2J\n{}", "x".repeat(1 << 20));
+    let event = serde_json::json!({
+        "id": long,
+        "choices": [{ "index": 0, "delta": {}, "finish_reason": long }],
+    });
+    let reading = EventReader::new(false).read(event.to_string().as_bytes());
+    for name in [reading.response_id.unwrap(), reading.finish_reason.unwrap()] {
+        assert!(name.starts_with("[2J x") && name.ends_with('…'), "{name}");
+        assert_eq!(name.chars().count(), 501);
+    }
+    let blank = r#"{"id":" \u0007","choices":[{"delta":{},"finish_reason":"\n"}]}"#;
+    let mut reader = EventReader::new(false);
+    let reading = reader.read(blank.as_bytes());
+    assert_eq!((reading.response_id, reading.finish_reason), (None, None));
+    let named = reader.read(br#"{"id":"r","choices":[]}"#);
+    assert_eq!(named.response_id.as_deref(), Some("r"));
+}

@@ -1,0 +1,193 @@
+//! What the system refuses in the middle of a run, and servers that vanish: a clear message, a tape
+//! that can be read, and the exit code that says which.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::mock::{Gate, Mock};
+use crate::program::{Folder, load_words, skipped, wait_until};
+
+/// Runs a load in a shell that has first run `setting`, which only lowers limits.
+fn load_under(
+    folder: &Folder,
+    setting: &str,
+    url: &str,
+    words: &[&str],
+) -> crate::program::Outcome {
+    let script = format!("{setting}; exec \"$0\" \"$@\"");
+    folder.run_through(&["sh", "-c", &script], &load_words(url, words))
+}
+
+#[test]
+fn a_limit_on_open_files_that_is_too_low_is_named_before_anything_is_sent() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    let words = ["--num-prompts", "9", "--max-concurrency", "200"];
+    let outcome = load_under(&folder, "ulimit -n 100", &mock.url(), &words);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 4
+    --- stderr
+    error: the limit on open files leaves room for 36 requests in flight
+    hint: raise the limit (`ulimit -n`), or lower `--max-concurrency`
+    ");
+    assert!(mock.requests().is_empty());
+    assert!(folder.names().is_empty(), "a tape of nothing");
+}
+
+#[test]
+fn without_a_cap_requests_leave_the_tape_the_files_that_it_needs() {
+    let gate = Gate::default();
+    let mock = Mock::start({
+        let gate = gate.clone();
+        move |request, reply| {
+            if request.index + 1 == 8 {
+                gate.open();
+            }
+            gate.wait();
+            reply.answer(request, &["a"]);
+        }
+    });
+    let folder = Folder::new();
+    let words = ["--num-prompts", "40"];
+    let outcome = load_under(&folder, "ulimit -n 72", &mock.url(), &words);
+    let outcome = outcome.expect_code(0);
+    assert!(outcome.stderr.contains("in_flight"), "{}", outcome.shown());
+    assert_eq!(mock.in_flight_max(), 8);
+    let statuses = "SELECT status, count(*) AS n FROM requests GROUP BY status";
+    assert_eq!(folder.table("run.tape", statuses), "ok | 40");
+}
+
+#[test]
+fn a_file_that_may_not_grow_stops_the_run_and_keeps_what_was_taken() {
+    let folder = Folder::new();
+    let mock = Mock::start(|_, reply| {
+        reply.begin();
+        while reply.is_open() {
+            reply.text("one more token that is as long as a sentence, and different from none");
+        }
+    });
+    let words = ["--num-prompts", "1", "--drain", "0s"];
+    // The signal that would end the process is ignored, so that the write itself fails.
+    let setting = "trap '' XFSZ; ulimit -f 64";
+    let outcome = load_under(&folder, setting, &mock.url(), &words);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 4
+    --- stderr
+    error: could not write `run.tape/wal/chunks-00000.arrows`
+      caused by: File too large (os error 27)
+    hint: raise the limit on the size of files (`ulimit -f`); what was taken is in the tape's `wal` folder, and `tokentape analyze` will recover it
+    ");
+    let statuses = "SELECT status, chunk_count > 100 AS has_chunks FROM requests";
+    assert_eq!(folder.table("run.tape", statuses), "interrupted | true");
+    let holes = "SELECT count(*) - max(seq) - 1 FROM chunks";
+    assert_eq!(folder.number("run.tape", holes), 0);
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_to_is_named_before_anything_is_sent() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    folder.write("file", "no folder");
+    let words = ["--num-prompts", "1", "--out", "file/run.tape"];
+    let outcome = folder.load(&mock.url(), &words);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 4
+    --- stderr
+    error: could not write `file/run.tape/wal`
+      caused by: Not a directory (os error 20)
+    ");
+    assert!(mock.requests().is_empty());
+    if rustix::process::geteuid().is_root() {
+        return skipped("may write everywhere, being root");
+    }
+    fs::create_dir(folder.path("kept")).unwrap();
+    let mut permissions = fs::metadata(folder.path("kept")).unwrap().permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(folder.path("kept"), permissions).unwrap();
+    let words = ["--num-prompts", "1", "--out", "kept/run.tape"];
+    let outcome = folder.load(&mock.url(), &words).expect_code(4);
+    assert!(outcome.stderr.contains("a folder that you may write to"));
+    assert!(mock.requests().is_empty());
+}
+
+#[test]
+fn a_wish_to_terminate_drains_like_ctrl_c() {
+    let gate = Gate::default();
+    let mock = Mock::start({
+        let gate = gate.clone();
+        move |request, reply| {
+            gate.wait();
+            reply.answer(request, &["a", "b"]);
+        }
+    });
+    let folder = Folder::new();
+    let url = mock.url();
+    let words = ["--num-prompts", "50", "--max-concurrency", "2"];
+    let mut running = folder.start(&load_words(&url, &words));
+    wait_until("two requests", || mock.requests().len() == 2);
+    running.signal(Signal::TERM);
+    running.wait_for_words("stopping");
+    gate.open();
+    running.end().expect_code(130);
+    assert_eq!(folder.manifest("run.tape")["state"], "interrupted");
+    let statuses = "SELECT status, count(*) AS n FROM requests GROUP BY status";
+    assert_eq!(folder.table("run.tape", statuses), "ok | 2");
+}
+
+#[test]
+fn a_server_that_vanishes_costs_what_was_in_flight_and_what_came_after() {
+    let folder = Folder::new();
+    let words = [
+        "simulate",
+        "--port",
+        "0",
+        "--stream-rate",
+        "100",
+        "--stream-ttft",
+        "5ms",
+    ];
+    let mut server = folder.start(&words);
+    let said = server.wait_for_words("http://");
+    let url = said.split_whitespace().last().unwrap().to_owned();
+    let words = [
+        "--model",
+        "simulated",
+        "--backend",
+        "openai",
+        "--num-prompts",
+        "60",
+    ];
+    let shape = [
+        "--request-rate",
+        "30",
+        "--arrivals",
+        "constant",
+        "--random-output-len",
+        "40",
+    ];
+    let running = folder.start(&load_words(&url, &[words, shape].concat()));
+    let log = folder.path("run.tape/wal/chunks-00000.arrows");
+    wait_until("many chunks", || {
+        fs::metadata(&log).is_ok_and(|file| file.len() > 40_000)
+    });
+    server.signal(Signal::KILL);
+    server.end();
+    let outcome = running.end().expect_code(0);
+    assert!(
+        outcome.stderr.contains("some requests failed"),
+        "{}",
+        outcome.shown()
+    );
+    assert_eq!(folder.manifest("run.tape")["state"], "complete");
+    let rows = "SELECT status, error_kind, count(*) > 0 AS n FROM requests \
+                GROUP BY status, error_kind ORDER BY status, error_kind";
+    let shown = folder.table("run.tape", rows);
+    assert!(shown.contains("error | truncated | true"), "{shown}");
+    assert!(shown.contains("error | connect | true"), "{shown}");
+    assert!(shown.contains("ok | - | true"), "{shown}");
+    assert_eq!(
+        folder.number("run.tape", "SELECT count(*) FROM requests"),
+        60
+    );
+}
