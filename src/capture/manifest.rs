@@ -78,6 +78,34 @@ pub struct Host {
     pub cores: u32,
 }
 
+/// How large the values of a sample are; exact percentiles, interpolated linearly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Size of the sample.
+    pub n: usize,
+    /// The median.
+    pub p50: i64,
+    /// The 99th percentile.
+    pub p99: i64,
+    /// The largest value.
+    pub max: i64,
+}
+
+/// What the client was found to add right before the run, on events of a known send time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SelfCheck {
+    /// Streams at once.
+    pub streams: usize,
+    /// Events a second, over all streams.
+    pub events_per_s: f64,
+    /// Events in all.
+    pub events: usize,
+    /// From the send of an event to its stamp, in nanoseconds.
+    pub read_lag_ns: Spread,
+    /// How far the time between two stamps is from that between the sends, in nanoseconds.
+    pub inter_token_error_ns: Spread,
+}
+
 /// The whole of `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -117,6 +145,9 @@ pub struct Manifest {
     /// The client's own limits that were hit, by name.
     #[serde(default)]
     pub bounds_hit: BTreeMap<String, u64>,
+    /// What the client was found to add before the run; absent where that was not measured.
+    #[serde(default)]
+    pub self_check: Option<SelfCheck>,
 }
 
 impl Manifest {
@@ -141,6 +172,7 @@ impl Manifest {
             origin_ns: 0,
             counts: Counts::default(),
             bounds_hit: BTreeMap::new(),
+            self_check: None,
         }
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::{CaptureError, write_error};
-use super::manifest::{ClockAnchor, Counts, Manifest, State};
+use super::manifest::{ClockAnchor, Counts, Manifest, SelfCheck, State};
 use super::merge::{Merged, remove_runs};
 use super::parquet::{PartWriter, sync_folder};
 use super::schema::{ChunkRow, ProbeRow, RequestRow, Status, TapeRow};
@@ -107,13 +107,19 @@ impl TapeWriter {
         Ok(())
     }
 
-    /// Says where on the log's axis the schedule starts, once that is known.
+    /// Says where on the log's axis the schedule starts, once that is known, and what the client
+    /// was found to add before.
     ///
     /// # Errors
     ///
     /// [`CaptureError::Write`] when the manifest can't be written.
-    pub fn set_origin(&mut self, origin_ns: i64) -> Result<(), CaptureError> {
+    pub fn begin(
+        &mut self,
+        origin_ns: i64,
+        self_check: Option<SelfCheck>,
+    ) -> Result<(), CaptureError> {
         self.manifest.origin_ns = origin_ns;
+        self.manifest.self_check = self_check;
         self.manifest.write(&self.tape)
     }
 

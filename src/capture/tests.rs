@@ -120,7 +120,7 @@ fn a_finished_tape_is_sorted_shifted_and_has_each_request_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.tape");
     let mut tape = TapeWriter::create(&path, manifest(), false).unwrap();
-    tape.set_origin(1_000).unwrap();
+    tape.begin(1_000, None).unwrap();
     // Enough for several segments and several parts; streams interleave as they do in a run.
     let (ids, length) = (50_u64, 100_u32);
     for id in (0..ids).rev() {

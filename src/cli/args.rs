@@ -323,6 +323,9 @@ pub(crate) struct LimitArgs {
     /// Time between two reads of one answer
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_positive_duration_ns)]
     pub(crate) idle_timeout: i64,
+    /// Length of the check, before the run, of what this client adds to a latency; 0 leaves it out
+    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = parse_duration_ns)]
+    pub(crate) self_check: i64,
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use super::analyze::{run_analysis, terminal_options, verdict_code};
 use super::args::{DriveArgs, Global, LimitArgs, LoadArgs, ReplayArgs, WireArg};
 use super::goals;
 use super::output::write_error;
-use super::plan::{self, LoadShape, Shape};
+use super::plan::{self, LoadShape, STREAM_TOKENS_PER_S, Shape};
 use super::talk::{complain, print, say, warn};
 use super::{failure, interrupt, progress};
 use crate::analyze::{Analysis, Options};
@@ -38,6 +38,8 @@ struct Schedule {
     source: Source,
     arrival_loop: Loop,
     lengths: Option<RandomLengths>,
+    /// Streams at once, as far as that can be known before.
+    expected_streams: Option<f64>,
     /// What the plan says of it.
     json: Value,
     /// The planned output length is part of the schedule, so it is enforced where it can be.
@@ -73,6 +75,9 @@ pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
     json["dataset"] = plan::dataset_json(dataset);
     let schedule = Schedule {
         verb: "load",
+        expected_streams: Some(
+            shape.expected_streams(dataset.random_output_len, limits.max_concurrency),
+        ),
         source,
         arrival_loop: shape.arrival_loop(),
         lengths: Some(RandomLengths {
@@ -102,6 +107,7 @@ pub(super) fn replay(args: &ReplayArgs, global: &Global) -> Result<u8, Error> {
         source: Source::Trace(options),
         arrival_loop: Loop::Open,
         lengths: None,
+        expected_streams: None,
         json,
         keeps_lengths: true,
     };
@@ -185,6 +191,7 @@ struct Prepared {
     manifest: Manifest,
     target: Target,
     wire: WireKind,
+    self_check: Option<SelfCheckPlan>,
     feed: Feed,
     limits: Limits,
     count_tokens: Option<TokenCounter>,
@@ -218,6 +225,7 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         WireArg::Direct => WireKind::Direct,
         WireArg::Reqwest => WireKind::Reqwest,
     };
+    let self_check = self_check_plan(&args.limits, schedule.expected_streams);
     let limits = limits(&args.limits);
     let (tokenizer, workload) = workload(args, schedule.lengths.clone())?;
     // The embedded tokenizer is no server's own, so its counts would pass for more than they are.
@@ -255,6 +263,7 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         manifest,
         target,
         wire,
+        self_check,
         feed,
         limits,
         count_tokens,
@@ -273,6 +282,22 @@ fn workload(
         workload = workload.with_lengths(lengths)?;
     }
     Ok((tokenizer, workload))
+}
+
+/// What to find out about this client before the run, at the run's own rate.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and the check has bounds of its own"
+)]
+fn self_check_plan(args: &LimitArgs, expected_streams: Option<f64>) -> Option<SelfCheckPlan> {
+    // Of a trace nobody knows it before; the bounds of the check stand in.
+    let streams = expected_streams.unwrap_or_else(|| args.max_concurrency.map_or(64.0, f64::from));
+    (args.self_check > 0).then(|| SelfCheckPlan {
+        duration_ns: args.self_check,
+        streams: streams.ceil() as usize,
+        events_per_s: streams * STREAM_TOKENS_PER_S,
+    })
 }
 
 fn limits(args: &LimitArgs) -> Limits {
@@ -394,6 +419,7 @@ fn execute(prepared: Prepared, args: &DriveArgs, global: &Global) -> Result<RunR
         manifest: prepared.manifest,
         target: prepared.target,
         wire: prepared.wire,
+        self_check: prepared.self_check,
         feed: prepared.feed,
         duration_ns: args.limits.duration,
         limits: prepared.limits,

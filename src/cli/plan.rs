@@ -25,6 +25,9 @@ pub(super) enum Shape {
     Rate(Process, Ramp),
 }
 
+/// Tokens a second that a stream is taken to bring where nothing is known of the server.
+pub(super) const STREAM_TOKENS_PER_S: f64 = 50.0;
+
 /// The load shape of `load`, made definite.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct LoadShape {
@@ -56,6 +59,29 @@ impl LoadShape {
             ));
         }
         Ok(Self { shape, count })
+    }
+
+    /// Streams at once that the load will come to, as far as that can be known without the server:
+    /// a stream is taken to bring [`STREAM_TOKENS_PER_S`].
+    pub(super) fn expected_streams(&self, output_tokens: u32, max_concurrency: Option<u32>) -> f64 {
+        let cap = max_concurrency.map_or(f64::INFINITY, f64::from);
+        let count = self.count.map_or(f64::INFINITY, |count| {
+            f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+        });
+        let seconds_each = f64::from(output_tokens) / STREAM_TOKENS_PER_S;
+        let offered = match self.shape {
+            Shape::Closed | Shape::Burst => f64::INFINITY,
+            Shape::Rate(_, Ramp::Steady(per_s)) => per_s * seconds_each,
+            Shape::Rate(
+                _,
+                Ramp::Rising {
+                    from_per_s,
+                    to_per_s,
+                    ..
+                },
+            ) => from_per_s.max(to_per_s) * seconds_each,
+        };
+        offered.min(cap).min(count)
     }
 
     pub(super) fn arrival_loop(&self) -> Loop {

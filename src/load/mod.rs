@@ -16,6 +16,7 @@ mod planned;
 mod recorder;
 mod run;
 mod scribe;
+mod self_check;
 #[cfg(test)]
 mod tests;
 pub mod timer;
@@ -29,3 +30,4 @@ pub use planned::Planned;
 pub use recorder::{Failure, Recorder, Stats};
 pub use run::{Run, RunReport, run};
 pub use scribe::{Scribe, TokenCounter};
+pub use self_check::SelfCheckPlan;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::capture::manifest::SelfCheck;
 use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow};
 use crate::wire::Read;
 
@@ -111,8 +112,8 @@ pub(super) struct Batch {
     /// Rows that are final as they are: requests that were never sent.
     pub(super) rows: Vec<RequestRow>,
     pub(super) probes: Vec<ProbeRow>,
-    /// Where the schedule starts, once that is known.
-    pub(super) origin_ns: Option<i64>,
+    /// Where the schedule starts, and what was found before; once that is known.
+    pub(super) start: Option<(i64, Option<SelfCheck>)>,
 }
 
 impl Batch {
@@ -122,7 +123,7 @@ impl Batch {
             && self.ended.is_empty()
             && self.rows.is_empty()
             && self.probes.is_empty()
-            && self.origin_ns.is_none()
+            && self.start.is_none()
     }
 
     /// An empty batch with as much room as this one needed, so that it need not grow step by step.
@@ -214,8 +215,8 @@ impl Recorder {
         self.lock().probes.push(row);
     }
 
-    pub(super) fn set_origin(&self, origin_ns: i64) {
-        self.lock().origin_ns = Some(origin_ns);
+    pub(super) fn begin(&self, origin_ns: i64, self_check: Option<SelfCheck>) {
+        self.lock().start = Some((origin_ns, self_check));
     }
 
     /// Hands the batch to the scribe, waiting where the channel is full.

@@ -17,11 +17,12 @@ use super::health;
 use super::planned::Planned;
 use super::recorder::{Failure, Recorder, Stats};
 use super::scribe::{Scribe, TokenCounter};
+use super::self_check::{SelfCheckPlan, self_check};
 use super::timer::PreciseTimer;
 use crate::capture::manifest::ClockAnchor;
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::trace::TraceCounts;
-use crate::wire::{DirectWire, ReqwestWire, Target, Wire, WireKind};
+use crate::wire::{DirectWire, ReqwestWire, Target, Wire, WireError, WireKind};
 
 /// Time between the decision to start and the first due time, so that the driver is already waiting
 /// when the first request falls due, and it is as punctual as the others.
@@ -48,6 +49,8 @@ pub struct Run {
     pub duration_ns: Option<i64>,
     /// Bounds of the run.
     pub limits: Limits,
+    /// What to find out about the client before the run, if anything.
+    pub self_check: Option<SelfCheckPlan>,
     /// Counts answers whose server names no usage.
     pub count_tokens: Option<TokenCounter>,
     /// The user's wish to stop.
@@ -99,6 +102,7 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
         clock,
         target: run.target,
         wire: run.wire,
+        self_check: run.self_check,
         limits: run.limits,
         duration_ns: run.duration_ns,
         stop: run.stop,
@@ -152,6 +156,7 @@ struct Drive {
     clock: Clock,
     target: Target,
     wire: WireKind,
+    self_check: Option<SelfCheckPlan>,
     limits: Limits,
     duration_ns: Option<i64>,
     stop: watch::Receiver<Stop>,
@@ -175,25 +180,30 @@ impl Drive {
     }
 
     async fn drive(self, feed: Feed) -> Result<DriveReport, LoadError> {
+        let clock = self.clock;
         match self.wire {
             WireKind::Direct => {
-                let wire = DirectWire::new(&self.target, self.clock)?;
-                self.drive_over(wire, feed).await
+                let wire_to = |target: &Target| DirectWire::new(target, clock);
+                self.drive_over(wire_to, feed).await
             }
             WireKind::Reqwest => {
-                let wire = ReqwestWire::new(self.target.clone(), self.clock)?;
-                self.drive_over(wire, feed).await
+                let wire_to = |target: &Target| ReqwestWire::new(target.clone(), clock);
+                self.drive_over(wire_to, feed).await
             }
         }
     }
 
-    async fn drive_over(self, wire: impl Wire, feed: Feed) -> Result<DriveReport, LoadError> {
+    async fn drive_over<W: Wire>(
+        self,
+        wire_to: impl Fn(&Target) -> Result<W, WireError>,
+        feed: Feed,
+    ) -> Result<DriveReport, LoadError> {
         let clock = self.clock;
         let timer = || PreciseTimer::new().map_err(|error| LoadError::System("timer", error));
         let recorder = Arc::clone(&self.recorder);
         let slots = self.limits.max_concurrency.unwrap_or(usize::MAX);
         let mut driver = Driver::new(
-            wire,
+            wire_to(&self.target)?,
             (clock, timer()?),
             self.recorder,
             self.limits,
@@ -216,6 +226,10 @@ impl Drive {
             give_way(Precedence::Feed);
             runtime("feed")?.block_on(feed.prepare(sender, head_start))
         })?;
+        let self_check = match self.self_check {
+            Some(plan) => self_check(plan, clock, wire_to).await,
+            None => None,
+        };
         if let Ok(warmups) = warmups {
             warm_up(&mut driver, clock, warmups).await;
         }
@@ -226,7 +240,7 @@ impl Drive {
             _ = stop.wait_for(|stop| *stop != Stop::No) => {}
         }
         let start_ns = clock.now_ns() + LEAD_NS;
-        recorder.set_origin(start_ns);
+        recorder.begin(start_ns, self_check);
         let driven = driver.drive(&mut source, start_ns, self.duration_ns).await;
         drop(source);
         // The feed ends as soon as it finds that nobody listens.

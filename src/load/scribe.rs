@@ -69,8 +69,8 @@ impl Scribe {
     }
 
     fn take(&mut self, batch: Batch) -> Result<(), CaptureError> {
-        if let Some(origin_ns) = batch.origin_ns {
-            self.tape.set_origin(origin_ns)?;
+        if let Some((origin_ns, self_check)) = batch.start {
+            self.tape.begin(origin_ns, self_check)?;
         }
         for row in batch.rows {
             self.tape.push_request(row);

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::analyze::{Analysis, Cell, Column, RunFacts, Slo, Table};
-use crate::capture::manifest::{ClockAnchor, Counts, Host, Loop, Manifest, State};
+use crate::capture::manifest::{
+    ClockAnchor, Counts, Host, Loop, Manifest, SelfCheck, Spread, State,
+};
 
 const SECOND: i64 = 1_000_000_000;
 const WINDOW: i64 = SECOND / 2;
@@ -177,6 +179,23 @@ fn facts(spec: &Spec) -> RunFacts {
             probes: 320,
             never_due: Some(0),
         },
+        self_check: Some(SelfCheck {
+            streams: 64,
+            events_per_s: 10_000.0,
+            events: 200,
+            read_lag_ns: Spread {
+                n: 200,
+                p50: 38_000,
+                p99: 181_200,
+                max: 240_000,
+            },
+            inter_token_error_ns: Spread {
+                n: 136,
+                p50: 9_000,
+                p99: 120_000,
+                max: 200_000,
+            },
+        }),
         ..Manifest::new("6f1c2a90", spec.arrival_loop)
     };
     RunFacts {

@@ -75,6 +75,7 @@ fn run_value(analysis: &Analysis, run: &RunFacts) -> Value {
         "run": run.run,
         "labels": run.manifest.labels,
         "validity": { "verdict": verdict.word, "reason": verdict.reason },
+        "self_check": run.manifest.self_check,
         "metrics": metrics(analysis, &run.run),
     })
 }

@@ -85,6 +85,25 @@ fn add_circumstances(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
         "Client",
         format!("{name} · {system} · {} cores", host.cores),
     );
+    if let Some(check) = &manifest.self_check {
+        let us = |ns: i64| format::decimal(whole(ns.max(0).unsigned_abs()) / 1_000.0, 0);
+        let lag = &check.read_lag_ns;
+        let error = &check.inter_token_error_ns;
+        add(
+            "Self-check",
+            format!(
+                "read lag {} µs at p50, {} µs at p99, {} µs at most; inter-token error {} µs at \
+                 p99; {} events at {}/s over {} streams",
+                us(lag.p50),
+                us(lag.p99),
+                us(lag.max),
+                us(error.p99),
+                check.events,
+                format::decimal(check.events_per_s, 0),
+                check.streams
+            ),
+        );
+    }
     for (axis, value) in &manifest.labels {
         add(
             &format!("Label {}", format::clean_to(axis, 32)),

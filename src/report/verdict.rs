@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::analyze::Analysis;
+use crate::capture::manifest::SelfCheck;
 
 use super::format;
 use super::rows::{Row, rows_of};
@@ -46,6 +47,26 @@ pub fn is_client_limited(analysis: &Analysis) -> bool {
 
 /// Returns the first line for `run`.
 pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
+    let mut verdict = checked(analysis, run);
+    let mut runs = analysis.runs.iter().filter(|facts| facts.run == run);
+    if let Some(check) = runs.next().and_then(|facts| facts.manifest.self_check) {
+        verdict.reason.push_str("; ");
+        verdict.reason.push_str(&self_check_sentence(&check));
+    }
+    verdict
+}
+
+/// Says what the client was found to add to a latency before the run.
+pub(crate) fn self_check_sentence(check: &SelfCheck) -> String {
+    let p99_ns = check.read_lag_ns.p99.max(check.inter_token_error_ns.p99);
+    let p99_us = p99_ns.max(0).unsigned_abs().div_ceil(1_000);
+    format!(
+        "the client adds at most {} µs at p99 (self-check before the run)",
+        format::decimal(f64::from(u32::try_from(p99_us).unwrap_or(u32::MAX)), 0)
+    )
+}
+
+fn checked(analysis: &Analysis, run: &str) -> Verdict {
     let checks = rows_of(analysis, "validity", run);
     let failed: Vec<Row<'_>> = checks
         .iter()
