@@ -281,16 +281,14 @@ mod tests {
     fn wherever_a_bit_flips_what_is_taken_for_good_can_be_read_or_refused() {
         let (bytes, _) = stream();
         for position in 0..bytes.len() {
-            for mask in [0x80, 0x02] {
-                let mut damaged = bytes.clone();
-                damaged[position] ^= mask;
-                let extent = usize::try_from(extent_of(&damaged).bytes).unwrap();
-                let Ok(reader) = StreamReader::try_new(&damaged[..extent], None) else {
-                    continue;
-                };
-                let batches = reader.map_while(Result::ok);
-                assert!(batches.count() <= 3, "{position}: more than was written");
-            }
+            let mut damaged = bytes.clone();
+            damaged[position] ^= if position % 2 == 0 { 0x80 } else { 0x02 };
+            let extent = usize::try_from(extent_of(&damaged).bytes).unwrap();
+            let Ok(reader) = StreamReader::try_new(&damaged[..extent], None) else {
+                continue;
+            };
+            let batches = reader.map_while(Result::ok);
+            assert!(batches.count() <= 3, "{position}: more than was written");
         }
     }
 }
