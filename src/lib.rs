@@ -24,9 +24,10 @@ pub mod analyze;
 pub mod backend;
 pub mod capture;
 pub mod cli;
+#[cfg(test)]
+mod corpus;
 mod draw;
 pub mod error;
-
 pub mod load;
 pub mod report;
 pub mod schedule;
@@ -38,3 +39,7 @@ pub mod trace;
 mod units;
 pub mod wire;
 pub mod workload;
+
+// The entries of the fuzz targets name the crate as one that stands outside does.
+#[cfg(test)]
+extern crate self as tokentape;
