@@ -515,6 +515,9 @@ pub(crate) struct SimulateArgs {
     /// Port to listen on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
     pub(crate) port: u16,
+    /// Stop when stdin is closed, so that the server ends with the program that started it
+    #[arg(long)]
+    pub(crate) until_stdin_closes: bool,
     #[command(flatten)]
     pub(crate) settings: ServerSettings,
 }

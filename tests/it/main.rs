@@ -20,6 +20,8 @@ mod program;
 #[cfg(test)]
 mod reports;
 #[cfg(test)]
+mod simulate;
+#[cfg(test)]
 mod tapes;
 #[cfg(test)]
 mod tidy;
