@@ -36,5 +36,6 @@ pub mod sql;
 mod testing;
 pub mod trace;
 mod units;
+pub mod verify;
 pub mod wire;
 pub mod workload;

@@ -27,3 +27,5 @@ mod tapes;
 mod tidy;
 #[cfg(test)]
 mod traces;
+#[cfg(test)]
+mod verify;
