@@ -12,6 +12,7 @@ use crate::schedule::ScheduleError;
 use crate::simulate::SimulateError;
 use crate::sql::SqlError;
 use crate::trace::TraceError;
+use crate::verify::VerifyError;
 use crate::workload::WorkloadError;
 
 /// The program could not do its own work.
@@ -79,6 +80,9 @@ pub enum Error {
     /// See [`SimulateError`].
     #[error(transparent)]
     Simulate(#[from] SimulateError),
+    /// See [`VerifyError`].
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
 }
 
 impl Error {
@@ -102,6 +106,7 @@ impl Error {
             Self::Load(error) => error.hint(),
             Self::Sql(error) => error.hint(),
             Self::Analyze(error) => error.hint(),
+            Self::Verify(error) => error.hint(),
             Self::File { .. }
             | Self::System(..)
             | Self::Schedule(_)
@@ -116,6 +121,11 @@ impl Error {
             Self::Usage { .. } | Self::Backend(_) | Self::Schedule(_) => exit::USAGE,
             Self::Simulate(SimulateError::Setting { .. }) => exit::USAGE,
             Self::Target { .. } => exit::NO_SUCCESS,
+            Self::Verify(VerifyError::Rung { .. } | VerifyError::Schedule(_)) => exit::USAGE,
+            Self::Verify(VerifyError::NoStamps { .. } | VerifyError::NoSuccess(_)) => {
+                exit::NO_SUCCESS
+            }
+            Self::Verify(VerifyError::Interrupted) => exit::INTERRUPTED,
             Self::Trace(TraceError::Selection { .. } | TraceError::UnknownFormat { .. })
             | Self::Workload(WorkloadError::Lengths { .. }) => exit::USAGE,
             Self::Sql(

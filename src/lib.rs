@@ -37,6 +37,7 @@ pub mod sql;
 mod testing;
 pub mod trace;
 mod units;
+pub mod verify;
 pub mod wire;
 pub mod workload;
 

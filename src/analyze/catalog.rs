@@ -23,6 +23,8 @@ pub struct Query {
     pub notes: Vec<String>,
     /// The whole file.
     pub sql: &'static str,
+    /// Answered only where it is asked for by name: it means nothing for most tapes.
+    pub is_on_request: bool,
 }
 
 macro_rules! query {
@@ -49,8 +51,13 @@ const FILES: &[(&str, &str)] = &[
     query!("validity"),
     query!("token_counts"),
     query!("client_health"),
+    query!("client_error"),
+    query!("client_throughput"),
     query!("comparison"),
 ];
+
+/// What no report shows: the client's own error, which needs a server that stamps.
+const ON_REQUEST: [&str; 2] = ["client_error", "client_throughput"];
 
 /// The catalogue.
 pub static CATALOG: LazyLock<Vec<Query>> = LazyLock::new(|| {
@@ -65,6 +72,7 @@ pub static CATALOG: LazyLock<Vec<Query>> = LazyLock::new(|| {
                 columns: header.columns,
                 notes: header.notes,
                 sql,
+                is_on_request: ON_REQUEST.contains(name),
             }
         })
         .collect()

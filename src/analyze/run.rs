@@ -22,13 +22,13 @@ pub struct Options {
     pub slo_from: Option<SloFrom>,
     /// Where the steady window may begin, in nanoseconds on each tape's own axis.
     pub warmup_ns: i64,
-    /// Names of the queries to answer; empty answers all.
+    /// Names of the queries to answer; empty answers all that are not on request.
     pub only: Vec<String>,
     /// How many ways the engine splits its work; 0 takes one per core.
     pub partitions: usize,
 }
 
-/// Answers every query of the catalogue over the tapes.
+/// Answers the queries of the catalogue over the tapes.
 ///
 /// Must run inside [`crate::sql::block_on`].
 ///
@@ -54,8 +54,11 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     let Tapes { context, runs } = open_tapes(tapes, &settings).await?;
     let mut tables = Vec::with_capacity(CATALOG.len());
     for query in CATALOG.iter() {
-        let is_wanted =
-            options.only.is_empty() || options.only.iter().any(|name| name == query.name);
+        let is_wanted = if options.only.is_empty() {
+            !query.is_on_request
+        } else {
+            options.only.iter().any(|name| name == query.name)
+        };
         let has_sense = query.name != "comparison" || runs.len() > 1;
         if is_wanted && has_sense {
             tables.push(answer(&context, query).await?);

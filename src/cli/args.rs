@@ -90,6 +90,13 @@ pub(crate) enum Verb {
     /// Continuous batching with a cost model: prefill rate, a decode step that grows with the
     /// batch, batch and KV-cache limits, queueing. So that saturation looks like saturation.
     Simulate(SimulateArgs),
+    /// Measure this client's own error on this machine
+    ///
+    /// Runs more and more streams, in closed and in open loop, against `simulate --stamp` in
+    /// another process, which writes its own times into its tokens, and prints how far the
+    /// client's times are from them: read lag, TTFT, inter-token times, send times. Each rung
+    /// is a run like any other, tape included. All of it takes about half a minute.
+    Verify(VerifyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -518,6 +525,96 @@ pub(crate) struct SimulateArgs {
     /// Port to listen on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
     pub(crate) port: u16,
+    /// Stop when stdin is closed, so that the server ends with the program that started it
+    #[arg(long)]
+    pub(crate) until_stdin_closes: bool,
     #[command(flatten)]
     pub(crate) settings: ServerSettings,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) ladder: LadderArgs,
+    #[command(flatten)]
+    pub(crate) target: StampingArgs,
+    /// Write the numbers as JSON
+    ///
+    /// An object with schema, server, cores, read_lag_left_out, believed_up_to and rungs. A rung has
+    /// streams, loop, rate_per_s, duration_s, tape, validity and metrics, the last two as in the JSON
+    /// of `analyze`. Keys of metrics are `<metric>_<stat>`: read_lag, ttft_error, itl_error and slip
+    /// with min, p50, p99, p999 and max, in milliseconds; and events_rate, cpu_share,
+    /// requests_total and requests_ok.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) json: Option<PathBuf>,
+    /// Keep the tapes in this folder, one a rung
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Ladder")]
+pub(crate) struct LadderArgs {
+    /// Streams at once, a rung each: one number, or several with commas
+    ///
+    /// In a closed loop they all begin at once; in an open loop they come at random, and as many
+    /// are in flight on average.
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "1,10,100,1000",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(1..=20_000)
+    )]
+    pub(crate) streams: Vec<u32>,
+    /// Tokens a second of each stream
+    #[arg(long, value_name = "TOKENS/S", default_value_t = 100.0)]
+    pub(crate) rate: f64,
+    /// Length of each stream
+    ///
+    /// A closed loop takes as long, an open loop three times as long: until as many streams are in
+    /// flight as there should be, as long again, and until the last ones end.
+    #[arg(long, value_name = "TIME", default_value = "1500ms", value_parser = parse_positive_duration_ns)]
+    pub(crate) duration: i64,
+    /// How streams begin
+    #[arg(long = "loop", value_name = "LOOP", default_value = "both")]
+    pub(crate) arrival_loop: LadderLoop,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LadderLoop {
+    /// One begins when one ends
+    Closed,
+    /// They come at their own times
+    Open,
+    /// One after the other
+    Both,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Target")]
+pub(crate) struct StampingArgs {
+    /// Address of a server that stamps [default: one is started]
+    ///
+    /// The text of an answer's first token has to be ` RECEIVED:SENT`, and that of each later one
+    /// ` SENT`: when the server had read the request and when it wrote the event, in UTC
+    /// nanoseconds. Its own pace then decides; --rate gives the lengths of the answers. The read
+    /// lag is left out where the server is not on this machine.
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+    /// Protocol of the server
+    #[arg(long, value_name = "NAME", default_value = "openai")]
+    pub(crate) backend: BackendKind,
+    /// Path of the endpoint [default: the backend's own]
+    #[arg(long, value_name = "PATH", requires = "base_url")]
+    pub(crate) endpoint: Option<String>,
+    /// Model to ask for [default: the first one that the server lists]
+    #[arg(long, value_name = "NAME", requires = "base_url")]
+    pub(crate) model: Option<String>,
+    /// A header of every request; may be given several times
+    #[arg(long, value_name = "NAME: VALUE", requires = "base_url")]
+    pub(crate) header: Vec<String>,
+    /// What takes the requests to the server
+    #[arg(long, value_enum, value_name = "WIRE", default_value = "auto")]
+    pub(crate) wire: WireArg,
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::analyze::{run_analysis, terminal_options, verdict_code};
-use super::args::{DriveArgs, Global, LimitArgs, LoadArgs, ReplayArgs, WireArg};
+use super::args::{DriveArgs, Global, LimitArgs, LoadArgs, ReplayArgs, TargetArgs, WireArg};
 use super::goals;
 use super::output::write_error;
 use super::plan::{self, LoadShape, STREAM_TOKENS_PER_S, Shape};
@@ -199,32 +199,17 @@ struct Prepared {
 
 fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prepared, Error> {
     let backend = args.target.backend;
-    let url = plan::endpoint_url(&args.target)?;
-    // Credentials in the address are the user's own words for this server.
-    let has_credentials = !url.username().is_empty() || url.password().is_some();
-    let api_key = std::env::var("OPENAI_API_KEY")
-        .ok()
-        .filter(|_| !has_credentials);
-    let headers = plan::headers(&args.target.header, api_key.as_deref())?;
+    let target = target(&args.target, args.limits.connect_timeout)?;
     let extra_body = plan::extra_body(args.request.extra_body.as_deref())?;
     backend.check_extra_body(&extra_body)?;
     let labels = plan::labels(&args.output.label)?;
-    let target = Target {
-        url,
-        headers,
-        connect_timeout: duration(args.limits.connect_timeout),
-    };
     let model = match &args.target.model {
         Some(model) => model.clone(),
         // A plan is made without asking anyone.
         None if global.dry_run => String::new(),
-        None => first_model(args, &target)?,
+        None => first_model(&args.target, &target)?,
     };
-    let wire = match args.target.wire {
-        WireArg::Auto => WireKind::for_url(&target.url),
-        WireArg::Direct => WireKind::Direct,
-        WireArg::Reqwest => WireKind::Reqwest,
-    };
+    let wire = wire(args.target.wire, &target);
     let self_check = self_check_plan(&args.limits, schedule.expected_streams);
     let limits = limits(&args.limits);
     let (tokenizer, workload) = workload(args, schedule.lengths.clone())?;
@@ -300,6 +285,31 @@ fn self_check_plan(args: &LimitArgs, expected_streams: Option<f64>) -> Option<Se
     })
 }
 
+/// Says where requests go, with the key from the environment.
+pub(super) fn target(args: &TargetArgs, connect_timeout_ns: i64) -> Result<Target, Error> {
+    let url = plan::endpoint_url(args)?;
+    // Credentials in the address are the user's own words for this server.
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    let api_key = std::env::var("OPENAI_API_KEY")
+        .ok()
+        .filter(|_| !has_credentials);
+    let headers = plan::headers(&args.header, api_key.as_deref())?;
+    Ok(Target {
+        url,
+        headers,
+        connect_timeout: duration(connect_timeout_ns),
+    })
+}
+
+/// Says what takes the requests there.
+pub(super) fn wire(asked: WireArg, target: &Target) -> WireKind {
+    match asked {
+        WireArg::Auto => WireKind::for_url(&target.url),
+        WireArg::Direct => WireKind::Direct,
+        WireArg::Reqwest => WireKind::Reqwest,
+    }
+}
+
 fn limits(args: &LimitArgs) -> Limits {
     Limits {
         max_concurrency: args
@@ -361,17 +371,21 @@ fn manifest(
     plan: Value,
     (target, labels): (String, std::collections::BTreeMap<String, String>),
 ) -> Manifest {
-    let now_ns = utc_now_ns();
-    let started = DateTime::from_timestamp_nanos(now_ns).format("%Y%m%dT%H%M%SZ");
-    let run_id = format!("{started}-{:08x}", now_ns.unsigned_abs() % 0xffff_ffff);
     Manifest {
         labels,
         plan,
         seed: args.request.seed,
         target,
         host: super::host::describe(),
-        ..Manifest::new(run_id, schedule.arrival_loop)
+        ..Manifest::new(run_id(), schedule.arrival_loop)
     }
+}
+
+/// A name for a run that no other run has.
+pub(super) fn run_id() -> String {
+    let now_ns = utc_now_ns();
+    let started = DateTime::from_timestamp_nanos(now_ns).format("%Y%m%dT%H%M%SZ");
+    format!("{started}-{:08x}", now_ns.unsigned_abs() % 0xffff_ffff)
 }
 
 fn default_tape() -> PathBuf {
@@ -380,8 +394,8 @@ fn default_tape() -> PathBuf {
 }
 
 /// Asks the server which model it serves.
-fn first_model(args: &DriveArgs, target: &Target) -> Result<String, Error> {
-    let url: Url = plan::models_url(&args.target)?;
+pub(super) fn first_model(args: &TargetArgs, target: &Target) -> Result<String, Error> {
+    let url: Url = plan::models_url(args)?;
     let unknown = |message: String| {
         let hint = if message.contains("401") || message.contains("403") {
             "set OPENAI_API_KEY, or give `--header \"Authorization: Bearer KEY\"`"
@@ -438,7 +452,7 @@ fn execute(prepared: Prepared, args: &DriveArgs, global: &Global) -> Result<RunR
 }
 
 /// Says what the user must know of a run beside its numbers.
-fn tell(report: &RunReport) {
+pub(super) fn tell(report: &RunReport) {
     if let Some(trace) = report.trace {
         if trace.failed > 0 {
             say(&format!(

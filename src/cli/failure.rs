@@ -5,22 +5,35 @@ use crate::load::{Failure, RunReport};
 
 /// Says why requests failed, where some did.
 pub(super) fn tell(report: &RunReport) {
-    let Some(failure) = &report.first_failure else {
+    if report.first_failure.is_none() {
         return;
-    };
-    let message = failure.message.as_deref().unwrap_or("no reason was given");
-    let outcome = if report.ok == 0 {
-        "error: no request succeeded"
-    } else {
-        "warning: some requests failed"
-    };
-    say(&format!(
-        "{outcome}; the first failed with `{}`: {message}",
-        failure.kind
-    ));
-    if let Some(remedy) = remedy(failure, &report.manifest.target) {
+    }
+    let severity = if report.ok == 0 { "error" } else { "warning" };
+    let (message, remedy) = reason(report);
+    say(&format!("{severity}: {message}"));
+    if let Some(remedy) = remedy {
         say(&format!("hint: {remedy}"));
     }
+}
+
+/// Puts into words why requests failed, and what the user can try.
+pub(super) fn reason(report: &RunReport) -> (String, Option<String>) {
+    let outcome = if report.ok == 0 {
+        "no request succeeded"
+    } else {
+        "some requests failed"
+    };
+    let Some(failure) = &report.first_failure else {
+        return (outcome.to_owned(), None);
+    };
+    let message = failure.message.as_deref().unwrap_or("no reason was given");
+    (
+        format!(
+            "{outcome}; the first failed with `{}`: {message}",
+            failure.kind
+        ),
+        remedy(failure, &report.manifest.target),
+    )
 }
 
 /// What to try against a failure of a request to `target`.

@@ -15,6 +15,7 @@ mod simulate;
 mod sql;
 mod talk;
 mod trace;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,7 @@ fn run(app: &App) -> Result<u8, Error> {
         Verb::Sql(args) => sql::run(args).map(|()| exit::DONE),
         Verb::Trace(verb) => trace::run(verb, global),
         Verb::Simulate(args) => simulate::run(args).map(|()| exit::DONE),
+        Verb::Verify(args) => verify::run(args, global),
     }
 }
 

@@ -1,9 +1,12 @@
 //! `simulate`: the simulated server until Ctrl-C.
 
+use std::io;
 use std::net::SocketAddr;
+use std::thread;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 
 use super::args::SimulateArgs;
 use super::interrupt;
@@ -15,6 +18,7 @@ use crate::simulate::serve;
 pub(super) fn run(args: &SimulateArgs) -> Result<(), Error> {
     args.settings.check()?;
     let mut stop = interrupt::listen()?;
+    let stdin_closes = watch_stdin(args.until_stdin_closes)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
@@ -30,10 +34,39 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Error> {
         ));
         let shutdown = async move {
             // A sender that is gone will never ask to stop.
-            if stop.wait_for(|stop| *stop != Stop::No).await.is_err() {
-                std::future::pending::<()>().await;
+            let told = async {
+                if stop.wait_for(|stop| *stop != Stop::No).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let closed = async {
+                if stdin_closes.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = told => {}
+                () = closed => {}
             }
         };
         Ok(serve(listener, args.settings.clone(), shutdown).await?)
     })
+}
+
+/// Reads stdin to its end on a thread of its own, where that is wanted; the receiver hears of it.
+///
+/// A pipe closes however the process at its other end has died, which no signal tells as surely.
+fn watch_stdin(is_wanted: bool) -> Result<oneshot::Receiver<()>, Error> {
+    let (closed, receiver) = oneshot::channel();
+    if is_wanted {
+        thread::Builder::new()
+            .name("stdin".into())
+            .spawn(move || {
+                // An input that can't be read is as good as one that is closed.
+                let _ = io::copy(&mut io::stdin(), &mut io::sink());
+                closed.send(())
+            })
+            .map_err(|error| Error::System("watch stdin".into(), error))?;
+    }
+    Ok(receiver)
 }

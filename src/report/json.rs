@@ -89,7 +89,7 @@ fn metrics(analysis: &Analysis, run: &str) -> Map<String, Value> {
         };
         for (stat, column) in STATS {
             let value = row.number(column).map(|value| value / NS_PER_MS);
-            add(
+            add_metric(
                 &mut found,
                 format!("{metric}_{stat}"),
                 value,
@@ -104,7 +104,7 @@ fn metrics(analysis: &Analysis, run: &str) -> Map<String, Value> {
         };
         for (rate, column, unit) in RATES {
             let n = row.number("requests");
-            add(
+            add_metric(
                 &mut found,
                 format!("{rate}_{window}"),
                 row.number(column),
@@ -117,14 +117,14 @@ fn metrics(analysis: &Analysis, run: &str) -> Map<String, Value> {
         let window = row.text("window_name").unwrap_or("run");
         let n = row.number("offered");
         let goodput = row.number("goodput_rps");
-        add(
+        add_metric(
             &mut found,
             format!("goodput_{window}"),
             goodput,
             "requests/s",
             n,
         );
-        add(
+        add_metric(
             &mut found,
             format!("attainment_{window}"),
             row.number("attainment"),
@@ -134,7 +134,7 @@ fn metrics(analysis: &Analysis, run: &str) -> Map<String, Value> {
     }
     for row in rows_of(analysis, "run_summary", run) {
         for (key, column, unit) in SUMMARY {
-            add(
+            add_metric(
                 &mut found,
                 key.to_owned(),
                 row.number(column),
@@ -154,7 +154,7 @@ fn pace(found: &mut Map<String, Value>, row: Row<'_>) {
         ("rate_intended", "intended_rate_per_s"),
         ("rate_achieved", "achieved_rate_per_s"),
     ] {
-        add(
+        add_metric(
             found,
             key.to_owned(),
             row.number(column),
@@ -165,7 +165,7 @@ fn pace(found: &mut Map<String, Value>, row: Row<'_>) {
 }
 
 /// Adds a metric. `low` and `high` are the ends of a confidence interval, null while none is made.
-fn add(
+pub(crate) fn add_metric(
     found: &mut Map<String, Value>,
     key: String,
     value: Option<f64>,

@@ -7,22 +7,22 @@
 
 mod advice;
 mod chart;
-mod columns;
+pub(crate) mod columns;
 mod comparison;
 mod csv;
 mod definitions;
 mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod format;
-mod grid;
+pub(crate) mod format;
+pub(crate) mod grid;
 mod html;
 mod json;
 mod markdown;
 mod model;
 mod page;
 mod plots;
-mod rows;
+pub(crate) mod rows;
 mod run_card;
 mod scale;
 mod sections;
@@ -30,7 +30,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 mod timeline;
-mod verdict;
+pub(crate) mod verdict;
 
 pub use csv::csv_files;
 pub use html::html;
@@ -38,6 +38,10 @@ pub use json::json;
 pub use markdown::markdown;
 pub use terminal::{TerminalOptions, terminal};
 pub use verdict::is_client_limited;
+
+pub(crate) use json::add_metric;
+pub(crate) use plots::carries;
+pub(crate) use sections::FEW;
 
 /// Why a report could not be rendered.
 ///

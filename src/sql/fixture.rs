@@ -18,7 +18,7 @@ use crate::capture::schema::{
 pub(crate) const MS: i64 = 1_000_000;
 
 /// 2026-11-22T00:00:00Z.
-const START_UTC_NS: i64 = 1_795_305_600 * 1_000 * MS;
+pub(crate) const START_UTC_NS: i64 = 1_795_305_600 * 1_000 * MS;
 
 /// The rows and the manifest of a tape to be.
 pub(crate) struct TapeFixture {

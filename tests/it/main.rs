@@ -20,8 +20,12 @@ mod program;
 #[cfg(test)]
 mod reports;
 #[cfg(test)]
+mod simulate;
+#[cfg(test)]
 mod tapes;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod traces;
+#[cfg(test)]
+mod verify;

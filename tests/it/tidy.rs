@@ -24,7 +24,20 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("sql", &["capture"]),
     ("sweep", &["analyze", "load"]),
     ("trace", &["sql"]),
-    ("verify", &["analyze", "load", "simulate"]),
+    (
+        "verify",
+        &[
+            "analyze",
+            "backend",
+            "capture",
+            "load",
+            "report",
+            "schedule",
+            "sql::block_on",
+            "wire",
+            "workload",
+        ],
+    ),
     ("wire", &["capture", "load::clock"]),
     ("workload", &["trace"]),
 ];

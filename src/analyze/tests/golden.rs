@@ -17,6 +17,7 @@ static BOTH: LazyLock<Analysis> = LazyLock::new(|| {
     };
     let options = Options {
         slos: vec![slo("ttft", 20), slo("tpot", 9)],
+        only: CATALOG.iter().map(|query| query.name.to_owned()).collect(),
         ..Options::default()
     };
     analysed(
@@ -360,4 +361,7 @@ fn leaves_comparison_and_goodput_out_where_there_is_nothing_to_say() {
     let alone = analysed(&[("small", TapeFixture::small())], &Options::default()).unwrap();
     assert_eq!(alone.table("comparison"), None);
     assert!(alone.table("goodput").unwrap().rows.is_empty());
+    for query in CATALOG.iter().filter(|query| query.is_on_request) {
+        assert_eq!(alone.table(query.name), None);
+    }
 }
