@@ -22,7 +22,8 @@ use crate::capture::{CaptureError, Manifest};
 use crate::error::{Error, exit};
 use crate::load::clock::utc_now_ns;
 use crate::load::{
-    Feed, Limits, RequestTemplate, Run, RunReport, Source, TokenCounter, max_in_flight,
+    Feed, Limits, RequestTemplate, Run, RunReport, SelfCheckPlan, Source, TokenCounter,
+    max_in_flight,
 };
 use crate::report::{json as report_json, terminal};
 use crate::schedule::ArrivalTimes;

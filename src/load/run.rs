@@ -281,10 +281,20 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Reads both clocks, as close together as they come in a few tries: whoever is interrupted between
+/// the two readings would shift every time of the run.
 fn anchor(clock: Clock) -> ClockAnchor {
+    const TRIES: usize = 5;
+    let readings = (0..TRIES).map(|_| {
+        let before_ns = clock.now_ns();
+        let utc_ns = utc_now_ns();
+        let took_ns = clock.now_ns() - before_ns;
+        (took_ns, before_ns + took_ns / 2, utc_ns)
+    });
+    let (_, monotonic_ns, utc_ns) = readings.min().unwrap_or_default();
     ClockAnchor {
-        monotonic_ns: clock.now_ns(),
-        utc_ns: utc_now_ns(),
+        monotonic_ns,
+        utc_ns,
     }
 }
 

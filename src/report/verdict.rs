@@ -51,19 +51,25 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
     let mut runs = analysis.runs.iter().filter(|facts| facts.run == run);
     if let Some(check) = runs.next().and_then(|facts| facts.manifest.self_check) {
         verdict.reason.push_str("; ");
-        verdict.reason.push_str(&self_check_sentence(&check));
+        let is_limited = verdict.standing == Standing::ClientLimited;
+        verdict
+            .reason
+            .push_str(&self_check_sentence(&check, is_limited));
     }
     verdict
 }
 
 /// Says what the client was found to add to a latency before the run.
-pub(crate) fn self_check_sentence(check: &SelfCheck) -> String {
+fn self_check_sentence(check: &SelfCheck, is_limited: bool) -> String {
     let p99_ns = check.read_lag_ns.p99.max(check.inter_token_error_ns.p99);
     let p99_us = p99_ns.max(0).unsigned_abs().div_ceil(1_000);
-    format!(
-        "the client adds at most {} µs at p99 (self-check before the run)",
-        format::decimal(f64::from(u32::try_from(p99_us).unwrap_or(u32::MAX)), 0)
-    )
+    let p99_us = format::decimal(f64::from(u32::try_from(p99_us).unwrap_or(u32::MAX)), 0);
+    if is_limited {
+        // What was true before the run did not hold in it.
+        format!("before the run the client added at most {p99_us} µs at p99 (self-check)")
+    } else {
+        format!("the client adds at most {p99_us} µs at p99 (self-check)")
+    }
 }
 
 fn checked(analysis: &Analysis, run: &str) -> Verdict {

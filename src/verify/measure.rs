@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
-use url::{Host, Url};
 
 use super::VerifyError;
 use super::rung::{Rung, SEED};
@@ -20,7 +19,7 @@ use crate::load::{
 use crate::report::rows::{Row, rows_of};
 use crate::report::verdict::{Verdict, verdict};
 use crate::sql::block_on;
-use crate::wire::{Target, WireKind};
+use crate::wire::{Target, WireKind, is_loopback};
 use crate::workload::{RandomLengths, Tokenizer, Workload};
 
 /// Tokens of each prompt: small, because it is reading that is measured.
@@ -53,16 +52,7 @@ pub(crate) struct StampingServer {
 impl StampingServer {
     /// True when the server is on this machine, so that both read one clock.
     pub(crate) fn shares_clock(&self) -> bool {
-        is_here(&self.target.url)
-    }
-}
-
-fn is_here(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
+        is_loopback(&self.target.url)
     }
 }
 
@@ -257,24 +247,5 @@ fn manifest(server: &StampingServer, rung: &Rung, known: Manifest) -> Manifest {
         seed: SEED,
         target: server.shown.clone(),
         ..known
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_loopback_address_is_this_machine() {
-        for (url, expected) in [
-            ("http://127.0.0.1:8000", true),
-            ("http://127.3.2.1:8000", true),
-            ("http://localhost", true),
-            ("http://[::1]:8000", true),
-            ("http://10.0.0.1:8000", false),
-            ("https://example.org", false),
-        ] {
-            assert_eq!(is_here(&Url::parse(url).unwrap()), expected, "{url}");
-        }
     }
 }

@@ -20,6 +20,7 @@ use bytes::Bytes;
 pub use direct::{DirectBody, DirectWire};
 pub use error::WireError;
 pub use reqwest_wire::{ReqwestBody, ReqwestWire, get_text};
+pub(crate) use target::is_loopback;
 pub use target::{Target, WireKind};
 
 /// Sends requests to one target.

@@ -69,7 +69,7 @@ fn client_builder(url: &Url) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .user_agent(concat!("tokentape/", env!("CARGO_PKG_VERSION")));
-    if super::target::is_loopback(url) {
+    if super::is_loopback(url) {
         builder.no_proxy()
     } else {
         builder

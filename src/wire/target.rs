@@ -53,7 +53,7 @@ impl WireKind {
 }
 
 /// True when the host is this machine: a proxy from the environment can't mean that.
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -83,6 +83,20 @@ mod tests {
         ] {
             let url: Url = url.parse().unwrap();
             assert_eq!(WireKind::choose(&url, proxies), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_loopback_address_is_this_machine() {
+        for (url, expected) in [
+            ("http://127.0.0.1:8000", true),
+            ("http://127.3.2.1:8000", true),
+            ("http://localhost", true),
+            ("http://[::1]:8000", true),
+            ("http://10.0.0.1:8000", false),
+            ("https://example.org", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().unwrap()), expected, "{url}");
         }
     }
 }
