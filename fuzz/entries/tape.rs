@@ -99,7 +99,7 @@ fn real() -> &'static Logs {
             for id in 0..3 {
                 tape.push_request(request(flush * 3 + id));
                 for seq in 0..4 {
-                    tape.push_chunk(chunk(id, u32::try_from(flush).unwrap() * 4 + seq));
+                    tape.push_chunks(vec![chunk(id, u32::try_from(flush).unwrap() * 4 + seq)]);
                 }
             }
             tape.push_probe(probe(i64::try_from(flush).unwrap()));

@@ -77,7 +77,7 @@ impl<R: TapeRow> Merged<R> {
             } else {
                 let run = write_run(folder, number, &rows)?;
                 sources.push(Source::Run(
-                    Box::new(StreamRows::open(&run)?),
+                    Box::new(StreamRows::open_whole(&run)?),
                     Vec::new().into_iter(),
                     None,
                 ));
@@ -135,7 +135,8 @@ fn sorted_rows<R: TapeRow>(segment: &Path) -> Result<(Vec<R>, bool), CaptureErro
     }
     // A stable sort keeps the order of writing among equal keys; the reverse puts the last first.
     rows.reverse();
-    rows.sort_by_key(TapeRow::key);
+    // Rows are large: only their keys move while they are sorted.
+    rows.sort_by_cached_key(TapeRow::key);
     rows.dedup_by_key(|row| row.key());
     Ok((rows, stream.is_torn()))
 }

@@ -132,14 +132,25 @@ impl<R: TapeRow> StreamRows<R> {
         let length = file.metadata().map_err(read_error(path))?.len();
         let whole = extent(&mut BufReader::new(&mut file), length).map_err(read_error(path))?;
         file.rewind().map_err(read_error(path))?;
-        let reader = StreamReader::try_new(BufReader::new(file.take(whole.bytes)), None).ok();
-        let is_torn = whole.is_torn || reader.is_none();
-        Ok(Self {
+        let mut rows = Self::read(path, file.take(whole.bytes));
+        rows.is_torn |= whole.is_torn;
+        Ok(rows)
+    }
+
+    /// Opens a stream that this process has written to its end.
+    pub(super) fn open_whole(path: &Path) -> Result<Self, CaptureError> {
+        let file = File::open(path).map_err(read_error(path))?;
+        Ok(Self::read(path, file.take(u64::MAX)))
+    }
+
+    fn read(path: &Path, file: Take<File>) -> Self {
+        let reader = StreamReader::try_new(BufReader::new(file), None).ok();
+        Self {
+            is_torn: reader.is_none(),
             reader,
             path: path.to_owned(),
-            is_torn,
             rows: PhantomData,
-        })
+        }
     }
 
     /// True when the stream has a torn or damaged message; the rows before it are given all the same.

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
-use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::clock::Clock;
-use super::driver::{Limits, Stop};
+use super::driver::Limits;
 use super::planned::Planned;
 use super::recorder::{End, Outcome, Progress, Recorder};
-use crate::capture::schema::{ErrorKind, RequestRow};
+use crate::capture::schema::{ErrorKind, RequestRow, Status};
 use crate::units::seconds;
 use crate::wire::{Head, Marks, Wire, WireBody, WireError};
 
@@ -33,57 +32,61 @@ pub(super) struct Shared<W> {
     pub(super) clock: Clock,
     pub(super) recorder: Arc<Recorder>,
     pub(super) limits: Limits,
-    pub(super) stop: watch::Receiver<Stop>,
 }
 
 /// One attempt's own part.
 pub(super) struct Attempt<W> {
     shared: Arc<Shared<W>>,
     key: u32,
+    /// What is known of it, until it begins.
+    row: Option<RequestRow>,
     progress: Arc<Progress>,
     marks: Arc<Marks>,
     started_ns: i64,
     headers_ns: Option<i64>,
     http_status: Option<u16>,
     last_read_ns: Option<i64>,
+    is_over: bool,
 }
 
 impl<W: Wire> Attempt<W> {
     /// Sends the request and reads the answer to its end. Returns when it ended.
     ///
-    /// `row` has what is known so far; it goes to the log before anything is sent.
-    pub(super) async fn run(
-        shared: Arc<Shared<W>>,
-        key: u32,
-        mut row: RequestRow,
-        planned: Planned,
-    ) -> i64 {
-        let started_ns = shared.clock.now_ns();
-        row.dispatched_ns = Some(started_ns);
-        let progress = Arc::new(Progress::default());
-        shared.recorder.open(key, row, Arc::clone(&progress));
-        shared.recorder.stats().sent.fetch_add(1, Ordering::Relaxed);
-        let mut attempt = Self {
+    /// What is known so far goes to the log before anything is sent.
+    pub(super) async fn run(mut self, planned: Planned) -> i64 {
+        if let Some(mut row) = self.row.take() {
+            self.started_ns = self.shared.clock.now_ns();
+            row.dispatched_ns = Some(self.started_ns);
+            let progress = Arc::clone(&self.progress);
+            let recorder = &self.shared.recorder;
+            recorder.open(self.key, row, progress);
+            recorder.stats().sent.fetch_add(1, Ordering::Relaxed);
+        }
+        let outcome = self.exchange(planned).await;
+        self.note_end(outcome)
+    }
+}
+
+impl<W> Attempt<W> {
+    /// Makes an attempt that has not begun; `row` has what is known so far.
+    pub(super) fn new(shared: Arc<Shared<W>>, key: u32, row: RequestRow) -> Self {
+        Self {
             shared,
             key,
-            progress,
-            marks: Arc::new(Marks::default()),
-            started_ns,
+            row: Some(row),
+            progress: Arc::default(),
+            marks: Arc::default(),
+            started_ns: 0,
             headers_ns: None,
             http_status: None,
             last_read_ns: None,
-        };
-        let mut stop = attempt.shared.stop.clone();
-        let outcome = tokio::select! {
-            biased;
-            outcome = attempt.exchange(planned) => outcome,
-            _ = stop.wait_for(|stop| *stop == Stop::Leave) => Outcome::Cancelled,
-        };
-        attempt.finish(outcome)
+            is_over: false,
+        }
     }
 
     /// Notes the end. Returns when it was.
-    fn finish(self, outcome: Outcome) -> i64 {
+    fn note_end(&mut self, outcome: Outcome) -> i64 {
+        self.is_over = true;
         let end_ns = self.shared.clock.now_ns();
         self.shared.recorder.end(
             self.key,
@@ -104,7 +107,22 @@ impl<W: Wire> Attempt<W> {
             .fetch_add(1, Ordering::Relaxed);
         end_ns
     }
+}
 
+/// An attempt that is given up is dropped wherever it stands.
+impl<W> Drop for Attempt<W> {
+    fn drop(&mut self) {
+        if let Some(mut row) = self.row.take() {
+            row.status = Status::NotSent;
+            self.shared.recorder.final_row(row);
+        } else if !self.is_over && !std::thread::panicking() {
+            // The row of one that panicked stays `interrupted`.
+            self.note_end(Outcome::Cancelled);
+        }
+    }
+}
+
+impl<W: Wire> Attempt<W> {
     async fn exchange(&mut self, planned: Planned) -> Outcome {
         let Planned { body, permit, .. } = planned;
         let marks = Arc::clone(&self.marks);

@@ -70,7 +70,6 @@ pub struct Driven {
 pub struct Driver<W> {
     shared: Arc<Shared<W>>,
     stop: watch::Receiver<Stop>,
-    leave: watch::Sender<Stop>,
     timer: PreciseTimer,
     next_key: u32,
     gauges: Arc<Gauges>,
@@ -108,18 +107,15 @@ impl<W: Wire> Driver<W> {
         limits: Limits,
         stop: watch::Receiver<Stop>,
     ) -> Self {
-        let (leave, leave_receiver) = watch::channel(Stop::No);
         let shared = Shared {
             wire,
             clock,
             recorder,
             limits,
-            stop: leave_receiver,
         };
         Self {
             shared: Arc::new(shared),
             stop,
-            leave,
             timer,
             next_key: 0,
             gauges: Arc::default(),
@@ -199,7 +195,12 @@ impl<W: Wire> Driver<W> {
         let recorder = Arc::clone(&self.shared.recorder);
         let mut stop = self.stop.clone();
         loop {
-            drive.take_due(clock.now_ns());
+            let now_ns = clock.now_ns();
+            let is_at_end = drive.end_ns.is_some_and(|end_ns| now_ns >= end_ns);
+            if is_at_end && !drive.is_over() {
+                return false;
+            }
+            drive.take_due(now_ns);
             while let Some((row_due_ns, queued_ns, planned)) = drive.next_sendable(clock.now_ns()) {
                 self.send(drive, row_due_ns, queued_ns, planned);
             }
@@ -230,11 +231,7 @@ impl<W: Wire> Driver<W> {
                     Some(planned) => drive.next = Some(planned),
                     None => drive.is_exhausted = true,
                 },
-                () = self.timer.sleep_until(&clock, wake_ns), if wake_ns < i64::MAX => {
-                    if drive.end_ns.is_some_and(|end_ns| clock.now_ns() >= end_ns) {
-                        return false;
-                    }
-                }
+                () = self.timer.sleep_until(&clock, wake_ns), if wake_ns < i64::MAX => {}
             }
         }
     }
@@ -245,13 +242,12 @@ impl<W: Wire> Driver<W> {
         let key = self.next_key;
         self.next_key = self.next_key.wrapping_add(1);
         drive.driven.taken += 1;
-        drive
-            .tasks
-            .spawn(Attempt::run(Arc::clone(&self.shared), key, row, planned));
+        let attempt = Attempt::new(Arc::clone(&self.shared), key, row);
+        drive.tasks.spawn(attempt.run(planned));
     }
 
     fn note_end(&self, drive: &mut Drive, ended: Result<i64, tokio::task::JoinError>) {
-        // A task that panicked still frees its slot; its row stays `interrupted`.
+        // A task that was given up, or panicked, still frees its slot.
         drive
             .free_slots
             .push_back(ended.unwrap_or_else(|_| self.shared.clock.now_ns()));
@@ -319,11 +315,10 @@ impl<W: Wire> Driver<W> {
                 () = recorder.closed() => break,
             }
         }
-        let _ = self.leave.send(Stop::Leave);
+        drive.tasks.abort_all();
         while let Some(ended) = drive.tasks.join_next().await {
             self.note_end(drive, ended);
         }
-        let _ = self.leave.send(Stop::No);
     }
 }
 

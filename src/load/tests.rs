@@ -2,19 +2,21 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::clock::Clock;
 use super::driver::{Driven, Driver, Limits, Stop};
+use super::health::watch as watch_health;
 use super::planned::Planned;
 use super::recorder::Recorder;
 use super::scribe::Scribe;
 use super::timer::PreciseTimer;
 use crate::backend::BackendKind;
 use crate::capture::manifest::Loop;
-use crate::capture::schema::{Channel, ChunkRow, Phase, RequestRow, Status, TapeRow};
+use crate::capture::schema::{Channel, ChunkRow, Phase, ProbeRow, RequestRow, Status, TapeRow};
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::wire::{Head, Marks, Read, Wire, WireBody, WireError};
 
@@ -29,6 +31,8 @@ type Script = Vec<(i64, &'static str)>;
 struct Server {
     script: Script,
     stall: Option<Stall>,
+    /// How long the driver's thread is held up by sending it a request.
+    send_cost_ns: i64,
 }
 
 /// A time in which a server does nothing; all its work goes on from where it was.
@@ -43,6 +47,7 @@ impl From<Script> for Server {
         Self {
             script,
             stall: None,
+            send_cost_ns: 0,
         }
     }
 }
@@ -83,10 +88,14 @@ impl Wire for FakeWire {
     async fn post(&self, _body: Bytes, marks: &Arc<Marks>) -> Result<Head<FakeBody>, WireError> {
         let sent_ns = self.clock.now_ns();
         marks.set_sent_ns(sent_ns);
-        let mut in_flight = self.in_flight.lock().unwrap();
-        in_flight.0 += 1;
-        in_flight.1 = in_flight.1.max(in_flight.0);
-        drop(in_flight);
+        {
+            let mut in_flight = self.in_flight.lock().unwrap();
+            in_flight.0 += 1;
+            in_flight.1 = in_flight.1.max(in_flight.0);
+        }
+        if let Ok(cost_ns @ 1..) = u64::try_from(self.server.send_cost_ns) {
+            tokio::time::advance(Duration::from_nanos(cost_ns)).await;
+        }
         Ok(Head {
             headers_ns: sent_ns,
             status: 200,
@@ -174,6 +183,7 @@ struct Outcome {
     driven: Driven,
     requests: Vec<RequestRow>,
     chunks: Vec<ChunkRow>,
+    probes: Vec<ProbeRow>,
     most_in_flight: usize,
 }
 
@@ -199,7 +209,9 @@ async fn drive(
         in_flight: Arc::clone(&in_flight),
     };
     let (stopper, stop) = watch::channel(Stop::No);
+    let health = Arc::clone(&recorder);
     let mut driver = Driver::new(wire, (clock, PreciseTimer::tokio()), recorder, limits, stop);
+    let health = watch_health(clock, PreciseTimer::tokio(), health, driver.gauges());
     let (sender, mut source) = mpsc::channel(schedule.len().max(1));
     for planned in schedule {
         sender.try_send(planned).unwrap();
@@ -215,6 +227,7 @@ async fn drive(
     let driven = tokio::select! {
         driven = driver.drive(&mut source, 0, duration_ns) => driven,
         () = wishes => unreachable!("wishes never end"),
+        () = health => unreachable!("health is watched until the end"),
     };
     drop(driver);
     scribe
@@ -228,12 +241,16 @@ async fn drive(
         driven,
         requests: read_rows(&path),
         chunks: read_rows(&path),
+        probes: read_rows(&path),
         most_in_flight,
     }
 }
 
 fn read_rows<R: TapeRow>(tape: &Path) -> Vec<R> {
-    let file = std::fs::File::open(tape.join(R::TABLE).join("part-00000.parquet")).unwrap();
+    let part = tape.join(R::TABLE).join("part-00000.parquet");
+    let Ok(file) = std::fs::File::open(part) else {
+        return Vec::new();
+    };
     parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
         .unwrap()
         .build()
@@ -454,6 +471,7 @@ async fn a_stall_is_counted_from_when_requests_were_due_and_not_from_when_they_c
     let server = Server {
         script: vec![(FIRST_NS, TOKEN), (LAST_NS, TOKEN), (LAST_NS, FINISH)],
         stall: Some(STALL),
+        send_cost_ns: 0,
     };
     let schedule = (0..ARRIVALS)
         .map(|index| {
@@ -559,6 +577,62 @@ async fn stops_at_the_duration_even_if_the_cap_still_holds_requests_back() {
             .iter()
             .all(|row| row.sent_ns.is_none() && row.intended_ns < 500 * MS)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_is_overdue_without_pause_stops_at_the_end_all_the_same() {
+    let schedule = (0..1_000)
+        .map(|id| planned(id, Some(i64::try_from(id).unwrap() * MS / 2)))
+        .collect();
+    let server = Server {
+        send_cost_ns: MS,
+        ..answer().into()
+    };
+    let outcome = drive(limits(), Some(100 * MS), schedule, server, Vec::new()).await;
+    assert!(outcome.driven.is_complete);
+    let (sent, not_sent): (Vec<_>, Vec<_>) = outcome
+        .requests
+        .iter()
+        .partition(|row| row.sent_ns.is_some());
+    // All that was due before the end has a row; what could be sent by then was.
+    assert_eq!(outcome.requests.len(), 200);
+    assert!((90..=101).contains(&sent.len()), "{}", sent.len());
+    assert!(not_sent.iter().all(|row| row.status == Status::NotSent));
+    let last_sent_ns = sent.iter().filter_map(|row| row.sent_ns).max();
+    assert!(last_sent_ns <= Some(101 * MS), "{last_sent_ns:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_up_client_shows_in_its_probes_and_a_stalled_server_does_not() {
+    let lag_ns = async |server: Server| {
+        let schedule = (0..20)
+            .map(|id| planned(id, Some(i64::try_from(id).unwrap() * 50 * MS)))
+            .collect();
+        let outcome = drive(limits(), None, schedule, server, Vec::new()).await;
+        assert!(outcome.probes.len() > 8, "{}", outcome.probes.len());
+        outcome
+            .probes
+            .iter()
+            .map(|probe| probe.runtime_lag_max_ns)
+            .max()
+            .unwrap()
+    };
+    let stalled = Server {
+        stall: Some(Stall {
+            from_ns: 300 * MS,
+            length_ns: 400 * MS,
+        }),
+        ..answer().into()
+    };
+    // The runtime's own timer, which virtual time needs, counts milliseconds.
+    assert!(lag_ns(stalled).await <= MS);
+    let held_up = Server {
+        send_cost_ns: 40 * MS,
+        ..answer().into()
+    };
+    let lag_ns = lag_ns(held_up).await;
+    // Longer than a tick of 10 ms, which the hold-up may have begun just before.
+    assert!((30 * MS..=41 * MS).contains(&lag_ns), "{lag_ns}");
 }
 
 #[tokio::test(start_paused = true)]
