@@ -17,8 +17,20 @@ const PREFIX_BYTES: u64 = 8;
 /// A byte of LZ4 stands for fewer bytes than this.
 const MOST_EXPANSION: usize = 256;
 
-/// Buffers of a column of text: which are null, where each ends, the text.
-const TEXT_BUFFERS: usize = 3;
+/// What a column must look like.
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    /// Number of its buffers, of which the first says which values are null.
+    buffers: usize,
+    /// Size of an element of the second buffer, in bytes; of bits, those of a byte.
+    width: usize,
+}
+
+/// A column of text: which are null, where each ends, the text.
+const TEXT: Column = Column {
+    buffers: 3,
+    width: 4,
+};
 
 /// The part of a stream that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +83,7 @@ enum Found {
 
 /// Reads the next message; `left` is what the stream still has, `columns` how many buffers each
 /// column has.
-fn read_message(stream: &mut impl Read, left: u64, columns: &mut Vec<usize>) -> io::Result<Found> {
+fn read_message(stream: &mut impl Read, left: u64, columns: &mut Vec<Column>) -> io::Result<Found> {
     let Some(prefix) = read_exactly(stream, PREFIX_BYTES, left)? else {
         return Ok(Found::Damage);
     };
@@ -116,50 +128,64 @@ fn read_exactly(stream: &mut impl Read, length: u64, left: u64) -> io::Result<Op
 
 /// Says whether a message is one that Arrow's reader can be given; a schema's columns go into
 /// `columns`.
-fn is_sound(message: &Message<'_>, body: &[u8], columns: &mut Vec<usize>) -> bool {
+fn is_sound(message: &Message<'_>, body: &[u8], columns: &mut Vec<Column>) -> bool {
     match message.header_type() {
-        MessageHeader::Schema => message
-            .header_as_schema()
-            .and_then(buffer_counts)
-            .is_some_and(|counts| {
-                *columns = counts;
-                true
-            }),
+        MessageHeader::Schema => {
+            message
+                .header_as_schema()
+                .and_then(columns_of)
+                .is_some_and(|found| {
+                    *columns = found;
+                    true
+                })
+        }
         MessageHeader::RecordBatch => message
             .header_as_record_batch()
             .is_some_and(|batch| fits(batch, body, columns).is_some()),
         MessageHeader::DictionaryBatch => message
             .header_as_dictionary_batch()
             .and_then(|dictionary| dictionary.data())
-            .is_some_and(|batch| fits(batch, body, &[TEXT_BUFFERS]).is_some()),
+            .is_some_and(|batch| fits(batch, body, &[TEXT]).is_some()),
         _ => false,
     }
 }
 
-/// Returns how many buffers each column of a schema has; none where a column is of a type that no
-/// tape has, which Arrow's reader would expect to be well formed.
-fn buffer_counts(schema: Schema<'_>) -> Option<Vec<usize>> {
-    let is_sound_int = |int: Int<'_>| [8, 16, 32, 64].contains(&int.bitWidth());
+/// Returns the columns of a schema; none where one is of a type that no tape has, which Arrow's
+/// reader would expect to be well formed.
+fn columns_of(schema: Schema<'_>) -> Option<Vec<Column>> {
+    let whole_numbers = |int: Int<'_>| match int.bitWidth() {
+        8 => Some(1),
+        16 => Some(2),
+        32 => Some(4),
+        64 => Some(8),
+        _ => None,
+    };
     let fields = schema.fields()?.iter().map(|field| {
         field.name()?;
         let is_flat = field.children().is_none_or(|children| children.is_empty());
-        let is_plain = match field.type_type() {
-            Type::Int => field.type_as_int().is_some_and(is_sound_int),
-            kind => matches!(kind, Type::Utf8 | Type::Bool),
+        let width = match field.type_type() {
+            Type::Int => whole_numbers(field.type_as_int()?)?,
+            Type::Utf8 => TEXT.width,
+            Type::Bool => 1,
+            _ => return None,
         };
-        let (is_sound, count) = match field.dictionary() {
-            Some(dictionary) => (dictionary.indexType().is_some_and(is_sound_int), 2),
-            None if field.type_type() == Type::Utf8 => (true, TEXT_BUFFERS),
-            None => (true, 2),
+        let column = match field.dictionary() {
+            Some(dictionary) => Column {
+                buffers: 2,
+                width: whole_numbers(dictionary.indexType()?)?,
+            },
+            None if field.type_type() == Type::Utf8 => TEXT,
+            None => Column { buffers: 2, width },
         };
-        (is_flat && is_plain && is_sound).then_some(count)
+        is_flat.then_some(column)
     });
     fields.collect()
 }
 
 /// Returns something when all buffers of a batch lie in its body, none claims to unpack beyond
-/// reason, and those that say which values are null are as long as they have to be.
-fn fits(batch: RecordBatch<'_>, body: &[u8], columns: &[usize]) -> Option<()> {
+/// reason, those that say which values are null are as long as they have to be, and the others
+/// hold whole elements.
+fn fits(batch: RecordBatch<'_>, body: &[u8], columns: &[Column]) -> Option<()> {
     let is_packed = batch.compression().is_some();
     // Only types that no tape has come with these.
     let variadic = batch.variadicBufferCounts();
@@ -174,14 +200,14 @@ fn fits(batch: RecordBatch<'_>, body: &[u8], columns: &[usize]) -> Option<()> {
     let lengths: Vec<usize> = lengths.collect::<Option<_>>()?;
     let nodes = batch.nodes()?;
     let mut rest = lengths.as_slice();
-    for (node, count) in nodes.iter().zip(columns) {
-        let (own, others) = rest.split_at_checked(*count)?;
+    for (node, column) in nodes.iter().zip(columns) {
+        let (own, others) = rest.split_at_checked(column.buffers)?;
         rest = others;
+        let (nulls, values) = (*own.first()?, *own.get(1)?);
         let bitmap_bytes = usize::try_from(node.length()).ok()?.div_ceil(8);
-        let has_nulls = node.null_count() != 0;
-        let has_room = !has_nulls || *own.first()? >= bitmap_bytes;
-        (node.length() == batch.length() && has_room && *own.get(1)? >= bitmap_bytes)
-            .then_some(())?;
+        let has_room = node.null_count() == 0 || nulls >= bitmap_bytes;
+        let is_whole = values >= bitmap_bytes && values.is_multiple_of(column.width);
+        (node.length() == batch.length() && has_room && is_whole).then_some(())?;
     }
     (nodes.len() == columns.len() && rest.is_empty()).then_some(())
 }

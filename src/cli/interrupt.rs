@@ -56,8 +56,10 @@ async fn wait(sender: &watch::Sender<Stop>, mut signals: Signals) {
         if signals.next().await.is_err() {
             return;
         }
+        // First passed on, then said: whoever reads it may rely on it.
+        let is_heard = sender.send(stop).is_ok();
         say(message);
-        if sender.send(stop).is_err() {
+        if !is_heard {
             return;
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::mock::{Mock, Reply, Request};
-use crate::program::{Folder, Outcome};
+use crate::program::{Folder, Outcome, root};
 
 /// What the tape says of every request.
 const ROWS: &str =
@@ -357,7 +357,7 @@ fn json_that_is_nested_without_end_is_a_broken_event() {
 }
 
 #[test]
-fn counts_of_tokens_that_can_not_be_are_left_out_and_break_no_analysis() {
+fn counts_of_tokens_that_can_not_be_are_left_out_and_break_no_query() {
     const USAGES: [&str; 6] = [
         r#"{"prompt_tokens":1e300,"completion_tokens":18446744073709551616}"#,
         r#"{"prompt_tokens":-3,"completion_tokens":-1}"#,
@@ -389,7 +389,11 @@ fn counts_of_tokens_that_can_not_be_are_left_out_and_break_no_analysis() {
     4294967295 | 4294967295 | usage
     - | - | chunks
     ");
-    folder.run(&["analyze", "run.tape"]).expect_code(0);
+    let query = root().join("queries/throughput_windows.sql");
+    let query = query.display().to_string();
+    folder
+        .run(&["sql", "run.tape", "-f", &query])
+        .expect_code(0);
 }
 
 #[test]

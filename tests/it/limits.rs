@@ -164,12 +164,12 @@ fn a_server_that_vanishes_costs_what_was_in_flight_and_what_came_after() {
         "--arrivals",
         "constant",
         "--random-output-len",
-        "40",
+        "10",
     ];
     let running = folder.start(&load_words(&url, &[words, shape].concat()));
     let log = folder.path("run.tape/wal/chunks-00000.arrows");
     wait_until("many chunks", || {
-        fs::metadata(&log).is_ok_and(|file| file.len() > 40_000)
+        fs::metadata(&log).is_ok_and(|file| file.len() > 12_000)
     });
     server.signal(Signal::KILL);
     server.end();
