@@ -247,9 +247,7 @@ fn new_tape(tape: &Path) -> Outcome<TapeWriter> {
 }
 
 fn write_log(writer: &mut TapeWriter, chunks: &[ChunkRow]) {
-    for chunk in chunks {
-        writer.push_chunk(chunk.clone());
-    }
+    writer.push_chunks(chunks.to_vec());
     writer.flush().expect("a temporary folder can be written");
 }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 
 #[path = "../fuzz/entries/events.rs"]
 mod events;
+#[path = "../fuzz/entries/http.rs"]
+mod http;
 #[path = "../fuzz/entries/report.rs"]
 mod report;
 #[path = "../fuzz/entries/sse.rs"]
@@ -32,6 +34,11 @@ fn replay(target: &str, check: impl Fn(&[u8])) {
 #[test]
 fn nothing_in_the_corpus_of_event_streams_breaks_the_decoder() {
     replay("sse", sse::check);
+}
+
+#[test]
+fn nothing_in_the_corpus_of_answers_breaks_the_wire() {
+    replay("http", http::check);
 }
 
 #[test]

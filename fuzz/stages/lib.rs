@@ -15,6 +15,14 @@ pub mod report;
 #[path = "../../src/report/fixture.rs"]
 mod sample;
 
+/// The parts of the wires that are pure.
+pub mod wire {
+    #[path = "../../../src/wire/chunked.rs"]
+    pub mod chunked;
+    #[path = "../../../src/wire/response.rs"]
+    pub mod response;
+}
+
 /// Returns the analysis of a made-up run, into which a target puts its texts.
 pub fn sample_analysis() -> analyze::Analysis {
     sample::single()

@@ -60,6 +60,7 @@ fn remedy(failure: &Failure, target: &str) -> Option<String> {
         ("timeout_first", _) => "raise `--first-timeout`, or lower the load",
         ("timeout_idle", _) => "raise `--idle-timeout`, or look into the server's log",
         ("timeout_total", _) => "raise `--request-timeout`, or lower the load",
+        ("too_large", _) => "see what it is that answers there: no stream of tokens is so large",
         ("unsupported", _) => "check `--base-url`, `--endpoint` and `--backend`",
         _ => return None,
     };

@@ -123,7 +123,7 @@ mod tests {
         insta::assert_snapshot!(head.join("\n"), @r#"
         # tokentape: `demo`
 
-        > **VALID** – the client kept up: p99 send slip 0.220 ms (limit 1.000 ms); p99 runtime lag 0.340 ms (limit 1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %)
+        > **VALID** – the client kept up: p99 send slip 0.220 ms (limit 1.000 ms); p99 runtime lag 0.340 ms (limit 1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %); the client adds at most 182 µs at p99 (self-check)
         >
         > - **8 of 1,000 requests failed (0.8 %)**: latencies cover successful requests only, and a server that refuses work looks fast. *See the errors by kind before you quote a latency.*
         >

@@ -385,7 +385,8 @@ mod tests {
     fn one_run_has_the_shape_that_people_know() {
         insta::assert_snapshot!(terminal(&fixture::single(), &TerminalOptions::default()), @r#"
         VALID: the client kept up: p99 send slip 0.220 ms (limit 1.000 ms); p99 runtime lag 0.340 ms (limit
-          1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %)
+          1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %); the client adds at most 182 µs at p99
+          (self-check)
         ====================== Serving Benchmark Result ======================
         Run:                                         demo
         Successful requests:                         990
@@ -424,9 +425,11 @@ mod tests {
     fn several_runs_stand_side_by_side() {
         insta::assert_snapshot!(terminal(&fixture::several(2), &TerminalOptions::default()), @r#"
         batch-1: VALID: the client kept up: p99 send slip 0.220 ms (limit 1.000 ms); p99 runtime lag 0.340
-          ms (limit 1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %)
+          ms (limit 1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %); the client adds at most 182 µs at
+          p99 (self-check)
         batch-2: VALID: the client kept up: p99 send slip 0.220 ms (limit 1.000 ms); p99 runtime lag 0.340
-          ms (limit 1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %)
+          ms (limit 1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %); the client adds at most 182 µs at
+          p99 (self-check)
         ==================== Runs (rates: steady window) =====================
         run       ok  failed  duration s  req/s  output tok/s  total tok/s
         batch-1  990       8        31.6  31.40       5,683.4     21,760.2

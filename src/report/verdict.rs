@@ -174,7 +174,7 @@ mod tests {
         let analysis = fixture::limited();
         let verdict = verdict(&analysis, "demo");
         assert_eq!(verdict.word, "CLIENT-LIMITED");
-        insta::assert_snapshot!(verdict.reason, @"p99 send slip 7.300 ms (limit 1.000 ms)");
+        insta::assert_snapshot!(verdict.reason, @"p99 send slip 7.300 ms (limit 1.000 ms); before the run the client added at most 182 µs at p99 (self-check)");
         assert!(is_client_limited(&analysis));
     }
 

@@ -76,6 +76,9 @@ fn client_builder(url: &Url) -> reqwest::ClientBuilder {
     }
 }
 
+/// Bytes of a text resource at most.
+const MAX_TEXT_BYTES: usize = 8 << 20;
+
 /// Reads a small text resource of a server, for control calls outside the measurement.
 ///
 /// # Errors
@@ -92,7 +95,7 @@ pub async fn get_text(
     let request = client
         .get(url.clone())
         .headers(headers.iter().cloned().collect::<HeaderMap>());
-    let response = request.send().await.map_err(|error| classify(&error))?;
+    let mut response = request.send().await.map_err(|error| classify(&error))?;
     let status = response.status();
     if !status.is_success() {
         let kind = match status.as_u16() {
@@ -105,7 +108,17 @@ pub async fn get_text(
             message: format!("the server answered {status}"),
         });
     }
-    response.text().await.map_err(|error| classify(&error))
+    let mut text = Vec::new();
+    while let Some(bytes) = response.chunk().await.map_err(|error| classify(&error))? {
+        text.extend_from_slice(&bytes);
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(WireError {
+                kind: ErrorKind::TooLarge,
+                message: format!("the answer is over {MAX_TEXT_BYTES} bytes"),
+            });
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 impl Wire for ReqwestWire {
@@ -285,5 +298,29 @@ where
             let _ = ATTEMPT.try_with(|marks| marks.set_connect_ns(took_ns));
             connection
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_text_without_end_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1/models", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; 4]).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            // Until the client has left.
+            while stream.write_all(&[b'x'; 65_536]).is_ok() {}
+        });
+        let error = get_text(&url.parse().unwrap(), &[]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TooLarge);
+        server.join().unwrap();
     }
 }

@@ -39,13 +39,13 @@ fn a_server_that_is_not_there_is_named_with_a_remedy() {
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 3
     --- stderr
-    error: no request succeeded; the first failed with `connect`: client error (Connect): tcp connect error: Connection refused (os error 111)
+    error: no request succeeded; the first failed with `connect`: Connection refused (os error 111)
     hint: check `--base-url`, and that a server listens at `http://127.0.0.1:[PORT]/v1/chat/completions`
     tape: run.tape
     ");
     insta::assert_snapshot!(folder.table("run.tape", ROWS), @r"
-    error | connect | - | 0 | - | client error (Connect): tcp connect error: Connection refused (os error 111)
-    error | connect | - | 0 | - | client error (Connect): tcp connect error: Connection refused (os error 111)
+    error | connect | - | 0 | - | Connection refused (os error 111)
+    error | connect | - | 0 | - | Connection refused (os error 111)
     ");
     insta::assert_snapshot!(folder.run(&["load", "--base-url", &url]).shown(), @r"
     exit code 3
@@ -100,7 +100,7 @@ fn refusals_are_told_apart() {
     error | unsupported | 307 | 0 | - | the server redirects (307); give the address that it redirects to
     error | unsupported | 200 | 0 | - | the server sent the whole answer as one JSON object instead of a stream: it ignores `"stream": true`
     error | in_stream | 200 | 0 | - | no such thing
-    error | send | - | 0 | - | client error (SendRequest): connection closed before message completed
+    error | send | - | 0 | - | the server closed the connection without an answer
     "#);
 }
 
@@ -192,13 +192,13 @@ fn streams_that_break_keep_the_tokens_that_came() {
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 0
     --- stderr
-    warning: some requests failed; the first failed with `truncated`: error reading a body from connection: unexpected EOF during chunk size line
+    warning: some requests failed; the first failed with `truncated`: the server closed the connection before the body's last chunk
     hint: look into the log of the server, and of any proxy before it
     tape: run.tape
     ");
     insta::assert_snapshot!(folder.table("run.tape", ROWS), @r"
-    error | truncated | 200 | 2 | - | error reading a body from connection: unexpected EOF during chunk size line
-    error | truncated | 200 | 1 | - | error reading a body from connection: unexpected EOF during chunk size line
+    error | truncated | 200 | 2 | - | the server closed the connection before the body's last chunk
+    error | truncated | 200 | 1 | - | the server closed the connection before the body's last chunk
     error | truncated | 200 | 1 | - | the stream ended without a finish reason or an end mark
     error | truncated | 200 | 1 | - | the stream ended inside an event (41 bytes of it)
     error | empty | 200 | 0 | - | no token arrived
