@@ -22,6 +22,21 @@ use crate::wire::Wire;
 /// Requests that are due and wait for a slot at most; later ones wait in the feed.
 const MAX_QUEUED: usize = 16_384;
 
+/// Requests that are looked at before they are due.
+const LOOK_AHEAD: usize = 1_024;
+
+/// Requests that are due within this time of each other need a connection each.
+const TOGETHER_NS: i64 = 2_000_000;
+
+/// How long before requests are due connections are opened for them.
+const WARM_AHEAD_NS: i64 = 100_000_000;
+
+/// How much further is looked, so as not to look all the time.
+const WARM_STEP_NS: i64 = 20_000_000;
+
+/// Time that connections have to be opened before a schedule starts.
+const WARM_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Time that the feed has, after a stop, to hand over what was due before it.
 const FEED_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -71,6 +86,8 @@ pub struct Driver<W> {
     shared: Arc<Shared<W>>,
     stop: watch::Receiver<Stop>,
     timer: PreciseTimer,
+    /// Taken from the feed before the schedule began.
+    ahead: VecDeque<Planned>,
     next_key: u32,
     gauges: Arc<Gauges>,
 }
@@ -86,8 +103,11 @@ pub(super) struct Gauges {
 struct Drive {
     start_ns: i64,
     end_ns: Option<i64>,
-    /// The schedule's next request, not yet due.
-    next: Option<Planned>,
+    /// The schedule's next requests, not yet due.
+    ahead: VecDeque<Planned>,
+    /// What is due before this needs no more connections than are open or being opened.
+    warm_until_ns: i64,
+    warming: JoinSet<()>,
     is_exhausted: bool,
     /// Requests that are due and wait for a slot, with their due time on the log's axis.
     due: VecDeque<(i64, Planned)>,
@@ -117,6 +137,7 @@ impl<W: Wire> Driver<W> {
             shared: Arc::new(shared),
             stop,
             timer,
+            ahead: VecDeque::new(),
             next_key: 0,
             gauges: Arc::default(),
         }
@@ -124,6 +145,24 @@ impl<W: Wire> Driver<W> {
 
     pub(super) fn gauges(&self) -> Arc<Gauges> {
         Arc::clone(&self.gauges)
+    }
+
+    /// Opens the connections that the schedule's first requests need, as far as the feed has
+    /// prepared these.
+    pub async fn get_ready(&mut self, source: &mut mpsc::Receiver<Planned>) {
+        while self.ahead.len() < LOOK_AHEAD
+            && let Ok(planned) = source.try_recv()
+        {
+            self.ahead.push_back(planned);
+        }
+        // Of a closed loop all slots are free when it starts.
+        let due = self.ahead.iter().map(|planned| planned.intended_ns);
+        let first = due.map(|at_ns| at_ns.unwrap_or(0));
+        let wanted = crowd(first.take_while(|at_ns| *at_ns < WARM_AHEAD_NS));
+        let limits = &self.shared.limits;
+        let slots = limits.max_concurrency.unwrap_or(limits.max_in_flight);
+        // A server that cannot be reached is for the requests to find out.
+        let _ = timeout(WARM_PATIENCE, self.shared.wire.warm(wanted.min(slots))).await;
     }
 
     /// Drives the schedule that comes out of `source`, starting at `start_ns` on the clock and
@@ -141,7 +180,9 @@ impl<W: Wire> Driver<W> {
         let mut drive = Drive {
             start_ns,
             end_ns: duration_ns.map(|length_ns| start_ns.saturating_add(length_ns)),
-            next: None,
+            ahead: std::mem::take(&mut self.ahead),
+            warm_until_ns: i64::MIN,
+            warming: JoinSet::new(),
             is_exhausted: false,
             due: VecDeque::new(),
             free_slots: std::iter::repeat_n(start_ns, slots).collect(),
@@ -201,6 +242,7 @@ impl<W: Wire> Driver<W> {
                 return false;
             }
             drive.take_due(now_ns);
+            self.warm_ahead(drive, now_ns);
             while let Some((row_due_ns, queued_ns, planned)) = drive.next_sendable(clock.now_ns()) {
                 self.send(drive, row_due_ns, queued_ns, planned);
             }
@@ -208,12 +250,9 @@ impl<W: Wire> Driver<W> {
             if drive.is_over() {
                 return true;
             }
-            let next_due_ns = drive.next_due_ns();
-            let wake_ns = match (next_due_ns, drive.end_ns) {
-                (Some(due_ns), Some(end_ns)) => due_ns.min(end_ns),
-                (due_ns, end_ns) => due_ns.or(end_ns).unwrap_or(i64::MAX),
-            };
-            let is_reading = drive.next.is_none() && !drive.is_exhausted;
+            let wishes = [drive.next_due_ns(), drive.end_ns, drive.next_warm_ns()];
+            let wake_ns = wishes.into_iter().flatten().min().unwrap_or(i64::MAX);
+            let is_reading = drive.ahead.len() < LOOK_AHEAD && !drive.is_exhausted;
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop != Stop::No) => {
@@ -228,11 +267,29 @@ impl<W: Wire> Driver<W> {
                     self.note_end(drive, ended);
                 }
                 planned = source.recv(), if is_reading => match planned {
-                    Some(planned) => drive.next = Some(planned),
+                    Some(planned) => drive.ahead.push_back(planned),
                     None => drive.is_exhausted = true,
                 },
                 () = self.timer.sleep_until(&clock, wake_ns), if wake_ns < i64::MAX => {}
             }
+        }
+    }
+
+    /// Looks which requests will be due together soon, and has connections opened for them.
+    fn warm_ahead(&self, drive: &mut Drive, now_ns: i64) {
+        while drive.warming.try_join_next().is_some() {}
+        if drive.next_warm_ns().is_none_or(|at_ns| at_ns > now_ns) {
+            return;
+        }
+        drive.warm_until_ns = now_ns + WARM_AHEAD_NS + WARM_STEP_NS;
+        let soon = drive.ahead.iter().map_while(|planned| {
+            let due_ns = drive.start_ns + planned.intended_ns?;
+            (due_ns < drive.warm_until_ns).then_some(due_ns)
+        });
+        let wanted = crowd(soon).min(drive.free_slots.len());
+        if wanted > 1 {
+            let wire = self.shared.wire.clone();
+            drive.warming.spawn(async move { wire.warm(wanted).await });
         }
     }
 
@@ -265,12 +322,12 @@ impl<W: Wire> Driver<W> {
         let now_ns = self.shared.clock.now_ns();
         let stopped_ns = drive.end_ns.map_or(now_ns, |end_ns| end_ns.min(now_ns));
         let mut waiting = std::mem::take(&mut drive.due);
-        let mut next = drive.next.take();
+        let mut ahead = std::mem::take(&mut drive.ahead);
         loop {
             let (due_ns, mut planned) = match waiting.pop_front() {
                 Some(waiting) => waiting,
                 None => {
-                    let planned = match next.take() {
+                    let planned = match ahead.pop_front() {
                         Some(planned) => planned,
                         // A feed that has nothing at hand has nothing that was due.
                         None => match timeout(FEED_PATIENCE, source.recv()).await {
@@ -322,25 +379,55 @@ impl<W: Wire> Driver<W> {
     }
 }
 
+/// The most times, in rising order, that lie within [`TOGETHER_NS`] of each other.
+fn crowd(times_ns: impl Iterator<Item = i64>) -> usize {
+    let mut together = VecDeque::new();
+    let mut most = 0;
+    for at_ns in times_ns {
+        while together
+            .front()
+            .is_some_and(|first_ns| at_ns - first_ns > TOGETHER_NS)
+        {
+            together.pop_front();
+        }
+        together.push_back(at_ns);
+        most = most.max(together.len());
+    }
+    most
+}
+
 impl Drive {
-    /// Moves the next request among the waiting ones when it is due.
+    /// Moves the next requests among the waiting ones when they are due.
     fn take_due(&mut self, now_ns: i64) {
-        let Some(at_ns) = self.next.as_ref().and_then(|planned| planned.intended_ns) else {
-            return;
+        while let Some(at_ns) = self.ahead.front().and_then(|planned| planned.intended_ns)
+            && self.start_ns + at_ns <= now_ns
+        {
+            if self.due.len() >= MAX_QUEUED {
+                self.driven.queue_bound_hits += 1;
+                return;
+            }
+            if let Some(planned) = self.ahead.pop_front() {
+                self.due.push_back((self.start_ns + at_ns, planned));
+            }
+        }
+    }
+
+    /// When to look again for requests that will be due together.
+    fn next_warm_ns(&self) -> Option<i64> {
+        let known = |planned: &Planned| {
+            let at_ns = planned.intended_ns?;
+            Some(self.start_ns + at_ns)
         };
-        if self.start_ns + at_ns > now_ns {
-            return;
-        }
-        if self.due.len() >= MAX_QUEUED {
-            self.driven.queue_bound_hits += 1;
-        } else if let Some(planned) = self.next.take() {
-            self.due.push_back((self.start_ns + at_ns, planned));
-        }
+        let seen = self
+            .ahead
+            .partition_point(|planned| known(planned).is_none_or(|ns| ns < self.warm_until_ns));
+        let next_ns = known(self.ahead.get(seen)?)?;
+        Some(next_ns.saturating_sub(WARM_AHEAD_NS))
     }
 
     /// When the schedule's next request is due, if that is known and it can be taken then.
     fn next_due_ns(&self) -> Option<i64> {
-        match self.next.as_ref()?.intended_ns {
+        match self.ahead.front()?.intended_ns {
             Some(at_ns) => (self.due.len() < MAX_QUEUED).then_some(self.start_ns + at_ns),
             // The slots of a closed loop first become free when the schedule starts.
             None => self.free_slots.front().copied(),
@@ -369,12 +456,30 @@ impl Drive {
         if free_ns > now_ns {
             return None;
         }
-        let planned = self.next.take_if(|planned| planned.intended_ns.is_none())?;
+        if self.ahead.front()?.intended_ns.is_some() {
+            return None;
+        }
+        let planned = self.ahead.pop_front()?;
         self.free_slots.pop_front();
         Some((free_ns, 0, planned))
     }
 
     fn is_over(&self) -> bool {
-        self.is_exhausted && self.next.is_none() && self.due.is_empty()
+        self.is_exhausted && self.ahead.is_empty() && self.due.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_is_what_is_due_together() {
+        let ms = |times: &[i64]| crowd(times.iter().map(|ms| ms * 1_000_000));
+        assert_eq!(ms(&[]), 0);
+        assert_eq!(ms(&[5]), 1);
+        assert_eq!(ms(&[0, 3, 6, 9]), 1);
+        assert_eq!(ms(&[0, 2, 4, 6]), 2);
+        assert_eq!(ms(&[0, 10, 10, 10, 11, 30]), 4);
     }
 }

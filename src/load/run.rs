@@ -239,6 +239,7 @@ impl Drive {
             // The driver will see it too, and note what was due.
             _ = stop.wait_for(|stop| *stop != Stop::No) => {}
         }
+        driver.get_ready(&mut source).await;
         let start_ns = clock.now_ns() + LEAD_NS;
         recorder.begin(start_ns, self_check);
         let driven = driver.drive(&mut source, start_ns, self.duration_ns).await;

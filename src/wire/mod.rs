@@ -37,6 +37,13 @@ pub trait Wire: Clone + Send + Sync + 'static {
         body: Bytes,
         marks: &Arc<Marks>,
     ) -> impl Future<Output = Result<Head<Self::Body>, WireError>> + Send;
+
+    /// Opens connections, as far as that many are not idle, so that as many requests that come
+    /// together find one ready. What goes wrong is left for a request to find out.
+    fn warm(&self, wanted: usize) -> impl Future<Output = ()> + Send {
+        let _ = wanted;
+        std::future::ready(())
+    }
 }
 
 /// The streamed body of a response.

@@ -16,6 +16,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt as _};
 
 use super::chunked::{ChunkedDecoder, ChunkedError};
 use super::response::{self, Framing, HeadError, ResponseHead};
@@ -30,6 +31,9 @@ use socket::{ReadStamp, Stream, Written};
 
 /// Bytes of a body that are written at once: other streams are read in between.
 const WRITE_BYTES: usize = 64 << 10;
+
+/// Connections that are opened at once, ahead of their requests.
+const DIALS_AT_ONCE: usize = 16;
 
 /// Interim answers (1xx) before the answer itself, at most.
 const MAX_INTERIM: u32 = 16;
@@ -136,6 +140,15 @@ impl Wire for DirectWire {
             content_type: head.content_type,
             body,
         })
+    }
+
+    async fn warm(&self, wanted: usize) {
+        let opening = self.pool.open_up_to(wanted);
+        let dials = (0..opening.missing).map(|_| self.shared.dialer.dial());
+        let mut dialled = stream::iter(dials).buffer_unordered(DIALS_AT_ONCE);
+        while let Some(Ok(stream)) = dialled.next().await {
+            self.pool.put(stream);
+        }
     }
 }
 

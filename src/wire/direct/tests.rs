@@ -193,6 +193,58 @@ async fn a_connection_that_the_server_closed_or_spoke_on_is_not_used_again() {
 }
 
 #[tokio::test]
+async fn connections_are_opened_ahead_once_and_used() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = Target {
+        url: format!("http://{}/", listener.local_addr().unwrap())
+            .parse()
+            .unwrap(),
+        headers: Vec::new(),
+        connect_timeout: Duration::from_secs(5),
+    };
+    let server = thread::spawn(move || {
+        // The client may use either one first.
+        let streams: Vec<TcpStream> = (0..2).map(|_| listener.accept().unwrap().0).collect();
+        let serving = streams.into_iter().map(|mut stream| {
+            thread::spawn(move || {
+                read_request(&mut stream);
+                let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+                stream.write_all(answer.as_bytes()).unwrap();
+            })
+        });
+        for served in serving.collect::<Vec<_>>() {
+            served.join().unwrap();
+        }
+    });
+    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    // What is being opened counts as well.
+    tokio::join!(wire.warm(2), wire.warm(1), wire.warm(2));
+    assert_eq!(wire.pool.open_up_to(3).missing, 1);
+    for _ in 0..2 {
+        let (answer, marks) = post(&wire).await;
+        assert_eq!(marks.connect_ns(), None);
+        assert_eq!(text(&body(answer.unwrap()).await.unwrap()), "ok");
+    }
+    server.join().unwrap();
+}
+
+#[tokio::test]
+async fn warming_gives_up_where_nobody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let target = Target {
+        url: format!("http://{address}/").parse().unwrap(),
+        headers: Vec::new(),
+        connect_timeout: Duration::from_secs(5),
+    };
+    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    wire.warm(100).await;
+    assert!(wire.pool.take().is_none());
+    assert_eq!(wire.pool.open_up_to(2).missing, 2);
+}
+
+#[tokio::test]
 async fn a_dropped_body_closes_its_connection() {
     let (closed, is_closed) = mpsc::channel();
     let server = Server::one(vec![step(move |stream| {
