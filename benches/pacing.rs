@@ -303,7 +303,7 @@ impl Bench<'_> {
         }
         let mut requests = Vec::new();
         rows::each(&self.tape().join("requests"), RequestRow::rows, |row| {
-            requests.push(row)
+            requests.push(row);
         })?;
         let sends = Sends::of(requests)?;
         if sends.due_ns.len() != usize::try_from(count)? {

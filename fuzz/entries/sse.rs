@@ -4,10 +4,13 @@
 
 use tokentape::backend::sse::{Decoder, Event, Kind, Tail};
 
+/// An event: its kind, data, name and size on the wire.
+type Seen = (Kind, Vec<u8>, Option<Vec<u8>>, u32);
+
 /// What a decoder said of a stream.
 #[derive(Debug, PartialEq)]
 struct Said {
-    events: Vec<(Kind, Vec<u8>, Option<Vec<u8>>, u32)>,
+    events: Vec<Seen>,
     is_too_large: bool,
     /// Nothing is promised of it past the limit.
     tail: Option<Tail>,

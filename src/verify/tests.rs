@@ -32,8 +32,8 @@ fn text(text: &str) -> Cell {
     Cell::Text(text.to_owned())
 }
 
-/// A rung whose errors grow with its streams; `slip_ms` is the p99 that it is judged by.
-fn measured(streams: u32, arrival_loop: Loop, slip_ms: f64) -> Measurement {
+/// The tables of a rung whose errors grow with its streams.
+fn tables(streams: u32, slip_ms: f64) -> Vec<Table> {
     let many = i64::from(streams);
     let error = |metric: &str, n: i64, p50_ns: i64| {
         let values = [p50_ns / 2, p50_ns, 3 * p50_ns, 5 * p50_ns, 8 * p50_ns];
@@ -73,7 +73,7 @@ fn measured(streams: u32, arrival_loop: Loop, slip_ms: f64) -> Measurement {
         text("ns"),
         Cell::Bool(slip_ms <= 1.0),
     ];
-    let tables = vec![
+    vec![
         table("client_error", &error_columns, errors),
         table(
             "client_throughput",
@@ -85,7 +85,11 @@ fn measured(streams: u32, arrival_loop: Loop, slip_ms: f64) -> Measurement {
             &["run", "check_name", "value", "limit_value", "unit", "ok"],
             vec![slip],
         ),
-    ];
+    ]
+}
+
+/// A rung; `slip_ms` is the p99 that it is judged by.
+fn measured(streams: u32, arrival_loop: Loop, slip_ms: f64) -> Measurement {
     let manifest = Manifest::new("a", arrival_loop);
     let requests = u64::from(streams);
     Measurement {
@@ -110,7 +114,7 @@ fn measured(streams: u32, arrival_loop: Loop, slip_ms: f64) -> Measurement {
                 manifest,
                 notes: Vec::new(),
             }],
-            tables,
+            tables: tables(streams, slip_ms),
             slos: Vec::new(),
             command: String::new(),
         },

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use super::*;
 
+/// What a server does with a connection once it has read a request.
+type Step = Box<dyn FnOnce(&mut TcpStream) + Send>;
+
 /// A server whose answer to each request is what the script does with the connection.
 struct Server {
     address: String,
@@ -16,12 +19,12 @@ struct Server {
 
 impl Server {
     /// Serves one connection; each step gets the connection after a request has been read.
-    fn one(steps: Vec<Box<dyn FnOnce(&mut TcpStream) + Send>>) -> Self {
+    fn one(steps: Vec<Step>) -> Self {
         Self::many(vec![steps])
     }
 
     /// Serves connections one after the other.
-    fn many(connections: Vec<Vec<Box<dyn FnOnce(&mut TcpStream) + Send>>>) -> Self {
+    fn many(connections: Vec<Vec<Step>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let thread = thread::spawn(move || {
@@ -65,13 +68,11 @@ fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-fn step(
-    act: impl FnOnce(&mut TcpStream) + Send + 'static,
-) -> Box<dyn FnOnce(&mut TcpStream) + Send> {
+fn step(act: impl FnOnce(&mut TcpStream) + Send + 'static) -> Step {
     Box::new(act)
 }
 
-fn says(bytes: &'static str) -> Box<dyn FnOnce(&mut TcpStream) + Send> {
+fn says(bytes: &'static str) -> Step {
     step(move |stream| stream.write_all(bytes.as_bytes()).unwrap())
 }
 
