@@ -16,10 +16,9 @@ pub mod report;
 mod sample;
 
 /// The parts of the wires that are pure.
+#[path = "../../src/wire"]
 pub mod wire {
-    #[path = "../../../src/wire/chunked.rs"]
     pub mod chunked;
-    #[path = "../../../src/wire/response.rs"]
     pub mod response;
 }
 
