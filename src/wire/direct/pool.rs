@@ -62,7 +62,7 @@ impl Pool {
     pub(super) fn take(&self) -> Option<Stream> {
         let oldest_ns = self.clock.now_ns() - IDLE_NS;
         let mut idle = self.lock();
-        while let Some((since_ns, stream)) = idle.pop_back() {
+        while let Some((since_ns, mut stream)) = idle.pop_back() {
             if since_ns < oldest_ns {
                 // All others are older.
                 idle.clear();

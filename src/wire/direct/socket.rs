@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -185,7 +185,17 @@ impl Stream {
     }
 
     /// Says whether nothing has arrived, not even the connection's end: fit for another request.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&mut self) -> bool {
+        if let Self::Tls(stream) = self {
+            // Servers send tickets for later sessions right after the handshake: they are taken in
+            // here, and are no answer.
+            let mut byte = [0_u8; 1];
+            let mut context = Context::from_waker(Waker::noop());
+            let read = Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+            if read.is_ready() {
+                return false;
+            }
+        }
         let peeked = rustix::net::recv(
             self.socket().socket.as_fd(),
             &mut [0_u8; 1][..],

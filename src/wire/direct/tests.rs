@@ -42,11 +42,15 @@ impl Server {
     }
 
     fn target(&self) -> Target {
-        Target {
-            url: format!("http://{}/v1/x", self.address).parse().unwrap(),
-            headers: Vec::new(),
-            connect_timeout: Duration::from_secs(5),
-        }
+        target_at(&self.address)
+    }
+}
+
+fn target_at(address: &str) -> Target {
+    Target {
+        url: format!("http://{address}/v1/x").parse().unwrap(),
+        headers: Vec::new(),
+        connect_timeout: Duration::from_secs(5),
     }
 }
 
@@ -182,7 +186,7 @@ async fn a_connection_that_the_server_closed_or_spoke_on_is_not_used_again() {
         assert_eq!(head.body.read().await.unwrap().unwrap().bytes, "ok");
         assert_eq!(head.body.read().await.unwrap(), None);
         // Until the close has come through, the connection looks alive.
-        while wire.pool.take().is_some_and(|stream| {
+        while wire.pool.take().is_some_and(|mut stream| {
             let is_quiet = stream.is_quiet();
             wire.pool.put(stream);
             is_quiet
@@ -196,13 +200,7 @@ async fn a_connection_that_the_server_closed_or_spoke_on_is_not_used_again() {
 #[tokio::test]
 async fn connections_are_opened_ahead_once_and_used() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = Target {
-        url: format!("http://{}/", listener.local_addr().unwrap())
-            .parse()
-            .unwrap(),
-        headers: Vec::new(),
-        connect_timeout: Duration::from_secs(5),
-    };
+    let target = target_at(&listener.local_addr().unwrap().to_string());
     let server = thread::spawn(move || {
         // The client may use either one first.
         let streams: Vec<TcpStream> = (0..2).map(|_| listener.accept().unwrap().0).collect();
@@ -234,11 +232,7 @@ async fn warming_gives_up_where_nobody_listens() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let target = Target {
-        url: format!("http://{address}/").parse().unwrap(),
-        headers: Vec::new(),
-        connect_timeout: Duration::from_secs(5),
-    };
+    let target = target_at(&address.to_string());
     let wire = DirectWire::new(&target, Clock::start()).unwrap();
     wire.warm(100).await;
     assert!(wire.pool.take().is_none());
@@ -354,11 +348,7 @@ async fn a_refusal_that_comes_before_the_request_is_whole_is_heard() {
         stream.write_all(answer.as_bytes()).unwrap();
         stream
     });
-    let target = Target {
-        url: format!("http://{address}/").parse().unwrap(),
-        headers: Vec::new(),
-        connect_timeout: Duration::from_secs(5),
-    };
+    let target = target_at(&address.to_string());
     let wire = DirectWire::new(&target, Clock::start()).unwrap();
     let marks = Arc::new(Marks::default());
     // More than sockets hold.
@@ -388,11 +378,7 @@ async fn a_port_where_nobody_listens_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let target = Target {
-        url: format!("http://{address}/").parse().unwrap(),
-        headers: Vec::new(),
-        connect_timeout: Duration::from_secs(5),
-    };
+    let target = target_at(&address.to_string());
     let wire = DirectWire::new(&target, Clock::start()).unwrap();
     let (answer, marks) = post(&wire).await;
     let error = answer.err().unwrap();
