@@ -1,23 +1,29 @@
 //! What measuring costs: the client beside the floor, on the same streams, in one run.
 //!
-//! A simulated server that stamps its own send times runs on one core; on another, in turn, the
+//! The server of `stamping_server.rs`, whose tokens say when they were sent, runs on one core; on another, in turn, the
 //! bare reader of `epoll_floor.rs`, `tokentape load` that keeps the text (its stamps show how
 //! precise it is), and `tokentape load` that does not (how it is used, and how large its tape is).
 //! The client's CPU time is that of its whole process, from start to the finished tape; that of
 //! the floor ends with the last stream.
 //!
 //! `cargo bench --bench cost -- --pairs 5 --streams 1000 --rate 20 --tokens 400` prints a table,
-//! and exits with 1 when a bar is missed. On fewer than two cores it says so and does nothing.
+//! and exits with 1 when a bar is missed. On fewer than two cores it says so and does nothing. With
+//! `--starts-per-s 1000` the requests are sent one after another; else all at once, which shows how
+//! a burst is borne: most of its TTFT error is the time that the server takes to read it.
+//! `cost serve --rate 20 --ttft-ms 50 --core 0` runs the server alone, until its stdin closes.
 
 #[path = "epoll_floor.rs"]
 mod epoll_floor;
+mod http_request;
+mod machine;
 mod pinned;
 mod rows;
+mod stamping_server;
 mod tape;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -26,6 +32,7 @@ use epoll_floor::{Outcome, cpu_ticks, peak_rss_bytes};
 use pinned::{spawn_on, two_cores};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::Value;
+use stamping_server::{Pace, Server};
 
 /// The client's CPU time may be this many times the floor's.
 const CPU_BAR: f64 = 1.5;
@@ -38,14 +45,21 @@ const MEMORY_BAR: f64 = 150.0 * 1_048_576.0;
 /// Bytes of the tape for each chunk, without text.
 const TAPE_BAR: f64 = 9.0;
 
+/// The server's own time to the first token.
+const TTFT_NS: i64 = 50_000_000;
+
+const NS_PER_S: i64 = 1_000_000_000;
+
 /// How often the memory of a running client is looked at.
 const GLANCE: Duration = Duration::from_millis(10);
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("floor") {
-        return epoll_floor::main();
-    }
-    match Plan::parse(std::env::args().skip(1)).and_then(|plan| run(&plan)) {
+    let outcome = match std::env::args().nth(1).as_deref() {
+        Some("floor") => return epoll_floor::main(),
+        Some("serve") => serve(std::env::args().skip(2)),
+        _ => Plan::parse(std::env::args().skip(1)).and_then(|plan| run(&plan)),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -69,7 +83,9 @@ struct Plan {
     pairs: usize,
     streams: usize,
     tokens: usize,
-    rate: f64,
+    rate: u32,
+    /// Requests begun in a second; `None` begins all at once.
+    starts_per_s: Option<u32>,
 }
 
 impl Plan {
@@ -79,7 +95,8 @@ impl Plan {
             pairs: 5,
             streams: 1_000,
             tokens: 400,
-            rate: 20.0,
+            rate: 20,
+            starts_per_s: None,
         };
         while let Some(flag) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("`{flag}` needs a value"));
@@ -89,6 +106,7 @@ impl Plan {
                 "--streams" => plan.streams = value()?.parse()?,
                 "--tokens" => plan.tokens = value()?.parse()?,
                 "--rate" => plan.rate = value()?.parse()?,
+                "--starts-per-s" => plan.starts_per_s = Some(value()?.parse()?),
                 // Given by cargo.
                 "--bench" => {}
                 _ => return Err(format!("`{flag}` is unknown").into()),
@@ -96,6 +114,37 @@ impl Plan {
         }
         Ok(plan)
     }
+}
+
+impl Plan {
+    fn pace(&self) -> Pace {
+        Pace {
+            ttft_ns: TTFT_NS,
+            interval_ns: NS_PER_S / i64::from(self.rate.max(1)),
+        }
+    }
+}
+
+/// Serves until stdin closes, for clients that others start: says its address in a line.
+fn serve(mut arguments: impl Iterator<Item = String>) -> Outcome<bool> {
+    let (mut rate, mut ttft_ms, mut core) = (20_i64, 50_i64, 0);
+    while let Some(flag) = arguments.next() {
+        let value = arguments.next().ok_or(format!("`{flag}` needs a value"))?;
+        match flag.as_str() {
+            "--rate" => rate = value.parse()?,
+            "--ttft-ms" => ttft_ms = value.parse()?,
+            "--core" => core = value.parse()?,
+            _ => return Err(format!("`{flag}` is unknown").into()),
+        }
+    }
+    let pace = Pace {
+        ttft_ns: ttft_ms * 1_000_000,
+        interval_ns: NS_PER_S / rate.max(1),
+    };
+    let server = Server::start(core, pace)?;
+    say(&format!("http://{}", server.address));
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(true)
 }
 
 /// What one program cost and how precise it was.
@@ -134,11 +183,18 @@ fn run(plan: &Plan) -> Outcome<bool> {
 }
 
 fn run_in(plan: &Plan, folder: &Path, (server_core, client_core): (usize, usize)) -> Outcome<bool> {
-    let server = Server::start(plan, folder, server_core)?;
+    let server = Server::start(server_core, plan.pace())?;
+    let starts = match plan.starts_per_s {
+        Some(rate) => format!("begun {rate} a second"),
+        None => "begun at once".to_owned(),
+    };
     say(&format!(
-        "{} streams of {} tokens at {}/s each; server on core {server_core}, client on core \
-         {client_core}\n\n{}",
-        plan.streams, plan.tokens, plan.rate, HEADINGS
+        "{}\n{} streams of {} tokens at {}/s each, {starts}; server on core {server_core}, client on \
+         core {client_core}\n\n{HEADINGS}",
+        machine::describe(),
+        plan.streams,
+        plan.tokens,
+        plan.rate,
     ));
     let mut pairs = Vec::with_capacity(plan.pairs);
     for number in 1..=plan.pairs {
@@ -278,6 +334,9 @@ impl Bench<'_> {
             .args(["--addr", &self.address.to_string()])
             .args(["--streams", &self.plan.streams.to_string()])
             .args(["--tokens", &self.plan.tokens.to_string()]);
+        if let Some(rate) = self.plan.starts_per_s {
+            command.args(["--starts-per-s", &rate.to_string()]);
+        }
         let finished = self.measure(&mut command)?;
         let report: Value = serde_json::from_str(&finished.stdout)
             .map_err(|_| format!("the floor said `{}`", finished.stdout.trim()))?;
@@ -308,9 +367,15 @@ impl Bench<'_> {
             .args(["--dataset-name", "random", "--random-input-len", "32"])
             .args(["--random-output-len", &self.plan.tokens.to_string()])
             .args(["--ignore-eos", "--num-prompts", &streams])
-            .args(["--max-concurrency", &streams, "--no-summary", "--force"])
+            .args(["--no-summary", "--force"])
             .arg("--out")
             .arg(&out);
+        match self.plan.starts_per_s {
+            Some(rate) => command
+                .args(["--arrivals", "constant", "--request-rate"])
+                .arg(rate.to_string()),
+            None => command.args(["--max-concurrency", &streams]),
+        };
         if keeps_text {
             command.args(["--keep", "text"]);
         }
@@ -392,44 +457,4 @@ fn watch(child: &Child) -> Outcome<Finished> {
     let (user, system) = cpu_ticks(&fs::read_to_string(format!("/proc/{process}/stat"))?)?;
     finished.cpu_s = f64::from(user + system) / 100.0;
     Ok(finished)
-}
-
-/// The simulated server; ends with this value.
-struct Server {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(plan: &Plan, folder: &Path, core: usize) -> Outcome<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new(&plan.tokentape);
-        command
-            .args(["simulate", "--stamp", "--stream-ttft", "50ms"])
-            .args(["--stream-rate", &plan.rate.to_string()])
-            .args(["--port", &address.port().to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(folder.join("server-stderr"))?);
-        let server = Self {
-            process: spawn_on(core, &mut command)?,
-            address,
-        };
-        for _ in 0..200 {
-            if TcpStream::connect(address).is_ok() {
-                return Ok(server);
-            }
-            std::thread::sleep(5 * GLANCE);
-        }
-        let errors = fs::read_to_string(folder.join("server-stderr"))?;
-        Err(format!("the simulated server does not answer: {}", errors.trim()).into())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to end.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

@@ -1,7 +1,7 @@
 //! The floor that the client is compared with: the least that can read and stamp these streams.
 //!
-//! One thread opens the connections, sends one request on each, and then does nothing but wait,
-//! read, stamp and look for the ends of events. A read goes straight into one log of all bytes,
+//! One thread opens the connections, sends one request on each, all at once or at a steady rate,
+//! and does nothing beside but wait, read, stamp and look for the ends of events. A read goes straight into one log of all bytes,
 //! and stays there: no buffer is copied, no HTTP and no JSON is decoded before the last stream has
 //! ended and the costs are taken. Only then are the server's own times (`simulate --stamp`) read
 //! from the log, and compared with when they arrived.
@@ -37,6 +37,8 @@ const READ_ROOM: usize = 64 << 10;
 /// the log alone.
 const EVENT_BYTES: usize = 400;
 
+const NS_PER_S: i64 = 1_000_000_000;
+
 /// Without any byte for this long, the streams still open count as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -50,6 +52,8 @@ struct Arguments {
     streams: usize,
     tokens: usize,
     prompt_words: usize,
+    /// Time between two requests; 0 sends all at once.
+    interval_ns: i64,
 }
 
 /// Runs the floor with the arguments of this process.
@@ -75,6 +79,7 @@ fn say(text: &str) {
 
 fn parse_arguments(arguments: impl Iterator<Item = String>) -> Outcome<Option<Arguments>> {
     let (mut address, mut streams, mut tokens, mut prompt_words) = (None, 1_000, 200, 32);
+    let mut interval_ns = 0;
     let mut arguments: VecDeque<String> = arguments.collect();
     while let Some(flag) = arguments.pop_front() {
         let mut value = || {
@@ -87,6 +92,10 @@ fn parse_arguments(arguments: impl Iterator<Item = String>) -> Outcome<Option<Ar
             "--streams" => streams = value()?.parse()?,
             "--tokens" => tokens = value()?.parse()?,
             "--prompt-words" => prompt_words = value()?.parse()?,
+            "--starts-per-s" => {
+                let rate: u32 = value()?.parse()?;
+                interval_ns = NS_PER_S.checked_div(i64::from(rate)).unwrap_or(0);
+            }
             // Given by cargo, and by the program that runs this one as a part of itself.
             "--bench" | "floor" => {}
             _ => return Err(format!("`{flag}` is unknown").into()),
@@ -97,6 +106,7 @@ fn parse_arguments(arguments: impl Iterator<Item = String>) -> Outcome<Option<Ar
         streams,
         tokens,
         prompt_words,
+        interval_ns,
     }))
 }
 
@@ -105,8 +115,7 @@ fn run(arguments: &Arguments) -> Outcome<String> {
     let cpu_at_start_ns = now_ns(ClockId::ProcessCPUTime);
     let started_ns = now_ns(ClockId::Realtime);
     let mut reader = Reader::open(arguments)?;
-    let sent_ns = reader.send(&request(arguments))?;
-    reader.read_all()?;
+    let sent_ns = reader.read_all(&request(arguments), arguments.interval_ns)?;
     let wall_ns = now_ns(ClockId::Realtime) - started_ns;
     let cpu_ns = now_ns(ClockId::ProcessCPUTime) - cpu_at_start_ns;
     let (user_s, system_s) = cpu_split_s()?;
@@ -182,6 +191,26 @@ struct Log {
     boundaries: usize,
 }
 
+/// When requests are due, on the monotonic clock.
+struct Due {
+    start_ns: i64,
+    interval_ns: i64,
+}
+
+impl Due {
+    fn of(&self, index: usize) -> i64 {
+        self.start_ns + self.interval_ns * i64::try_from(index).unwrap_or(0)
+    }
+
+    fn wait_for(&self, index: usize) -> Timespec {
+        let left_ns = (self.of(index) - now_ns(ClockId::Monotonic)).max(0);
+        Timespec {
+            tv_sec: left_ns / NS_PER_S,
+            tv_nsec: left_ns % NS_PER_S,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Read {
     stream: usize,
@@ -220,25 +249,36 @@ impl Reader {
         })
     }
 
-    /// Sends `request` on every stream; returns when, for each, in UTC nanoseconds.
-    fn send(&mut self, request: &[u8]) -> io::Result<Vec<i64>> {
-        self.streams
-            .iter_mut()
-            .map(|stream| {
-                let sent_ns = now_ns(ClockId::Realtime);
-                stream.socket.write_all(request)?;
-                Ok(sent_ns)
-            })
-            .collect()
+    /// Sends `request` on the next streams, those that are due by now; notes when in `sent_ns`.
+    fn send_due(&mut self, request: &[u8], due: &Due, sent_ns: &mut Vec<i64>) -> io::Result<()> {
+        while let Some(stream) = self.streams.get_mut(sent_ns.len())
+            && due.of(sent_ns.len()) <= now_ns(ClockId::Monotonic)
+        {
+            sent_ns.push(now_ns(ClockId::Realtime));
+            stream.socket.write_all(request)?;
+        }
+        Ok(())
     }
 
-    /// The loop whose cost is the floor.
-    fn read_all(&mut self) -> Outcome<()> {
+    /// The loop whose cost is the floor. Returns when the request of each stream was sent.
+    fn read_all(&mut self, request: &[u8], interval_ns: i64) -> Outcome<Vec<i64>> {
         let patience = Timespec::try_from(PATIENCE)?;
         let mut ready = Vec::with_capacity(1_024);
+        let mut sent_ns = Vec::with_capacity(self.streams.len());
+        let due = Due {
+            start_ns: now_ns(ClockId::Monotonic),
+            interval_ns,
+        };
         while self.open_streams > 0 {
-            match epoll::wait(&self.epoll, spare_capacity(&mut ready), Some(&patience)) {
-                Ok(0) => return Ok(()),
+            self.send_due(request, &due, &mut sent_ns)?;
+            let has_sent_all = sent_ns.len() == self.streams.len();
+            let timeout = if has_sent_all {
+                patience
+            } else {
+                due.wait_for(sent_ns.len())
+            };
+            match epoll::wait(&self.epoll, spare_capacity(&mut ready), Some(&timeout)) {
+                Ok(0) if has_sent_all => return Ok(sent_ns),
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
@@ -252,7 +292,7 @@ impl Reader {
             }
         }
         black_box(self.log.boundaries);
-        Ok(())
+        Ok(sent_ns)
     }
 
     /// Reads what is there into the log; true at the end of the stream.
@@ -309,7 +349,7 @@ fn blank_lines(bytes: &[u8]) -> usize {
 
 fn now_ns(clock: ClockId) -> i64 {
     let now = clock_gettime(clock);
-    now.tv_sec * 1_000_000_000 + now.tv_nsec
+    now.tv_sec * NS_PER_S + now.tv_nsec
 }
 
 /// Returns a duration in seconds, rounded to a microsecond.

@@ -16,6 +16,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use crate::http_request::extent;
 use crate::pinned::on_core;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -236,13 +237,7 @@ impl Connection {
     /// Returns the size of the request that has begun, once its head is whole.
     fn request_length(&mut self) -> Option<usize> {
         if self.length.is_none() {
-            let head_end = 4 + self.bytes.windows(4).position(|end| end == b"\r\n\r\n")?;
-            let head = String::from_utf8_lossy(&self.bytes[..head_end]).to_ascii_lowercase();
-            let body = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
-                .unwrap_or(0);
-            self.length = Some(head_end + body);
+            self.length = extent(&self.bytes).map(|(_, length)| length);
         }
         self.length
     }
