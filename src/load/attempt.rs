@@ -1,7 +1,7 @@
 //! One attempt at a request: send, read to the end, note everything.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -12,7 +12,7 @@ use super::planned::Planned;
 use super::recorder::{End, Outcome, Progress, Recorder};
 use crate::capture::schema::{ErrorKind, RequestRow, Status};
 use crate::units::seconds;
-use crate::wire::{Head, Marks, Wire, WireBody, WireError};
+use crate::wire::{Arrival, Head, Marks, Pumped, Sink, Wire, WireBody, WireError, Wish};
 
 /// Bytes of a body that is not an event stream which are kept, to say what it was.
 const MAX_PLAIN_BODY_BYTES: usize = 64 << 10;
@@ -37,16 +37,57 @@ pub(super) struct Shared<W> {
 /// One attempt's own part.
 pub(super) struct Attempt<W> {
     shared: Arc<Shared<W>>,
-    key: u32,
     /// What is known of it, until it begins.
     row: Option<RequestRow>,
-    progress: Arc<Progress>,
+    notes: Arc<Notes>,
     marks: Arc<Marks>,
     started_ns: i64,
     headers_ns: Option<i64>,
     http_status: Option<u16>,
-    last_read_ns: Option<i64>,
     is_over: bool,
+}
+
+/// Where the reads of one attempt go. The wire writes, the attempt reads.
+struct Notes {
+    key: u32,
+    recorder: Arc<Recorder>,
+    progress: Arc<Progress>,
+    /// [`NEVER`] until there was one.
+    last_read_ns: AtomicI64,
+    bytes_left: AtomicU64,
+}
+
+/// Stands for a read that has not been.
+const NEVER: i64 = i64::MIN;
+
+/// The hot path: a read with its stamp, which the wire has taken, is copied.
+impl Sink for Notes {
+    fn take(&self, arrival: &Arrival<'_>) -> Wish {
+        self.note_read(arrival.at_ns);
+        let length = arrival.bytes.len() as u64;
+        let bytes_left = self.bytes_left.load(Ordering::Relaxed);
+        let bytes_left = bytes_left.saturating_sub(length);
+        self.bytes_left.store(bytes_left, Ordering::Relaxed);
+        let is_large = self.recorder.read(self.key, arrival);
+        if bytes_left == 0 || self.progress.is_undecodable.load(Ordering::Acquire) {
+            Wish::Enough
+        } else if is_large && !self.recorder.try_flush() {
+            Wish::Wait
+        } else {
+            Wish::More
+        }
+    }
+}
+
+impl Notes {
+    fn note_read(&self, at_ns: i64) {
+        self.last_read_ns.store(at_ns, Ordering::Relaxed);
+    }
+
+    fn last_read_ns(&self) -> Option<i64> {
+        let at_ns = self.last_read_ns.load(Ordering::Relaxed);
+        (at_ns != NEVER).then_some(at_ns)
+    }
 }
 
 impl<W: Wire> Attempt<W> {
@@ -57,9 +98,9 @@ impl<W: Wire> Attempt<W> {
         if let Some(mut row) = self.row.take() {
             self.started_ns = self.shared.clock.now_ns();
             row.dispatched_ns = Some(self.started_ns);
-            let progress = Arc::clone(&self.progress);
+            let progress = Arc::clone(&self.notes.progress);
             let recorder = &self.shared.recorder;
-            recorder.open(self.key, row, progress);
+            recorder.open(self.notes.key, row, progress);
             recorder.stats().sent.fetch_add(1, Ordering::Relaxed);
         }
         let outcome = self.exchange(planned).await;
@@ -70,16 +111,21 @@ impl<W: Wire> Attempt<W> {
 impl<W> Attempt<W> {
     /// Makes an attempt that has not begun; `row` has what is known so far.
     pub(super) fn new(shared: Arc<Shared<W>>, key: u32, row: RequestRow) -> Self {
+        let notes = Notes {
+            key,
+            recorder: Arc::clone(&shared.recorder),
+            progress: Arc::default(),
+            last_read_ns: AtomicI64::new(NEVER),
+            bytes_left: AtomicU64::new(MAX_RESPONSE_BYTES),
+        };
         Self {
             shared,
-            key,
             row: Some(row),
-            progress: Arc::default(),
+            notes: Arc::new(notes),
             marks: Arc::default(),
             started_ns: 0,
             headers_ns: None,
             http_status: None,
-            last_read_ns: None,
             is_over: false,
         }
     }
@@ -89,7 +135,7 @@ impl<W> Attempt<W> {
         self.is_over = true;
         let end_ns = self.shared.clock.now_ns();
         self.shared.recorder.end(
-            self.key,
+            self.notes.key,
             End {
                 connect_ns: self.marks.connect_ns(),
                 sent_ns: self.marks.sent_ns(),
@@ -157,40 +203,36 @@ impl<W: Wire> Attempt<W> {
         }
     }
 
-    /// The hot path: a read, its stamp (taken by the wire), a copy.
+    /// Lets the wire hand over what it reads, under the limits on time.
     async fn read_stream(
         &mut self,
         mut body: W::Body,
         mut check: std::pin::Pin<&mut Sleep>,
     ) -> Outcome {
-        let mut bytes_left = MAX_RESPONSE_BYTES;
         loop {
-            tokio::select! {
-                biased;
-                read = body.read() => match read {
-                    Ok(Some(read)) => {
-                        self.last_read_ns = Some(read.at_ns);
-                        bytes_left = bytes_left.saturating_sub(read.bytes.len() as u64);
-                        if self.shared.recorder.read(self.key, &read) {
-                            self.shared.recorder.flush().await;
+            let sink: Arc<dyn Sink> = Arc::clone(&self.notes) as _;
+            let mut pumping = std::pin::pin!(body.pump(sink));
+            let pumped = loop {
+                tokio::select! {
+                    biased;
+                    pumped = &mut pumping => break pumped,
+                    () = &mut check => {
+                        if let Some(outcome) = self.check_pinned(check.as_mut()) {
+                            return outcome;
                         }
-                        if self.progress.is_undecodable.load(Ordering::Acquire) {
-                            // What went wrong is known to the scribe; more bytes add nothing to it.
-                            return Outcome::EndOfStream;
-                        }
-                        if bytes_left == 0 {
-                            let message = format!("the response is over {MAX_RESPONSE_BYTES} bytes");
-                            return Outcome::Failed(ErrorKind::TooLarge, message);
-                        }
-                    }
-                    Ok(None) => return Outcome::EndOfStream,
-                    Err(error) => return failed(error),
-                },
-                () = &mut check => {
-                    if let Some(outcome) = self.check_pinned(check.as_mut()) {
-                        return outcome;
                     }
                 }
+            };
+            match pumped {
+                Ok(Pumped::End) => return Outcome::EndOfStream,
+                Ok(Pumped::Wait) => self.shared.recorder.flush().await,
+                Ok(Pumped::Enough) if self.notes.bytes_left.load(Ordering::Relaxed) == 0 => {
+                    let message = format!("the response is over {MAX_RESPONSE_BYTES} bytes");
+                    return Outcome::Failed(ErrorKind::TooLarge, message);
+                }
+                // What went wrong is known to the scribe; more bytes add nothing to it.
+                Ok(Pumped::Enough) => return Outcome::EndOfStream,
+                Err(error) => return failed(error),
             }
         }
     }
@@ -208,7 +250,7 @@ impl<W: Wire> Attempt<W> {
                 biased;
                 read = body.read() => match read {
                     Ok(Some(read)) => {
-                        self.last_read_ns = Some(read.at_ns);
+                        self.notes.note_read(read.at_ns);
                         let room = MAX_PLAIN_BODY_BYTES - kept.len();
                         kept.extend_from_slice(&read.bytes[..read.bytes.len().min(room)]);
                         if kept.len() == MAX_PLAIN_BODY_BYTES {
@@ -247,12 +289,14 @@ impl<W: Wire> Attempt<W> {
     /// Ends the attempt when a limit is passed or the stream is over, else sets the next check.
     fn check_pinned(&self, check: std::pin::Pin<&mut Sleep>) -> Option<Outcome> {
         let now_ns = self.shared.clock.now_ns();
-        if self.progress.is_undecodable.load(Ordering::Acquire) {
+        let Notes { progress, .. } = &*self.notes;
+        if progress.is_undecodable.load(Ordering::Acquire) {
             return Some(Outcome::EndOfStream);
         }
-        if self.progress.is_done.load(Ordering::Acquire)
+        if progress.is_done.load(Ordering::Acquire)
             && self
-                .last_read_ns
+                .notes
+                .last_read_ns()
                 .is_some_and(|at_ns| now_ns - at_ns >= GRACE_AFTER_DONE_NS)
         {
             return Some(Outcome::EndOfStream);
@@ -272,7 +316,7 @@ impl<W: Wire> Attempt<W> {
     /// The limits that apply now, the most telling first.
     fn deadlines(&self) -> [Option<(i64, ErrorKind)>; 3] {
         let limits = &self.shared.limits;
-        let has_token = self.progress.has_token.load(Ordering::Acquire);
+        let has_token = self.notes.progress.has_token.load(Ordering::Acquire);
         let first = limits
             .first_timeout_ns
             .filter(|_| !has_token)
@@ -284,7 +328,7 @@ impl<W: Wire> Attempt<W> {
             });
         let idle = limits
             .idle_timeout_ns
-            .zip(self.last_read_ns)
+            .zip(self.notes.last_read_ns())
             .map(|(limit_ns, last_ns)| (last_ns.saturating_add(limit_ns), ErrorKind::TimeoutIdle));
         let total = (
             self.started_ns.saturating_add(limits.request_timeout_ns),

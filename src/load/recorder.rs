@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::capture::manifest::SelfCheck;
 use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow};
-use crate::wire::Read;
+use crate::wire::Arrival;
 
 /// Batches that may wait for the scribe.
 pub(super) const CHANNEL_BATCHES: usize = 64;
@@ -186,16 +186,16 @@ impl Recorder {
     }
 
     /// Notes one read. Returns true when the batch should be flushed before the next one.
-    pub(super) fn read(&self, key: u32, read: &Read) -> bool {
+    pub(super) fn read(&self, key: u32, arrival: &Arrival<'_>) -> bool {
         self.stats.reads.fetch_add(1, Ordering::Relaxed);
         let mut batch = self.lock();
-        batch.bytes.extend_from_slice(&read.bytes);
+        batch.bytes.extend_from_slice(arrival.bytes);
         batch.reads.push(ReadEntry {
             key,
-            at_ns: read.at_ns,
-            length: read.bytes.len(),
-            read_seq: read.read_seq,
-            kernel_lag_us: read.kernel_lag_us,
+            at_ns: arrival.at_ns,
+            length: arrival.bytes.len(),
+            read_seq: arrival.read_seq,
+            kernel_lag_us: arrival.kernel_lag_us,
         });
         batch.is_large()
     }
@@ -224,17 +224,30 @@ impl Recorder {
     /// A scribe that has died takes nothing more; the driver finds out by
     /// [`Recorder::closed`].
     pub(super) async fn flush(&self) {
-        let batch = {
-            let mut batch = self.lock();
-            if batch.is_empty() {
-                return;
-            }
-            let next = batch.successor();
-            std::mem::replace(&mut *batch, next)
-        };
-        if let Err(mpsc::error::TrySendError::Full(batch)) = self.sender.try_send(batch) {
+        if !self.try_flush() {
             self.stats.stalls.fetch_add(1, Ordering::Relaxed);
-            let _ = self.sender.send(batch).await;
+            if let Ok(permit) = self.sender.reserve().await {
+                permit.send(self.take_batch());
+            }
         }
+    }
+
+    /// Hands the batch to the scribe, if the channel has room. Returns false where it has none.
+    pub(super) fn try_flush(&self) -> bool {
+        if self.lock().is_empty() {
+            return true;
+        }
+        match self.sender.try_reserve() {
+            Ok(permit) => permit.send(self.take_batch()),
+            Err(mpsc::error::TrySendError::Full(())) => return false,
+            Err(mpsc::error::TrySendError::Closed(())) => drop(self.take_batch()),
+        }
+        true
+    }
+
+    fn take_batch(&self) -> Batch {
+        let mut batch = self.lock();
+        let next = batch.successor();
+        std::mem::replace(&mut *batch, next)
     }
 }

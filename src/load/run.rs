@@ -202,15 +202,20 @@ impl Drive {
         let timer = || PreciseTimer::new().map_err(|error| LoadError::System("timer", error));
         let recorder = Arc::clone(&self.recorder);
         let slots = self.limits.max_concurrency.unwrap_or(usize::MAX);
+        let wire = wire_to(&self.target)?;
+        let mut companions = JoinSet::new();
+        companions.spawn({
+            let wire = wire.clone();
+            async move { wire.attend().await }
+        });
         let mut driver = Driver::new(
-            wire_to(&self.target)?,
+            wire,
             (clock, timer()?),
             self.recorder,
             self.limits,
             self.stop.clone(),
         );
         let anchors = Arc::new(Mutex::new(vec![anchor(clock)]));
-        let mut companions = JoinSet::new();
         companions.spawn(health::watch(
             clock,
             timer()?,

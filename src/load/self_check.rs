@@ -8,7 +8,7 @@
 
 use std::io::{self, Read as _, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::clock::Clock;
 use crate::capture::manifest::{SelfCheck, Spread};
-use crate::wire::{Head, Marks, Target, Wire, WireBody, WireError};
+use crate::wire::{Arrival, Head, Marks, Sink, Target, Wire, WireBody, WireError, Wish};
 
 /// Streams at most: to open more takes longer than the check.
 const MAX_STREAMS: usize = 64;
@@ -73,7 +73,11 @@ pub(super) async fn self_check<W: Wire>(
         readers.spawn(read_stream(wire.clone()));
     }
     let patience = Duration::from_nanos(plan.duration_ns.unsigned_abs()) + PATIENCE;
-    let streams = timeout(patience, readers.join_all()).await.ok()?;
+    let streams = tokio::select! {
+        biased;
+        () = wire.attend() => None,
+        streams = timeout(patience, readers.join_all()) => streams.ok(),
+    }?;
     // It has written all, or has given up by itself.
     server.join().ok()?.ok()?;
     let (mut lags_ns, mut errors_ns) = (Vec::new(), Vec::new());
@@ -121,27 +125,39 @@ struct Stamped {
     arrived_ns: i64,
 }
 
+/// Keeps what was read, with its stamps.
+#[derive(Debug, Default)]
+struct Kept(Mutex<Vec<(i64, Vec<u8>)>>);
+
+impl Sink for Kept {
+    fn take(&self, arrival: &Arrival<'_>) -> Wish {
+        let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reads.push((arrival.at_ns, arrival.bytes.to_vec()));
+        Wish::More
+    }
+}
+
 async fn read_stream<W: Wire>(wire: W) -> Vec<Stamped> {
     let mut events = Vec::new();
     let marks = Arc::new(Marks::default());
+    let kept = Arc::new(Kept::default());
     if let Ok(Head { mut body, .. }) = wire.post(Bytes::from_static(b"{}"), &marks).await {
-        let mut reads = Vec::new();
-        while let Ok(Some(read)) = body.read().await {
-            reads.push(read);
-        }
-        let mut line = Vec::new();
-        for read in reads {
-            for byte in read.bytes {
-                if byte != b'\n' {
-                    line.push(byte);
-                    continue;
-                }
-                events.extend(sent_ns(&line).map(|sent_ns| Stamped {
-                    sent_ns,
-                    arrived_ns: read.at_ns,
-                }));
-                line.clear();
+        // A stream that breaks is one with too few events.
+        let _ = body.pump(Arc::clone(&kept) as _).await;
+    }
+    let reads = std::mem::take(&mut *kept.0.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut line = Vec::new();
+    for (arrived_ns, bytes) in reads {
+        for byte in bytes {
+            if byte != b'\n' {
+                line.push(byte);
+                continue;
             }
+            events.extend(sent_ns(&line).map(|sent_ns| Stamped {
+                sent_ns,
+                arrived_ns,
+            }));
+            line.clear();
         }
     }
     events

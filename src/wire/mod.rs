@@ -44,12 +44,72 @@ pub trait Wire: Clone + Send + Sync + 'static {
         let _ = wanted;
         std::future::ready(())
     }
+
+    /// Does what this wire's bodies need done beside their requests; never returns. While nobody
+    /// polls it, bodies are read in a slower way.
+    fn attend(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// The streamed body of a response.
 pub trait WireBody: Send + 'static {
     /// Waits for the next bytes; `None` is the end of the body. Dropping the future loses nothing.
     fn read(&mut self) -> impl Future<Output = Result<Option<Read>, WireError>> + Send;
+
+    /// Hands each read to `sink` as it comes, until the body ends or the sink wants no more for
+    /// now. A future that is dropped before gives up the body.
+    fn pump(
+        &mut self,
+        sink: Arc<dyn Sink>,
+    ) -> impl Future<Output = Result<Pumped, WireError>> + Send {
+        async move {
+            while let Some(read) = self.read().await? {
+                if let Some(pumped) = sink.take(&read.arrival()).stops() {
+                    return Ok(pumped);
+                }
+            }
+            Ok(Pumped::End)
+        }
+    }
+}
+
+/// Where the reads of a streamed body go.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes in one read, on the thread that reads, which other streams share: it must not wait.
+    fn take(&self, arrival: &Arrival<'_>) -> Wish;
+}
+
+/// What a sink wants next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// The next read, as soon as it comes.
+    More,
+    /// Nothing until it asks again.
+    Wait,
+    /// Nothing any more.
+    Enough,
+}
+
+/// Why no further read came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pumped {
+    /// The body is over.
+    End,
+    /// The sink asked to wait; the next call goes on where this one stopped.
+    Wait,
+    /// The sink wants nothing more.
+    Enough,
+}
+
+impl Wish {
+    fn stops(self) -> Option<Pumped> {
+        match self {
+            Self::More => None,
+            Self::Wait => Some(Pumped::Wait),
+            Self::Enough => Some(Pumped::Enough),
+        }
+    }
 }
 
 /// A response whose head has been read.
@@ -76,6 +136,31 @@ pub struct Read {
     pub read_seq: Option<u32>,
     /// User stamp less kernel receive stamp, in microseconds; `None` where the wire can't tell.
     pub kernel_lag_us: Option<i32>,
+}
+
+/// Bytes that one read brought, where they lie: what keeps them copies them.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// As in [`Read`].
+    pub at_ns: i64,
+    /// As in [`Read`].
+    pub bytes: &'a [u8],
+    /// As in [`Read`].
+    pub read_seq: Option<u32>,
+    /// As in [`Read`].
+    pub kernel_lag_us: Option<i32>,
+}
+
+impl Read {
+    /// Lends what was read.
+    pub fn arrival(&self) -> Arrival<'_> {
+        Arrival {
+            at_ns: self.at_ns,
+            bytes: &self.bytes,
+            read_seq: self.read_seq,
+            kernel_lag_us: self.kernel_lag_us,
+        }
+    }
 }
 
 /// Stamps of the way out. The wire writes each at most once; the driver reads them when the

@@ -7,6 +7,7 @@
 //! What it does not do: proxies, HTTP/2, redirects, retries. See [`ReqwestWire`](super::ReqwestWire).
 
 mod dial;
+mod hub;
 mod pool;
 mod receive;
 mod request;
@@ -20,14 +21,15 @@ use futures::stream::{self, StreamExt as _};
 
 use super::chunked::{ChunkedDecoder, ChunkedError};
 use super::response::{self, Framing, HeadError, ResponseHead};
-use super::{Head, Marks, Read, Target, Wire, WireBody, WireError};
+use super::{Head, Marks, Pumped, Read, Sink, Target, Wire, WireBody, WireError};
 use crate::capture::schema::ErrorKind;
 use crate::load::clock::Clock;
 
 use dial::Dialer;
+use hub::Hub;
 use pool::Pool;
 use request::RequestHead;
-use socket::{ReadStamp, Stream, Written};
+use socket::{ReadStamp, StampedSocket, Stream, Written};
 
 /// Bytes of a body that are written at once: other streams are read in between.
 const WRITE_BYTES: usize = 64 << 10;
@@ -43,6 +45,7 @@ const MAX_INTERIM: u32 = 16;
 pub struct DirectWire {
     shared: Arc<Shared>,
     pool: Pool,
+    hub: Hub,
     clock: Clock,
 }
 
@@ -56,9 +59,12 @@ impl DirectWire {
     ///
     /// # Errors
     ///
-    /// [`WireError`] when the system's certificates can't be read, for an `https` target.
+    /// [`WireError`] when the system's certificates can't be read, for an `https` target, or the
+    /// system lets no socket be watched.
     pub fn new(target: &Target, clock: Clock) -> Result<Self, WireError> {
+        let unwatched = |error| WireError::new(ErrorKind::Connect, &error);
         Ok(Self {
+            hub: Hub::new().map_err(unwatched)?,
             shared: Arc::new(Shared {
                 dialer: Dialer::new(target, clock)?,
                 head: RequestHead::new(target),
@@ -130,6 +136,7 @@ impl Wire for DirectWire {
         let mut body = DirectBody {
             stream: Some(stream),
             pool: is_reusable.then(|| self.pool.clone()),
+            hub: self.hub.clone(),
             decoder: BodyDecoder::new(head.framing),
             first: None,
         };
@@ -149,6 +156,12 @@ impl Wire for DirectWire {
         while let Some(Ok(stream)) = dialled.next().await {
             self.pool.put(stream);
         }
+    }
+
+    async fn attend(&self) {
+        // Without a hub each body is read by its own task.
+        let _ = self.hub.attend().await;
+        std::future::pending::<()>().await;
     }
 }
 
@@ -225,6 +238,7 @@ pub struct DirectBody {
     stream: Option<Stream>,
     /// Where the connection goes then, where it may be used again.
     pool: Option<Pool>,
+    hub: Hub,
     decoder: BodyDecoder,
     /// What came with the head.
     first: Option<Result<Read, ChunkedError>>,
@@ -278,6 +292,50 @@ impl WireBody for DirectBody {
         }
         Ok(None)
     }
+
+    async fn pump(&mut self, sink: Arc<dyn Sink>) -> Result<Pumped, WireError> {
+        if let Some(first) = self.first.take() {
+            let first = first.map_err(bad_body)?;
+            if let Some(pumped) = sink.take(&first.arrival()).stops() {
+                return Ok(pumped);
+            }
+        }
+        match self.stream.take() {
+            Some(Stream::Plain(socket)) if self.hub.is_attended() => {
+                self.stream_into(socket, sink).await
+            }
+            stream => {
+                self.stream = stream;
+                while let Some(read) = self.read().await? {
+                    if let Some(pumped) = sink.take(&read.arrival()).stops() {
+                        return Ok(pumped);
+                    }
+                }
+                Ok(Pumped::End)
+            }
+        }
+    }
+}
+
+impl DirectBody {
+    /// Lets the hub read the body.
+    async fn stream_into(
+        &mut self,
+        socket: StampedSocket,
+        sink: Arc<dyn Sink>,
+    ) -> Result<Pumped, WireError> {
+        let lost = |error| WireError::new(ErrorKind::Truncated, &error);
+        let parts = socket.into_parts().map_err(lost)?;
+        let decoder = std::mem::take(&mut self.decoder);
+        let visit = self.hub.stream(parts, decoder, sink).map_err(lost)?;
+        let (streaming, pumped) = visit.await;
+        self.decoder = streaming.decoder;
+        let pumped = pumped?;
+        let socket = StampedSocket::from_parts(streaming.socket, streaming.stamps).map_err(lost)?;
+        self.stream = Some(Stream::Plain(socket));
+        self.release_if_done();
+        Ok(pumped)
+    }
 }
 
 fn read(body: Vec<u8>, stamp: ReadStamp) -> Read {
@@ -316,7 +374,7 @@ fn cut_short(missing: Missing) -> WireError {
 }
 
 /// Takes a body out of its framing, whatever that is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct BodyDecoder {
     framing: BodyFraming,
     is_done: bool,
@@ -324,10 +382,13 @@ struct BodyDecoder {
     has_excess: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum BodyFraming {
     Chunked(ChunkedDecoder),
-    Length { left: u64 },
+    Length {
+        left: u64,
+    },
+    #[default]
     UntilClose,
 }
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -11,11 +11,11 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::receive::{Received, ask_for_stamps, receive};
+use super::receive::{ask_for_stamps, receive};
 use crate::load::clock::{Clock, utc_now_ns};
 
 /// Room for one read, in bytes. What is there at once is taken at once.
-const READ_BYTES: usize = 64 << 10;
+pub(super) const READ_BYTES: usize = 64 << 10;
 
 thread_local! {
     /// All sockets of a thread read into the same place; what they keep, they copy out of it.
@@ -33,67 +33,24 @@ pub(super) struct ReadStamp {
     pub(super) kernel_lag_us: Option<i32>,
 }
 
-/// A connected TCP socket that stamps each read.
+/// The stamps of one socket's reads.
 #[derive(Debug)]
-pub(super) struct StampedSocket {
-    socket: TcpStream,
+pub(super) struct Stamps {
     clock: Clock,
     has_kernel_stamps: bool,
     next_seq: u32,
     last: ReadStamp,
 }
 
-impl StampedSocket {
-    pub(super) fn new(socket: TcpStream, clock: Clock) -> Self {
-        let has_kernel_stamps = ask_for_stamps(socket.as_fd());
-        Self {
-            socket,
-            clock,
-            has_kernel_stamps,
-            next_seq: 0,
-            last: ReadStamp {
-                at_ns: clock.now_ns(),
-                seq: 0,
-                kernel_lag_us: None,
-            },
-        }
-    }
-
-    /// Reads what is there; 0 bytes are the end of the stream.
-    fn poll_receive(
+impl Stamps {
+    /// Reads what is there, without waiting, and stamps it before anything else.
+    pub(super) fn receive(
         &mut self,
-        context: &mut Context<'_>,
+        socket: BorrowedFd<'_>,
         buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.socket.poll_read_ready(context))?;
-            let mut stamped = None;
-            let clock = self.clock;
-            let result = self.socket.try_io(Interest::READABLE, || {
-                let received = receive(self.socket.as_fd(), buffer)?;
-                // The stamp comes before everything else.
-                stamped = Some((received, clock.now_ns()));
-                // A read that leaves room has emptied the socket: its readiness is over, which
-                // this way is known without asking the kernel again.
-                if received.bytes > 0 && received.bytes < buffer.len() {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                Ok(())
-            });
-            if let Some((received, at_ns)) = stamped {
-                self.note(received, at_ns);
-                return Poll::Ready(Ok(received.bytes));
-            }
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(()) => return Poll::Ready(Ok(0)),
-            }
-        }
-    }
-
-    fn note(&mut self, received: Received, at_ns: i64) {
+    ) -> io::Result<usize> {
+        let received = receive(socket, buffer)?;
+        let at_ns = self.clock.now_ns();
         let kernel_lag_us = received
             .kernel_utc_ns
             .filter(|_| self.has_kernel_stamps)
@@ -107,6 +64,81 @@ impl StampedSocket {
             kernel_lag_us,
         };
         self.next_seq = self.next_seq.saturating_add(1);
+        Ok(received.bytes)
+    }
+
+    /// The stamp of the last read.
+    pub(super) fn last(&self) -> ReadStamp {
+        self.last
+    }
+}
+
+/// A connected TCP socket that stamps each read.
+#[derive(Debug)]
+pub(super) struct StampedSocket {
+    socket: TcpStream,
+    stamps: Stamps,
+}
+
+impl StampedSocket {
+    pub(super) fn new(socket: TcpStream, clock: Clock) -> Self {
+        let has_kernel_stamps = ask_for_stamps(socket.as_fd());
+        Self {
+            socket,
+            stamps: Stamps {
+                clock,
+                has_kernel_stamps,
+                next_seq: 0,
+                last: ReadStamp {
+                    at_ns: clock.now_ns(),
+                    seq: 0,
+                    kernel_lag_us: None,
+                },
+            },
+        }
+    }
+
+    /// Takes the socket out of the runtime's hands.
+    pub(super) fn into_parts(self) -> io::Result<(std::net::TcpStream, Stamps)> {
+        Ok((self.socket.into_std()?, self.stamps))
+    }
+
+    /// Gives a socket, which is non-blocking, into the runtime's hands.
+    pub(super) fn from_parts(socket: std::net::TcpStream, stamps: Stamps) -> io::Result<Self> {
+        let socket = TcpStream::from_std(socket)?;
+        Ok(Self { socket, stamps })
+    }
+
+    /// Reads what is there; 0 bytes are the end of the stream.
+    fn poll_receive(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_read_ready(context))?;
+            let mut received = None;
+            let Self { socket, stamps } = self;
+            let result = socket.try_io(Interest::READABLE, || {
+                let bytes = stamps.receive(socket.as_fd(), buffer)?;
+                received = Some(bytes);
+                // A read that leaves room has emptied the socket: its readiness is over, which
+                // this way is known without asking the kernel again.
+                if bytes > 0 && bytes < buffer.len() {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            });
+            if let Some(bytes) = received {
+                return Poll::Ready(Ok(bytes));
+            }
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(()) => return Poll::Ready(Ok(0)),
+            }
+        }
     }
 }
 
@@ -176,12 +208,12 @@ impl Stream {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => stream.get_mut().0,
         };
-        socket.next_seq = 0;
+        socket.stamps.next_seq = 0;
     }
 
     /// The stamp of the last read of the socket.
     pub(super) fn last_read(&self) -> ReadStamp {
-        self.socket().last
+        self.socket().stamps.last
     }
 
     /// Says whether nothing has arrived, not even the connection's end: fit for another request.

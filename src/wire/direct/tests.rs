@@ -2,11 +2,12 @@
 
 use std::io::{Read as _, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::*;
+use crate::wire::{Arrival, Wish};
 
 /// What a server does with a connection once it has read a request.
 type Step = Box<dyn FnOnce(&mut TcpStream) + Send>;
@@ -93,14 +94,52 @@ async fn post(wire: &DirectWire) -> (Result<Head<DirectBody>, WireError>, Arc<Ma
     (answer, marks)
 }
 
-/// Reads a body to its end.
+/// A sink that keeps what it is given, and wishes what it is told to.
+struct Kept {
+    reads: Mutex<Vec<Read>>,
+    wish: Wish,
+}
+
+impl Kept {
+    fn wishing(wish: Wish) -> Arc<Self> {
+        let reads = Mutex::default();
+        Arc::new(Self { reads, wish })
+    }
+
+    fn reads(&self) -> Vec<Read> {
+        self.reads.lock().unwrap().clone()
+    }
+}
+
+impl Sink for Kept {
+    fn take(&self, arrival: &Arrival<'_>) -> Wish {
+        self.reads.lock().unwrap().push(Read {
+            at_ns: arrival.at_ns,
+            bytes: Bytes::copy_from_slice(arrival.bytes),
+            read_seq: arrival.read_seq,
+            kernel_lag_us: arrival.kernel_lag_us,
+        });
+        self.wish
+    }
+}
+
+/// Waits for `work`, while the hub is attended.
+async fn attended<T>(hub: &Hub, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        end = hub.attend() => panic!("{end:?}"),
+        done = work => done,
+    }
+}
+
+/// Reads a body to its end, over the hub.
 async fn body(head: Head<DirectBody>) -> Result<Vec<Read>, WireError> {
     let mut body = head.body;
-    let mut reads = Vec::new();
-    while let Some(read) = body.read().await? {
-        reads.push(read);
-    }
-    Ok(reads)
+    let kept = Kept::wishing(Wish::More);
+    let hub = body.hub.clone();
+    let pumped = attended(&hub, body.pump(Arc::clone(&kept) as _)).await?;
+    assert_eq!(pumped, Pumped::End);
+    Ok(kept.reads())
 }
 
 fn text(reads: &[Read]) -> String {
@@ -397,4 +436,111 @@ async fn a_name_is_looked_up_and_one_that_has_no_address_is_told() {
     // Where the name stands for ::1 too, that is tried and left.
     let head = post(&wire).await.0.unwrap();
     assert_eq!(text(&body(head).await.unwrap()), "x");
+}
+
+/// Starts a server that sends each piece when it is told to go on, and then closes.
+fn piecewise(pieces: Vec<Vec<u8>>) -> (Server, mpsc::Sender<()>) {
+    let (go, wait) = mpsc::channel::<()>();
+    let server = Server::one(vec![step(move |stream| {
+        for piece in pieces {
+            stream.write_all(&piece).unwrap();
+            wait.recv().unwrap();
+        }
+    })]);
+    (server, go)
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_where_its_sink_asked_it_to_wait() {
+    let pieces = ["1\r\na\r\n", "1\r\nb\r\n", "1\r\nc\r\n0\r\n\r\n"];
+    let mut pieces: Vec<Vec<u8>> = pieces.map(|piece| piece.as_bytes().to_vec()).into();
+    pieces.insert(0, STREAM.as_bytes().to_vec());
+    let (server, go) = piecewise(pieces);
+    let wire = wire(&server);
+    let mut head = post(&wire).await.0.unwrap();
+    let kept = Kept::wishing(Wish::Wait);
+    let pumped = attended(&wire.hub, async {
+        let mut pumped = Vec::new();
+        while pumped.last() != Some(&Pumped::End) {
+            go.send(()).unwrap();
+            pumped.push(head.body.pump(Arc::clone(&kept) as _).await.unwrap());
+        }
+        pumped
+    });
+    assert_eq!(pumped.await, [Pumped::Wait, Pumped::Wait, Pumped::End]);
+    let reads = kept.reads();
+    assert_eq!(text(&reads), "abc");
+    let numbers: Vec<_> = reads.iter().map(|read| read.read_seq).collect();
+    assert_eq!(numbers, [Some(1), Some(2), Some(3)]);
+    assert!(reads.iter().all(|read| read.at_ns > head.headers_ns));
+    assert!(wire.pool.take().is_some());
+    go.send(()).unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_whose_sink_has_enough_is_read_no_further() {
+    let (server, go) = piecewise(vec![format!("{STREAM}1\r\na\r\n").into_bytes()]);
+    let wire = wire(&server);
+    let mut head = post(&wire).await.0.unwrap();
+    let kept = Kept::wishing(Wish::Enough);
+    let pumped = attended(&wire.hub, head.body.pump(Arc::clone(&kept) as _)).await;
+    assert_eq!(pumped.unwrap(), Pumped::Enough);
+    assert_eq!(text(&kept.reads()), "a");
+    go.send(()).unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_is_given_up_closes_its_connection_and_leaves_the_hub() {
+    let (closed, is_closed) = mpsc::channel();
+    let server = Server::one(vec![step(move |stream| {
+        stream.write_all(STREAM.as_bytes()).unwrap();
+        closed.send(stream.read(&mut [0; 1]).unwrap_or(0)).unwrap();
+    })]);
+    let wire = wire(&server);
+    let mut head = post(&wire).await.0.unwrap();
+    let hub = wire.hub.clone();
+    attended(&hub, async {
+        let pumping = head.body.pump(Kept::wishing(Wish::More));
+        let given_up = tokio::time::timeout(Duration::from_millis(5), pumping).await;
+        assert!(given_up.is_err());
+    })
+    .await;
+    assert_eq!(is_closed.recv().unwrap(), 0);
+    assert!(head.body.stream.is_none());
+}
+
+#[tokio::test]
+async fn a_stream_that_never_pauses_leaves_others_their_turn() {
+    let (heard, has_heard) = mpsc::channel::<()>();
+    let firehose = Server::one(vec![step(move |stream| {
+        let piece = format!("{:x}\r\n{}\r\n", 1 << 16, "x".repeat(1 << 16));
+        stream.write_all(STREAM.as_bytes()).unwrap();
+        // It ends when the other stream has been read, and not before.
+        while has_heard.try_recv().is_err() {
+            stream.write_all(piece.as_bytes()).unwrap();
+        }
+        stream.write_all(b"0\r\n\r\n").unwrap();
+    })]);
+    let quiet = Server::one(vec![says("HTTP/1.1 200 OK\r\n\r\nx")]);
+    let wire = wire(&firehose);
+    let other = DirectWire {
+        hub: wire.hub.clone(),
+        ..DirectWire::new(&target_at(&quiet.address), Clock::start()).unwrap()
+    };
+    let (loud, still) = (Kept::wishing(Wish::More), Kept::wishing(Wish::More));
+    let mut first = post(&wire).await.0.unwrap();
+    let (answer, _) = post(&other).await;
+    let mut second = answer.unwrap();
+    let hub = wire.hub.clone();
+    let (one, two) = attended(&hub, async {
+        tokio::join!(first.body.pump(Arc::clone(&loud) as _), async {
+            let pumped = second.body.pump(Arc::clone(&still) as _).await;
+            heard.send(()).unwrap();
+            pumped
+        })
+    })
+    .await;
+    assert_eq!((one.unwrap(), two.unwrap()), (Pumped::End, Pumped::End));
+    assert_eq!(text(&still.reads()), "x");
+    assert!(text(&loud.reads()).bytes().all(|byte| byte == b'x'));
 }
