@@ -54,6 +54,8 @@ const NS_PER_S: i64 = 1_000_000_000;
 const GLANCE: Duration = Duration::from_millis(10);
 
 fn main() -> ExitCode {
+    // The server must not pause when its connections outgrow a table.
+    tokentape::load::raise_open_files();
     let outcome = match std::env::args().nth(1).as_deref() {
         Some("floor") => return epoll_floor::main(),
         Some("serve") => serve(std::env::args().skip(2)),

@@ -27,6 +27,10 @@ const SEGMENT_ROWS: usize = if cfg!(test) { 500 } else { 400_000 };
 /// Size of a segment in memory, at most (a batch is never cut).
 const SEGMENT_BYTES: usize = 48 << 20;
 
+/// Rows that are written in one go, at most. Others may then use the core: a thread that encodes
+/// thousands of rows without a pause holds up the one that reads sockets.
+const BATCH_ROWS: usize = 512;
+
 type Writer = StreamWriter<BufWriter<File>>;
 
 /// Appends the rows of one table to its segments.
@@ -51,11 +55,16 @@ impl<R: TapeRow> LogWriter<R> {
         }
     }
 
-    /// Writes the rows as one batch and hands it to the system.
+    /// Writes the rows and hands them to the system.
     pub(super) fn append(&mut self, rows: &[R]) -> Result<(), CaptureError> {
-        if rows.is_empty() {
-            return Ok(());
+        for rows in rows.chunks(BATCH_ROWS) {
+            self.append_batch(rows)?;
+            std::thread::yield_now();
         }
+        Ok(())
+    }
+
+    fn append_batch(&mut self, rows: &[R]) -> Result<(), CaptureError> {
         let batch = R::batch(rows);
         let (writer, path) = match &mut self.segment {
             Some(segment) => segment,

@@ -20,11 +20,11 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rustix::process::{Resource, getrlimit, setrlimit};
 
 use args::{App, Verb};
 
 use crate::error::{Error, exit};
+use crate::load::raise_open_files;
 
 /// Runs the command line of this process. Returns its exit code.
 pub fn main() -> ExitCode {
@@ -56,15 +56,5 @@ fn run(app: &App) -> Result<u8, Error> {
         Verb::Trace(verb) => trace::run(verb, global),
         Verb::Simulate(args) => simulate::run(args).map(|()| exit::DONE),
         Verb::Verify(args) => verify::run(args, global),
-    }
-}
-
-/// Lets the process open as many sockets as the system allows it without asking anyone.
-fn raise_open_files() {
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum || limit.maximum.is_none() {
-        limit.current = limit.maximum;
-        // Where it can't be raised, connections fail by name when they run out.
-        let _ = setrlimit(Resource::Nofile, limit);
     }
 }

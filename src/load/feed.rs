@@ -287,7 +287,10 @@ impl Outlet {
             permit = memory => planned.permit = permit.ok(),
             () = self.sender.closed() => return false,
         }
-        self.sender.send(planned).await.is_ok()
+        let is_wanted = self.sender.send(planned).await.is_ok();
+        // A driver that shares the core goes first, however long this thread has been waiting.
+        std::thread::yield_now();
+        is_wanted
     }
 }
 

@@ -25,7 +25,7 @@ mod transcript;
 pub use driver::{Driven, Driver, Limits, Stop};
 pub use error::LoadError;
 pub use feed::{Feed, RequestTemplate, Source};
-pub use open_files::max_in_flight;
+pub use open_files::{max_in_flight, raise_open_files};
 pub use planned::Planned;
 pub use recorder::{Failure, Recorder, Stats};
 pub use run::{Run, RunReport, run};

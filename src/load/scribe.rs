@@ -78,7 +78,9 @@ impl Scribe {
         for probe in batch.probes {
             self.tape.push_probe(probe);
         }
+        let mut breath = Breath::default();
         for (key, row, progress) in batch.opened {
+            breath.count(REQUEST_COST);
             let ways = (self.backend, self.keeps_text, self.count_tokens.is_some());
             let transcript = Transcript::new(row, progress, ways);
             self.tape.push_request(transcript.opening_row());
@@ -87,6 +89,7 @@ impl Scribe {
         let mut chunks = Vec::with_capacity(batch.reads.len());
         let mut rest = batch.bytes.as_slice();
         for entry in &batch.reads {
+            breath.count(1);
             let (bytes, after) = rest.split_at(entry.length.min(rest.len()));
             rest = after;
             if let Some(transcript) = self.open.get_mut(&entry.key) {
@@ -94,6 +97,7 @@ impl Scribe {
             }
         }
         for (key, end) in batch.ended {
+            breath.count(REQUEST_COST);
             if let Some(transcript) = self.open.remove(&key) {
                 let row = transcript.finish(&end, self.count_tokens.as_ref(), &mut chunks);
                 self.count(&row);
@@ -119,6 +123,32 @@ impl Scribe {
                 message: row.error_message.clone(),
                 http_status: row.http_status,
             });
+        }
+    }
+}
+
+/// Reads, each a microsecond or two of work, after which the scribe lets others go first.
+const READS_A_BREATH: u32 = 64;
+
+/// Reads that are about as much work as the start or the end of a request.
+const REQUEST_COST: u32 = 4;
+
+/// Gives way in between.
+///
+/// Where the scribe shares a core with the driver, a low precedence is not enough: a thread that
+/// has waited for its turn may then work for some milliseconds, whoever wakes meanwhile. One that
+/// gives its turn back holds nobody up for longer than a breath.
+#[derive(Debug, Default)]
+struct Breath {
+    work: u32,
+}
+
+impl Breath {
+    fn count(&mut self, work: u32) {
+        self.work += work;
+        if self.work >= READS_A_BREATH {
+            self.work = 0;
+            std::thread::yield_now();
         }
     }
 }
