@@ -12,20 +12,28 @@
 #[path = "epoll_floor.rs"]
 mod epoll_floor;
 mod pinned;
+mod process;
+mod program;
 mod rows;
+mod running;
+mod simulated;
 mod tape;
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::fs;
+use std::io::Read as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use epoll_floor::{Outcome, cpu_ticks, peak_rss_bytes};
+use epoll_floor::{cpu_ticks, peak_rss_bytes};
 use pinned::{spawn_on, two_cores};
+use process::{said, silence};
+use program::{Outcome, each_flag, exit_code, say};
+use running::Running;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::Value;
+use simulated::Simulated;
 
 /// The client's CPU time may be this many times the floor's.
 const CPU_BAR: f64 = 1.5;
@@ -45,21 +53,7 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("floor") {
         return epoll_floor::main();
     }
-    match Plan::parse(std::env::args().skip(1)).and_then(|plan| run(&plan)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            say(&format!("failed: {error}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "the program's result")]
-fn say(text: &str) {
-    println!("{text}");
-    // A table that a pipe reads should grow while the minutes pass.
-    let _ = std::io::stdout().flush();
+    exit_code(Plan::parse().and_then(|plan| run(&plan)))
 }
 
 /// What is run, and where.
@@ -73,7 +67,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Self> {
+    fn parse() -> Outcome<Self> {
         let mut plan = Self {
             tokentape: env!("CARGO_BIN_EXE_tokentape").into(),
             pairs: 5,
@@ -81,19 +75,17 @@ impl Plan {
             tokens: 400,
             rate: 20.0,
         };
-        while let Some(flag) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("`{flag}` needs a value"));
-            match flag.as_str() {
+        each_flag(|flag, value| {
+            match flag {
                 "--tokentape" => plan.tokentape = value()?.into(),
                 "--pairs" => plan.pairs = value()?.parse()?,
                 "--streams" => plan.streams = value()?.parse()?,
                 "--tokens" => plan.tokens = value()?.parse()?,
                 "--rate" => plan.rate = value()?.parse()?,
-                // Given by cargo.
-                "--bench" => {}
-                _ => return Err(format!("`{flag}` is unknown").into()),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         Ok(plan)
     }
 }
@@ -134,7 +126,11 @@ fn run(plan: &Plan) -> Outcome<bool> {
 }
 
 fn run_in(plan: &Plan, folder: &Path, (server_core, client_core): (usize, usize)) -> Outcome<bool> {
-    let server = Server::start(plan, folder, server_core)?;
+    let rate = plan.rate.to_string();
+    let flags = ["--stream-ttft", "50ms", "--stream-rate", &rate];
+    let server = Simulated::start(&plan.tokentape, &flags, |command| {
+        spawn_on(server_core, command)
+    })?;
     say(&format!(
         "{} streams of {} tokens at {}/s each; server on core {server_core}, client on core \
          {client_core}\n\n{}",
@@ -339,27 +335,17 @@ impl Bench<'_> {
 
     /// Runs `command` on the client's core to its end.
     fn measure(&self, command: &mut Command) -> Outcome<Finished> {
-        let errors_path = self.folder.join("stderr");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&errors_path)?);
-        let mut child = spawn_on(self.client_core, command)?;
-        let mut finished = match watch(&child) {
-            Ok(finished) => finished,
-            Err(error) => {
-                child.kill()?;
-                child.wait()?;
-                return Err(error);
-            }
-        };
-        if let Some(mut stdout) = child.stdout.take() {
+        let errors = self.folder.join("stderr");
+        silence(command, &errors)?;
+        command.stdout(Stdio::piped());
+        let mut child = Running(spawn_on(self.client_core, command)?);
+        let mut finished = watch(&child.0)?;
+        if let Some(mut stdout) = child.0.stdout.take() {
             stdout.read_to_string(&mut finished.stdout)?;
         }
-        let status = child.wait()?;
+        let status = child.0.wait()?;
         if !status.success() {
-            let errors = fs::read_to_string(errors_path)?;
-            return Err(format!("{command:?} ended with {status}: {}", errors.trim()).into());
+            return Err(format!("{command:?} ended with {status}: {}", said(&errors)?).into());
         }
         Ok(finished)
     }
@@ -392,44 +378,4 @@ fn watch(child: &Child) -> Outcome<Finished> {
     let (user, system) = cpu_ticks(&fs::read_to_string(format!("/proc/{process}/stat"))?)?;
     finished.cpu_s = f64::from(user + system) / 100.0;
     Ok(finished)
-}
-
-/// The simulated server; ends with this value.
-struct Server {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(plan: &Plan, folder: &Path, core: usize) -> Outcome<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new(&plan.tokentape);
-        command
-            .args(["simulate", "--stamp", "--stream-ttft", "50ms"])
-            .args(["--stream-rate", &plan.rate.to_string()])
-            .args(["--port", &address.port().to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(folder.join("server-stderr"))?);
-        let server = Self {
-            process: spawn_on(core, &mut command)?,
-            address,
-        };
-        for _ in 0..200 {
-            if TcpStream::connect(address).is_ok() {
-                return Ok(server);
-            }
-            std::thread::sleep(5 * GLANCE);
-        }
-        let errors = fs::read_to_string(folder.join("server-stderr"))?;
-        Err(format!("the simulated server does not answer: {}", errors.trim()).into())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to end.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
