@@ -17,19 +17,25 @@ mod epoll_floor;
 mod http_request;
 mod machine;
 mod pinned;
+mod process;
+mod program;
 mod rows;
+mod running;
 mod stamping_server;
 mod tape;
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use epoll_floor::{Outcome, cpu_ticks, peak_rss_bytes};
+use epoll_floor::{cpu_ticks, peak_rss_bytes};
 use pinned::{spawn_on, two_cores};
+use process::{said, silence};
+use program::{Outcome, each_flag, exit_code, say};
+use running::Running;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::Value;
 use stamping_server::{Pace, Server};
@@ -56,26 +62,11 @@ const GLANCE: Duration = Duration::from_millis(10);
 fn main() -> ExitCode {
     // The server must not pause when its connections outgrow a table.
     tokentape::load::raise_open_files();
-    let outcome = match std::env::args().nth(1).as_deref() {
-        Some("floor") => return epoll_floor::main(),
-        Some("serve") => serve(std::env::args().skip(2)),
-        _ => Plan::parse(std::env::args().skip(1)).and_then(|plan| run(&plan)),
-    };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            say(&format!("failed: {error}"));
-            ExitCode::FAILURE
-        }
+    match std::env::args().nth(1).as_deref() {
+        Some("floor") => epoll_floor::main(),
+        Some("serve") => exit_code(serve()),
+        _ => exit_code(Plan::parse().and_then(|plan| run(&plan))),
     }
-}
-
-#[expect(clippy::print_stdout, reason = "the program's result")]
-fn say(text: &str) {
-    println!("{text}");
-    // A table that a pipe reads should grow while the minutes pass.
-    let _ = std::io::stdout().flush();
 }
 
 /// What is run, and where.
@@ -91,7 +82,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Self> {
+    fn parse() -> Outcome<Self> {
         let mut plan = Self {
             tokentape: env!("CARGO_BIN_EXE_tokentape").into(),
             pairs: 5,
@@ -100,20 +91,18 @@ impl Plan {
             rate: 20,
             starts_per_s: None,
         };
-        while let Some(flag) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("`{flag}` needs a value"));
-            match flag.as_str() {
+        each_flag(|flag, value| {
+            match flag {
                 "--tokentape" => plan.tokentape = value()?.into(),
                 "--pairs" => plan.pairs = value()?.parse()?,
                 "--streams" => plan.streams = value()?.parse()?,
                 "--tokens" => plan.tokens = value()?.parse()?,
                 "--rate" => plan.rate = value()?.parse()?,
                 "--starts-per-s" => plan.starts_per_s = Some(value()?.parse()?),
-                // Given by cargo.
-                "--bench" => {}
-                _ => return Err(format!("`{flag}` is unknown").into()),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         Ok(plan)
     }
 }
@@ -128,17 +117,18 @@ impl Plan {
 }
 
 /// Serves until stdin closes, for clients that others start: says its address in a line.
-fn serve(mut arguments: impl Iterator<Item = String>) -> Outcome<bool> {
+fn serve() -> Outcome<bool> {
     let (mut rate, mut ttft_ms, mut core) = (20_i64, 50_i64, 0);
-    while let Some(flag) = arguments.next() {
-        let value = arguments.next().ok_or(format!("`{flag}` needs a value"))?;
-        match flag.as_str() {
-            "--rate" => rate = value.parse()?,
-            "--ttft-ms" => ttft_ms = value.parse()?,
-            "--core" => core = value.parse()?,
-            _ => return Err(format!("`{flag}` is unknown").into()),
+    each_flag(|flag, value| {
+        match flag {
+            "serve" => {}
+            "--rate" => rate = value()?.parse()?,
+            "--ttft-ms" => ttft_ms = value()?.parse()?,
+            "--core" => core = value()?.parse()?,
+            _ => return Ok(false),
         }
-    }
+        Ok(true)
+    })?;
     let pace = Pace {
         ttft_ns: ttft_ms * 1_000_000,
         interval_ns: NS_PER_S / rate.max(1),
@@ -406,27 +396,17 @@ impl Bench<'_> {
 
     /// Runs `command` on the client's core to its end.
     fn measure(&self, command: &mut Command) -> Outcome<Finished> {
-        let errors_path = self.folder.join("stderr");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&errors_path)?);
-        let mut child = spawn_on(self.client_core, command)?;
-        let mut finished = match watch(&child) {
-            Ok(finished) => finished,
-            Err(error) => {
-                child.kill()?;
-                child.wait()?;
-                return Err(error);
-            }
-        };
-        if let Some(mut stdout) = child.stdout.take() {
+        let errors = self.folder.join("stderr");
+        silence(command, &errors)?;
+        command.stdout(Stdio::piped());
+        let mut child = Running(spawn_on(self.client_core, command)?);
+        let mut finished = watch(&child.0)?;
+        if let Some(mut stdout) = child.0.stdout.take() {
             stdout.read_to_string(&mut finished.stdout)?;
         }
-        let status = child.wait()?;
+        let status = child.0.wait()?;
         if !status.success() {
-            let errors = fs::read_to_string(errors_path)?;
-            return Err(format!("{command:?} ended with {status}: {}", errors.trim()).into());
+            return Err(format!("{command:?} ended with {status}: {}", said(&errors)?).into());
         }
         Ok(finished)
     }

@@ -10,17 +10,26 @@
 //! else was. The machine wants a core to spare: a client that is not let run for a fifth of a
 //! second takes nothing in that time, which can't be told from a loss.
 
+mod program;
+mod random;
+mod running;
+mod simulated;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use program::{Outcome, each_flag, exit_code, say};
+use random::draw;
+use running::Running;
+use simulated::Simulated;
 use tokentape::load::clock::utc_now_ns;
 
 /// What a kill may cost, by the tape's contract.
@@ -31,25 +40,8 @@ const START_PATIENCE_MS: u32 = 60_000;
 
 const MS: i64 = 1_000_000;
 
-/// A result of this program; what went wrong is told as it is.
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
 fn main() -> ExitCode {
-    match Plan::parse(std::env::args().skip(1)).and_then(|plan| run(&plan)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            say(&format!("failed: {error}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "the program's result")]
-fn say(text: &str) {
-    println!("{text}");
-    // What a pipe reads should grow while the minutes pass.
-    let _ = std::io::stdout().flush();
+    exit_code(Plan::parse().and_then(|plan| run(&plan)))
 }
 
 /// How often is killed, and what.
@@ -63,7 +55,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Self> {
+    fn parse() -> Outcome<Self> {
         let mut plan = Self {
             tokentape: env!("CARGO_BIN_EXE_tokentape").into(),
             times: 100,
@@ -71,26 +63,26 @@ impl Plan {
             rate: 50,
             seed: 1,
         };
-        while let Some(flag) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("`{flag}` needs a value"));
-            match flag.as_str() {
+        each_flag(|flag, value| {
+            match flag {
                 "--tokentape" => plan.tokentape = value()?.into(),
                 "--times" => plan.times = value()?.parse()?,
                 "--streams" => plan.streams = value()?.parse()?,
                 "--rate" => plan.rate = value()?.parse()?,
                 "--seed" => plan.seed = value()?.parse()?,
-                // Given by cargo.
-                "--bench" => {}
-                _ => return Err(format!("`{flag}` is unknown").into()),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         Ok(plan)
     }
 }
 
 /// Kills as often as was asked for; true when no more was lost than may be.
 fn run(plan: &Plan) -> Outcome<bool> {
-    let server = Server::start(plan)?;
+    let rate = plan.rate.to_string();
+    let flags = ["--stream-ttft", "20ms", "--stream-rate", &rate];
+    let server = Simulated::start(&plan.tokentape, &flags, |command| Ok(command.spawn()?))?;
     say(&format!(
         "{} kills, seed {}; {} streams at {} tokens a second each\n",
         plan.times, plan.seed, plan.streams, plan.rate
@@ -151,14 +143,6 @@ fn summarize(losses: Vec<Loss>) {
     ));
 }
 
-/// Returns the next number of a sequence that the seed decides (splitmix64).
-fn draw(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
 /// A client that has been killed, and what had been passed on to it.
 struct Killed {
     at_ns: i64,
@@ -189,7 +173,8 @@ fn kill_once(plan: &Plan, folder: &Path, server: SocketAddr, after_ms: u64) -> O
     let tap = Tap::start(server)?;
     let url = format!("http://{}", tap.address);
     let streams = plan.streams.to_string();
-    let mut client = Command::new(&plan.tokentape)
+    let mut command = Command::new(&plan.tokentape);
+    command
         .args([
             "load",
             "--base-url",
@@ -205,8 +190,8 @@ fn kill_once(plan: &Plan, folder: &Path, server: SocketAddr, after_ms: u64) -> O
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
+        .stderr(Stdio::null());
+    let mut client = Running(command.spawn()?);
     // Starting takes a while of its own, on a busy machine seconds.
     for _ in 0..START_PATIENCE_MS {
         if tap.passed.has_begun.load(Ordering::Acquire) {
@@ -216,8 +201,8 @@ fn kill_once(plan: &Plan, folder: &Path, server: SocketAddr, after_ms: u64) -> O
     }
     thread::sleep(Duration::from_millis(after_ms));
     let at_ns = utc_now_ns();
-    client.kill()?;
-    client.wait()?;
+    client.0.kill()?;
+    client.0.wait()?;
     let passed = tap.stop();
     Ok(Killed { at_ns, passed })
 }
@@ -419,49 +404,5 @@ fn count_stamps(stream: &str, stamps: &mut HashMap<i64, u32>) {
         for stamp_ns in self::stamps(text) {
             *stamps.entry(stamp_ns).or_default() += 1;
         }
-    }
-}
-
-/// The simulated server; ends with this value.
-struct Server {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(plan: &Plan) -> Outcome<Self> {
-        let mut process = Command::new(&plan.tokentape)
-            .args([
-                "simulate",
-                "--stamp",
-                "--port",
-                "0",
-                "--stream-ttft",
-                "20ms",
-            ])
-            .args(["--stream-rate", &plan.rate.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut said = String::new();
-        if let Some(stderr) = process.stderr.take() {
-            BufReader::new(stderr).read_line(&mut said)?;
-        }
-        let address = said.rsplit("http://").next().unwrap_or_default().trim();
-        let address = address.parse();
-        let server = Self {
-            process,
-            address: address.map_err(|_| format!("the server said `{said}`"))?,
-        };
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to end.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

@@ -13,17 +13,20 @@ mod http_request;
 mod machine;
 mod minimal_server;
 mod pinned;
+mod process;
+mod program;
 mod rows;
 mod startup;
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 use minimal_server::{Server, now_ns};
 use pinned::{on_core, spawn_on, two_cores};
+use process::{said, silence};
+use program::{Outcome, each_flag, exit_code, say};
 use rustix::io::Errno;
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec};
@@ -44,24 +47,8 @@ const LEAD_NS: i64 = 10_000_000;
 
 const NS_PER_S: i64 = 1_000_000_000;
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
 fn main() -> ExitCode {
-    match Plan::parse(std::env::args().skip(1)).and_then(|plan| run(&plan)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            say(&format!("failed: {error}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "the program's result")]
-fn say(text: &str) {
-    println!("{text}");
-    // A table that a pipe reads should grow while the minutes pass.
-    let _ = std::io::stdout().flush();
+    exit_code(Plan::parse().and_then(|plan| run(&plan)))
 }
 
 /// What is run.
@@ -74,26 +61,24 @@ struct Plan {
 }
 
 impl Plan {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Self> {
+    fn parse() -> Outcome<Self> {
         let mut plan = Self {
             tokentape: env!("CARGO_BIN_EXE_tokentape").into(),
             pairs: 3,
             seconds: 3,
             starts: 20,
         };
-        while let Some(flag) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("`{flag}` needs a value"));
-            match flag.as_str() {
+        each_flag(|flag, value| {
+            match flag {
                 "--tokentape" => plan.tokentape = value()?.into(),
                 "--pairs" => plan.pairs = value()?.parse::<usize>()?.max(1),
                 "--seconds" => plan.seconds = value()?.parse::<u32>()?.max(1),
                 "--starts" => plan.starts = value()?.parse::<usize>()?.max(1),
                 "--quick" => (plan.pairs, plan.seconds, plan.starts) = (1, 1, 3),
-                // Given by cargo.
-                "--bench" => {}
-                _ => return Err(format!("`{flag}` is unknown").into()),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         Ok(plan)
     }
 }
@@ -112,7 +97,7 @@ fn run(plan: &Plan) -> Outcome<bool> {
     fs::create_dir_all(&folder)?;
     let result = Server::start(server_core).and_then(|server| {
         let place = (&server, folder.as_path());
-        let is_quick = startup::measure(&plan.tokentape, place, plan.starts, &say)?;
+        let is_quick = startup::measure(&plan.tokentape, place, plan.starts)?;
         let bench = Bench {
             plan,
             folder: &folder,
@@ -292,15 +277,11 @@ impl Bench<'_> {
 
     /// Runs the client on its core to its end, and reads its tape.
     fn client(&self, command: &mut Command, count: u32) -> Outcome<Sends> {
-        let errors_path = self.folder.join("stderr");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&errors_path)?);
+        let errors = self.folder.join("stderr");
+        silence(command, &errors)?;
         let status = spawn_on(self.client_core, command)?.wait()?;
         if !status.success() {
-            let errors = fs::read_to_string(errors_path)?;
-            return Err(format!("{command:?} ended with {status}: {}", errors.trim()).into());
+            return Err(format!("{command:?} ended with {status}: {}", said(&errors)?).into());
         }
         let mut requests = Vec::new();
         rows::each(&self.tape().join("requests"), RequestRow::rows, |row| {

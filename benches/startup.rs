@@ -1,12 +1,11 @@
 //! How long the client takes from its start to its first request.
 
-use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::minimal_server::{Server, now_ns};
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+use crate::process::{said, silence};
+use crate::program::{Outcome, say};
 
 /// The first byte of the first request arrives within this time of the process's start, at the
 /// median, where no tokenizer is needed.
@@ -27,7 +26,6 @@ pub(crate) fn measure(
     tokentape: &Path,
     (server, folder): (&Server, &Path),
     runs: usize,
-    say: &dyn Fn(&str),
 ) -> Outcome<bool> {
     say(&format!(
         "start of the program to the first byte of a request, {runs} runs each, bar {BAR_MS:.0} ms\n\n\
@@ -62,7 +60,7 @@ pub(crate) fn measure(
 /// Returns the milliseconds from the start of one process to its first connection and to the first
 /// byte of a request.
 fn start(tokentape: &Path, (server, folder): (&Server, &Path), flags: &str) -> Outcome<(f64, f64)> {
-    let errors_path = folder.join("stderr");
+    let errors = folder.join("stderr");
     let mut command = Command::new(tokentape);
     command
         .args(["load", "--backend", "vllm", "--model", "minimal"])
@@ -71,15 +69,13 @@ fn start(tokentape: &Path, (server, folder): (&Server, &Path), flags: &str) -> O
         .arg(format!("http://{}", server.address))
         .arg("--out")
         .arg(folder.join("startup.tape"))
-        .args(flags.split(' '))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(File::create(&errors_path)?);
+        .args(flags.split(' '));
+    silence(&mut command, &errors)?;
     server.take_firsts_ns();
     let started_ns = now_ns();
     let status = command.spawn()?.wait()?;
     if !status.success() {
-        return Err(fs::read_to_string(errors_path)?.into());
+        return Err(said(&errors)?.into());
     }
     let (connected_ns, byte_ns) = server
         .take_firsts_ns()
