@@ -271,8 +271,14 @@ impl<'a> Judge<'a> {
         {
             return "(server is down)".to_owned();
         }
+        // A reset that comes before the client has looked at its connection is told by `connect`.
+        let is_reset_early = seen.row == expected(ErrorKind::Connect)
+            && seen
+                .message
+                .as_deref()
+                .is_some_and(|message| message.starts_with("Connection reset"));
         let unread = self.unread.entry(ran.task.run).or_default();
-        if seen.row == expected(ErrorKind::Send) && *unread > 0 {
+        if (seen.row == expected(ErrorKind::Send) || is_reset_early) && *unread > 0 {
             *unread -= 1;
             return "(closed unread)".to_owned();
         }
