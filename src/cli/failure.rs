@@ -2,6 +2,7 @@
 
 use super::talk::say;
 use crate::load::{Failure, RunReport};
+use crate::wire::NO_LOCAL_PORT;
 
 /// Says why requests failed, where some did.
 pub(super) fn tell(report: &RunReport) {
@@ -38,7 +39,13 @@ pub(super) fn reason(report: &RunReport) -> (String, Option<String>) {
 
 /// What to try against a failure of a request to `target`.
 fn remedy(failure: &Failure, target: &str) -> Option<String> {
+    let has_no_port =
+        (failure.message.as_deref()).is_some_and(|text| text.starts_with(NO_LOCAL_PORT));
     let text = match (failure.kind.as_str(), failure.http_status) {
+        ("connect", _) if has_no_port => {
+            "raise the range of ports (`sysctl net.ipv4.ip_local_port_range`), or lower \
+             `--max-concurrency`"
+        }
         ("dns" | "connect" | "timeout_connect", _) => {
             return Some(format!(
                 "check `--base-url`, and that a server listens at `{target}`"
@@ -60,7 +67,10 @@ fn remedy(failure: &Failure, target: &str) -> Option<String> {
         ("timeout_first", _) => "raise `--first-timeout`, or lower the load",
         ("timeout_idle", _) => "raise `--idle-timeout`, or look into the server's log",
         ("timeout_total", _) => "raise `--request-timeout`, or lower the load",
-        ("too_large", _) => "see what it is that answers there: no stream of tokens is so large",
+        ("too_large", _) => {
+            "see what it is that answers there: few streams of tokens are so large; where one is \
+             meant to be, leave out `--keep text` and `--tokenizer`, or lower `--max-concurrency`"
+        }
         ("unsupported", _) => "check `--base-url`, `--endpoint` and `--backend`",
         _ => return None,
     };

@@ -1,6 +1,14 @@
 //! What can go wrong on a wire: data for the tape, not an error of the tool.
 
+use std::io;
+
 use crate::capture::schema::ErrorKind;
+
+/// What the message begins with when the system has no local port left for another connection.
+pub(crate) const NO_LOCAL_PORT: &str = "no local port is left for another connection";
+
+/// What the message says of a connection under TLS that was closed as an attacker could close it.
+const UNANNOUNCED_CLOSE: &str = "the server closed the connection without announcing it";
 
 /// A failed exchange, as the tape's `error_kind` and `error_message` have it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,9 +36,46 @@ impl WireError {
         if parts.is_empty() {
             parts.push(error.to_string());
         }
+        for part in &mut parts {
+            // What the library says of it is advice to programmers, with an address.
+            if part.contains("close_notify") {
+                UNANNOUNCED_CLOSE.clone_into(part);
+            }
+        }
+        if kind == ErrorKind::Connect && is_about_local_ports(error) {
+            parts.insert(0, NO_LOCAL_PORT.to_owned());
+        }
         Self {
             kind,
             message: parts.join(": "),
         }
+    }
+}
+
+/// Says whether the system refused a connection because of this end of it.
+fn is_about_local_ports(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let system = error.downcast_ref::<io::Error>();
+        if system.is_some_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_local_ports_is_named() {
+        let refused = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let error = WireError::new(ErrorKind::Connect, &refused);
+        assert!(error.message.starts_with(NO_LOCAL_PORT), "{error}");
+        let other = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error = WireError::new(ErrorKind::Connect, &other);
+        assert!(!error.message.contains(NO_LOCAL_PORT), "{error}");
     }
 }

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use bytes::Bytes;
 
 pub use direct::{DirectBody, DirectWire};
+pub(crate) use error::NO_LOCAL_PORT;
 pub use error::WireError;
 pub use reqwest_wire::{ReqwestBody, ReqwestWire, get_text};
 pub(crate) use target::is_loopback;

@@ -111,6 +111,79 @@ fn a_folder_that_may_not_be_written_to_is_named_before_anything_is_sent() {
     assert!(mock.requests().is_empty());
 }
 
+/// Lets a process have a network of its own, of nothing but loopback.
+const OWN_NETWORK: [&str; 5] = [
+    "unshare",
+    "-rn",
+    "sh",
+    "-c",
+    "ip link set lo up && exec \"$0\" \"$@\"",
+];
+
+/// Leaves the network of a process so few ports for connections, from `first` on.
+fn few_ports(first: u16) -> String {
+    let last = first + 15;
+    format!("echo {first} {last} > /proc/sys/net/ipv4/ip_local_port_range")
+}
+
+#[test]
+fn ports_that_run_out_are_named_and_cost_only_the_requests_that_found_none() {
+    let folder = Folder::new();
+    let has_networks = std::process::Command::new(OWN_NETWORK[0])
+        .args(&OWN_NETWORK[1..])
+        .args(["sh", "-c", &few_ports(40_000)])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !has_networks {
+        return skipped("may not make a network of its own");
+    }
+    let words = ["simulate", "--port", "0", "--stream-ttft", "1s"];
+    let mut server = folder.start_through(&OWN_NETWORK, &words);
+    let said = server.wait_for_words("http://");
+    let url = said.split_whitespace().last().unwrap().to_owned();
+    let pid = server.pid().to_string();
+    let inside = ["nsenter", "-t", &pid, "-U", "-n", "--preserve-credentials"];
+    let words = [
+        "--model",
+        "simulated",
+        "--backend",
+        "openai",
+        "--num-prompts",
+        "40",
+        // Its connections would take the few ports.
+        "--self-check",
+        "0",
+    ];
+    let load = |first_port: u16, more: &[&str]| {
+        let script = format!("{} && exec \"$0\" \"$@\"", few_ports(first_port));
+        let before = [&inside[..], &["sh", "-c", &script]].concat();
+        let words = [&words[..], more].concat();
+        folder.run_through(&before, &load_words(&url, &words))
+    };
+    let outcome = load(40_000, &["--max-concurrency", "40"]);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 0
+    --- stderr
+    warning: some requests failed; the first failed with `connect`: no local port is left for another connection: Cannot assign requested address (os error 99)
+    hint: raise the range of ports (`sysctl net.ipv4.ip_local_port_range`), or lower `--max-concurrency`
+    tape: run.tape
+    ");
+    assert_eq!(folder.manifest("run.tape")["state"], "complete");
+    let rows = "SELECT status, error_kind, count(*) > 0 AS are_there FROM requests \
+                GROUP BY status, error_kind ORDER BY status";
+    insta::assert_snapshot!(folder.table("run.tape", rows), @r"
+    error | connect | true
+    ok | - | true
+    ");
+    let count = "SELECT count(*) FROM requests";
+    assert_eq!(folder.number("run.tape", count), 40);
+    // What the hint says helps. The ports of before are taken for a minute more.
+    let words = ["--max-concurrency", "4", "--out", "fewer.tape"];
+    load(41_000, &words).expect_code(0);
+    let statuses = "SELECT status, count(*) AS n FROM requests GROUP BY status";
+    assert_eq!(folder.table("fewer.tape", statuses), "ok | 40");
+}
+
 #[test]
 fn a_wish_to_terminate_drains_like_ctrl_c() {
     let gate = Gate::default();

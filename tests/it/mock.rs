@@ -43,9 +43,27 @@ impl Request {
     }
 }
 
+/// What bytes go through: a socket, or TLS over one.
+pub(crate) trait Connection: Read + Write + Send {
+    /// The socket beneath.
+    fn socket(&self) -> &TcpStream;
+
+    /// Says, in the words of what is above the socket, that nothing more will come.
+    fn say_goodbye(&mut self) {}
+}
+
+impl Connection for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+/// Makes a connection of a socket; `None` where client and server do not agree on one.
+type Accept = dyn Fn(TcpStream) -> Option<Box<dyn Connection>> + Send + Sync;
+
 /// The server's side of one exchange. Writes to a client that has gone are lost without a word.
 pub(crate) struct Reply {
-    stream: TcpStream,
+    stream: BufReader<Box<dyn Connection>>,
     shared: Arc<Shared>,
     is_open: bool,
     /// The request counts as being answered; it stops to do so before the client can know.
@@ -66,7 +84,8 @@ impl Reply {
 
     /// Writes bytes as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
-        self.is_open &= self.stream.write_all(bytes).is_ok();
+        let stream = self.stream.get_mut();
+        self.is_open &= stream.write_all(bytes).is_ok() && stream.flush().is_ok();
     }
 
     /// Writes a whole response that is no stream.
@@ -150,12 +169,19 @@ impl Reply {
         self.end();
     }
 
-    /// Closes the connection.
+    /// Closes the connection, without a goodbye under TLS.
     pub(crate) fn close(&mut self) {
         self.is_open = false;
         self.is_over();
+        let socket = self.stream.get_ref().socket();
         // A client that was faster has closed it already.
-        self.stream.shutdown(std::net::Shutdown::Both).ok();
+        socket.shutdown(std::net::Shutdown::Both).ok();
+    }
+
+    /// Closes the connection as TLS wants it.
+    pub(crate) fn say_goodbye_and_close(&mut self) {
+        self.stream.get_mut().say_goodbye();
+        self.close();
     }
 
     /// Waits until the client has closed the connection.
@@ -189,6 +215,9 @@ type Script = dyn Fn(&Request, &mut Reply) + Send + Sync;
 /// What the threads of a server share.
 struct Shared {
     script: Box<Script>,
+    accept: Box<Accept>,
+    /// Connections that were made.
+    connections: AtomicUsize,
     /// Connection threads append, the test reads.
     requests: Mutex<Vec<Request>>,
     next: AtomicUsize,
@@ -207,10 +236,20 @@ pub(crate) struct Mock {
 impl Mock {
     /// Starts a server that answers every POST by `script`, and lists one model, `mock`.
     pub(crate) fn start(script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static) -> Self {
+        Self::start_over(|socket| Some(Box::new(socket)), script)
+    }
+
+    /// Starts a server whose connections are made of sockets by `accept`.
+    pub(crate) fn start_over(
+        accept: impl Fn(TcpStream) -> Option<Box<dyn Connection>> + Send + Sync + 'static,
+        script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Box::new(script),
+            accept: Box::new(accept),
+            connections: AtomicUsize::new(0),
             requests: Mutex::default(),
             next: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
@@ -250,6 +289,11 @@ impl Mock {
         self.shared.requests.lock().unwrap().clone()
     }
 
+    /// Returns how many connections were made.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Acquire)
+    }
+
     /// Returns the most requests that were ever being answered at once.
     pub(crate) fn in_flight_max(&self) -> usize {
         self.shared.in_flight_max.load(Ordering::Acquire)
@@ -267,15 +311,18 @@ impl Drop for Mock {
 /// Answers the requests of one connection, one after another.
 fn serve(shared: &Arc<Shared>, stream: TcpStream) {
     stream.set_nodelay(true).unwrap();
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let Some(stream) = (shared.accept)(stream) else {
+        return;
+    };
+    shared.connections.fetch_add(1, Ordering::AcqRel);
     let mut reply = Reply {
-        stream,
+        stream: BufReader::new(stream),
         shared: Arc::clone(shared),
         is_open: true,
         is_counted: false,
     };
     while reply.is_open {
-        let Some((method, mut request)) = read_request(&mut reader) else {
+        let Some((method, mut request)) = read_request(&mut reply.stream) else {
             return;
         };
         if method == "GET" {
@@ -296,7 +343,7 @@ fn serve(shared: &Arc<Shared>, stream: TcpStream) {
     }
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Request)> {
+fn read_request(reader: &mut impl BufRead) -> Option<(String, Request)> {
     let mut line = String::new();
     let mut words = None;
     let mut headers = Vec::new();

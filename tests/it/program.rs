@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -91,8 +91,13 @@ impl Folder {
 
     /// Runs the program to its end as the last words of another command.
     pub(crate) fn run_through(&self, before: &[&str], words: &[&str]) -> Outcome {
+        self.start_through(before, words).end()
+    }
+
+    /// Starts the program as the last words of another command.
+    pub(crate) fn start_through(&self, before: &[&str], words: &[&str]) -> Running {
         let all = [before, &[PROGRAM], words].concat();
-        self.start_command(self.command_of(all[0], &all[1..])).end()
+        self.start_command(self.command_of(all[0], &all[1..]))
     }
 
     /// Starts the program.
@@ -214,6 +219,31 @@ impl Running {
                 Err(_) => panic!("`{words}` was never said:\n{}", self.seen.join("\n")),
             }
         }
+    }
+
+    /// Returns the number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Watches how much memory the program takes. The thread returns the most that it ever took, in
+    /// bytes, once it has ended.
+    pub(crate) fn watch_memory(&self) -> JoinHandle<u64> {
+        let status = format!("/proc/{}/status", self.pid());
+        thread::spawn(move || {
+            let mut most_kib = 0;
+            // A process that has ended has no memory, and soon no entry.
+            while let Some(kib) = fs::read_to_string(&status).ok().and_then(|status| {
+                let line = status
+                    .lines()
+                    .find_map(|line| line.strip_prefix("VmHWM:"))?;
+                line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+            }) {
+                most_kib = most_kib.max(kib);
+                thread::park_timeout(Duration::from_millis(2));
+            }
+            most_kib * 1_024
+        })
     }
 
     /// Sends a signal.
