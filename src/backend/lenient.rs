@@ -137,7 +137,12 @@ impl<'de> FromJson<'de> for Length {
     }
 }
 
-/// The elements of a list that have the expected type; empty where there is no list.
+/// Elements of a list that are kept. An element takes some hundred times the memory of the bytes
+/// that it may be written in.
+const MAX_ELEMENTS: usize = 256;
+
+/// The elements of a list that have the expected type, but for those after the first 256; empty
+/// where there is no list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct List<T>(pub(super) Vec<T>);
 
@@ -154,7 +159,7 @@ where
     fn from_list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
         let mut elements = Vec::new();
         while let Some(Lenient(element)) = list.next_element::<Lenient<Option<T>>>()? {
-            elements.extend(element);
+            elements.extend(element.filter(|_| elements.len() < MAX_ELEMENTS));
         }
         Ok(Self(elements))
     }

@@ -22,6 +22,10 @@ use crate::capture::schema::{Channel, TokensSource};
 use mould::Moulds;
 use shape::{Choice, Chunk, Delta, Function, UsageObject};
 
+/// Size of an event, in bytes, up to which it is read in the general way where the direct one
+/// refuses it: its values take up to a hundred times the memory.
+const MAX_GENERAL_BYTES: usize = 256 << 10;
+
 /// Reads the events of one response, in order.
 #[derive(Debug)]
 pub struct EventReader {
@@ -76,12 +80,14 @@ impl EventReader {
             );
         }
         // A name that occurs twice is legal JSON that the direct way refuses.
-        match serde_json::from_slice::<Value>(data) {
-            Ok(value) => match serde::Deserialize::deserialize(&value) {
+        let general =
+            (data.len() <= MAX_GENERAL_BYTES).then(|| serde_json::from_slice::<Value>(data));
+        match general {
+            Some(Ok(value)) => match serde::Deserialize::deserialize(&value) {
                 Ok(Lenient(Some(chunk))) => self.interpret(&chunk, None),
                 Ok(Lenient(None)) | Err(_) => Reading::of(Channel::Other),
             },
-            Err(_) => Reading {
+            Some(Err(_)) | None => Reading {
                 is_broken: true,
                 ..Reading::of(Channel::Other)
             },

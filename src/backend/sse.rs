@@ -199,6 +199,11 @@ impl Decoder {
         Tail::NoBlankLine
     }
 
+    /// Returns how much memory the decoder takes, most of it for an event that is not yet whole.
+    pub fn held_bytes(&self) -> usize {
+        self.line.capacity() + self.pending.data.capacity() + self.pending.name.capacity()
+    }
+
     /// Drops the byte order mark that a stream may start with, itself wherever it is split.
     fn without_byte_order_mark<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
         while let (Some(matched), [first, rest @ ..]) = (self.mark_bytes, bytes) {

@@ -134,7 +134,8 @@ pub struct Manifest {
     pub host: Host,
     /// Version of the tool that wrote the tape.
     pub tool_version: String,
-    /// Readings that tie the tape's axis to the wall clock, in order.
+    /// Readings that tie the tape's axis to the wall clock, in order: each ten seconds, and whenever
+    /// that was set.
     pub clock_anchors: Vec<ClockAnchor>,
     /// Start of the schedule on the axis of the log under `wal/`; the tables are already shifted.
     #[serde(default)]

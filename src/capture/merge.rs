@@ -15,6 +15,9 @@ use super::wal::{self, StreamRows, stream_writer};
 /// Rows of a run that are in memory at once while runs are merged.
 const RUN_BATCH_ROWS: usize = 2_048;
 
+/// Text of a run, in bytes, that is in memory at once while runs are merged (a row is never cut).
+const RUN_BATCH_TEXT_BYTES: usize = 256 << 10;
+
 /// One table's rows, sorted by key, each key once.
 pub(super) struct Merged<R> {
     sources: Vec<Source<R>>,
@@ -148,11 +151,24 @@ fn write_run<R: TapeRow>(
 ) -> Result<PathBuf, CaptureError> {
     let path = folder.join(format!("sorted-{}-{number:05}.run", R::TABLE));
     let mut writer = stream_writer::<R>(&path)?;
-    for rows in rows.chunks(RUN_BATCH_ROWS) {
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let (rows, after) = rest.split_at(run_batch_length(rest));
         writer.write(&R::batch(rows)).map_err(encode_error(&path))?;
+        rest = after;
     }
     writer.finish().map_err(encode_error(&path))?;
     Ok(path)
+}
+
+/// Returns how many of the rows, of which there is one, are one batch of a run.
+fn run_batch_length<R: TapeRow>(rows: &[R]) -> usize {
+    let mut text_bytes = 0;
+    let fitting = rows.iter().take(RUN_BATCH_ROWS).take_while(|row| {
+        text_bytes += row.text_bytes();
+        text_bytes <= RUN_BATCH_TEXT_BYTES
+    });
+    fitting.count().max(1)
 }
 
 /// Removes the runs of one table once they are merged.

@@ -24,6 +24,12 @@ const PART_ROWS: u64 = if cfg!(test) { 1_000 } else { 16_000_000 };
 /// Rows that are encoded at once.
 const BATCH_ROWS: usize = if cfg!(test) { 100 } else { 8_192 };
 
+/// Text of rows, in bytes, that is encoded at once (a row is never cut).
+const BATCH_TEXT_BYTES: usize = 8 << 20;
+
+/// Size of an encoded row group in memory after which the next rows begin another.
+const GROUP_BYTES: usize = 64 << 20;
+
 /// Writes the rows of one table, which must come sorted.
 pub(super) struct PartWriter<R> {
     folder: PathBuf,
@@ -31,6 +37,7 @@ pub(super) struct PartWriter<R> {
     part: Option<Part>,
     parts: usize,
     pending: Vec<R>,
+    pending_text_bytes: usize,
     last_id: Option<u64>,
     total_rows: u64,
     is_durable: bool,
@@ -59,6 +66,7 @@ impl<R: TapeRow> PartWriter<R> {
             part: None,
             parts: 0,
             pending: Vec::new(),
+            pending_text_bytes: 0,
             last_id: None,
             total_rows: 0,
             is_durable,
@@ -78,8 +86,9 @@ impl<R: TapeRow> PartWriter<R> {
             self.close_part()?;
         }
         self.last_id = Some(id);
+        self.pending_text_bytes += row.text_bytes();
         self.pending.push(row);
-        if self.pending.len() >= BATCH_ROWS {
+        if self.pending.len() >= BATCH_ROWS || self.pending_text_bytes >= BATCH_TEXT_BYTES {
             self.encode()?;
         }
         Ok(())
@@ -125,12 +134,16 @@ impl<R: TapeRow> PartWriter<R> {
         part.writer
             .write(&R::batch(&rows))
             .map_err(encode_error(&part.path))?;
+        if part.writer.in_progress_size() >= GROUP_BYTES {
+            part.writer.flush().map_err(encode_error(&part.path))?;
+        }
         let count = rows.len() as u64;
         part.rows += count;
         self.total_rows += count;
         // Keeps the allocation for the next batch.
         self.pending = rows;
         self.pending.clear();
+        self.pending_text_bytes = 0;
         Ok(())
     }
 

@@ -261,7 +261,8 @@ table! {
         gap_ns: Option<i64>,
         /// Which read of this request brought it; null where the wire can't tell.
         read_seq: Option<u32>,
-        /// User stamp less kernel receive stamp, in microseconds.
+        /// User stamp less kernel receive stamp, in microseconds. Both are of the wall clock: null
+        /// where that was set in between, which is seen by a wait that can't be.
         kernel_lag_us: Option<i32>,
         /// What it carried.
         channel: Channel,
@@ -439,6 +440,9 @@ pub trait TapeRow: Clone + Sized {
     /// What the rows are sorted by; rows of equal keys are one row, the last one written.
     fn key(&self) -> (u64, u8, u32);
 
+    /// Size of the texts of any length in the row, in bytes: the rest of every row is small.
+    fn text_bytes(&self) -> usize;
+
     /// The Arrow schema of the table.
     fn schema() -> SchemaRef;
 
@@ -453,13 +457,19 @@ pub trait TapeRow: Clone + Sized {
 }
 
 macro_rules! tape_row {
-    ($row:ident, $table:literal, $sorted:expr, $key:expr, [$($at:ident),*], [$($maybe:ident),*]) => {
+    (
+        $row:ident, $table:literal, $sorted:expr, $key:expr,
+        [$($at:ident),*], [$($maybe:ident),*], [$($text:ident),*]
+    ) => {
         impl TapeRow for $row {
             const TABLE: &'static str = $table;
             const SORTED_BY: &'static [&'static str] = &$sorted;
             fn key(&self) -> (u64, u8, u32) {
                 let key: fn(&Self) -> (u64, u8, u32) = $key;
                 key(self)
+            }
+            fn text_bytes(&self) -> usize {
+                0 $(+ self.$text.as_ref().map_or(0, String::len))*
             }
             fn schema() -> SchemaRef {
                 Self::schema()
@@ -493,7 +503,8 @@ tape_row!(
         first_answer_ns,
         last_token_ns,
         end_ns
-    ]
+    ],
+    [prompt, output]
 );
 tape_row!(
     ChunkRow,
@@ -501,7 +512,8 @@ tape_row!(
     ["request_id", "attempt", "seq"],
     |row| (row.request_id, row.attempt, row.seq),
     [arrival_ns],
-    []
+    [],
+    [text]
 );
 tape_row!(
     ProbeRow,
@@ -514,5 +526,6 @@ tape_row!(
         u32::from(row.worker)
     ),
     [at_ns],
+    [],
     []
 );

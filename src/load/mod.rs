@@ -5,6 +5,8 @@
 //! and stamps what comes back; the *scribe* decodes the bytes and writes the tape. Between a read
 //! and its stamp the driver does nothing at all; after it, it copies the bytes and goes on.
 
+mod allowance;
+mod anchors;
 mod attempt;
 pub mod clock;
 mod driver;

@@ -30,7 +30,7 @@ pub(super) struct Progress {
     pub(super) has_token: AtomicBool,
     /// The end mark has arrived.
     pub(super) is_done: AtomicBool,
-    /// An event was too large: nothing more can be decoded.
+    /// An event, or the text, was too large: nothing more is taken of the answer.
     pub(super) is_undecodable: AtomicBool,
 }
 

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::anchors::{AnchorWatch, LOOK_INTERVAL};
 use super::clock::{Clock, utc_now_ns};
 use super::driver::{Driven, Driver, Limits, Stop};
 use super::error::LoadError;
@@ -27,9 +27,6 @@ use crate::wire::{DirectWire, ReqwestWire, Target, Wire, WireError, WireKind};
 /// Time between the decision to start and the first due time, so that the driver is already waiting
 /// when the first request falls due, and it is as punctual as the others.
 const LEAD_NS: i64 = 2_000_000;
-
-/// Distance of the readings that tie the clock to the wall clock.
-const ANCHOR_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Everything that a run needs to know.
 pub struct Run {
@@ -277,9 +274,16 @@ async fn warm_up(driver: &mut Driver<impl Wire>, clock: Clock, warmups: Vec<Plan
 }
 
 async fn take_anchors(clock: Clock, anchors: Arc<Mutex<Vec<ClockAnchor>>>) {
+    let mut watch = AnchorWatch::default();
+    if let Some(first) = lock(&anchors).last() {
+        watch.look(*first);
+    }
     loop {
-        tokio::time::sleep(ANCHOR_INTERVAL).await;
-        lock(&anchors).push(anchor(clock));
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let reading = anchor(clock);
+        if watch.look(reading) {
+            lock(&anchors).push(reading);
+        }
     }
 }
 

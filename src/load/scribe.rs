@@ -6,13 +6,22 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
+use super::allowance::Allowance;
 use super::recorder::{Batch, CHANNEL_BATCHES, Failure, Recorder, Stats};
 use super::transcript::Transcript;
 use crate::backend::BackendKind;
-use crate::capture::schema::{Phase, RequestRow, Status};
+use crate::capture::schema::{ChunkRow, Phase, RequestRow, Status, TapeRow};
 use crate::capture::{CaptureError, TapeWriter};
 
 pub use super::transcript::TokenCounter;
+
+/// Text of rows, in bytes, after which they are written without waiting for the end of a batch: a
+/// small read can complete a large event.
+const WRITE_TEXT_BYTES: usize = 8 << 20;
+
+/// Rows after which they are written without waiting for the end of a batch: a small read can
+/// complete many events.
+const WRITE_ROWS: usize = 32 << 10;
 
 /// Decodes what the driver noted and writes it down. Blocking: it belongs on a thread of its own.
 pub struct Scribe {
@@ -24,6 +33,10 @@ pub struct Scribe {
     count_tokens: Option<TokenCounter>,
     /// Attempts that have begun and not ended.
     open: HashMap<u32, Transcript>,
+    /// What those may keep in memory.
+    allowance: Allowance,
+    /// Text in rows that are not yet written.
+    waiting_text_bytes: usize,
 }
 
 impl Scribe {
@@ -49,6 +62,8 @@ impl Scribe {
                 keeps_text,
                 count_tokens,
                 open,
+                allowance: Allowance::default(),
+                waiting_text_bytes: 0,
             },
             recorder,
         )
@@ -63,7 +78,7 @@ impl Scribe {
     pub fn work(mut self) -> Result<TapeWriter, CaptureError> {
         while let Some(batch) = self.batches.blocking_recv() {
             self.take(batch)?;
-            self.tape.flush()?;
+            self.flush()?;
         }
         Ok(self.tape)
     }
@@ -82,7 +97,7 @@ impl Scribe {
         for (key, row, progress) in batch.opened {
             breath.count(REQUEST_COST);
             let ways = (self.backend, self.keeps_text, self.count_tokens.is_some());
-            let transcript = Transcript::new(row, progress, ways);
+            let transcript = Transcript::new(row, progress, ways, self.allowance.share());
             self.tape.push_request(transcript.opening_row());
             self.open.insert(key, transcript);
         }
@@ -92,23 +107,50 @@ impl Scribe {
             breath.count(1);
             let (bytes, after) = rest.split_at(entry.length.min(rest.len()));
             rest = after;
+            let before = chunks.len();
             if let Some(transcript) = self.open.get_mut(&entry.key) {
                 transcript.read(bytes, entry, &mut chunks);
             }
+            self.note_text(chunks.iter().skip(before));
+            self.relieve(&mut chunks)?;
         }
         for (key, end) in batch.ended {
             breath.count(REQUEST_COST);
             if let Some(transcript) = self.open.remove(&key) {
                 let row = transcript.finish(&end, self.count_tokens.as_ref(), &mut chunks);
                 self.count(&row);
+                self.note_text([&row]);
                 self.tape.push_request(row);
+                self.relieve(&mut chunks)?;
             }
         }
-        self.stats
-            .events
-            .fetch_add(chunks.len() as u64, Ordering::Relaxed);
-        self.tape.push_chunks(chunks);
+        self.push(chunks);
         Ok(())
+    }
+
+    fn note_text<'a, R: TapeRow + 'a>(&mut self, rows: impl IntoIterator<Item = &'a R>) {
+        let texts = rows.into_iter().map(TapeRow::text_bytes);
+        self.waiting_text_bytes += texts.sum::<usize>();
+    }
+
+    /// Writes what waits, where it is much.
+    fn relieve(&mut self, chunks: &mut Vec<ChunkRow>) -> Result<(), CaptureError> {
+        if chunks.len() < WRITE_ROWS && self.waiting_text_bytes < WRITE_TEXT_BYTES {
+            return Ok(());
+        }
+        self.push(std::mem::take(chunks));
+        self.flush()
+    }
+
+    fn push(&mut self, chunks: Vec<ChunkRow>) {
+        let events = &self.stats.events;
+        events.fetch_add(chunks.len() as u64, Ordering::Relaxed);
+        self.tape.push_chunks(chunks);
+    }
+
+    fn flush(&mut self) -> Result<(), CaptureError> {
+        self.waiting_text_bytes = 0;
+        self.tape.flush()
     }
 
     fn count(&self, row: &RequestRow) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::allowance::Share;
 use super::recorder::{End, Outcome, Progress, ReadEntry};
 use crate::backend::sse::{Decoder, Event, Kind, Tail};
 use crate::backend::{BackendKind, EventReader, NotAStream, Reading, error_message, read_unary};
@@ -26,6 +27,10 @@ struct Story {
     next_seq: u32,
     /// The whole text so far, where it is kept or has to be counted.
     text: Option<String>,
+    /// What the text and the decoder have taken of the memory for all answers.
+    share: Share,
+    /// A bound was passed: nothing more is taken of the answer.
+    is_given_up: bool,
     has_end_mark: bool,
     failure: Option<(ErrorKind, Option<String>)>,
 }
@@ -35,6 +40,7 @@ impl Transcript {
         row: RequestRow,
         progress: Arc<Progress>,
         (backend, keeps_text, counts_tokens): (BackendKind, bool, bool),
+        share: Share,
     ) -> Self {
         let needs_text = keeps_text || counts_tokens;
         Self {
@@ -45,6 +51,8 @@ impl Transcript {
                 keeps_text,
                 next_seq: 0,
                 text: needs_text.then(String::new),
+                share,
+                is_given_up: false,
                 has_end_mark: false,
                 failure: None,
             },
@@ -57,9 +65,13 @@ impl Transcript {
         self.row.clone()
     }
 
-    /// Decodes the bytes of one read and adds a row for each event that they complete.
+    /// Decodes the bytes of one read and adds a row for each event that they complete. Of an answer
+    /// that has passed a bound, bytes are counted and no more.
     pub(super) fn read(&mut self, bytes: &[u8], entry: &ReadEntry, chunks: &mut Vec<ChunkRow>) {
         self.row.response_bytes = self.row.response_bytes.saturating_add(bytes.len() as u64);
+        if self.story.is_given_up {
+            return;
+        }
         let Self {
             row,
             decoder,
@@ -70,7 +82,13 @@ impl Transcript {
             chunks.push(story.take_event(row, &event, entry));
         });
         if let Err(error) = decoded {
-            story.fail(ErrorKind::TooLarge, Some(error.to_string()));
+            story.give_up(&error);
+        } else if let Err(error) = story.share.set_unfinished(decoder.held_bytes()) {
+            story.give_up(&error);
+        }
+        if story.is_given_up {
+            // What it holds of an event that will not be read is given back at once.
+            *decoder = Decoder::new();
             self.progress.is_undecodable.store(true, Ordering::Release);
         }
         if self.row.first_token_ns.is_some() {
@@ -110,6 +128,7 @@ impl Transcript {
         row.http_status = end.http_status;
         row.end_ns = Some(end.end_ns);
         if row.usage_output_tokens.is_none()
+            && !self.story.is_given_up
             && let (Some(count), Some(text)) = (count_tokens, &self.story.text)
         {
             row.output_tokens_counted = count(text);
@@ -131,6 +150,12 @@ impl Story {
     fn fail(&mut self, kind: ErrorKind, message: Option<String>) {
         // The first failure is the cause of those that follow.
         self.failure.get_or_insert((kind, message));
+    }
+
+    /// Ends the answer at a bound.
+    fn give_up(&mut self, bound: &dyn std::error::Error) {
+        self.fail(ErrorKind::TooLarge, Some(bound.to_string()));
+        self.is_given_up = true;
     }
 
     /// Takes in one event and makes its row.
@@ -161,7 +186,7 @@ impl Story {
             arrival_ns: entry.at_ns,
             gap_ns,
             read_seq: entry.read_seq,
-            kernel_lag_us: entry.kernel_lag_us,
+            kernel_lag_us: possible_lag_us(row, entry),
             channel,
             has_choices: false,
             tokens: None,
@@ -206,10 +231,24 @@ impl Story {
             );
         }
         self.has_end_mark |= reading.is_done;
-        if let (Some(whole), Some(text)) = (&mut self.text, &reading.text) {
-            whole.push_str(text);
+        self.take_text(reading.text)
+    }
+
+    /// Adds to the whole text, as far as there is room. Returns the text to keep with the event.
+    fn take_text(&mut self, text: Option<String>) -> Option<String> {
+        let text = text.filter(|_| !self.is_given_up)?;
+        if let Err(bound) = self.share.add_text(text.len()) {
+            self.give_up(&bound);
+            return None;
         }
-        reading.text.filter(|_| self.keeps_text)
+        if let Some(whole) = &mut self.text {
+            // A text that doubles its room whenever that is full would take twice what it has.
+            if whole.capacity() - whole.len() < text.len() {
+                whole.reserve_exact(text.len() + whole.len() / 8);
+            }
+            whole.push_str(&text);
+        }
+        self.keeps_text.then_some(text)
     }
 
     /// Decides how the attempt ended.
@@ -264,6 +303,18 @@ impl Story {
     }
 }
 
+/// Returns how long the read's bytes had been waiting in the kernel, where that can be.
+///
+/// The kernel stamps with the wall clock. Where that is set while bytes are waiting, they seem to
+/// have waited for less than no time, or since before anything was asked for.
+fn possible_lag_us(row: &RequestRow, entry: &ReadEntry) -> Option<i32> {
+    let asked_ns = row.dispatched_ns.unwrap_or(i64::MIN);
+    let longest_us = entry.at_ns.saturating_sub(asked_ns) / 1_000;
+    entry
+        .kernel_lag_us
+        .filter(|&lag_us| lag_us >= 0 && i64::from(lag_us) <= longest_us)
+}
+
 /// Says what a response was that is not an event stream.
 fn refusal(http_status: Option<u16>, body: &[u8]) -> (ErrorKind, Option<String>) {
     let kind = match http_status {
@@ -283,4 +334,142 @@ fn refusal(http_status: Option<u16>, body: &[u8]) -> (ErrorKind, Option<String>)
         }
     };
     (kind, Some(error_message(body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::allowance::{Allowance, Bounds};
+    use super::*;
+    use crate::capture::schema::Phase;
+
+    const KIB: usize = 1 << 10;
+
+    /// A transcript of an answer to a request that was sent at 0, whose text is kept.
+    fn transcript(allowance: &Allowance) -> (Transcript, Arc<Progress>) {
+        let progress = Arc::new(Progress::default());
+        let mut row = RequestRow::new(0, Phase::Measure, 0);
+        row.dispatched_ns = Some(0);
+        let ways = (BackendKind::Openai, true, true);
+        let transcript = Transcript::new(row, Arc::clone(&progress), ways, allowance.share());
+        (transcript, progress)
+    }
+
+    fn bounds(answer_bytes: usize, total_bytes: usize) -> Allowance {
+        Allowance::new(Bounds {
+            answer_bytes,
+            total_bytes,
+        })
+    }
+
+    fn entry(at_ns: i64, kernel_lag_us: Option<i32>) -> ReadEntry {
+        ReadEntry {
+            key: 0,
+            at_ns,
+            length: 0,
+            read_seq: Some(0),
+            kernel_lag_us,
+        }
+    }
+
+    /// An event with a text of so many bytes.
+    fn event(text_bytes: usize) -> Vec<u8> {
+        let text = "x".repeat(text_bytes);
+        format!("data: {{\"choices\":[{{\"index\":0,\"text\":\"{text}\"}}]}}\n\n").into_bytes()
+    }
+
+    fn end(transcript: Transcript, chunks: &mut Vec<ChunkRow>) -> RequestRow {
+        let end = End {
+            connect_ns: None,
+            sent_ns: Some(0),
+            body_sent_ns: Some(0),
+            headers_ns: Some(0),
+            http_status: Some(200),
+            end_ns: 1_000,
+            outcome: Outcome::EndOfStream,
+        };
+        let count: TokenCounter = Arc::new(|_| Some(7));
+        transcript.finish(&end, Some(&count), chunks)
+    }
+
+    fn is_given_up(progress: &Progress) -> bool {
+        progress.is_undecodable.load(Ordering::Acquire)
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_is_given_up_and_keeps_what_came() {
+        let allowance = bounds(100 * KIB, 1 << 30);
+        let (mut transcript, progress) = transcript(&allowance);
+        let mut chunks = Vec::new();
+        let event = event(40 * KIB);
+        for at_ns in 0..2 {
+            transcript.read(&event, &entry(at_ns, None), &mut chunks);
+        }
+        assert!(!is_given_up(&progress));
+        for at_ns in 2..4 {
+            transcript.read(&event, &entry(at_ns, None), &mut chunks);
+            assert!(is_given_up(&progress));
+        }
+        let row = end(transcript, &mut chunks);
+        assert_eq!(row.status, Status::Error);
+        assert_eq!(row.error_kind.unwrap().as_str(), "too_large");
+        assert_eq!(row.output.unwrap().len(), 80 * KIB);
+        assert_eq!(row.output_tokens_counted, None, "of half a text");
+        assert_eq!(row.response_bytes, 4 * event.len() as u64);
+        let texts: Vec<Option<usize>> = chunks
+            .iter()
+            .map(|chunk| chunk.text.as_ref().map(String::len))
+            .collect();
+        // The event that was too much is there, without its text; what came after is not decoded.
+        assert_eq!(texts, [Some(40 * KIB), Some(40 * KIB), None]);
+        assert_eq!(allowance.taken_bytes(), 0);
+    }
+
+    #[test]
+    fn answers_are_given_up_when_all_of_them_hold_too_much() {
+        let allowance = bounds(1 << 30, 128 * KIB);
+        let (mut first, _) = transcript(&allowance);
+        let (mut second, progress) = transcript(&allowance);
+        let mut chunks = Vec::new();
+        first.read(&event(100 * KIB), &entry(0, None), &mut chunks);
+        second.read(&event(100 * KIB), &entry(0, None), &mut chunks);
+        assert!(is_given_up(&progress));
+        let row = end(second, &mut chunks);
+        assert_eq!(row.error_kind.unwrap().as_str(), "too_large");
+        // What the first one held is there for others once it is gone.
+        drop(first);
+        let (mut third, progress) = transcript(&allowance);
+        third.read(&event(100 * KIB), &entry(0, None), &mut chunks);
+        assert!(!is_given_up(&progress));
+    }
+
+    #[test]
+    fn events_that_are_never_whole_are_held_within_the_same_bound() {
+        let allowance = bounds(1 << 30, 128 * KIB);
+        let mut chunks = Vec::new();
+        let (mut whole, _) = transcript(&allowance);
+        let (mut half, progress) = transcript(&allowance);
+        whole.read(&event(100 * KIB), &entry(0, None), &mut chunks);
+        half.read(&event(100 * KIB)[..80 * KIB], &entry(0, None), &mut chunks);
+        assert!(is_given_up(&progress));
+        // What it had of the event is gone at once, and not only when the attempt ends.
+        assert_eq!(half.decoder.held_bytes(), 0);
+        let row = end(half, &mut chunks);
+        assert_eq!(row.error_kind.unwrap().as_str(), "too_large");
+    }
+
+    #[test]
+    fn a_wait_in_the_kernel_that_can_not_be_is_unknown() {
+        let allowance = Allowance::default();
+        let (mut transcript, _) = transcript(&allowance);
+        let mut chunks = Vec::new();
+        let read_at_ns = 5_000_000;
+        // The last three are what is seen of a wall clock that is set back or forward by an hour,
+        // and of one that is set by more than the column holds.
+        for lag_us in [0, 4_999, -3_600_000, 3_600_000, i32::MAX] {
+            let entry = entry(read_at_ns, Some(lag_us));
+            transcript.read(&event(1), &entry, &mut chunks);
+        }
+        let lags: Vec<Option<i32>> = chunks.iter().map(|chunk| chunk.kernel_lag_us).collect();
+        assert_eq!(lags, [Some(0), Some(4_999), None, None, None]);
+    }
 }

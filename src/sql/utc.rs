@@ -1,7 +1,9 @@
 //! Wall-clock columns: turns a time on a tape's own axis into UTC.
 //!
 //! A time uses the offset of the last anchor at or before it; a time before the first anchor uses
-//! the first one. The rule needs no join: it becomes one `CASE` expression per column, a balanced
+//! the first one. So a wall clock that is set in the middle of a run shows from the anchor on that
+//! was taken when that was noticed, and never changes what came before; no latency is computed
+//! from these columns. The rule needs no join: it becomes one `CASE` expression per column, a balanced
 //! tree over the anchors, that costs nothing where the column is not asked for.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
@@ -110,6 +112,29 @@ mod tests {
         let expected =
             [(0, 5_000), (20, -9_000)].map(|(from_ns, add_ns)| Offset { from_ns, add_ns });
         assert_eq!(offsets(&anchors), expected);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_changes_what_comes_after_and_nothing_before() {
+        const S: i64 = 1_000_000_000;
+        const HOUR_NS: i64 = 3_600 * S;
+        for step_ns in [HOUR_NS, -HOUR_NS] {
+            // Slewed a little all the time, and set at 14.95 s, which is noticed at 15 s.
+            let slewed = |at_ns: i64| 7 * HOUR_NS + at_ns / 2_000;
+            let before = [0, 10].map(|at_s| anchor(at_s * S, slewed(at_s * S)));
+            let after = [15, 25, 35].map(|at_s| anchor(at_s * S, slewed(at_s * S) + step_ns));
+            let clock = offsets(&[before.as_slice(), after.as_slice()].concat());
+            let shown = |at_ns: i64| Offset::utc_ns(&clock, at_ns).unwrap();
+            for at_ns in (-S..40 * S).step_by(100_000_000) {
+                let step_ns = if at_ns < 15 * S { 0 } else { step_ns };
+                let true_ns = at_ns + slewed(at_ns) + step_ns;
+                let off_ns = shown(at_ns).abs_diff(true_ns);
+                assert!(off_ns <= 5_000_000, "{off_ns} ns off at {at_ns} ns");
+            }
+            // Between two rows on the same side of it, the same time passes as on the tape's axis.
+            assert_eq!(shown(14 * S) - shown(11 * S), 3 * S);
+            assert_eq!(shown(20 * S) - shown(16 * S), 4 * S);
+        }
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //!
 //! What is checked holds for any way of speaking HTTP, so no message of one is compared here.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::mock::{Mock, Reply, Request};
-use crate::program::{Folder, Outcome, root};
+use crate::program::{Folder, Outcome, load_words, root};
 
 /// What the tape says of every request.
 const ROWS: &str =
@@ -110,6 +112,119 @@ fn what_never_ends_is_given_up_at_a_bound() {
                  FROM requests WHERE request_id = 4";
     assert_eq!(folder.table("run.tape", event), "too_large | true");
     assert_memory_was_bounded(&folder);
+}
+
+/// Runs a load to its end. Returns the most memory that it took, in MiB.
+fn peak_mib(folder: &Folder, url: &str, words: &[&str]) -> (Outcome, u64) {
+    let running = folder.start(&load_words(url, words));
+    let memory = running.watch_memory();
+    let outcome = running.end();
+    (outcome, memory.join().unwrap() >> 20)
+}
+
+#[test]
+fn text_without_end_is_kept_up_to_a_bound() {
+    let mock = Mock::start(|request, reply| {
+        if request.index == 2 {
+            return reply.answer(request, &["fine"]);
+        }
+        let text = "never the same for long ".repeat(40_000);
+        let event = json!({ "choices": [{ "index": 0, "delta": { "content": text } }] });
+        reply.begin();
+        while reply.is_open() {
+            reply.event(&event.to_string());
+        }
+    });
+    let folder = Folder::new();
+    let words = ["--num-prompts", "3", "--max-concurrency", "1", "--keep"];
+    let words = [&words[..], &["text"]].concat();
+    let (outcome, peak_mib) = peak_mib(&folder, &mock.url(), &words);
+    outcome.expect_code(0);
+    let rows = "SELECT status, error_kind, error_message, chunk_count, \
+                character_length(output) AS kept FROM requests ORDER BY request_id";
+    insta::assert_snapshot!(folder.table("run.tape", rows), @r"
+    error | too_large | the text of the answer is over 16 MiB, which is what is kept of one | 18 | 16320000
+    error | too_large | the text of the answer is over 16 MiB, which is what is kept of one | 18 | 16320000
+    ok | - | - | 1 | 4
+    ");
+    let texts = "SELECT sum(character_length(text)) FROM chunks WHERE request_id = 0";
+    assert_eq!(folder.number("run.tape", texts), 16_320_000);
+    assert!(peak_mib < 320, "{peak_mib} MiB of memory");
+}
+
+/// Streams that each hold an event that is not yet whole, and that one of 256 MiB are too many for.
+const HALF_EVENTS: usize = 90;
+
+#[test]
+fn what_all_answers_hold_together_is_bounded() {
+    let was_cut = Arc::new(AtomicBool::new(false));
+    let mock = Mock::start(move |_, reply| {
+        reply.raw(HEAD);
+        reply.raw(b"data: {\"choices\": \"");
+        for _ in 0..60 {
+            reply.raw(&[b'x'; 65_536]);
+        }
+        // No answer ends, and gives back what it holds, before one has been given up.
+        while reply.is_open() && !was_cut.load(Ordering::Acquire) {
+            reply.raw(b"x");
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        was_cut.store(true, Ordering::Release);
+        reply.close();
+    });
+    let folder = Folder::new();
+    let count = HALF_EVENTS.to_string();
+    let words = ["--num-prompts", &count, "--max-concurrency", &count];
+    let (outcome, peak_mib) = peak_mib(&folder, &mock.url(), &words);
+    outcome.expect_code(3);
+    let rows = "SELECT status, error_kind, count(*) > 0 AS are_there FROM requests \
+                GROUP BY status, error_kind ORDER BY error_kind";
+    insta::assert_snapshot!(folder.table("run.tape", rows), @r"
+    error | too_large | true
+    error | truncated | true
+    ");
+    let messages = "SELECT DISTINCT error_message FROM requests WHERE error_kind = 'too_large'";
+    insta::assert_snapshot!(folder.table("run.tape", messages), @r"
+    the answers in flight hold over 256 MiB, which is what is kept of all
+    ");
+    assert!(peak_mib < 400, "{peak_mib} MiB of memory");
+}
+
+#[test]
+fn events_that_swell_when_they_are_read_do_so_within_bounds() {
+    // Each just within the bound on the size of one event.
+    const BYTES: usize = 4_000_000;
+    let mock = Mock::start(|request, reply| {
+        let many = |part: &str| part.repeat(BYTES / part.len());
+        let data = match request.index {
+            0 => format!("{{\"choices\":[{}{{}}]}}", many("{},")),
+            1 => format!(
+                "{{\"choices\":[{{\"delta\":{{\"tool_calls\":[{}{{}}]}}}}]}}",
+                many("{},")
+            ),
+            2 => format!("{{\"id\":1,\"id\":2,\"more\":[{}0]}}", many("{\"\":0},")),
+            _ => format!(
+                "{{\"choices\":[{{\"text\":\"a\"}}],\"more\":[{}0]}}",
+                many("[],")
+            ),
+        };
+        reply.begin();
+        reply.event(&data);
+        reply.finish();
+        reply.done();
+        reply.end();
+    });
+    let folder = Folder::new();
+    let words = ["--num-prompts", "4", "--max-concurrency", "1"];
+    let (outcome, peak_mib) = peak_mib(&folder, &mock.url(), &words);
+    outcome.expect_code(0);
+    insta::assert_snapshot!(folder.table("run.tape", ROWS), @r"
+    error | empty | 0 | length
+    error | empty | 0 | length
+    error | bad_event | 0 | length
+    ok | - | 1 | length
+    ");
+    assert!(peak_mib < 150, "{peak_mib} MiB of memory");
 }
 
 #[test]

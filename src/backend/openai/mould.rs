@@ -10,6 +10,9 @@ use crate::capture::schema::Channel;
 /// Moulds that are made without one that fits, before a stream counts as one that varies.
 const ATTEMPTS: u8 = 8;
 
+/// Size of a mould, in bytes, above which it is not kept.
+const MAX_MOULD_BYTES: usize = 16 << 10;
+
 /// What fitted last, and whether looking for more is worth it.
 #[derive(Debug)]
 pub(super) struct Moulds {
@@ -61,7 +64,9 @@ impl Moulds {
         let Some(after) = rest.strip_prefix(text.as_bytes()) else {
             return;
         };
-        if !before.ends_with(b"\"") || !after.starts_with(b"\"") || self.attempts_left == 0 {
+        let is_framed = before.ends_with(b"\"") && after.starts_with(b"\"");
+        let is_small = before.len() + after.len() <= MAX_MOULD_BYTES;
+        if !is_framed || !is_small || self.attempts_left == 0 {
             return;
         }
         self.attempts_left -= 1;
