@@ -40,6 +40,21 @@ pub(super) struct Stamps {
     has_kernel_stamps: bool,
     next_seq: u32,
     last: ReadStamp,
+    /// The last read left nothing behind: what the next one brings came after it.
+    is_drained: bool,
+}
+
+/// The kernel stamps on the wall clock. One that is set between its stamp and ours makes any lag
+/// out of it: none is negative, nor longer than bytes can have waited.
+fn believable_lag_us(lag_ns: i64, since_last_read_ns: Option<i64>) -> Option<i32> {
+    /// The two clocks are read one after the other, and one of them may be slewed.
+    const TOLERANCE_NS: i64 = 1_000_000;
+
+    let most_ns = since_last_read_ns.map_or(i64::MAX, |ns| ns.saturating_add(TOLERANCE_NS));
+    if !(0..=most_ns).contains(&lag_ns) {
+        return None;
+    }
+    i32::try_from(lag_ns / 1_000).ok()
 }
 
 impl Stamps {
@@ -54,10 +69,11 @@ impl Stamps {
         let kernel_lag_us = received
             .kernel_utc_ns
             .filter(|_| self.has_kernel_stamps)
-            .map(|kernel_ns| {
-                let lag_us = utc_now_ns().saturating_sub(kernel_ns) / 1_000;
-                i32::try_from(lag_us).unwrap_or(if lag_us < 0 { i32::MIN } else { i32::MAX })
+            .and_then(|kernel_ns| {
+                let since_ns = self.is_drained.then_some(at_ns - self.last.at_ns);
+                believable_lag_us(utc_now_ns().saturating_sub(kernel_ns), since_ns)
             });
+        self.is_drained = received.bytes < buffer.len();
         self.last = ReadStamp {
             at_ns,
             seq: self.next_seq,
@@ -94,6 +110,7 @@ impl StampedSocket {
                     seq: 0,
                     kernel_lag_us: None,
                 },
+                is_drained: true,
             },
         }
     }
@@ -298,4 +315,21 @@ pub(super) enum Written {
     Some(usize),
     /// None, and the other side has begun to speak.
     Answered,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::believable_lag_us;
+
+    #[test]
+    fn a_wall_clock_that_is_set_makes_no_lag() {
+        const HOUR_NS: i64 = 3_600_000_000_000;
+        assert_eq!(believable_lag_us(42_999, Some(10_000_000)), Some(42));
+        assert_eq!(believable_lag_us(9_900_000, Some(10_000_000)), Some(9_900));
+        assert_eq!(believable_lag_us(42_999 + HOUR_NS, Some(10_000_000)), None);
+        assert_eq!(believable_lag_us(42_999 - HOUR_NS, Some(10_000_000)), None);
+        // Behind a full read bytes may have waited for as long as they like.
+        assert_eq!(believable_lag_us(90_000_000, None), Some(90_000));
+        assert_eq!(believable_lag_us(HOUR_NS, None), None);
+    }
 }
