@@ -100,7 +100,8 @@ impl<'de, T: FromJson<'de>> Visitor<'de> for LenientVisitor<T> {
     }
 }
 
-/// Returns `number` where it is whole and not negative, as in `12.0` or `1e30`, which saturates.
+/// Returns `number` where it is whole and not negative, as in `12.0`; one that is too large, as
+/// `1e30`, saturates.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -119,7 +120,8 @@ impl<'de: 'a, 'a> FromJson<'de> for Option<Cow<'a, str>> {
 
 impl FromJson<'_> for Option<u32> {
     fn from_whole(number: u64) -> Self {
-        Some(u32::try_from(number).unwrap_or(u32::MAX))
+        // What is too large for a count of tokens is none.
+        u32::try_from(number).ok()
     }
 }
 

@@ -14,6 +14,7 @@ mod wal;
 
 pub use error::CaptureError;
 pub use manifest::Manifest;
+pub(crate) use parquet::count_rows;
 pub use tape::{Ending, TapeWriter, recover, write_tape};
 #[cfg(test)]
 pub(crate) use tests::dead_tape;

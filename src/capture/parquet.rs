@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::DataType;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::SortingColumn;
+use parquet::file::metadata::{ParquetMetaDataReader, SortingColumn};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
@@ -214,4 +214,25 @@ fn sorting_columns<R: TapeRow>() -> Vec<SortingColumn> {
             nulls_first: false,
         })
         .collect()
+}
+
+/// Counts the rows in the parts of one table of a tape, by what the parts say of themselves; `None`
+/// where one of them can't be read.
+pub(crate) fn count_rows(folder: &Path) -> Option<u64> {
+    if !folder.is_dir() {
+        return Some(0);
+    }
+    let mut rows = 0;
+    for entry in fs::read_dir(folder).ok()? {
+        let path = entry.ok()?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "parquet")
+        {
+            let file = File::open(path).ok()?;
+            let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).ok()?;
+            rows += u64::try_from(metadata.file_metadata().num_rows()).ok()?;
+        }
+    }
+    Some(rows)
 }

@@ -11,7 +11,8 @@ use datafusion::prelude::SessionContext;
 
 use super::{SqlError, new_session, views};
 use crate::capture::manifest::{Manifest, State};
-use crate::capture::recover;
+use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, TapeRow as _};
+use crate::capture::{count_rows, recover};
 
 /// Which form of a latency a goal applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +111,7 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
         }
         State::Running | State::Interrupted | State::Complete => {}
     }
+    notes.extend(missing_rows(&path, &manifest));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(OpenedTape {
         run: name.strip_suffix(".tape").unwrap_or(&name).to_owned(),
@@ -117,6 +119,25 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
         manifest,
         notes,
     })
+}
+
+/// Says which tables have other rows than the manifest counted when the tape was finished.
+fn missing_rows(path: &Path, manifest: &Manifest) -> Vec<String> {
+    let counts = &manifest.counts;
+    let tables = [
+        (RequestRow::TABLE, counts.requests),
+        (ChunkRow::TABLE, counts.chunks),
+        (ProbeRow::TABLE, counts.probes),
+    ];
+    let found = tables.map(|(table, counted)| (table, counted, count_rows(&path.join(table))));
+    // A part that can't be read is told of by whoever reads it.
+    let differs = |(table, counted, found): (&str, u64, Option<u64>)| {
+        let found = found.filter(|found| *found != counted)?;
+        Some(format!(
+            "`{table}` has {found} of the {counted} rows that were written: parts of it are missing"
+        ))
+    };
+    found.into_iter().filter_map(differs).collect()
 }
 
 /// Returns the tapes that a path stands for.

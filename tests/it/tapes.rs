@@ -267,6 +267,24 @@ fn a_log_that_is_cut_anywhere_gives_back_what_came_before_the_cut() {
     }
 }
 
+#[test]
+fn a_tape_that_has_lost_parts_says_what_is_missing() {
+    let mock = Mock::answering(&["a", "b"]);
+    let folder = Folder::new();
+    folder
+        .load(&mock.url(), &["--num-prompts", "3"])
+        .expect_code(0);
+    let question = ["sql", "run.tape", "-c", "SELECT count(*) AS n FROM chunks"];
+    let whole = folder.run(&question).expect_code(0);
+    assert!(!whole.stderr.contains("missing"), "{}", whole.shown());
+    fs::remove_dir_all(folder.path("run.tape/chunks")).unwrap();
+    let missing = "`chunks` has 0 of the 18 rows that were written: parts of it are missing";
+    for words in [&question[..], &["analyze", "run.tape"]] {
+        let outcome = folder.run(words).expect_code(0);
+        assert!(outcome.stderr.contains(missing), "{}", outcome.shown());
+    }
+}
+
 /// A load at a rate through one slot, which is stuck at its third request.
 fn start_stuck(folder: &Folder, mock: &Mock, rate: &str, more: &[&str]) -> Running {
     let url = mock.url();

@@ -297,7 +297,7 @@ fn reads_odd_but_legal_json() {
     other
     content choices "a"
     other
-    usage usage=-/4294967295/-/-
+    other
     usage usage=-/12/-/-
     content choices "last"
     content choices "ab" finish=stop
