@@ -12,6 +12,7 @@
 //! a burst is borne: most of its TTFT error is the time that the server takes to read it.
 //! `cost serve --rate 20 --ttft-ms 50 --core 0` runs the server alone, until its stdin closes.
 
+mod connections;
 #[path = "epoll_floor.rs"]
 mod epoll_floor;
 mod http_request;

@@ -5,24 +5,18 @@
 //! measured.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use rustix::buffer::spare_capacity;
-use rustix::event::epoll;
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use crate::connections::Connections;
 use crate::http_request::extent;
 use crate::pinned::on_core;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
-/// Connections that may wait to be accepted: a burst comes at once.
-const BACKLOG: i32 = 4_096;
 
 /// How often the server looks whether it is over.
 const GLANCE: Timespec = Timespec {
@@ -62,17 +56,10 @@ struct Shared {
 impl Server {
     /// Starts a server whose thread stays on `core`.
     pub(crate) fn start(core: usize) -> Outcome<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        listener.set_nonblocking(true)?;
-        // The standard library's own backlog is too short for a burst.
-        rustix::net::listen(&listener, BACKLOG)?;
-        let address = listener.local_addr()?;
+        let (connections, address) = Connections::listen()?;
         let shared = Arc::new(Shared::default());
         let mut serving = Serving {
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            listener,
-            connections: Vec::new(),
-            free: Vec::new(),
+            connections,
             answer: answer(),
             shared: Arc::clone(&shared),
         };
@@ -128,11 +115,7 @@ fn answer() -> Vec<u8> {
 
 /// What the server's thread owns.
 struct Serving {
-    epoll: OwnedFd,
-    listener: TcpListener,
-    connections: Vec<Option<Connection>>,
-    /// Places in `connections` that are empty.
-    free: Vec<usize>,
+    connections: Connections<Connection>,
     answer: Vec<u8>,
     shared: Arc<Shared>,
 }
@@ -145,64 +128,33 @@ struct Connection {
     length: Option<usize>,
 }
 
-/// The listener's place; those of connections count from 0.
-const LISTENER: u64 = u64::MAX;
-
 impl Serving {
     fn serve(&mut self) -> Outcome<()> {
-        let tag = epoll::EventData::new_u64(LISTENER);
-        epoll::add(&self.epoll, &self.listener, tag, epoll::EventFlags::IN)?;
-        let mut ready = Vec::with_capacity(1_024);
         while !self.shared.is_over.load(Ordering::Acquire) {
-            match epoll::wait(&self.epoll, spare_capacity(&mut ready), Some(&GLANCE)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            for event in ready.drain(..) {
-                match event.data.u64() {
-                    LISTENER => self.accept()?,
-                    place => self.read(usize::try_from(place)?),
+            let shared = &self.shared;
+            let places = self.connections.wait(&GLANCE, |stream| {
+                note_first(&shared.first_connection_ns);
+                Connection {
+                    stream,
+                    bytes: Vec::new(),
+                    length: None,
                 }
+            })?;
+            for place in places {
+                self.read(place);
             }
         }
         Ok(())
     }
 
-    fn accept(&mut self) -> Outcome<()> {
-        loop {
-            let stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.into()),
-            };
-            note_first(&self.shared.first_connection_ns);
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
-            let place = self.free.pop().unwrap_or(self.connections.len());
-            let tag = epoll::EventData::new_u64(u64::try_from(place)?);
-            epoll::add(&self.epoll, &stream, tag, epoll::EventFlags::IN)?;
-            let connection = Some(Connection {
-                stream,
-                bytes: Vec::new(),
-                length: None,
-            });
-            match self.connections.get_mut(place) {
-                Some(empty) => *empty = connection,
-                None => self.connections.push(connection),
-            }
-        }
-    }
-
     /// Reads what is there, answers what is whole, and forgets a connection that is over.
     fn read(&mut self, place: usize) {
-        let Some(Some(connection)) = self.connections.get_mut(place) else {
+        let Some(connection) = self.connections.at(place) else {
             return;
         };
         let is_open = connection.read(&self.shared, &self.answer).unwrap_or(false);
         if !is_open {
-            // Closing it takes it out of the epoll.
-            self.connections[place] = None;
-            self.free.push(place);
+            self.connections.forget(place);
         }
     }
 }

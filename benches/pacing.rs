@@ -9,6 +9,7 @@
 //! bar is missed; `--quick` is a short run. Before that stands how long the client takes to its
 //! first request (`startup.rs`). On fewer than two cores it says so and does nothing.
 
+mod connections;
 mod http_request;
 mod machine;
 mod minimal_server;

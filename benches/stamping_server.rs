@@ -8,17 +8,14 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use rustix::buffer::spare_capacity;
-use rustix::event::epoll;
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use crate::connections::Connections;
 use crate::http_request::extent;
 use crate::pinned::on_core;
 
@@ -26,17 +23,11 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const NS_PER_S: i64 = 1_000_000_000;
 
-/// Connections that may wait to be accepted: a burst comes at once.
-const BACKLOG: i32 = 16_384;
-
 /// How often the server looks whether it is over, in nanoseconds.
 const GLANCE_NS: i64 = 20_000_000;
 
 /// Tokens that are sent before the server looks for requests again.
 const TOKENS_A_TURN: usize = 64;
-
-/// The listener's place; those of connections count from 0.
-const LISTENER: u64 = u64::MAX;
 
 /// The answer to whatever does not ask for a stream: the list of models.
 const MODELS: &str = r#"{"object":"list","data":[{"id":"simulated","object":"model"}]}"#;
@@ -60,18 +51,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server whose thread stays on `core`.
     pub(crate) fn start(core: usize, pace: Pace) -> Outcome<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        listener.set_nonblocking(true)?;
-        // The standard library's own backlog is too short for a burst.
-        rustix::net::listen(&listener, BACKLOG)?;
-        let address = listener.local_addr()?;
+        let (connections, address) = Connections::listen()?;
         let is_over = Arc::new(AtomicBool::new(false));
         let mut serving = Serving {
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            listener,
+            connections,
             pace,
-            connections: Vec::new(),
-            free: Vec::new(),
+            begun: 0,
             due: BinaryHeap::new(),
             is_over: Arc::clone(&is_over),
         };
@@ -106,18 +91,18 @@ fn now_ns(clock: ClockId) -> i64 {
 
 /// What the server's thread owns.
 struct Serving {
-    epoll: OwnedFd,
-    listener: TcpListener,
+    connections: Connections<Connection>,
     pace: Pace,
-    connections: Vec<Option<Connection>>,
-    /// Places in `connections` that are empty.
-    free: Vec<usize>,
-    /// When which connection has a token to send, on the monotonic clock, the next one first.
-    due: BinaryHeap<Reverse<(i64, usize)>>,
+    /// Connections that there have been.
+    begun: u64,
+    /// When which connection has a token to send, on the monotonic clock, the next one first. One
+    /// that has gone meanwhile is told from another at its place by its number.
+    due: BinaryHeap<Reverse<(i64, usize, u64)>>,
     is_over: Arc<AtomicBool>,
 }
 
 struct Connection {
+    number: u64,
     stream: TcpStream,
     /// What has been read of the current request.
     bytes: Vec<u8>,
@@ -136,82 +121,50 @@ struct Answer {
 
 impl Serving {
     fn serve(&mut self) -> Outcome<()> {
-        let tag = epoll::EventData::new_u64(LISTENER);
-        epoll::add(&self.epoll, &self.listener, tag, epoll::EventFlags::IN)?;
-        let mut ready = Vec::with_capacity(256);
         while !self.is_over.load(Ordering::Acquire) {
             let wait_ns = self.send_due().clamp(0, GLANCE_NS);
             let wait = Timespec {
                 tv_sec: 0,
                 tv_nsec: wait_ns,
             };
-            match epoll::wait(&self.epoll, spare_capacity(&mut ready), Some(&wait)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            for event in ready.drain(..) {
-                match event.data.u64() {
-                    LISTENER => self.accept()?,
-                    place => self.hear(usize::try_from(place)?),
+            let begun = &mut self.begun;
+            let places = self.connections.wait(&wait, |stream| {
+                *begun += 1;
+                Connection {
+                    number: *begun,
+                    stream,
+                    bytes: Vec::new(),
+                    unsent: Vec::new(),
+                    answer: None,
                 }
+            })?;
+            for place in places {
+                self.hear(place);
             }
         }
         Ok(())
     }
 
-    fn accept(&mut self) -> Outcome<()> {
-        loop {
-            let stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.into()),
-            };
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
-            let place = self.free.pop().unwrap_or(self.connections.len());
-            let tag = epoll::EventData::new_u64(u64::try_from(place)?);
-            epoll::add(&self.epoll, &stream, tag, epoll::EventFlags::IN)?;
-            let connection = Some(Connection {
-                stream,
-                bytes: Vec::new(),
-                unsent: Vec::new(),
-                answer: None,
-            });
-            match self.connections.get_mut(place) {
-                Some(empty) => *empty = connection,
-                None => self.connections.push(connection),
-            }
-        }
-    }
-
     /// Reads what is there, begins the answer to what is whole, and forgets a connection that is
     /// over.
     fn hear(&mut self, place: usize) {
-        let Some(Some(connection)) = self.connections.get_mut(place) else {
+        let Some(connection) = self.connections.at(place) else {
             return;
         };
         match connection.read() {
             Ok(true) => {
                 let due_ns = now_ns(ClockId::Monotonic) + self.pace.ttft_ns;
-                self.due.push(Reverse((due_ns, place)));
+                self.due.push(Reverse((due_ns, place, connection.number)));
             }
             Ok(false) => {}
-            // A place with a token due is freed when that comes up.
-            Err(_) if connection.answer.is_some() => connection.answer = None,
-            Err(_) => self.forget(place),
+            Err(_) => self.connections.forget(place),
         }
-    }
-
-    fn forget(&mut self, place: usize) {
-        // Closing it takes it out of the epoll.
-        self.connections[place] = None;
-        self.free.push(place);
     }
 
     /// Sends what is due, up to a turn's worth; returns how long until more is, in nanoseconds.
     fn send_due(&mut self) -> i64 {
         for _ in 0..TOKENS_A_TURN {
-            let Some(Reverse((due_ns, place))) = self.due.peek().copied() else {
+            let Some(Reverse((due_ns, place, number))) = self.due.peek().copied() else {
                 return GLANCE_NS;
             };
             let wait_ns = due_ns - now_ns(ClockId::Monotonic);
@@ -219,15 +172,17 @@ impl Serving {
                 return wait_ns;
             }
             self.due.pop();
-            let Some(Some(connection)) = self.connections.get_mut(place) else {
+            let connection = self.connections.at(place);
+            let Some(connection) = connection.filter(|there| there.number == number) else {
                 continue;
             };
             match connection.send_token() {
-                Ok(true) => self
-                    .due
-                    .push(Reverse((due_ns + self.pace.interval_ns, place))),
+                Ok(true) => {
+                    let next_ns = due_ns + self.pace.interval_ns;
+                    self.due.push(Reverse((next_ns, place, number)));
+                }
                 Ok(false) => {}
-                Err(_) => self.forget(place),
+                Err(_) => self.connections.forget(place),
             }
         }
         0

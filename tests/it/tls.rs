@@ -194,6 +194,15 @@ fn large_prompts_go_through_tls_whole() {
     assert_eq!(folder.table("run.tape", statuses), "ok");
 }
 
+fn assert_nothing_was_sent(folder: &Folder, mock: &Mock) {
+    assert!(
+        mock.requests().is_empty(),
+        "something was sent all the same"
+    );
+    let kinds = "SELECT DISTINCT status, error_kind, sent_ns FROM requests";
+    assert_eq!(folder.table("run.tape", kinds), "error | tls | -");
+}
+
 #[test]
 fn a_certificate_that_nobody_vouches_for_is_refused() {
     let other = Authority::named("an authority that nobody knows");
@@ -212,12 +221,7 @@ fn a_certificate_that_nobody_vouches_for_is_refused() {
     hint: check the server's certificate, and whether `--base-url` wants http or https
     tape: run.tape
     ");
-    assert!(
-        mock.requests().is_empty(),
-        "something was sent all the same"
-    );
-    let kinds = "SELECT DISTINCT status, error_kind, sent_ns FROM requests";
-    assert_eq!(folder.table("run.tape", kinds), "error | tls | -");
+    assert_nothing_was_sent(&folder, &mock);
 }
 
 #[test]
@@ -235,12 +239,7 @@ fn a_certificate_for_another_host_is_refused() {
     hint: check the server's certificate, and whether `--base-url` wants http or https
     tape: run.tape
     "#);
-    assert!(
-        mock.requests().is_empty(),
-        "something was sent all the same"
-    );
-    let kinds = "SELECT DISTINCT status, error_kind, sent_ns FROM requests";
-    assert_eq!(folder.table("run.tape", kinds), "error | tls | -");
+    assert_nothing_was_sent(&folder, &mock);
 }
 
 #[test]
