@@ -490,11 +490,50 @@ pub(crate) enum SqlFormat {
 pub(crate) enum TraceVerb {
     /// List the formats that are read, with their columns and units
     Formats,
+    /// Say what a trace is like: its rate, bursts, lengths, sessions and prefixes
+    ///
+    /// One pass, in bounded memory. Rows that the trace marks as failed count in all numbers.
+    /// Bins of a second and of a minute begin at the first arrival, and empty ones count.
+    Inspect(InspectArgs),
     /// Write a trace as Parquet in canonical columns
     ///
     /// What is written is read back without a format or a mapping. Arrivals keep the trace's own
     /// clock, rows that the trace marks as failed stay, and so do extra columns.
     Convert(ConvertArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The trace: CSV, JSONL or Parquet, also gzipped
+    pub(crate) trace: PathBuf,
+    /// Format of the trace, instead of recognising it (see `trace formats`)
+    #[arg(long, value_name = "NAME", conflicts_with = "map")]
+    pub(crate) format: Option<String>,
+    /// Your own mapping: a SQL file that reads `source`
+    #[arg(long, value_name = "FILE.sql")]
+    pub(crate) map: Option<PathBuf>,
+    /// Start here, in trace time since its first arrival
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration_ns)]
+    pub(crate) from: i64,
+    /// Length of the window, in trace time
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration_ns)]
+    pub(crate) window: Option<i64>,
+    /// Read this many rows of the file at most
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) limit: Option<u64>,
+    /// Look at this share of the sessions, whole, chosen by hash
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) sample: Option<f64>,
+    /// Seed that chooses the sessions, as for `replay`
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Print one JSON object in place of the text
+    ///
+    /// Keys: rows, span_s, mean_rate_per_s, peak_1s, peak_60s, iat_cv, dispersion_1s,
+    /// distinct_times, clock_restarts, ideal_prefix_hit, input_tokens and output_tokens with p50,
+    /// p90, p99, max and mean, sessions, failed_rows, and more. What does not exist is null.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ mod drive;
 mod failure;
 mod goals;
 mod host;
+mod inspect;
 mod interrupt;
 mod output;
 mod plan;

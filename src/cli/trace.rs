@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::future::pending;
 
 use super::args::{ConvertArgs, Global, TraceVerb};
+use super::inspect;
 use super::interrupt;
 use super::output::WholeFile;
 use super::talk::{print, say};
@@ -14,6 +15,7 @@ use crate::trace::{Conversion, Converted, FormatInfo, convert, formats};
 pub(super) fn run(verb: &TraceVerb, global: &Global) -> Result<u8, Error> {
     match verb {
         TraceVerb::Formats => print(&list(&formats())).map(|()| exit::DONE),
+        TraceVerb::Inspect(args) => inspect::run(args, global),
         TraceVerb::Convert(args) => run_conversion(args, global),
     }
 }
@@ -51,7 +53,7 @@ fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
 }
 
 /// Waits for a wish to stop; for ever where the system refuses to pass one on.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     if interrupt::once().await.is_err() {
         pending::<()>().await;
     }

@@ -10,6 +10,8 @@ mod faults;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod inspect;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod load;
