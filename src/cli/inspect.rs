@@ -36,7 +36,7 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
     })
     .map_err(|error| Error::System("start the SQL engine".into(), error))?;
     let Some(inspected) = ended else {
-        say("interrupted: the trace was not read to its end, and nothing is known of the rest");
+        say("interrupted: the trace was not read to its end");
         return Ok(exit::INTERRUPTED);
     };
     let inspected = inspected?;

@@ -155,9 +155,9 @@ fn rounded(inspected: &Inspected) -> Option<String> {
         .collect();
     (!rounded.is_empty()).then(|| {
         format!(
-            "there are more different {} than are kept: their percentiles are rounded by up to \
-             0.025 %",
-            rounded.join(" and ")
+            "there are more different values than are kept of {}: their percentiles are rounded by \
+             up to 0.025 %",
+            rounded.join(", ")
         )
     })
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{SKETCH_COLUMNS, json, terminal};
+use super::{SKETCH_COLUMNS, advice, json, terminal};
 use crate::report::columns::columns;
 use crate::trace::{BUNDLED, Inspected, Inspection, inspect};
 
@@ -200,6 +200,33 @@ async fn an_empty_window_is_told() {
     let text = terminal::terminal(Path::new("trace"), &found, true);
     assert!(text.contains("none of the 1 rows that were read"), "{text}");
     assert!(text.contains("\u{1b}[1;33mNote:\u{1b}[0m"), "{text}");
+}
+
+#[tokio::test]
+async fn every_bound_and_every_disorder_is_told() {
+    let trace = format!("{AZURE}2026-01-05 09:00:00,10,3\n");
+    let mut found = look(&trace, Inspection::default()).await;
+    assert_eq!(advice::advice(&found), Vec::<String>::new());
+    found.clock_restarts = 2;
+    found.out_of_order = 5;
+    found.too_late = 2;
+    found.contents.prefixes.rows = 1_000;
+    found.contents.prefixes.rows_left_out = 3;
+    found.contents.sessions.is_estimated = true;
+    for tokens in [
+        &mut found.contents.input_tokens,
+        &mut found.contents.output_tokens,
+    ] {
+        tokens.as_mut().unwrap().is_exact = false;
+    }
+    insta::assert_snapshot!(advice::advice(&found).join("\n"), @r"
+    the clock starts anew 2 times in the middle of the file, as where several recordings were put one below the other; here it goes on from where it was; if this is one recording that is out of order, `tokentape trace convert --sort` puts it right first
+    3 rows stand after a younger one and were put in order
+    2 rows stand further back than a look-ahead of 65,536 rows can put right; they count with a gap of nothing where they stand, so that rates, gaps and peaks are not exact; `tokentape trace convert --sort` puts the file in order
+    the prefix-cache hits are those of the first 1,000 rows with blocks: the other 3 came after more different blocks than are kept
+    there are more sessions than are kept: their number is an estimate, and their turns are those of a sample
+    there are more different values than are kept of input tokens, output tokens: their percentiles are rounded by up to 0.025 %
+    ");
 }
 
 #[tokio::test]
