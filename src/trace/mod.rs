@@ -4,7 +4,7 @@
 //! read in batches (`text`, `shape`), and handed to DataFusion as a stream (`source`), where a
 //! format's SQL (`format`, `mapping`) makes canonical columns of it. Those become rows (`decode`),
 //! small disorder is put right (`reorder`), and what was asked for is taken (`select`). Or they are
-//! written as Parquet (`convert`), in order if that is wanted (`sort`).
+//! converted (`convert`) and written as Parquet (`write`), in order if that is wanted (`sort`).
 
 mod bundled;
 mod checked;
@@ -27,6 +27,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod text;
+mod write;
 
 pub use bundled::{BUNDLED, BundledTrace, DEMO};
 pub use convert::{Conversion, Converted, convert};
