@@ -35,6 +35,12 @@ pub(crate) mod field {
     pub(crate) const BUNDLED_TRACE: u64 = 9;
     /// Scope inside which a prefix block's id has meaning.
     pub(crate) const BLOCK_SCOPE: u64 = 10;
+    /// How much later a copy of a trace is.
+    pub(crate) const COPY_SHIFT: u64 = 11;
+    /// Id of a prefix block in a copy of its session.
+    pub(crate) const COPIED_BLOCK: u64 = 12;
+    /// Id of a prefix block that another one is stretched to.
+    pub(crate) const SCALED_BLOCK: u64 = 13;
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

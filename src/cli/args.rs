@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::BackendKind;
 use crate::simulate::ServerSettings;
+use crate::trace::Window;
 use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
 
 const EXIT_CODES: &str = "\
@@ -82,7 +83,7 @@ pub(crate) enum Verb {
     /// Views: requests, attempts, chunks, tokens, probes, server_metrics, runs, steps. Times are
     /// `_ns` on the run's own axis, with `_utc` beside them. Several tapes are told apart by `run`.
     Sql(SqlArgs),
-    /// Look at arrival traces
+    /// Look at arrival traces, and make new ones
     #[command(subcommand)]
     Trace(TraceVerb),
     /// Serve a simulated LLM with the OpenAI API
@@ -495,6 +496,20 @@ pub(crate) enum TraceVerb {
     /// What is written is read back without a format or a mapping. Arrivals keep the trace's own
     /// clock, rows that the trace marks as failed stay, and so do extra columns.
     Convert(ConvertArgs),
+    /// Make a trace of a trace: more or less traffic, other lengths, other stretches
+    ///
+    /// Writes Parquet in canonical columns, in order of arrival, which `replay` reads. Sessions are
+    /// taken whole; bursts, ties and shared prefixes stay as they are, as far as they can.
+    ///
+    /// Three times the traffic:       --rate-scale 3
+    /// A tenth of it:                 --rate-scale 0.1
+    /// Prompts twice as long:         --input-scale 2
+    /// Two stretches as one trace:    --window 10m..20m --window 1h..70m
+    ///
+    /// The trace is read twice. Memory: a few bytes a row, some 40 bytes a session and a prefix
+    /// block, and up to 512 MiB for sorting.
+    #[command(verbatim_doc_comment)]
+    Synthesize(SynthesizeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -515,6 +530,73 @@ pub(crate) struct ConvertArgs {
     /// Your own mapping: a SQL file that reads `source`
     #[arg(long, value_name = "FILE.sql")]
     pub(crate) map: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SynthesizeArgs {
+    /// The trace: CSV, JSONL or Parquet, also gzipped
+    pub(crate) trace: PathBuf,
+    /// File to write
+    #[arg(short = 'o', long, value_name = "FILE.parquet")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) changes: ChangeArgs,
+    /// Seed of every draw: the same seed gives the same file
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Format of the trace, instead of recognising it (see `trace formats`)
+    #[arg(long, value_name = "NAME", conflicts_with = "map")]
+    pub(crate) format: Option<String>,
+    /// Your own mapping: a SQL file that reads `source`
+    #[arg(long, value_name = "FILE.sql")]
+    pub(crate) map: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Changes")]
+pub(crate) struct ChangeArgs {
+    /// Requests for one of the trace: 0.25 takes a quarter of the sessions, 3 takes each thrice
+    ///
+    /// Below 1, sessions are left out whole, by a hash of the seed and their id, and arrivals stay.
+    /// Above 1, copies of the trace are put over it, each at another time, with sessions of its own:
+    /// 3 adds two copies, 2.5 one copy and half of another. At most 10000.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) rate_scale: f64,
+    /// Time from one copy to the next [default: 1m, less where the trace is short]
+    ///
+    /// Longer than a burst, so that copies of one do not fall together, and short against the
+    /// times over which the traffic rises and falls. By default all copies lie within an hour and
+    /// a tenth of the trace.
+    #[arg(long, value_name = "TIME", value_parser = parse_positive_duration_ns)]
+    pub(crate) copy_shift: Option<i64>,
+    /// Input tokens for one of the trace; prefix blocks are stretched alike. At most 1000
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) input_scale: f64,
+    /// Output tokens for one of the trace. At most 1000
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) output_scale: f64,
+    /// A stretch to take, in trace time since the first arrival; may be given several times
+    ///
+    /// Such as 10m..20m, or 10m.. for the rest. Stretches come one behind the other, in the order
+    /// given, without a gap. What is left of a session in one is a session of its own.
+    #[arg(long, value_name = "FROM..TO", value_parser = parse_window)]
+    pub(crate) window: Vec<Window>,
+}
+
+/// Parses a stretch of a trace: two times with `..` between them, of which the second may be left out.
+fn parse_window(text: &str) -> Result<Window, String> {
+    let (from, to) = text
+        .split_once("..")
+        .ok_or("write two times with `..` between them, such as 10m..20m")?;
+    let from_ns = match from {
+        "" => 0,
+        from => parse_duration_ns(from)?,
+    };
+    let to_ns = match to {
+        "" => None,
+        to => Some(parse_duration_ns(to)?),
+    };
+    Ok(Window { from_ns, to_ns })
 }
 
 #[derive(Debug, Args)]

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 use std::future::pending;
+use std::path::Path;
 
 use super::args::{ConvertArgs, Global, TraceVerb};
 use super::interrupt;
 use super::output::WholeFile;
+use super::synthesize;
 use super::talk::{print, say};
 use crate::error::{Error, exit};
 use crate::sql::block_on;
@@ -15,17 +17,12 @@ pub(super) fn run(verb: &TraceVerb, global: &Global) -> Result<u8, Error> {
     match verb {
         TraceVerb::Formats => print(&list(&formats())).map(|()| exit::DONE),
         TraceVerb::Convert(args) => run_conversion(args, global),
+        TraceVerb::Synthesize(args) => synthesize::run(args, global),
     }
 }
 
 fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
-    if args.out.as_os_str() == "-" {
-        return Err(Error::usage(
-            "`--out -`: Parquet does not go to stdout",
-            "name a file, such as `--out trace.parquet`",
-        ));
-    }
-    let output = WholeFile::open(&args.out, global.force)?;
+    let output = open_parquet(&args.out, global)?;
     let conversion = Conversion {
         path: args.trace.clone(),
         format: args.format.clone(),
@@ -33,21 +30,43 @@ fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
         is_sorted: args.sort,
         output: args.out.clone(),
     };
-    let ended = block_on(async {
-        tokio::select! {
-            converted = Box::pin(convert(&conversion, output.file())) => Some(converted),
-            () = interrupted() => None,
-        }
-    })
-    .map_err(|error| Error::System("start the SQL engine".into(), error))?;
-    let Some(converted) = ended else {
-        say("interrupted: nothing was written");
+    let Some(converted) = until_interrupted(convert(&conversion, output.file()))? else {
         return Ok(exit::INTERRUPTED);
     };
     let converted = converted?;
     output.keep()?;
     tell(&converted, args);
     Ok(exit::DONE)
+}
+
+/// Opens the file that a trace is written to.
+pub(super) fn open_parquet(path: &Path, global: &Global) -> Result<WholeFile, Error> {
+    if path.as_os_str() == "-" {
+        return Err(Error::usage(
+            "`--out -`: Parquet does not go to stdout",
+            "name a file, such as `--out trace.parquet`",
+        ));
+    }
+    WholeFile::open(path, global.force)
+}
+
+/// Does work that can be broken off by a wish to stop, which is said; returns none then.
+pub(super) fn until_interrupted<F>(work: F) -> Result<Option<F::Output>, Error>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let ended = block_on(async {
+        tokio::select! {
+            done = Box::pin(work) => Some(done),
+            () = interrupted() => None,
+        }
+    })
+    .map_err(|error| Error::System("start the SQL engine".into(), error))?;
+    if ended.is_none() {
+        say("interrupted: nothing was written");
+    }
+    Ok(ended)
 }
 
 /// Waits for a wish to stop; for ever where the system refuses to pass one on.

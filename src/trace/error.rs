@@ -224,6 +224,26 @@ pub enum TraceError {
         /// Why.
         source: ParquetError,
     },
+    /// The file can't be read twice.
+    #[error("trace `{}` is a pipe or the like, and has to be read twice", path.display())]
+    ReadOnce {
+        /// The trace.
+        path: PathBuf,
+    },
+    /// The file was another one when it was read again.
+    #[error("trace `{}` changed while it was read", path.display())]
+    Changed {
+        /// The trace.
+        path: PathBuf,
+    },
+    /// A row is too long after scaling.
+    #[error("`{}` {place}: scaled, its tokens or prefix blocks are more than a row can have", path.display())]
+    TooLong {
+        /// The trace.
+        path: PathBuf,
+        /// Where the row stands.
+        place: Place,
+    },
     /// What to take from the trace makes no sense.
     #[error("{message}")]
     Selection {
@@ -284,6 +304,9 @@ impl TraceError {
             Self::BadRow { .. } => {
                 "correct or remove the row, or bring a mapping that marks it `failed`"
             }
+            Self::ReadOnce { .. } => "write it to a file, and name that",
+            Self::Changed { .. } => "copy it, and name the copy",
+            Self::TooLong { .. } => "give a smaller `--input-scale` or `--output-scale`",
             Self::Backwards { .. } => {
                 "put it in order once with `tokentape trace convert --sort TRACE -o FILE.parquet`, and \
                  use that file"

@@ -5,6 +5,7 @@
 //! format's SQL (`format`, `mapping`) makes canonical columns of it. Those become rows (`decode`),
 //! small disorder is put right (`reorder`), and what was asked for is taken (`select`). Or they are
 //! converted (`convert`) and written as Parquet (`write`), in order if that is wanted (`sort`).
+//! Or another trace is made of them (`synthesize`).
 
 mod bundled;
 mod checked;
@@ -24,6 +25,7 @@ mod select;
 mod shape;
 mod sort;
 mod source;
+mod synthesize;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -36,3 +38,4 @@ pub use format::{FormatInfo, formats};
 pub use reader::{LOOK_AHEAD_ROWS, TraceCounts, TraceOptions, TraceReader, open};
 pub use row::{BlockScope, TraceRow};
 pub use select::Selection;
+pub use synthesize::{Changes, Synthesis, Synthesized, Window, synthesize};

@@ -13,7 +13,11 @@ mod conversion;
 mod mappings;
 mod pipes;
 mod real_files;
+mod statistics;
 mod streaming;
+mod synthesis;
+mod synthesis_real;
+mod synthesis_rules;
 
 /// A file that goes away with the test.
 struct Scratch {
