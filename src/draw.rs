@@ -41,6 +41,12 @@ pub(crate) mod field {
     pub(crate) const COPIED_BLOCK: u64 = 12;
     /// Id of a prefix block that another one is stretched to.
     pub(crate) const SCALED_BLOCK: u64 = 13;
+    /// Choice and seed of one of ServeGen's clients.
+    pub(crate) const SERVEGEN_CLIENT: u64 = 14;
+    /// Time between one request of such a client and the next.
+    pub(crate) const SERVEGEN_GAP: u64 = 15;
+    /// A length of such a request.
+    pub(crate) const SERVEGEN_LENGTH: u64 = 16;
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

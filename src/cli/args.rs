@@ -496,7 +496,7 @@ pub(crate) enum TraceVerb {
     /// What is written is read back without a format or a mapping. Arrivals keep the trace's own
     /// clock, rows that the trace marks as failed stay, and so do extra columns.
     Convert(ConvertArgs),
-    /// Make a trace of a trace: more or less traffic, other lengths, other stretches
+    /// Make a trace: of another one at other rates, or of ServeGen's clients
     ///
     /// Writes Parquet in canonical columns, in order of arrival, which `replay` reads. Sessions are
     /// taken whole; bursts, ties and shared prefixes stay as they are, as far as they can.
@@ -506,7 +506,9 @@ pub(crate) enum TraceVerb {
     /// Prompts twice as long:         --input-scale 2
     /// Two stretches as one trace:    --window 10m..20m --window 1h..70m
     ///
-    /// The trace is read twice. Memory: a few bytes a row, some 40 bytes a session and a prefix
+    /// An hour of ServeGen's clients: --servegen data/language/m-large --for 1h --rate 10
+    ///
+    /// A trace is read twice. Memory: a few bytes a row, some 40 bytes a session and a prefix
     /// block, and up to 512 MiB for sorting.
     #[command(verbatim_doc_comment)]
     Synthesize(SynthesizeArgs),
@@ -535,12 +537,11 @@ pub(crate) struct ConvertArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SynthesizeArgs {
     /// The trace: CSV, JSONL or Parquet, also gzipped
-    pub(crate) trace: PathBuf,
+    #[arg(required_unless_present = "servegen")]
+    pub(crate) trace: Option<PathBuf>,
     /// File to write
     #[arg(short = 'o', long, value_name = "FILE.parquet")]
     pub(crate) out: PathBuf,
-    #[command(flatten)]
-    pub(crate) changes: ChangeArgs,
     /// Seed of every draw: the same seed gives the same file
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -550,6 +551,46 @@ pub(crate) struct SynthesizeArgs {
     /// Your own mapping: a SQL file that reads `source`
     #[arg(long, value_name = "FILE.sql")]
     pub(crate) map: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) changes: ChangeArgs,
+    #[command(flatten)]
+    pub(crate) clients: ServeGenArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "ServeGen")]
+pub(crate) struct ServeGenArgs {
+    /// Make a trace of ServeGen's clients: the folder of one model
+    ///
+    /// It has two files a client, chunk-N-trace.csv with rates and gaps in windows of 10 minutes,
+    /// and chunk-N-dataset.json with lengths in windows of 6 hours. A client without one of them is
+    /// left out. The class of a request is its client.
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = [
+            "trace", "format", "map", "rate_scale", "copy_shift", "input_scale", "output_scale",
+            "window",
+        ]
+    )]
+    pub(crate) servegen: Option<PathBuf>,
+    /// Start here, in time since the first window [default: 0s]
+    #[arg(long, value_name = "TIME", requires = "servegen", conflicts_with = "trace", value_parser = parse_duration_ns)]
+    pub(crate) from: Option<i64>,
+    /// Length of the stretch [default: to the last window, up to 14 days]
+    #[arg(long = "for", value_name = "TIME", requires = "servegen", conflicts_with = "trace", value_parser = parse_positive_duration_ns)]
+    pub(crate) length: Option<i64>,
+    /// Mean rate of all clients over the stretch, such as 10/s [default: their own]
+    #[arg(long, value_name = "RATE", requires = "servegen", conflicts_with = "trace", value_parser = parse_rate_per_s)]
+    pub(crate) rate: Option<f64>,
+    /// How many clients send, chosen by the seed [default: all]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "servegen",
+        conflicts_with = "trace"
+    )]
+    pub(crate) clients: Option<usize>,
 }
 
 #[derive(Debug, Args)]

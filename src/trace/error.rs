@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use parquet::errors::ParquetError;
 
+use super::servegen::ServeGenError;
+
 /// Where in a file a row stands, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -244,6 +246,9 @@ pub enum TraceError {
         /// Where the row stands.
         place: Place,
     },
+    /// See [`ServeGenError`].
+    #[error(transparent)]
+    ServeGen(#[from] ServeGenError),
     /// What to take from the trace makes no sense.
     #[error("{message}")]
     Selection {
@@ -304,6 +309,7 @@ impl TraceError {
             Self::BadRow { .. } => {
                 "correct or remove the row, or bring a mapping that marks it `failed`"
             }
+            Self::ServeGen(error) => return error.hint(),
             Self::ReadOnce { .. } => "write it to a file, and name that",
             Self::Changed { .. } => "copy it, and name the copy",
             Self::TooLong { .. } => "give a smaller `--input-scale` or `--output-scale`",

@@ -40,7 +40,7 @@ pub(super) const CANONICAL: [&str; 13] = [
 ];
 const REQUIRED: usize = 3;
 /// What the names of all other columns begin with.
-const EXTRA: &str = "extra_";
+pub(super) const EXTRA: &str = "extra_";
 
 /// What becomes of a mapping's `extra_` columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,7 +226,8 @@ fn canonical_cast(column: Expr, has: &DataType, wanted: DataType) -> Result<Expr
     })
 }
 
-fn canonical_type(name: &str) -> DataType {
+/// Returns the type of a canonical column.
+pub(super) fn canonical_type(name: &str) -> DataType {
     match name {
         "session_id" | "parent_id" | "block_scope" | "model" | "class" => DataType::Utf8,
         "prefix_blocks" => DataType::List(Arc::new(Field::new_list_field(DataType::UInt64, true))),

@@ -5,7 +5,8 @@
 //! format's SQL (`format`, `mapping`) makes canonical columns of it. Those become rows (`decode`),
 //! small disorder is put right (`reorder`), and what was asked for is taken (`select`). Or they are
 //! converted (`convert`) and written as Parquet (`write`), in order if that is wanted (`sort`).
-//! Or another trace is made of them (`synthesize`).
+//! Or another trace is made of them (`synthesize`). Rates and lengths without requests become a trace
+//! in `servegen`.
 
 mod bundled;
 mod checked;
@@ -22,6 +23,7 @@ mod row;
 #[cfg(test)]
 mod samples;
 mod select;
+mod servegen;
 mod shape;
 mod sort;
 mod source;
@@ -38,4 +40,5 @@ pub use format::{FormatInfo, formats};
 pub use reader::{LOOK_AHEAD_ROWS, TraceCounts, TraceOptions, TraceReader, open};
 pub use row::{BlockScope, TraceRow};
 pub use select::Selection;
+pub use servegen::{ServeGen, ServeGenError, ServeGenMade, generate};
 pub use synthesize::{Changes, Synthesis, Synthesized, Window, synthesize};
