@@ -15,7 +15,7 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use serde_json::Map;
 use tokentape::backend::sse::Decoder;
-use tokentape::backend::{BackendKind, RequestSpec};
+use tokentape::backend::{BackendKind, RequestInput, RequestSpec};
 use tokentape::capture::manifest::Loop;
 use tokentape::capture::schema::{Channel, ChunkRow, TokensSource};
 use tokentape::capture::{Manifest, TapeWriter, write_tape};
@@ -164,7 +164,7 @@ fn write_bodies(criterion: &mut Criterion) {
         let prompt = workload.prompt(PromptSpec::random(1, tokens)).text;
         let spec = RequestSpec {
             model: "some/model-8B",
-            prompt: &prompt,
+            input: RequestInput::Text(&prompt),
             max_tokens: Some(128),
             ignore_eos: true,
             temperature: None,

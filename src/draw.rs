@@ -35,6 +35,20 @@ pub(crate) mod field {
     pub(crate) const BUNDLED_TRACE: u64 = 9;
     /// Scope inside which a prefix block's id has meaning.
     pub(crate) const BLOCK_SCOPE: u64 = 10;
+    /// Place of a row inside the quantum that its time stands for.
+    pub(crate) const TIE: u64 = 31;
+    /// How much later a copy of a trace is.
+    pub(crate) const COPY_SHIFT: u64 = 11;
+    /// Id of a prefix block in a copy of its session.
+    pub(crate) const COPIED_BLOCK: u64 = 12;
+    /// Id of a prefix block that another one is stretched to.
+    pub(crate) const SCALED_BLOCK: u64 = 13;
+    /// Choice and seed of one of ServeGen's clients.
+    pub(crate) const SERVEGEN_CLIENT: u64 = 14;
+    /// Time between one request of such a client and the next.
+    pub(crate) const SERVEGEN_GAP: u64 = 15;
+    /// A length of such a request.
+    pub(crate) const SERVEGEN_LENGTH: u64 = 16;
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -5,6 +5,8 @@
 -- rejects:
 -- quantum: 1us
 -- ordered: yes
+-- clock: absolute
+-- tested on: real rows
 -- block: none
 -- units: TIMESTAMP as a date and time with 0 to 9 fraction digits, and none, an offset or Z as its zone
 -- notes: A time without a zone is read as UTC; only differences matter.

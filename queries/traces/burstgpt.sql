@@ -5,6 +5,8 @@
 -- rejects:
 -- quantum: 1s
 -- ordered: yes
+-- clock: relative
+-- tested on: real rows
 -- block: none
 -- units: Timestamp in whole seconds since an unnamed midnight, not from zero
 -- units: Elapsed time in whole seconds to the last token
@@ -22,5 +24,5 @@ SELECT
     ELSE "Log Type"
   END AS class,
   CAST("Response tokens" AS BIGINT) = 0 AS failed,
-  CAST(CAST("Elapsed time" AS DECIMAL(20, 9)) * 1000000000 AS BIGINT) AS extra_elapsed_ns
+  CAST(CAST("Elapsed time" AS DECIMAL(20, 9)) * 1000000000 AS BIGINT) AS elapsed_ns
 FROM source

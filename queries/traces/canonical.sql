@@ -1,13 +1,16 @@
 -- name: canonical
 -- purpose: What `tokentape trace convert` writes: the canonical columns as they are
 -- requires: arrival_ns, input_tokens, output_tokens
--- optional: session_id, parent_id, turn, think_ns, prefix_blocks, block_size, block_scope, model, class, failed
+-- optional: id, session_id, parent_id, turn, think_ns, elapsed_ns, prefix_tokens, prefix_blocks, block_size, block_scope, model, class, failed, prompt, messages
+-- raw: messages
 -- rejects:
 -- quantum: 1ns
 -- ordered: no
+-- clock: absolute
+-- tested on: real rows
 -- block: tokens by block_size; an id is the same block where block_scope says: trace, file or session
 -- units: arrival_ns in nanoseconds from any zero point
--- units: think_ns in nanoseconds
+-- units: think_ns and elapsed_ns in nanoseconds
 -- notes: Columns whose names begin with extra_ are kept by a conversion and not read by a replay;
 -- notes: any other name is refused. CSV has no lists, so prefix_blocks needs JSONL or Parquet.
 SELECT * FROM source

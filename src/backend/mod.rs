@@ -14,7 +14,7 @@ pub mod sse;
 pub use failure::{NotAStream, error_message, read_unary};
 pub use openai::EventReader;
 pub use reading::{Reading, StreamError, Usage};
-pub use request::{BackendError, RequestSpec};
+pub use request::{BackendError, RequestInput, RequestSpec};
 
 /// A protocol that a server is driven with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]

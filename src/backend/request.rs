@@ -1,5 +1,7 @@
 //! The body of a request: what the plan asks for, with the user's own fields on top.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
@@ -11,8 +13,8 @@ use super::BackendKind;
 pub struct RequestSpec<'a> {
     /// Name of the model, as the server knows it.
     pub model: &'a str,
-    /// The prompt; in chat, the text of the one user message.
-    pub prompt: &'a str,
+    /// What the server is to answer.
+    pub input: RequestInput<'a>,
     /// Most output tokens; the server's own limit when `None`.
     pub max_tokens: Option<u32>,
     /// Asks for exactly `max_tokens`, where the server knows how.
@@ -21,6 +23,42 @@ pub struct RequestSpec<'a> {
     pub temperature: Option<f64>,
     /// The user's fields: merged at the top level, and stronger than all of the above.
     pub extra_body: &'a Map<String, Value>,
+}
+
+/// What a server is to answer.
+#[derive(Debug, Clone, Copy)]
+pub enum RequestInput<'a> {
+    /// A prompt; in chat, the text of the one user message.
+    Text(&'a str),
+    /// The messages of a conversation, as they are; for completions, their texts.
+    Messages(&'a [Value]),
+}
+
+impl RequestInput<'_> {
+    /// Returns the text: of messages, all their texts, a line break between two of them.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Messages(messages) => {
+                let texts = messages
+                    .iter()
+                    .map(|message| content_text(&message["content"]));
+                Cow::Owned(texts.collect::<Vec<_>>().join("\n"))
+            }
+        }
+    }
+}
+
+/// Returns the text of a message's content, which is a string or a list of parts.
+fn content_text(content: &Value) -> Cow<'_, str> {
+    match content {
+        Value::String(text) => Cow::Borrowed(text),
+        Value::Array(parts) => {
+            let texts = parts.iter().filter_map(|part| part["text"].as_str());
+            Cow::Owned(texts.collect::<Vec<_>>().join("\n"))
+        }
+        _ => Cow::Borrowed(""),
+    }
 }
 
 /// A request that can't be measured as one stream of tokens.
@@ -90,7 +128,11 @@ impl BackendKind {
 
     /// Returns the JSON body of a streaming request that also asks for token usage.
     pub fn body(self, spec: &RequestSpec<'_>) -> Vec<u8> {
-        let mut body = Vec::with_capacity(spec.prompt.len() + spec.prompt.len() / 8 + 256);
+        let length = match spec.input {
+            RequestInput::Text(text) => text.len(),
+            RequestInput::Messages(_) => 0,
+        };
+        let mut body = Vec::with_capacity(length + length / 8 + 256);
         serde_json::to_writer(&mut body, &Body { kind: self, spec })
             .expect("strings, numbers and JSON values can be written to memory");
         body
@@ -123,15 +165,20 @@ impl Serialize for Body<'_> {
         body.entry("model", spec.model)?;
         let limit_field = match self.kind {
             BackendKind::OpenaiChat => {
-                let message = Message {
-                    role: "user",
-                    content: spec.prompt,
-                };
-                body.entry("messages", &[message])?;
+                match spec.input {
+                    RequestInput::Text(content) => {
+                        let message = Message {
+                            role: "user",
+                            content,
+                        };
+                        body.entry("messages", &[message])?;
+                    }
+                    RequestInput::Messages(messages) => body.entry("messages", messages)?,
+                }
                 "max_completion_tokens"
             }
             BackendKind::Openai | BackendKind::Vllm => {
-                body.entry("prompt", spec.prompt)?;
+                body.entry("prompt", &spec.input.text())?;
                 "max_tokens"
             }
         };
@@ -194,7 +241,7 @@ mod tests {
     fn body(kind: BackendKind, extra_body: &Map<String, Value>) -> String {
         let spec = RequestSpec {
             model: "m",
-            prompt: "say \"hi\"\n",
+            input: RequestInput::Text("say \"hi\"\n"),
             max_tokens: Some(16),
             ignore_eos: true,
             temperature: Some(0.5),
@@ -225,7 +272,7 @@ mod tests {
         let none = Map::new();
         let spec = RequestSpec {
             model: "m",
-            prompt: "p",
+            input: RequestInput::Text("p"),
             max_tokens: None,
             ignore_eos: false,
             temperature: None,
@@ -296,5 +343,27 @@ mod tests {
             assert_eq!(BackendKind::from_str(name, false), Ok(kind));
             assert_eq!(kind.default_endpoint(), endpoint);
         }
+    }
+
+    #[test]
+    fn messages_are_sent_as_they_are_and_their_texts_where_there_are_none() {
+        let none = Map::new();
+        let messages: Vec<Value> = serde_json::from_str(
+            r#"[{"role": "system", "content": "be"},
+                {"role": "user", "content": [{"type": "text", "text": "brief"}, {"type": "image"}]}]"#,
+        )
+        .unwrap();
+        let spec = RequestSpec {
+            model: "m",
+            input: RequestInput::Messages(&messages),
+            max_tokens: None,
+            ignore_eos: false,
+            temperature: None,
+            extra_body: &none,
+        };
+        let body: Value = serde_json::from_slice(&BackendKind::OpenaiChat.body(&spec)).unwrap();
+        assert_eq!(body["messages"], Value::Array(messages.clone()));
+        let body: Value = serde_json::from_slice(&BackendKind::Vllm.body(&spec)).unwrap();
+        assert_eq!(body["prompt"], "be\nbrief");
     }
 }

@@ -44,13 +44,13 @@ pub enum CaptureError {
         reason: String,
     },
     /// The tape has a layout that this build can't read.
-    #[error("tape `{}` has schema version {found}, and this build reads version {known}", path.display())]
+    #[error("tape `{}` has schema version {found}, and this build reads versions up to {known}", path.display())]
     Version {
         /// The tape.
         path: PathBuf,
         /// The tape's version.
         found: u64,
-        /// The version that is read.
+        /// The newest version that is read.
         known: u32,
     },
     /// Another process is writing the tape.

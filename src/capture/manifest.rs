@@ -207,7 +207,7 @@ impl Manifest {
         let value: Value = serde_json::from_slice(&text)
             .map_err(|error| not_a_tape(format!("its `{}` is not JSON: {error}", Self::FILE)))?;
         match value.get("schema_version").and_then(Value::as_u64) {
-            Some(found) if found == u64::from(SCHEMA_VERSION) => {}
+            Some(found) if (1..=u64::from(SCHEMA_VERSION)).contains(&found) => {}
             Some(found) => {
                 return Err(CaptureError::Version {
                     path: tape.to_owned(),

@@ -9,13 +9,15 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::value::{ColumnValue, Label, words};
 
 /// The version of the tape's layout that this build writes.
-pub const SCHEMA_VERSION: u32 = 1;
+///
+/// 2 added `requests.prefix_tokens_planned`. Tapes of version 1 are read; it is null in them.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Warm-up requests count from here, so that measured ones are the index in the schedule.
 pub const FIRST_WARMUP_ID: u64 = 1 << 63;
@@ -147,7 +149,17 @@ macro_rules! table {
 
             /// Reads the rows of a batch; `None` when a column is missing or has another type.
             pub fn rows(batch: &RecordBatch) -> Option<Vec<Self>> {
-                $(let $field = batch.column_by_name(stringify!($field))?;)+
+                $(
+                    let $field = match batch.column_by_name(stringify!($field)) {
+                        Some(column) => Arc::clone(column),
+                        // A column that came with a later version of the layout.
+                        None if <$type as ColumnValue>::NULLABLE => new_null_array(
+                            &<$type as ColumnValue>::data_type(),
+                            batch.num_rows(),
+                        ),
+                        None => return None,
+                    };
+                )+
                 (0..batch.num_rows())
                     .map(|row| {
                         Some(Self {
@@ -209,6 +221,9 @@ table! {
         input_tokens_planned: Option<u32>,
         /// Output tokens that the schedule asked for.
         output_tokens_planned: Option<u32>,
+        /// Tokens at the prompt's start that requests before it had too, by the trace's blocks: what a
+        /// prefix cache without bound would have.
+        prefix_tokens_planned: Option<u32>,
         /// Prompt tokens as the server counted them.
         usage_input_tokens: Option<u32>,
         /// Completion tokens as the server counted them.
@@ -392,6 +407,7 @@ impl RequestRow {
             end_ns: None,
             input_tokens_planned: None,
             output_tokens_planned: None,
+            prefix_tokens_planned: None,
             usage_input_tokens: None,
             usage_output_tokens: None,
             usage_reasoning_tokens: None,

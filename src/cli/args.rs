@@ -8,6 +8,13 @@ use crate::backend::BackendKind;
 use crate::simulate::ServerSettings;
 use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
 
+mod trace;
+
+pub(crate) use trace::{
+    ChangeArgs, ConvertArgs, FailedRows, InspectArgs, OutputLengthArg, SelectionArgs, ServeGenArgs,
+    SessionsArg, SynthesizeArgs, TiesArg, TraceVerb,
+};
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
@@ -66,7 +73,7 @@ pub(crate) enum Verb {
     Demo(DemoArgs),
     /// Drive load from an arrival trace
     ///
-    /// Reads BurstGPT, Azure and Mooncake traces (CSV, JSONL or Parquet, also gzipped), recognised
+    /// Reads the public traces (see `trace formats`; CSV, JSONL or Parquet, also gzipped), recognised
     /// by their columns, and any other through `--map`. Every arrival is sent at its own time.
     Replay(Box<ReplayArgs>),
     /// Drive synthetic load: a rate, a concurrency, a ramp
@@ -82,7 +89,7 @@ pub(crate) enum Verb {
     /// Views: requests, attempts, chunks, tokens, probes, server_metrics, runs, steps. Times are
     /// `_ns` on the run's own axis, with `_utc` beside them. Several tapes are told apart by `run`.
     Sql(SqlArgs),
-    /// Look at arrival traces
+    /// Look at arrival traces, and make new ones
     #[command(subcommand)]
     Trace(TraceVerb),
     /// Serve a simulated LLM with the OpenAI API
@@ -108,41 +115,12 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// The trace: CSV, JSONL or Parquet, also gzipped
+    /// The trace: CSV, JSONL or Parquet, also gzipped; a folder or a glob in quotes
     pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
     #[command(flatten)]
     pub(crate) common: DriveArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Trace")]
-pub(crate) struct SelectionArgs {
-    /// Format of the trace, instead of recognising it (see `trace formats`)
-    #[arg(long, value_name = "NAME", conflicts_with = "map")]
-    pub(crate) format: Option<String>,
-    /// Your own mapping: a SQL file that reads `source`
-    #[arg(long, value_name = "FILE.sql")]
-    pub(crate) map: Option<PathBuf>,
-    /// Start here, in trace time since its first arrival
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration_ns)]
-    pub(crate) from: i64,
-    /// Length of the window, in trace time
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration_ns)]
-    pub(crate) window: Option<i64>,
-    /// Trace time that passes in one unit of real time: 10 is ten times as fast
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
-    pub(crate) speed: f64,
-    /// Take this many rows at most
-    #[arg(long, value_name = "ROWS")]
-    pub(crate) limit: Option<u64>,
-    /// Take this share of the sessions, whole, chosen by hash
-    #[arg(long, value_name = "SHARE")]
-    pub(crate) sample: Option<f64>,
-    /// Replay rows that the trace marks as failed too
-    #[arg(long)]
-    pub(crate) keep_failed: bool,
 }
 
 #[derive(Debug, Args)]
@@ -289,7 +267,7 @@ pub(crate) struct RequestArgs {
     /// Accepted for other tools' sake, without effect
     #[arg(long)]
     pub(crate) trust_remote_code: bool,
-    /// Ask for exactly the planned output length (the default of `replay` on vllm)
+    /// Ask for exactly the planned output length, on vllm (`replay` does so by itself)
     #[arg(long)]
     pub(crate) ignore_eos: bool,
     /// Sampling temperature [default: the server's own]
@@ -484,76 +462,6 @@ pub(crate) enum SqlFormat {
     Ndjson,
     /// A Markdown table
     Markdown,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TraceVerb {
-    /// List the formats that are read, with their columns and units
-    Formats,
-    /// Say what a trace is like: its rate, bursts, lengths, sessions and prefixes
-    ///
-    /// One pass, in bounded memory. Rows that the trace marks as failed count in all numbers.
-    /// Bins of a second and of a minute begin at the first arrival, and empty ones count.
-    Inspect(InspectArgs),
-    /// Write a trace as Parquet in canonical columns
-    ///
-    /// What is written is read back without a format or a mapping. Arrivals keep the trace's own
-    /// clock, rows that the trace marks as failed stay, and so do extra columns.
-    Convert(ConvertArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct InspectArgs {
-    /// The trace: CSV, JSONL or Parquet, also gzipped
-    pub(crate) trace: PathBuf,
-    /// Format of the trace, instead of recognising it (see `trace formats`)
-    #[arg(long, value_name = "NAME", conflicts_with = "map")]
-    pub(crate) format: Option<String>,
-    /// Your own mapping: a SQL file that reads `source`
-    #[arg(long, value_name = "FILE.sql")]
-    pub(crate) map: Option<PathBuf>,
-    /// Start here, in trace time since its first arrival
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration_ns)]
-    pub(crate) from: i64,
-    /// Length of the window, in trace time
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration_ns)]
-    pub(crate) window: Option<i64>,
-    /// Read this many rows of the file at most
-    #[arg(long, value_name = "ROWS")]
-    pub(crate) limit: Option<u64>,
-    /// Look at this share of the sessions, whole, chosen by hash
-    #[arg(long, value_name = "SHARE")]
-    pub(crate) sample: Option<f64>,
-    /// Seed that chooses the sessions, as for `replay`
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
-    /// Print one JSON object in place of the text
-    ///
-    /// Keys: rows, span_s, mean_rate_per_s, peak_1s, peak_60s, iat_cv, dispersion_1s,
-    /// distinct_times, clock_restarts, ideal_prefix_hit, input_tokens and output_tokens with p50,
-    /// p90, p99, max and mean, sessions, failed_rows, and more. What does not exist is null.
-    #[arg(long, help_heading = "Output")]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ConvertArgs {
-    /// The trace: CSV, JSONL or Parquet, also gzipped
-    pub(crate) trace: PathBuf,
-    /// File to write
-    #[arg(short = 'o', long, value_name = "FILE.parquet")]
-    pub(crate) out: PathBuf,
-    /// Put rows in order of arrival, however far apart they stand
-    ///
-    /// What does not fit in memory is kept beside the output meanwhile.
-    #[arg(long)]
-    pub(crate) sort: bool,
-    /// Format of the trace, instead of recognising it (see `trace formats`)
-    #[arg(long, value_name = "NAME", conflicts_with = "map")]
-    pub(crate) format: Option<String>,
-    /// Your own mapping: a SQL file that reads `source`
-    #[arg(long, value_name = "FILE.sql")]
-    pub(crate) map: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

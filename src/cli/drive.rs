@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::analyze::{run_analysis, terminal_options, verdict_code};
-use super::args::{DriveArgs, Global, LimitArgs, LoadArgs, ReplayArgs, TargetArgs, WireArg};
+use super::args::{
+    DriveArgs, FailedRows, Global, LimitArgs, LoadArgs, OutputLengthArg, ReplayArgs, SessionsArg,
+    TargetArgs, TiesArg, WireArg,
+};
 use super::goals;
 use super::output::write_error;
 use super::plan::{self, LoadShape, STREAM_TOKENS_PER_S, Shape};
@@ -22,13 +25,13 @@ use crate::capture::{CaptureError, Manifest};
 use crate::error::{Error, exit};
 use crate::load::clock::utc_now_ns;
 use crate::load::{
-    Feed, Limits, RequestTemplate, Run, RunReport, SelfCheckPlan, Source, TokenCounter,
-    max_in_flight,
+    Feed, Limits, OutputLength, RequestTemplate, Run, RunReport, SelfCheckPlan, SessionPacing,
+    Source, TokenCounter, TraceReplay, max_in_flight,
 };
 use crate::report::{json as report_json, terminal};
 use crate::schedule::ArrivalTimes;
 use crate::sql::block_on;
-use crate::trace::{Selection, TraceOptions};
+use crate::trace::{Selection, Ties, TraceOptions};
 use crate::units::duration;
 use crate::wire::{Target, WireKind, get_text};
 use crate::workload::{RandomLengths, Tokenizer, Workload};
@@ -43,6 +46,8 @@ struct Schedule {
     expected_streams: Option<f64>,
     /// What the plan says of it.
     json: Value,
+    /// What becomes of the planned output length.
+    output_length: OutputLength,
     /// The planned output length is part of the schedule, so it is enforced where it can be.
     keeps_lengths: bool,
 }
@@ -88,6 +93,7 @@ pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
             prefix_tokens: dataset.random_prefix_len,
         }),
         json,
+        output_length: OutputLength::Limited,
         keeps_lengths: false,
     };
     drive(schedule, common, global)
@@ -105,12 +111,23 @@ pub(super) fn replay(args: &ReplayArgs, global: &Global) -> Result<u8, Error> {
     drop(opened);
     let schedule = Schedule {
         verb: "replay",
-        source: Source::Trace(options),
+        source: Source::Trace(TraceReplay {
+            options,
+            pacing: match args.selection.sessions {
+                SessionsArg::Trace => SessionPacing::Trace,
+                SessionsArg::Think => SessionPacing::Think,
+                SessionsArg::Later => SessionPacing::Later,
+            },
+        }),
         arrival_loop: Loop::Open,
         lengths: None,
         expected_streams: None,
         json,
-        keeps_lengths: true,
+        output_length: match args.selection.output_length {
+            OutputLengthArg::Enforce | OutputLengthArg::Cap => OutputLength::Limited,
+            OutputLengthArg::Free => OutputLength::Free,
+        },
+        keeps_lengths: args.selection.output_length == OutputLengthArg::Enforce,
     };
     drive(schedule, common, global)
 }
@@ -139,7 +156,13 @@ fn trace_options(args: &ReplayArgs) -> Result<TraceOptions, Error> {
             limit: selection.limit,
             sample: selection.sample,
             seed: args.common.request.seed,
-            keeps_failed: selection.keep_failed,
+            keeps_failed: selection.failed == FailedRows::Replay,
+            ties: match selection.ties {
+                TiesArg::Keep => Ties::Keep,
+                TiesArg::Uniform => Ties::Uniform,
+                TiesArg::Poisson => Ties::Poisson,
+            },
+            max_idle_ns: selection.max_idle,
         },
     })
 }
@@ -225,24 +248,25 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         (&model, ignore_eos, &limits, &extra_body),
     );
     let manifest = manifest(&schedule, args, plan, (plan::masked(&target.url), labels));
+    let count_tokens: Option<TokenCounter> = counts_tokens.then(|| {
+        let count: TokenCounter = Arc::new(move |text: &str| tokenizer.count(text));
+        count
+    });
     let feed = Feed {
         source: schedule.source,
         template: RequestTemplate {
             backend,
             model,
             ignore_eos,
+            output_length: schedule.output_length,
             temperature: args.request.temperature,
             extra_body,
             workload,
             keeps_text: args.output.keep.is_some(),
-            counts_tokens,
+            count_tokens: count_tokens.clone(),
         },
         warmups: args.request.num_warmups,
     };
-    let count_tokens: Option<TokenCounter> = counts_tokens.then(|| {
-        let count: TokenCounter = Arc::new(move |text: &str| tokenizer.count(text));
-        count
-    });
     let tape = args.output.out.clone().unwrap_or_else(default_tape);
     Ok(Prepared {
         tape,
@@ -333,7 +357,7 @@ fn plan_json(
     let mut plan = json!({
         "command": plan::masked_command(std::env::args()),
         "verb": schedule.verb,
-        "backend": backend_name(args.target.backend),
+        "backend": plan::value_name(args.target.backend),
         "url": plan::masked(&target.url),
         "model": Some(model).filter(|model| !model.is_empty()),
         "header_names": target.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
@@ -355,15 +379,6 @@ fn plan_json(
     plan["keeps_text"] = json!(args.output.keep.is_some());
     plan["wire"] = json!(wire.name());
     plan
-}
-
-/// The name of the backend as it is typed.
-fn backend_name(backend: BackendKind) -> String {
-    use clap::ValueEnum;
-    backend
-        .to_possible_value()
-        .map(|value| value.get_name().to_owned())
-        .unwrap_or_default()
 }
 
 fn manifest(
@@ -457,7 +472,7 @@ pub(super) fn tell(report: &RunReport) {
     if let Some(trace) = report.trace {
         if trace.failed > 0 {
             say(&format!(
-                "note: {} rows that the trace marks as failed were left out (`--keep-failed`)",
+                "note: {} rows that the trace marks as failed were left out (`--failed replay` sends them)",
                 trace.failed
             ));
         }
@@ -468,7 +483,7 @@ pub(super) fn tell(report: &RunReport) {
             ));
         }
         if report.taken == 0 {
-            warn("the trace has no row in the window that was asked for");
+            warn("the trace has no row that is to be sent");
         }
     }
     failure::tell(report);

@@ -14,6 +14,7 @@ mod plan;
 mod progress;
 mod simulate;
 mod sql;
+mod synthesize;
 mod talk;
 mod trace;
 mod verify;

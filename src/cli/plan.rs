@@ -179,8 +179,20 @@ pub(super) fn selection_json(args: &SelectionArgs) -> Value {
         "speed": args.speed,
         "limit": args.limit,
         "sample": args.sample,
-        "keep_failed": args.keep_failed,
+        "failed": value_name(args.failed),
+        "ties": value_name(args.ties),
+        "sessions": value_name(args.sessions),
+        "max_idle_s": args.max_idle.map(seconds),
+        "output_length": value_name(args.output_length),
     })
+}
+
+/// The name of a flag's value as it is typed.
+pub(super) fn value_name(value: impl clap::ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default()
 }
 
 pub(super) fn limits_json(limits: &Limits, duration_ns: Option<i64>) -> Value {

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::future::pending;
+use std::path::Path;
 
 use super::args::{ConvertArgs, Global, TraceVerb};
 use super::inspect;
 use super::interrupt;
 use super::output::WholeFile;
+use super::synthesize;
 use super::talk::{print, say};
 use crate::error::{Error, exit};
 use crate::sql::block_on;
@@ -17,17 +19,12 @@ pub(super) fn run(verb: &TraceVerb, global: &Global) -> Result<u8, Error> {
         TraceVerb::Formats => print(&list(&formats())).map(|()| exit::DONE),
         TraceVerb::Inspect(args) => inspect::run(args, global),
         TraceVerb::Convert(args) => run_conversion(args, global),
+        TraceVerb::Synthesize(args) => synthesize::run(args, global),
     }
 }
 
 fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
-    if args.out.as_os_str() == "-" {
-        return Err(Error::usage(
-            "`--out -`: Parquet does not go to stdout",
-            "name a file, such as `--out trace.parquet`",
-        ));
-    }
-    let output = WholeFile::open(&args.out, global.force)?;
+    let output = open_parquet(&args.out, global)?;
     let conversion = Conversion {
         path: args.trace.clone(),
         format: args.format.clone(),
@@ -35,21 +32,50 @@ fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
         is_sorted: args.sort,
         output: args.out.clone(),
     };
-    let ended = block_on(async {
-        tokio::select! {
-            converted = Box::pin(convert(&conversion, output.file())) => Some(converted),
-            () = interrupted() => None,
-        }
-    })
-    .map_err(|error| Error::System("start the SQL engine".into(), error))?;
-    let Some(converted) = ended else {
-        say("interrupted: nothing was written");
+    let Some(converted) = until_interrupted(convert(&conversion, output.file()))? else {
         return Ok(exit::INTERRUPTED);
     };
     let converted = converted?;
     output.keep()?;
     tell(&converted, args);
     Ok(exit::DONE)
+}
+
+/// Opens the file that a trace is written to.
+pub(super) fn open_parquet(path: &Path, global: &Global) -> Result<WholeFile, Error> {
+    if path.as_os_str() == "-" {
+        return Err(Error::usage(
+            "`--out -`: Parquet does not go to stdout",
+            "name a file, such as `--out trace.parquet`",
+        ));
+    }
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    if ["csv", "json", "jsonl", "ndjson", "gz", "txt"].contains(&&*ending.to_ascii_lowercase()) {
+        return Err(Error::usage(
+            format!("`--out {}`: what is written is Parquet", path.display()),
+            "name a file, such as `--out trace.parquet`",
+        ));
+    }
+    WholeFile::open(path, global.force)
+}
+
+/// Does work that can be broken off by a wish to stop, which is said; returns none then.
+pub(super) fn until_interrupted<F>(work: F) -> Result<Option<F::Output>, Error>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let ended = block_on(async {
+        tokio::select! {
+            done = Box::pin(work) => Some(done),
+            () = interrupted() => None,
+        }
+    })
+    .map_err(|error| Error::System("start the SQL engine".into(), error))?;
+    if ended.is_none() {
+        say("interrupted: nothing was written");
+    }
+    Ok(ended)
 }
 
 /// Waits for a wish to stop; for ever where the system refuses to pass one on.
@@ -88,6 +114,9 @@ fn list(formats: &[FormatInfo]) -> String {
         // Writing to a string can't fail.
         let _ = writeln!(out, "{}  {}", format.name, format.purpose);
         let _ = writeln!(out, "  columns   {}", format.requires.join(", "));
+        if !format.requires_one_of.is_empty() {
+            let _ = writeln!(out, "  one of    {}", format.requires_one_of.join(", "));
+        }
         if !format.optional.is_empty() {
             let _ = writeln!(out, "  optional  {}", format.optional.join(", "));
         }
@@ -99,6 +128,11 @@ fn list(formats: &[FormatInfo]) -> String {
         }
         if !format.notes.is_empty() {
             let _ = writeln!(out, "  note      {}", format.notes);
+        }
+        if format.is_from_schema {
+            out.push_str(
+                "  tested    on rows written from the published schema, not on real ones\n",
+            );
         }
         out.push('\n');
     }
@@ -167,6 +201,9 @@ mod tests {
         let error = run(&App::parse_from(words)).unwrap_err();
         assert_eq!(error.exit_code(), exit::USAGE);
         assert!(error.hint().is_some());
+        let words = ["tokentape", "trace", "convert", "t.csv", "-o", "t.JSONL"];
+        let error = run(&App::parse_from(words)).unwrap_err();
+        assert_eq!(error.exit_code(), exit::USAGE, "a name that promises text");
     }
 
     #[test]

@@ -7,14 +7,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use super::attempt::{Attempt, Shared};
 use super::clock::Clock;
 use super::planned::Planned;
 use super::recorder::Recorder;
+use super::supply::{Note, Supplied, Supply};
 use super::timer::PreciseTimer;
 use crate::capture::schema::Status;
 use crate::wire::Wire;
@@ -79,6 +80,8 @@ pub struct Driven {
     pub in_flight_bound_hits: u64,
     /// Times that the bound on waiting requests held up the schedule's reading.
     pub queue_bound_hits: u64,
+    /// Replies whose end the feed did not hear of, so that the turns that wait on them are missing.
+    pub turn_bound_hits: u64,
 }
 
 /// Drives one schedule after another over one wire.
@@ -99,6 +102,14 @@ pub(super) struct Gauges {
     pub(super) queued: std::sync::atomic::AtomicUsize,
 }
 
+/// A request that is over.
+struct Ended {
+    /// Number of its row in the trace, where a turn may wait on it.
+    row_number: Option<u64>,
+    /// When its slot became free.
+    end_ns: i64,
+}
+
 /// The state of one drive.
 struct Drive {
     start_ns: i64,
@@ -114,7 +125,7 @@ struct Drive {
     /// When each free slot became free; the longest free one first.
     free_slots: VecDeque<i64>,
     is_capped_by_user: bool,
-    tasks: JoinSet<i64>,
+    tasks: JoinSet<Ended>,
     driven: Driven,
 }
 
@@ -149,9 +160,9 @@ impl<W: Wire> Driver<W> {
 
     /// Opens the connections that the schedule's first requests need, as far as the feed has
     /// prepared these.
-    pub async fn get_ready(&mut self, source: &mut mpsc::Receiver<Planned>) {
+    pub async fn get_ready(&mut self, supply: &mut Supply) {
         while self.ahead.len() < LOOK_AHEAD
-            && let Ok(planned) = source.try_recv()
+            && let Some(planned) = supply.try_recv()
         {
             self.ahead.push_back(planned);
         }
@@ -165,13 +176,13 @@ impl<W: Wire> Driver<W> {
         let _ = timeout(WARM_PATIENCE, self.shared.wire.warm(wanted.min(slots))).await;
     }
 
-    /// Drives the schedule that comes out of `source`, starting at `start_ns` on the clock and
+    /// Drives the schedule that comes out of `supply`, starting at `start_ns` on the clock and
     /// lasting at most `duration_ns`.
     ///
     /// Returns when every request has ended or has been given up.
     pub async fn drive(
         &mut self,
-        source: &mut mpsc::Receiver<Planned>,
+        supply: &mut Supply,
         start_ns: i64,
         duration_ns: Option<i64>,
     ) -> Driven {
@@ -193,12 +204,14 @@ impl<W: Wire> Driver<W> {
                 taken: 0,
                 in_flight_bound_hits: 0,
                 queue_bound_hits: 0,
+                turn_bound_hits: 0,
             },
         };
-        if self.send_all(&mut drive, source).await {
+        supply.tell(Note::Started(start_ns));
+        if self.send_all(&mut drive, supply).await {
             drive.driven.is_complete = self.wait_for_all(&mut drive).await;
         } else {
-            self.note_not_sent(&mut drive, source).await;
+            self.note_not_sent(&mut drive, supply).await;
         }
         self.drain(&mut drive).await;
         self.shared.recorder.flush().await;
@@ -231,14 +244,14 @@ impl<W: Wire> Driver<W> {
     }
 
     /// Sends until the schedule is over. Returns false when it was stopped before.
-    async fn send_all(&mut self, drive: &mut Drive, source: &mut mpsc::Receiver<Planned>) -> bool {
+    async fn send_all(&mut self, drive: &mut Drive, supply: &mut Supply) -> bool {
         let clock = self.shared.clock;
         let recorder = Arc::clone(&self.shared.recorder);
         let mut stop = self.stop.clone();
         loop {
             let now_ns = clock.now_ns();
             let is_at_end = drive.end_ns.is_some_and(|end_ns| now_ns >= end_ns);
-            if is_at_end && !drive.is_over() {
+            if is_at_end && (!drive.is_over() || supply.may_have_turns()) {
                 return false;
             }
             drive.take_due(now_ns);
@@ -247,7 +260,7 @@ impl<W: Wire> Driver<W> {
                 self.send(drive, row_due_ns, queued_ns, planned);
             }
             self.set_gauges(drive);
-            if drive.is_over() {
+            if drive.is_over() && !supply.may_have_turns() {
                 return true;
             }
             let wishes = [drive.next_due_ns(), drive.end_ns, drive.next_warm_ns()];
@@ -264,11 +277,14 @@ impl<W: Wire> Driver<W> {
                     return false;
                 }
                 Some(ended) = drive.tasks.join_next(), if !drive.tasks.is_empty() => {
+                    self.note_reply(drive, supply, &ended);
                     self.note_end(drive, ended);
                 }
-                planned = source.recv(), if is_reading => match planned {
-                    Some(planned) => drive.ahead.push_back(planned),
-                    None => drive.is_exhausted = true,
+                supplied = supply.next(is_reading) => match supplied {
+                    Supplied::Turn(turn) => drive.insert_ahead(turn),
+                    Supplied::Scheduled(planned) => drive.ahead.push_back(planned),
+                    Supplied::ScheduleIsOver => drive.is_exhausted = true,
+                    Supplied::NoMoreTurns => {}
                 },
                 () = self.timer.sleep_until(&clock, wake_ns), if wake_ns < i64::MAX => {}
             }
@@ -300,15 +316,31 @@ impl<W: Wire> Driver<W> {
         self.next_key = self.next_key.wrapping_add(1);
         drive.driven.taken += 1;
         let attempt = Attempt::new(Arc::clone(&self.shared), key, row);
-        drive.tasks.spawn(attempt.run(planned));
+        let row_number = planned.row_number;
+        drive.tasks.spawn(async move {
+            let end_ns = attempt.run(planned).await;
+            Ended { row_number, end_ns }
+        });
     }
 
-    fn note_end(&self, drive: &mut Drive, ended: Result<i64, tokio::task::JoinError>) {
+    fn note_end(&self, drive: &mut Drive, ended: Result<Ended, JoinError>) {
         // A task that was given up, or panicked, still frees its slot.
-        drive
-            .free_slots
-            .push_back(ended.unwrap_or_else(|_| self.shared.clock.now_ns()));
+        let end_ns = ended.map_or_else(|_| self.shared.clock.now_ns(), |ended| ended.end_ns);
+        drive.free_slots.push_back(end_ns);
         self.set_gauges(drive);
+    }
+
+    /// Tells the feed of a reply that a turn may wait on.
+    fn note_reply(&self, drive: &mut Drive, supply: &Supply, ended: &Result<Ended, JoinError>) {
+        if let Ok(Ended {
+            row_number: Some(number),
+            end_ns,
+        }) = *ended
+        {
+            let end_ns = end_ns - drive.start_ns;
+            let is_told = supply.tell(Note::Ended { number, end_ns });
+            drive.driven.turn_bound_hits += u64::from(!is_told);
+        }
     }
 
     fn set_gauges(&self, drive: &Drive) {
@@ -318,10 +350,13 @@ impl<W: Wire> Driver<W> {
     }
 
     /// Notes what was due before the stop and never went out.
-    async fn note_not_sent(&mut self, drive: &mut Drive, source: &mut mpsc::Receiver<Planned>) {
+    async fn note_not_sent(&mut self, drive: &mut Drive, supply: &mut Supply) {
         let now_ns = self.shared.clock.now_ns();
         let stopped_ns = drive.end_ns.map_or(now_ns, |end_ns| end_ns.min(now_ns));
         let mut waiting = std::mem::take(&mut drive.due);
+        while let Some(turn) = supply.try_recv_turn() {
+            drive.insert_ahead(turn);
+        }
         let mut ahead = std::mem::take(&mut drive.ahead);
         loop {
             let (due_ns, mut planned) = match waiting.pop_front() {
@@ -330,7 +365,7 @@ impl<W: Wire> Driver<W> {
                     let planned = match ahead.pop_front() {
                         Some(planned) => planned,
                         // A feed that has nothing at hand has nothing that was due.
-                        None => match timeout(FEED_PATIENCE, source.recv()).await {
+                        None => match timeout(FEED_PATIENCE, supply.recv()).await {
                             Ok(Some(planned)) => planned,
                             Ok(None) | Err(_) => break,
                         },
@@ -354,7 +389,7 @@ impl<W: Wire> Driver<W> {
             }
         }
         // The feed must not go on preparing what nobody will send.
-        source.close();
+        supply.close();
     }
 
     /// Waits for what is in flight, and gives it up when the drain time is over.
@@ -397,6 +432,14 @@ fn crowd(times_ns: impl Iterator<Item = i64>) -> usize {
 }
 
 impl Drive {
+    /// Puts a turn among the schedule's next requests, behind those that are due with it.
+    fn insert_ahead(&mut self, turn: Planned) {
+        let at = self
+            .ahead
+            .partition_point(|planned| planned.intended_ns <= turn.intended_ns);
+        self.ahead.insert(at, turn);
+    }
+
     /// Moves the next requests among the waiting ones when they are due.
     fn take_due(&mut self, now_ns: i64) {
         while let Some(at_ns) = self.ahead.front().and_then(|planned| planned.intended_ns)

@@ -6,24 +6,25 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::clock::Clock;
 use super::error::LoadError;
 use super::planned::Planned;
-use crate::backend::{BackendKind, RequestSpec};
-use crate::capture::Label;
-use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
+use super::supply::TurnOutlet;
+use super::template::RequestTemplate;
+use super::turn_feed::TurnFeed;
+use super::turns::SessionPacing;
+use crate::capture::schema::FIRST_WARMUP_ID;
 use crate::schedule::ArrivalTimes;
-use crate::trace::{TraceCounts, TraceOptions, TraceRow};
-use crate::workload::{PromptSpec, Workload};
+use crate::trace::{TraceCounts, TraceOptions};
+use crate::workload::PromptSpec;
 
 /// Prepared requests that may wait for the driver.
 pub(super) const CHANNEL_REQUESTS: usize = 1_024;
 
 /// Memory of prepared bodies, in KiB.
-const PREPARED_KIB: usize = 64 << 10;
+pub(super) const PREPARED_KIB: usize = 64 << 10;
 
 /// What is due this soon is prepared before the schedule starts.
 const HEAD_START_NS: i64 = 100_000_000;
@@ -43,7 +44,16 @@ pub enum Source {
         count: u64,
     },
     /// Arrivals of a trace.
-    Trace(TraceOptions),
+    Trace(TraceReplay),
+}
+
+/// A trace and how it is replayed.
+#[derive(Debug, Clone)]
+pub struct TraceReplay {
+    /// The trace and what of it is taken.
+    pub options: TraceOptions,
+    /// When the turns of a session are due.
+    pub pacing: SessionPacing,
 }
 
 impl Source {
@@ -58,26 +68,6 @@ impl Source {
     }
 }
 
-/// How an arrival becomes a request.
-pub struct RequestTemplate {
-    /// Protocol.
-    pub backend: BackendKind,
-    /// Model to ask for.
-    pub model: String,
-    /// Asks for exactly the planned output length, where the server knows how.
-    pub ignore_eos: bool,
-    /// Sampling temperature.
-    pub temperature: Option<f64>,
-    /// The user's own fields of the body.
-    pub extra_body: Map<String, Value>,
-    /// Makes prompts and lengths.
-    pub workload: Workload,
-    /// The tape keeps prompts.
-    pub keeps_text: bool,
-    /// The tokenizer is the user's, so that its counts mean something for the server.
-    pub counts_tokens: bool,
-}
-
 /// The feed of one run.
 pub struct Feed {
     /// Where the schedule comes from.
@@ -88,66 +78,6 @@ pub struct Feed {
     pub warmups: u64,
 }
 
-impl RequestTemplate {
-    /// Makes request number `index` of a synthetic schedule.
-    fn synthetic(&self, index: u64, intended_ns: Option<i64>) -> Planned {
-        let (_, output_tokens) = self.workload.lengths(index);
-        let prompt = self.workload.random_prompt(index);
-        let mut planned = self.planned(index, prompt.text, prompt.tokens, output_tokens);
-        planned.intended_ns = intended_ns;
-        planned
-    }
-
-    /// Makes request number `index` of a trace.
-    fn traced(&self, index: u64, row: TraceRow) -> Planned {
-        let prompt = self.workload.prompt(PromptSpec::of_row(index, &row));
-        let mut planned = self.planned(index, prompt.text, prompt.tokens, row.output_tokens);
-        planned.intended_ns = Some(row.arrival_ns);
-        planned.trace_ns = Some(row.arrival_ns);
-        planned.input_tokens = Some(row.input_tokens);
-        planned.session_id = row.session_id;
-        planned.turn = row.turn;
-        planned.model = row.model.map(Label::from).or(planned.model);
-        planned.class = row.class.map(Label::from);
-        planned
-    }
-
-    fn planned(&self, index: u64, prompt: String, tokens: u32, output_tokens: u32) -> Planned {
-        let body = self.backend.body(&RequestSpec {
-            model: &self.model,
-            prompt: &prompt,
-            max_tokens: Some(output_tokens),
-            ignore_eos: self.ignore_eos,
-            temperature: self.temperature,
-            extra_body: &self.extra_body,
-        });
-        Planned {
-            request_id: index,
-            phase: Phase::Measure,
-            intended_ns: None,
-            trace_ns: None,
-            session_id: None,
-            turn: None,
-            model: Some(Label::from(self.model.as_str())),
-            class: None,
-            input_tokens: Some(tokens),
-            input_tokens_counted: self.counts_tokens.then_some(tokens),
-            output_tokens: Some(output_tokens),
-            body: Bytes::from(body),
-            prompt: self.keeps_text.then_some(prompt),
-            permit: None,
-        }
-    }
-
-    fn into_warmup(mut planned: Planned, index: u64) -> Planned {
-        planned.request_id = FIRST_WARMUP_ID + index;
-        planned.phase = Phase::Warmup;
-        planned.intended_ns = None;
-        planned.trace_ns = None;
-        planned
-    }
-}
-
 impl Feed {
     /// Prepares the requests that warm the server: like the schedule's own, with other prompts.
     ///
@@ -156,14 +86,14 @@ impl Feed {
     /// [`LoadError::Trace`] when the trace's first rows can't be read.
     pub(super) async fn warmup_requests(&self) -> Result<Vec<Planned>, LoadError> {
         let mut lengths = Vec::new();
-        if let Source::Trace(options) = &self.source
+        if let Source::Trace(replay) = &self.source
             && self.warmups > 0
         {
-            let mut reader = crate::trace::open(options).await?;
+            let mut reader = crate::trace::open(&replay.options).await?;
             while (lengths.len() as u64) < self.warmups
                 && let Some(row) = reader.next().await?
             {
-                lengths.push((row.input_tokens, row.output_tokens));
+                lengths.push((row.input_tokens.max(1), row.output_tokens));
             }
         }
         let warmups = (0..self.warmups).map(|index| {
@@ -175,13 +105,20 @@ impl Feed {
                 Some((input_tokens, output_tokens)) => {
                     let spec = PromptSpec::random(draw_index, *input_tokens);
                     let prompt = self.template.workload.prompt(spec);
-                    self.template
-                        .planned(draw_index, prompt.text, prompt.tokens, *output_tokens)
+                    self.template.planned(draw_index, prompt, *output_tokens)
                 }
             };
             RequestTemplate::into_warmup(planned, index)
         });
         Ok(warmups.collect())
+    }
+
+    /// Returns whether turns wait on replies, so that the driver has to tell of their ends.
+    pub(super) fn waits_on_replies(&self) -> bool {
+        let Source::Trace(replay) = &self.source else {
+            return false;
+        };
+        replay.pacing != SessionPacing::Trace
     }
 
     /// Sends the schedule's requests to the driver until it is over or the driver has had enough.
@@ -195,6 +132,8 @@ impl Feed {
         self,
         sender: mpsc::Sender<Planned>,
         head_start: HeadStart,
+        turns: Option<TurnOutlet>,
+        clock: Clock,
     ) -> Result<Option<TraceCounts>, LoadError> {
         let mut outlet = Outlet {
             sender,
@@ -226,14 +165,19 @@ impl Feed {
                     }
                 }
             }
-            Source::Trace(options) => {
-                let mut reader = crate::trace::open(&options).await?;
-                let mut index = 0;
-                while let Some(row) = reader.next().await? {
-                    if !outlet.send(self.template.traced(index, row)).await {
-                        break;
+            Source::Trace(replay) => {
+                let mut reader = crate::trace::open(&replay.options).await?;
+                if let Some(turns) = turns {
+                    let turns = TurnFeed::new(turns, replay.pacing, clock);
+                    turns.work(&mut reader, &self.template, outlet).await?;
+                } else {
+                    let mut index = 0;
+                    while let Some(row) = reader.next().await? {
+                        if !outlet.send(self.template.traced(index, row)).await {
+                            break;
+                        }
+                        index += 1;
                     }
-                    index += 1;
                 }
                 return Ok(Some(reader.counts()));
             }
@@ -263,15 +207,42 @@ impl HeadStart {
 }
 
 /// The feed's end of the channel, and the memory that it may fill.
-struct Outlet {
+pub(super) struct Outlet {
     sender: mpsc::Sender<Planned>,
     memory: Arc<Semaphore>,
     head_start: Option<HeadStart>,
 }
 
 impl Outlet {
+    /// Returns whether a request is taken without a wait, unless it is a very large one.
+    pub(super) fn has_room(&self) -> bool {
+        self.sender.capacity() > 0 && self.memory.available_permits() > 0
+    }
+
+    /// Waits until there is room. Returns false when nobody wants more.
+    pub(super) async fn room(&self) -> bool {
+        let has_slot = self.sender.reserve().await.is_ok();
+        // Memory comes back with the driver's taking of requests, as slots do.
+        has_slot && self.memory.acquire().await.is_ok()
+    }
+
+    /// Returns whether nobody wants more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Waits until nobody wants more.
+    pub(super) async fn closed(&self) {
+        self.sender.closed().await;
+    }
+
+    /// Says that the schedule can start: nothing more can be prepared before it does.
+    pub(super) fn start(&mut self) {
+        self.head_start = None;
+    }
+
     /// Hands over a request when there is room. Returns false when nobody wants more.
-    async fn send(&mut self, mut planned: Planned) -> bool {
+    pub(super) async fn send(&mut self, mut planned: Planned) -> bool {
         let kib = (planned.body.len() / 1024 + 1).min(PREPARED_KIB);
         // Requests that wait for a slot are due as soon as the schedule starts.
         let is_later = (planned.intended_ns).is_some_and(|at_ns| at_ns >= HEAD_START_NS);
@@ -303,6 +274,8 @@ mod tests {
 
     use super::{CHANNEL_REQUESTS, Feed, HeadStart, RequestTemplate, Source};
     use crate::backend::BackendKind;
+    use crate::load::OutputLength;
+    use crate::load::clock::Clock;
     use crate::schedule::{ArrivalTimes, Process, Ramp};
     use crate::workload::{RandomLengths, Tokenizer, Workload};
 
@@ -320,7 +293,8 @@ mod tests {
             extra_body: Map::new(),
             workload: Workload::new(&tokenizer, 1).with_lengths(lengths).unwrap(),
             keeps_text: false,
-            counts_tokens: false,
+            count_tokens: None,
+            output_length: OutputLength::Limited,
         };
         Feed {
             source,
@@ -338,7 +312,10 @@ mod tests {
             // Dropping the receiver ends a feed that has more.
             prepared.len()
         };
-        let (fed, length) = tokio::join!(feed(source).prepare(sender, head_start), ahead);
+        let (fed, length) = tokio::join!(
+            feed(source).prepare(sender, head_start, None, Clock::start()),
+            ahead
+        );
         fed.unwrap();
         length
     }

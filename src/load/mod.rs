@@ -1,6 +1,6 @@
 //! The driver of load: due time → request → stamped reads.
 //!
-//! Three threads share the work, joined by two bounded channels. The *feed* prepares requests
+//! Three threads share the work, joined by bounded channels. The *feed* prepares requests
 //! ahead of time; the *driver*, one thread with a runtime of its own, sends them when they are due
 //! and stamps what comes back; the *scribe* decodes the bytes and writes the tape. Between a read
 //! and its stamp the driver does nothing at all; after it, it copies the bytes and goes on.
@@ -19,17 +19,24 @@ mod recorder;
 mod run;
 mod scribe;
 mod self_check;
+mod supply;
+mod template;
 #[cfg(test)]
 mod tests;
 pub mod timer;
 mod transcript;
+mod turn_feed;
+mod turns;
 
 pub use driver::{Driven, Driver, Limits, Stop};
 pub use error::LoadError;
-pub use feed::{Feed, RequestTemplate, Source};
+pub use feed::{Feed, Source, TraceReplay};
 pub use open_files::{max_in_flight, raise_open_files};
 pub use planned::Planned;
 pub use recorder::{Failure, Recorder, Stats};
 pub use run::{Run, RunReport, run};
 pub use scribe::{Scribe, TokenCounter};
 pub use self_check::SelfCheckPlan;
+pub use supply::Supply;
+pub use template::{OutputLength, RequestTemplate};
+pub use turns::SessionPacing;

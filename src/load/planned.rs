@@ -17,6 +17,8 @@ pub struct Planned {
     /// When it is due, since the start of the schedule; `None` when it is due as soon as a slot
     /// is free.
     pub intended_ns: Option<i64>,
+    /// Number of its row in the trace, where a turn of its session may wait on its reply.
+    pub row_number: Option<u64>,
     /// Its time in the trace, after speed.
     pub trace_ns: Option<i64>,
     /// Conversation that it belongs to.
@@ -33,6 +35,8 @@ pub struct Planned {
     pub input_tokens_counted: Option<u32>,
     /// Output tokens that the schedule asks for.
     pub output_tokens: Option<u32>,
+    /// Tokens at the prompt's start that requests before it have too, by the trace's blocks.
+    pub prefix_tokens: Option<u32>,
     /// The request's body.
     pub body: Bytes,
     /// The prompt, where the tape keeps text.
@@ -53,6 +57,7 @@ impl Planned {
         row.input_tokens_planned = self.input_tokens;
         row.input_tokens_counted = self.input_tokens_counted;
         row.output_tokens_planned = self.output_tokens;
+        row.prefix_tokens_planned = self.prefix_tokens;
         row.prompt = self.prompt.take();
         row
     }

@@ -18,6 +18,7 @@ use super::planned::Planned;
 use super::recorder::{Failure, Recorder, Stats};
 use super::scribe::{Scribe, TokenCounter};
 use super::self_check::{SelfCheckPlan, self_check};
+use super::supply::Supply;
 use super::timer::PreciseTimer;
 use crate::capture::manifest::ClockAnchor;
 use crate::capture::{Ending, Manifest, TapeWriter};
@@ -140,6 +141,7 @@ fn bounds_hit(driven: &Driven, stats: &Stats) -> Vec<(String, u64)> {
     [
         ("in_flight", driven.in_flight_bound_hits),
         ("queue", driven.queue_bound_hits),
+        ("turns", driven.turn_bound_hits),
         ("capture_channel", stalls),
     ]
     .into_iter()
@@ -222,11 +224,17 @@ impl Drive {
         companions.spawn(take_anchors(clock, Arc::clone(&anchors)));
 
         let warmups = feed.warmup_requests().await;
-        let (sender, mut source) = mpsc::channel(CHANNEL_REQUESTS);
+        let (sender, scheduled) = mpsc::channel(CHANNEL_REQUESTS);
+        let mut supply = Supply::from(scheduled);
+        let mut turns = None;
+        if feed.waits_on_replies() {
+            let (with_turns, outlet) = supply.with_turns();
+            (supply, turns) = (with_turns, Some(outlet));
+        }
         let (head_start, is_ahead) = HeadStart::new(slots);
         let feeding = spawn("feed", move || {
             give_way(Precedence::Feed);
-            runtime("feed")?.block_on(feed.prepare(sender, head_start))
+            runtime("feed")?.block_on(feed.prepare(sender, head_start, turns, clock))
         })?;
         let self_check = match self.self_check {
             Some(plan) => self_check(plan, clock, wire_to).await,
@@ -241,11 +249,11 @@ impl Drive {
             // The driver will see it too, and note what was due.
             _ = stop.wait_for(|stop| *stop != Stop::No) => {}
         }
-        driver.get_ready(&mut source).await;
+        driver.get_ready(&mut supply).await;
         let start_ns = clock.now_ns() + LEAD_NS;
         recorder.begin(start_ns, self_check);
-        let driven = driver.drive(&mut source, start_ns, self.duration_ns).await;
-        drop(source);
+        let driven = driver.drive(&mut supply, start_ns, self.duration_ns).await;
+        drop(supply);
         // The feed ends as soon as it finds that nobody listens.
         let fed = join("feed", feeding)?;
         companions.shutdown().await;
@@ -264,13 +272,14 @@ async fn warm_up(driver: &mut Driver<impl Wire>, clock: Clock, warmups: Vec<Plan
     if warmups.is_empty() {
         return;
     }
-    let (sender, mut source) = mpsc::channel(warmups.len());
+    let (sender, scheduled) = mpsc::channel(warmups.len());
     for planned in warmups {
         // The channel has room for all of them.
         let _ = sender.try_send(planned);
     }
     drop(sender);
-    driver.drive(&mut source, clock.now_ns(), None).await;
+    let mut supply = Supply::from(scheduled);
+    driver.drive(&mut supply, clock.now_ns(), None).await;
 }
 
 async fn take_anchors(clock: Clock, anchors: Arc<Mutex<Vec<ClockAnchor>>>) {

@@ -13,12 +13,15 @@ use super::health::watch as watch_health;
 use super::planned::Planned;
 use super::recorder::Recorder;
 use super::scribe::Scribe;
+use super::supply::Supply;
 use super::timer::PreciseTimer;
 use crate::backend::BackendKind;
 use crate::capture::manifest::Loop;
 use crate::capture::schema::{Channel, ChunkRow, Phase, ProbeRow, RequestRow, Status, TapeRow};
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::wire::{Head, Marks, Read, Wire, WireBody, WireError};
+
+mod sessions;
 
 const MS: i64 = 1_000_000;
 
@@ -164,6 +167,7 @@ fn planned(request_id: u64, intended_ns: Option<i64>) -> Planned {
         request_id,
         phase: Phase::Measure,
         intended_ns,
+        row_number: None,
         trace_ns: None,
         session_id: None,
         turn: None,
@@ -172,6 +176,7 @@ fn planned(request_id: u64, intended_ns: Option<i64>) -> Planned {
         input_tokens: Some(1),
         input_tokens_counted: None,
         output_tokens: Some(10),
+        prefix_tokens: None,
         body: Bytes::new(),
         prompt: None,
         permit: None,
@@ -212,7 +217,7 @@ async fn drive(
     let health = Arc::clone(&recorder);
     let mut driver = Driver::new(wire, (clock, PreciseTimer::tokio()), recorder, limits, stop);
     let health = watch_health(clock, PreciseTimer::tokio(), health, driver.gauges());
-    let (sender, mut source) = mpsc::channel(schedule.len().max(1));
+    let (sender, source) = mpsc::channel(schedule.len().max(1));
     for planned in schedule {
         sender.try_send(planned).unwrap();
     }
@@ -224,8 +229,9 @@ async fn drive(
         }
         std::future::pending::<()>().await;
     };
+    let mut supply = Supply::from(source);
     let driven = tokio::select! {
-        driven = driver.drive(&mut source, 0, duration_ns) => driven,
+        driven = driver.drive(&mut supply, 0, duration_ns) => driven,
         () = wishes => unreachable!("wishes never end"),
         () = health => unreachable!("health is watched until the end"),
     };
@@ -247,14 +253,18 @@ async fn drive(
 }
 
 fn read_rows<R: TapeRow>(tape: &Path) -> Vec<R> {
-    let part = tape.join(R::TABLE).join("part-00000.parquet");
-    let Ok(file) = std::fs::File::open(part) else {
-        return Vec::new();
+    let part = |number| {
+        tape.join(R::TABLE)
+            .join(format!("part-{number:05}.parquet"))
     };
-    parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
-        .unwrap()
-        .build()
-        .unwrap()
+    (0..)
+        .map_while(|number| std::fs::File::open(part(number)).ok())
+        .flat_map(|file| {
+            parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
+                .unwrap()
+                .build()
+                .unwrap()
+        })
         .flat_map(|batch| R::rows(&batch.unwrap()).unwrap())
         .collect()
 }
@@ -730,8 +740,8 @@ async fn a_dead_scribe_stops_the_driver() {
         limits(),
         stop,
     );
-    let (feed, mut source) = mpsc::channel(1);
-    let driven = driver.drive(&mut source, 0, None).await;
+    let (feed, source) = mpsc::channel(1);
+    let driven = driver.drive(&mut Supply::from(source), 0, None).await;
     assert!(!driven.is_complete);
     drop(feed);
 }

@@ -10,7 +10,7 @@ use crate::analyze::{Analysis, RunFacts};
 
 use super::comparison::{Change, changes};
 use super::format::NS_PER_MS;
-use super::rows::{Row, rows_of};
+use super::rows::rows_of;
 use super::verdict::verdict;
 
 /// Version of the layout below; it grows when a key changes its meaning.
@@ -143,26 +143,63 @@ fn metrics(analysis: &Analysis, run: &str) -> Map<String, Value> {
             );
         }
     }
-    for row in rows_of(analysis, "schedule_fidelity", run) {
-        pace(&mut found, row);
+    for (query, key, column, unit) in FIDELITY {
+        for row in rows_of(analysis, query, run) {
+            let n = row.number("n").or_else(|| row.number("turns"));
+            add_metric(&mut found, key.to_owned(), row.number(column), unit, n);
+        }
     }
     found
 }
 
-fn pace(found: &mut Map<String, Value>, row: Row<'_>) {
-    for (key, column) in [
-        ("rate_intended", "intended_rate_per_s"),
-        ("rate_achieved", "achieved_rate_per_s"),
-    ] {
-        add_metric(
-            found,
-            key.to_owned(),
-            row.number(column),
-            "requests/s",
-            row.number("n"),
-        );
-    }
-}
+/// How faithful a run was: query, key, column and unit of each metric.
+const FIDELITY: [(&str, &str, &str, &str); 10] = [
+    (
+        "schedule_fidelity",
+        "rate_intended",
+        "intended_rate_per_s",
+        "requests/s",
+    ),
+    (
+        "schedule_fidelity",
+        "rate_achieved",
+        "achieved_rate_per_s",
+        "requests/s",
+    ),
+    (
+        "arrival_fidelity",
+        "arrival_within_1ms",
+        "within_1ms",
+        "share",
+    ),
+    ("arrival_fidelity", "arrival_gap_ks", "gap_ks", "share"),
+    (
+        "arrival_fidelity",
+        "arrival_count_off_max",
+        "count_off_max",
+        "requests",
+    ),
+    ("session_fidelity", "sessions_total", "sessions", "sessions"),
+    (
+        "session_fidelity",
+        "turns_out_of_order",
+        "out_of_order",
+        "requests",
+    ),
+    (
+        "session_fidelity",
+        "turns_before_reply",
+        "before_reply",
+        "requests",
+    ),
+    ("prefix_hits", "prefix_hit_ideal", "ideal_hit", "share"),
+    (
+        "prefix_hits",
+        "prefix_hit_achieved",
+        "achieved_hit",
+        "share",
+    ),
+];
 
 /// Adds a metric. `low` and `high` are the ends of a confidence interval, null while none is made.
 pub(crate) fn add_metric(

@@ -11,6 +11,7 @@ pub(crate) mod columns;
 mod comparison;
 mod csv;
 mod definitions;
+mod fidelity;
 mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;

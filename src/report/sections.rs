@@ -7,6 +7,7 @@ use crate::capture::manifest::Loop;
 
 use super::ReportError;
 use super::comparison::comparison_grid;
+use super::fidelity;
 use super::figures::Figure;
 use super::format;
 use super::grid::{Field, Grid, Tone};
@@ -320,42 +321,13 @@ fn token_grid(analysis: &Analysis) -> Option<Grid> {
 }
 
 fn schedule_section(analysis: &Analysis) -> Result<Section, ReportError> {
-    let headings = [
-        "run",
-        "#n",
-        "#slip p50",
-        "#slip p99",
-        "#slip max",
-        "#wait p50",
-        "#wait p99",
-        "#wait max",
-        "#due/s",
-        "#sent/s",
-    ];
-    let mut grid = Grid::new("Slip and wait in milliseconds; lower is better", &headings);
-    for row in rows(analysis, "schedule_fidelity") {
-        let ms = |column| Field::plain(format::fine_milliseconds(row.number(column)));
-        let rate = |column| Field::plain(format::optional(row.number(column), 2));
-        grid.push(vec![
-            Field::foreign(format::name(row.run())),
-            Field::plain(format::optional(row.number("n"), 0)),
-            ms("slip_p50_ns"),
-            ms("slip_p99_ns"),
-            ms("slip_max_ns"),
-            ms("queued_p50_ns"),
-            ms("queued_p99_ns"),
-            ms("queued_max_ns"),
-            rate("intended_rate_per_s"),
-            rate("achieved_rate_per_s"),
-        ]);
-    }
     let lead = "Was the load that was asked for the load that was sent? Slip is the client's own \
                 lateness; wait is the time that a cap set by the user held a request back.";
     Ok(Section {
         id: "schedule",
         heading: "Schedule fidelity",
         lead: lead.to_owned(),
-        grids: vec![grid.without_run(is_single(analysis))],
+        grids: fidelity::grids(analysis),
         figures: plots::slip_figures(analysis)?,
     })
 }

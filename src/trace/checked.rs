@@ -13,23 +13,40 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
-use super::decode::{self, FileRow};
+use super::decode::{self, Decoded, FileRow};
+use super::encode;
 use super::error::{Place, TraceError};
-use super::format::{self, FormatInfo};
+use super::format::{self, FormatInfo, TraceClock};
 use super::mapping::{self, Extras};
-use super::source::{Handed, Source};
+use super::restart::RunningClock;
+use super::sessions::Sessions;
+use super::source::{Handed, Origin, Source};
 
 /// A trace that is being mapped, in the file's order.
 pub(super) struct Checked {
     path: PathBuf,
     format: FormatInfo,
     extras: Extras,
-    is_parquet: bool,
+    restarts: Restarts,
+    origin: Origin,
+    clock: RunningClock,
+    sessions: Sessions,
     stream: SendableRecordBatchStream,
     /// For each canonical column, the columns of the file that it is made from.
     origins: HashMap<String, Vec<String>>,
     handed: Arc<Handed>,
     rows: u64,
+}
+
+/// What becomes of a trace whose relative clock starts again, where the format does not say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restarts {
+    /// It is told of as an error.
+    Refused,
+    /// Time goes on where it was.
+    Continued,
+    /// Nobody looks for it: the rows are put in order whatever their times are.
+    Ignored,
 }
 
 /// Which file is read, and how.
@@ -45,15 +62,19 @@ pub(super) struct Asked<'a> {
 
 impl Checked {
     /// Opens a trace, and tells what can be told from the mapping and the file's first rows.
-    pub(super) async fn open(asked: Asked<'_>, extras: Extras) -> Result<Self, TraceError> {
+    pub(super) async fn open(
+        asked: Asked<'_>,
+        extras: Extras,
+        restarts: Restarts,
+    ) -> Result<Self, TraceError> {
         // The mapping first: a pipe can be opened only once.
         let named = match (asked.map, asked.format) {
             (Some(map), _) => Some(format::read_mapping(map)?),
             (None, Some(name)) => Some(format::format_named(name)?),
             (None, None) => None,
         };
-        let source = Source::open(asked.path)?;
-        let columns = source.column_names();
+        let mut source = Source::open(asked.path)?;
+        let columns = source.column_names().to_vec();
         let format = match named {
             Some(format) => {
                 format::check_columns(&format, asked.path, &columns)?;
@@ -61,20 +82,29 @@ impl Checked {
             }
             None => format::recognise(asked.path, &columns)?,
         };
-        let is_parquet = source.is_parquet();
-        let (table, handed) =
-            source
-                .into_table(&format.optional)
-                .map_err(|error| TraceError::MappingSql {
-                    mapping: format.name.clone(),
-                    message: error.strip_backtrace(),
-                })?;
+        let origin = source.origin();
+        let wrong = |error: DataFusionError| TraceError::MappingSql {
+            mapping: format.name.clone(),
+            message: error.strip_backtrace(),
+        };
+        source.expect(&format);
+        let unread = match extras {
+            // What does not plan here fails below, with a better message.
+            Extras::Kept => Box::pin(mapping::unread_columns(&format, &source.columns()))
+                .await
+                .unwrap_or_default(),
+            Extras::LeftOut => Vec::new(),
+        };
+        let (table, handed) = source.into_table(&format, &unread).map_err(wrong)?;
         let mapped = Box::pin(mapping::run(&format, Arc::new(table), extras)).await?;
         Ok(Self {
             path: asked.path.to_owned(),
             format,
             extras,
-            is_parquet,
+            restarts,
+            origin,
+            clock: RunningClock::default(),
+            sessions: Sessions::default(),
             stream: mapped.stream,
             origins: mapped.origins,
             handed,
@@ -97,16 +127,20 @@ impl Checked {
         self.rows
     }
 
-    /// Says where a row stands, in the words that fit the kind of file.
-    pub(super) fn place(&self, line: Option<u64>) -> Place {
-        match line {
-            None => Place::Unknown,
-            Some(row) if self.is_parquet => Place::Row(row),
-            Some(line) => Place::Line(line),
-        }
+    /// Returns how often the trace's clock has started again so far.
+    pub(super) fn clock_restarts(&self) -> u64 {
+        self.clock.restarts()
+    }
+
+    /// Says in which file a row stands, and where.
+    pub(super) fn place(&self, line: Option<u64>) -> (PathBuf, Place) {
+        (self.origin.path(line).to_owned(), self.origin.place(line))
     }
 
     /// Returns the next rows, as columns and decoded; none at the end.
+    ///
+    /// Where extra columns are kept, the canonical ones are those of the rows; else they are the
+    /// mapping's own.
     ///
     /// Not to be called after an error or the end.
     pub(super) async fn next(&mut self) -> Result<Option<(RecordBatch, Vec<FileRow>)>, TraceError> {
@@ -120,9 +154,66 @@ impl Checked {
             }
             None => return Ok(None),
         };
-        let rows = decode::rows(&batch, self.rows).map_err(|problem| self.bad_value(&problem))?;
-        self.rows += u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let decoded =
+            decode::rows(&batch, self.rows).map_err(|problem| self.bad_value(&problem))?;
+        let told = decoded.iter().filter(|decoded| decoded.has_arrival);
+        let own_ns: Vec<i64> = told
+            .map(|decoded| decoded.file_row.row.arrival_ns)
+            .collect();
+        let mut following_ns = own_ns.as_slice();
+        let rows: Result<Vec<FileRow>, TraceError> = decoded
+            .into_iter()
+            .map(|mut decoded| {
+                if decoded.has_arrival {
+                    following_ns = following_ns.get(1..).unwrap_or_default();
+                    self.put_on_clock(&mut decoded.file_row, following_ns)?;
+                }
+                self.put_in_session(decoded)
+            })
+            .collect();
+        self.rows += u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
+        let rows = rows?;
+        let batch = match self.extras {
+            Extras::Kept => encode::replace(batch, &rows),
+            Extras::LeftOut => batch,
+        };
         Ok(Some((batch, rows)))
+    }
+
+    /// Puts a row where the trace's clock has it; `following_ns` are the times of the rows behind.
+    fn put_on_clock(
+        &mut self,
+        file_row: &mut FileRow,
+        following_ns: &[i64],
+    ) -> Result<(), TraceError> {
+        let own_ns = file_row.row.arrival_ns;
+        let restarts = self.clock.restarts();
+        file_row.row.arrival_ns = match self.format.clock {
+            TraceClock::Absolute => own_ns,
+            TraceClock::Relative if self.restarts == Restarts::Ignored => own_ns,
+            TraceClock::Restarts => self.clock.place(own_ns),
+            TraceClock::Relative => {
+                let placed_ns = self.clock.place_warily(own_ns, following_ns);
+                if self.restarts == Restarts::Refused && self.clock.restarts() > restarts {
+                    let (path, place) = self.place(file_row.line);
+                    return Err(TraceError::ClockRestart { path, place });
+                }
+                placed_ns
+            }
+        };
+        Ok(())
+    }
+
+    fn put_in_session(&mut self, decoded: Decoded) -> Result<FileRow, TraceError> {
+        let line = decoded.file_row.line;
+        self.sessions.place(decoded).ok_or_else(|| {
+            let what = "is not a time, and no earlier request of its session has one";
+            self.bad_value(&decode::Problem {
+                line,
+                column: "arrival_ns",
+                what: what.to_owned(),
+            })
+        })
     }
 
     /// Says why the engine gave up: on the file, or on a row of it.
@@ -167,9 +258,10 @@ impl Checked {
     }
 
     fn bad_row(&self, line: Option<u64>, message: String) -> TraceError {
+        let (path, place) = self.place(line);
         TraceError::BadRow {
-            path: self.path.clone(),
-            place: self.place(line),
+            path,
+            place,
             message,
         }
     }

@@ -5,35 +5,19 @@
 //! arrival of a file that is out of order is not known before its end.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::error::DataFusionError;
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::StreamExt;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
 
-use super::checked::{Asked, Checked};
+use super::checked::{Asked, Checked, Restarts};
 use super::decode::FileRow;
 use super::error::TraceError;
-use super::mapping::{CANONICAL, Extras};
-use super::sort;
-
-/// Memory that sorting may take before it goes to disk, in bytes.
-const SORT_BYTES: usize = 512 << 20;
-/// Encoded size after which a row group is written out, in bytes; it is held in memory until then.
-const ROW_GROUP_BYTES: usize = 64 << 20;
-
-/// Column with a row's number in the mapping's output, from 0; it is not written.
-pub(super) const NUMBER: &str = "__number";
-/// Where that column stands: behind the canonical ones, where the line was.
-const NUMBER_AT: usize = CANONICAL.len();
+use super::mapping::Extras;
+use super::write::{Failure, NUMBER, NUMBER_AT, SORT_BYTES, Target, write_rows};
 
 /// Which trace to convert, and how.
 #[derive(Debug, Clone, Default)]
@@ -89,28 +73,22 @@ pub(super) async fn convert_within<W: Write + Send>(
         format: conversion.format.as_deref(),
         map: conversion.map.as_deref(),
     };
-    let checked = Checked::open(asked, Extras::Kept).await?;
+    // To be put in order is what a file wants that is out of order, however far.
+    let restarts = match conversion.is_sorted {
+        true => Restarts::Ignored,
+        false => Restarts::Refused,
+    };
+    let checked = Checked::open(asked, Extras::Kept, restarts).await?;
     let format = checked.format().name.clone();
     let told = Arc::new(Told::default());
-    let mut rows = numbered(checked, Arc::clone(&told));
-    let failure = |error: DataFusionError| {
-        told.take_failure().unwrap_or_else(|| TraceError::Sort {
-            path: conversion.path.clone(),
-            message: error.find_root().strip_backtrace(),
-        })
+    let rows = numbered(checked, Arc::clone(&told));
+    let target = Target {
+        input: &conversion.path,
+        output: &conversion.output,
+        sort_bytes: conversion.is_sorted.then_some(sort_bytes),
     };
-    if conversion.is_sorted {
-        let spill_folder = folder_of(&conversion.output);
-        rows = Box::pin(sort::by_arrival(rows, spill_folder, sort_bytes))
-            .await
-            .map_err(failure)?;
-    }
-    let mut writer = Writer::new(&conversion.output, &rows.schema(), output)?;
-    while let Some(batch) = rows.next().await {
-        writer.write(&batch.map_err(failure)?)?;
-    }
-    writer.finish()?;
-    let tally = told.lock().tally;
+    write_rows(rows, target, &told.failure, output).await?;
+    let tally = *told.lock();
     Ok(Converted {
         format,
         rows: tally.rows,
@@ -119,26 +97,13 @@ pub(super) async fn convert_within<W: Write + Send>(
     })
 }
 
-/// Returns the folder that a file is in.
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
 /// What the stream of rows tells the writer's side, past a sort that knows only batches.
 ///
 /// The stream writes when it is polled, the writer's side reads after the stream gave something.
 #[derive(Default)]
 struct Told {
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    tally: Tally,
-    failure: Option<TraceError>,
+    tally: Mutex<Tally>,
+    failure: Failure,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -150,12 +115,8 @@ struct Tally {
 }
 
 impl Told {
-    fn take_failure(&self) -> Option<TraceError> {
-        self.lock().failure.take()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,15 +143,11 @@ fn numbered(checked: Checked, told: Arc<Told>) -> SendableRecordBatchStream {
             // Reading blocks: whoever waits for a signal gets a turn after every batch.
             tokio::task::yield_now().await;
             let next = checked.next().await;
-            let next = next.map_err(|failure| {
-                let error = DataFusionError::Execution(failure.to_string());
-                told.lock().failure = Some(failure);
-                error
-            })?;
+            let next = next.map_err(|failure| told.failure.keep(failure))?;
             let Some((batch, rows)) = next else {
                 return Ok(None);
             };
-            let tally = &mut told.lock().tally;
+            let tally = &mut *told.lock();
             rows.iter().for_each(|row| tally.add(row));
             let numbers = rows.iter().map(|row| row.number);
             let mut columns = batch.columns().to_vec();
@@ -199,56 +156,4 @@ fn numbered(checked: Checked, told: Arc<Told>) -> SendableRecordBatchStream {
         }
     });
     Box::pin(RecordBatchStreamAdapter::new(stream_schema, rows))
-}
-
-/// Writes all but the number.
-struct Writer<'a, W: Write + Send> {
-    parquet: ArrowWriter<W>,
-    columns: Vec<usize>,
-    path: &'a Path,
-}
-
-impl<'a, W: Write + Send> Writer<'a, W> {
-    fn new(path: &'a Path, schema: &SchemaRef, output: W) -> Result<Self, TraceError> {
-        let columns: Vec<usize> = (0..schema.fields().len())
-            .filter(|&column| column != NUMBER_AT)
-            .collect();
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-            .build();
-        let parquet = schema
-            .project(&columns)
-            .map_err(ParquetError::from)
-            .and_then(|schema| ArrowWriter::try_new(output, Arc::new(schema), Some(properties)))
-            .map_err(|error| write_error(path, error))?;
-        Ok(Self {
-            parquet,
-            columns,
-            path,
-        })
-    }
-
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), TraceError> {
-        batch
-            .project(&self.columns)
-            .map_err(ParquetError::from)
-            .and_then(|batch| self.parquet.write(&batch))
-            .map_err(|error| write_error(self.path, error))
-    }
-
-    fn finish(self) -> Result<(), TraceError> {
-        let path = self.path;
-        self.parquet
-            .into_inner()
-            .and_then(|mut output| Ok(output.flush()?))
-            .map_err(|error| write_error(path, error))
-    }
-}
-
-fn write_error(path: &Path, source: ParquetError) -> TraceError {
-    TraceError::Write {
-        path: path.to_owned(),
-        source,
-    }
 }

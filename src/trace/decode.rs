@@ -4,7 +4,14 @@ use arrow::array::{Array, AsArray, BooleanArray, Int64Array, ListArray, RecordBa
 use arrow::datatypes::{Int64Type, UInt64Type};
 
 use super::mapping::CANONICAL;
-use super::row::{BlockScope, TraceRow};
+use super::row::{BlockScope, RowText, TraceRow};
+use super::source::file_of;
+
+/// Blocks that a row may have beyond what its length needs: published lengths are a few tokens off.
+const SPARE_BLOCKS: usize = 1;
+
+/// Most tokens of a prompt or an answer: a longer one would take the memory of all others.
+pub(super) const TOKENS_MAX: u32 = 1 << 24;
 
 /// A row and where it stands in the file.
 #[derive(Debug)]
@@ -15,6 +22,17 @@ pub(super) struct FileRow {
     pub(super) line: Option<u64>,
     /// Number of the row in the mapping's output, from 0.
     pub(super) number: u64,
+}
+
+/// A row as the mapping yields it, with what only rows before it tell still open.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    /// The row; without an arrival it is at 0.
+    pub(super) file_row: FileRow,
+    /// Whether the row has an arrival of its own.
+    pub(super) has_arrival: bool,
+    /// Tokens at the prompt's start that the session's previous request had too.
+    pub(super) prefix_tokens: Option<u32>,
 }
 
 /// A canonical value that can't be used.
@@ -29,7 +47,7 @@ pub(super) struct Problem {
 }
 
 /// Decodes a batch; its first row is the `first_number`th of the trace.
-pub(super) fn rows(batch: &RecordBatch, first_number: u64) -> Result<Vec<FileRow>, Problem> {
+pub(super) fn rows(batch: &RecordBatch, first_number: u64) -> Result<Vec<Decoded>, Problem> {
     let columns = Columns::of(batch);
     (0..batch.num_rows())
         .zip(first_number..)
@@ -42,106 +60,163 @@ struct Columns<'a> {
     arrival_ns: &'a Int64Array,
     input_tokens: &'a Int64Array,
     output_tokens: &'a Int64Array,
+    id: &'a StringArray,
     session_id: &'a StringArray,
     parent_id: &'a StringArray,
     turn: &'a Int64Array,
     think_ns: &'a Int64Array,
+    elapsed_ns: &'a Int64Array,
+    prefix_tokens: &'a Int64Array,
     prefix_blocks: &'a ListArray,
     block_size: &'a Int64Array,
     block_scope: &'a StringArray,
     model: &'a StringArray,
     class: &'a StringArray,
     failed: &'a BooleanArray,
+    prompt: &'a StringArray,
+    messages: &'a StringArray,
     line: &'a arrow::array::UInt64Array,
 }
 
 impl<'a> Columns<'a> {
     fn of(batch: &'a RecordBatch) -> Self {
-        let number = |at: usize| batch.column(at).as_primitive::<Int64Type>();
-        let text = |at: usize| batch.column(at).as_string::<i32>();
+        let column = |name: &str| {
+            let position = CANONICAL.iter().position(|known| *known == name);
+            batch.column(position.unwrap_or(CANONICAL.len()))
+        };
+        let number = |name: &str| column(name).as_primitive::<Int64Type>();
+        let text = |name: &str| column(name).as_string::<i32>();
         Self {
-            arrival_ns: number(0),
-            input_tokens: number(1),
-            output_tokens: number(2),
-            session_id: text(3),
-            parent_id: text(4),
-            turn: number(5),
-            think_ns: number(6),
-            prefix_blocks: batch.column(7).as_list(),
-            block_size: number(8),
-            block_scope: text(9),
-            model: text(10),
-            class: text(11),
-            failed: batch.column(12).as_boolean(),
+            arrival_ns: number("arrival_ns"),
+            input_tokens: number("input_tokens"),
+            output_tokens: number("output_tokens"),
+            id: text("id"),
+            session_id: text("session_id"),
+            parent_id: text("parent_id"),
+            turn: number("turn"),
+            think_ns: number("think_ns"),
+            elapsed_ns: number("elapsed_ns"),
+            prefix_tokens: number("prefix_tokens"),
+            prefix_blocks: column("prefix_blocks").as_list(),
+            block_size: number("block_size"),
+            block_scope: text("block_scope"),
+            model: text("model"),
+            class: text("class"),
+            failed: column("failed").as_boolean(),
+            prompt: text("prompt"),
+            messages: text("messages"),
             line: batch.column(CANONICAL.len()).as_primitive::<UInt64Type>(),
         }
     }
 
-    fn row(&self, at: usize, number: u64) -> Result<FileRow, Problem> {
+    fn row(&self, at: usize, number: u64) -> Result<Decoded, Problem> {
         let line = self.line.is_valid(at).then(|| self.line.value(at));
-        let problem = |column: &'static str, what: &str| Problem {
+        let problem = |(column, what): (&'static str, &str)| Problem {
             line,
             column,
             what: what.to_owned(),
         };
+        let mut row = self.lengths(at).map_err(problem)?;
+        self.place_in_session(at, &mut row).map_err(problem)?;
+        self.prefix(at, &mut row).map_err(problem)?;
+        row.number = number;
+        row.file = line.map_or(0, file_of);
+        row.model = text(self.model, at);
+        row.class = text(self.class, at);
+        let arrival_ns = value(self.arrival_ns, at);
+        // A turn may be told by its pause alone.
+        let is_told_by_pause = row.think_ns.is_some() && row.session_id.is_some();
+        if arrival_ns.is_none() && !is_told_by_pause {
+            return Err(problem(("arrival_ns", "is not a time")));
+        }
+        row.arrival_ns = arrival_ns.unwrap_or(0);
+        Ok(Decoded {
+            has_arrival: arrival_ns.is_some(),
+            prefix_tokens: small(self.prefix_tokens, at)
+                .map_err(|()| problem(("prefix_tokens", "is not a whole number from 0")))?,
+            file_row: FileRow { row, line, number },
+        })
+    }
+
+    fn lengths(&self, at: usize) -> Result<TraceRow, (&'static str, &'static str)> {
         let failed = self.failed.is_valid(at) && self.failed.value(at);
-        let tokens = |array: &Int64Array, column: &'static str| {
-            let value = array.is_valid(at).then(|| array.value(at));
-            let tokens = value.and_then(|value| u32::try_from(value).ok());
+        let text = match (text(self.messages, at), text(self.prompt, at)) {
+            (Some(messages), _) if !is_list_of_messages(&messages) => {
+                return Err(("messages", "is no JSON array of objects"));
+            }
+            (Some(messages), _) => Some(RowText::Messages(messages)),
+            // Nothing to send is no text, as in a CSV field that is empty.
+            (None, prompt) => prompt.filter(|text| !text.is_empty()).map(RowText::Prompt),
+        };
+        let tokens = |array: &Int64Array, column: &'static str, may_lack: bool| {
+            let tokens = value(array, at).map(u32::try_from);
+            let is_huge = value(array, at).is_some_and(|tokens| tokens > i64::from(TOKENS_MAX));
             match tokens {
-                Some(tokens) if tokens > 0 || failed => Ok(tokens),
+                _ if is_huge => Err((column, "is more than 16,777,216 tokens")),
+                Some(Ok(tokens)) if tokens > 0 || failed => Ok(tokens),
+                None if may_lack => Ok(0),
                 // What a failed request was to have is often unknown, and nobody sends it.
                 _ if failed => Ok(0),
-                _ => Err(problem(column, "is not a length of at least 1 token")),
+                _ => Err((column, "is not a length of at least 1 token")),
             }
         };
-        let small = |array: &Int64Array, column: &'static str| {
-            array
-                .is_valid(at)
-                .then(|| u32::try_from(array.value(at)))
-                .transpose()
-                .map_err(|_| problem(column, "is not a whole number from 0"))
-        };
-        let arrival_ns = (self
-            .arrival_ns
-            .is_valid(at)
-            .then(|| self.arrival_ns.value(at)))
-        .ok_or_else(|| problem("arrival_ns", "is not a time"))?;
-        let think_ns = self.think_ns.is_valid(at).then(|| self.think_ns.value(at));
-        if think_ns.is_some_and(|think_ns| think_ns < 0) {
-            return Err(problem("think_ns", "is a pause below 0"));
+        Ok(TraceRow {
+            input_tokens: tokens(self.input_tokens, "input_tokens", text.is_some())?,
+            output_tokens: tokens(self.output_tokens, "output_tokens", false)?,
+            failed,
+            text,
+            ..TraceRow::default()
+        })
+    }
+
+    fn place_in_session(
+        &self,
+        at: usize,
+        row: &mut TraceRow,
+    ) -> Result<(), (&'static str, &'static str)> {
+        row.id = text(self.id, at);
+        row.session_id = text(self.session_id, at);
+        row.parent_id = text(self.parent_id, at);
+        row.turn = small(self.turn, at).map_err(|()| ("turn", "is not a whole number from 0"))?;
+        row.think_ns = value(self.think_ns, at);
+        row.elapsed_ns = value(self.elapsed_ns, at);
+        if row.think_ns.is_some_and(|think_ns| think_ns < 0) {
+            return Err(("think_ns", "is a pause below 0"));
         }
-        let prefix_blocks = (self.blocks(at))
-            .ok_or_else(|| problem("prefix_blocks", "holds an id that is empty"))?;
-        let block_size = small(self.block_size, "block_size")?;
-        if !prefix_blocks.is_empty() && block_size.unwrap_or(0) == 0 {
-            return Err(problem(
-                "block_size",
-                "is not a size of at least 1 token, which `prefix_blocks` needs",
-            ));
+        if row.elapsed_ns.is_some_and(|elapsed_ns| elapsed_ns < 0) {
+            return Err(("elapsed_ns", "is a duration below 0"));
         }
-        let block_scope = match text(self.block_scope, at).as_deref() {
+        Ok(())
+    }
+
+    fn prefix(&self, at: usize, row: &mut TraceRow) -> Result<(), (&'static str, &'static str)> {
+        row.prefix_blocks = self
+            .blocks(at)
+            .ok_or(("prefix_blocks", "holds an id that is empty"))?;
+        row.block_size = small(self.block_size, at)
+            .map_err(|()| ("block_size", "is not a whole number from 0"))?;
+        row.block_scope = match text(self.block_scope, at).as_deref() {
             None | Some("trace") => BlockScope::Trace,
             Some("file") => BlockScope::File,
             Some("session") => BlockScope::Session,
-            Some(_) => return Err(problem("block_scope", "is not trace, file or session")),
+            Some(_) => return Err(("block_scope", "is not trace, file or session")),
         };
-        let row = TraceRow {
-            arrival_ns,
-            input_tokens: tokens(self.input_tokens, "input_tokens")?,
-            output_tokens: tokens(self.output_tokens, "output_tokens")?,
-            session_id: text(self.session_id, at),
-            parent_id: text(self.parent_id, at),
-            turn: small(self.turn, "turn")?,
-            think_ns,
-            prefix_blocks,
-            block_size,
-            block_scope,
-            model: text(self.model, at),
-            class: text(self.class, at),
-            failed,
-        };
-        Ok(FileRow { row, line, number })
+        if row.prefix_blocks.is_empty() {
+            return Ok(());
+        }
+        let size = row.block_size.unwrap_or(0);
+        if size == 0 {
+            let what = "is not a size of at least 1 token, which `prefix_blocks` needs";
+            return Err(("block_size", what));
+        }
+        let needed = usize::try_from(row.input_tokens.div_ceil(size)).unwrap_or(usize::MAX);
+        let is_known = row.input_tokens > 0 && !row.failed;
+        if is_known && row.prefix_blocks.len() > needed.saturating_add(SPARE_BLOCKS) {
+            let what = "holds more blocks of `block_size` tokens than the prompt is long: the \
+                        blocks are smaller than this format has them";
+            return Err(("prefix_blocks", what));
+        }
+        Ok(())
     }
 
     /// Returns the block ids; none where one of them is null.
@@ -153,6 +228,20 @@ impl<'a> Columns<'a> {
         let ids = ids.as_primitive::<UInt64Type>();
         (ids.null_count() == 0).then(|| ids.values().to_vec())
     }
+}
+
+fn is_list_of_messages(json: &str) -> bool {
+    let messages = serde_json::from_str::<Vec<serde_json::Map<String, serde_json::Value>>>(json);
+    messages.is_ok_and(|messages| !messages.is_empty())
+}
+
+fn value(array: &Int64Array, at: usize) -> Option<i64> {
+    array.is_valid(at).then(|| array.value(at))
+}
+
+fn small(array: &Int64Array, at: usize) -> Result<Option<u32>, ()> {
+    let value = value(array, at).map(u32::try_from);
+    value.transpose().map_err(|_| ())
 }
 
 fn text(array: &StringArray, at: usize) -> Option<String> {

@@ -6,6 +6,10 @@ use std::path::PathBuf;
 
 use parquet::errors::ParquetError;
 
+use super::files::FILES_MAX;
+use super::servegen::ServeGenError;
+use super::timeline::TIES_MAX;
+
 /// Where in a file a row stands, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -36,11 +40,33 @@ pub enum TraceError {
         /// The trace.
         path: PathBuf,
     },
-    /// The path is a folder.
-    #[error("trace `{}` is a folder", path.display())]
+    /// The folder has no file that is a trace by its name.
+    #[error("folder `{}` has no CSV, JSONL or Parquet file", path.display())]
     Folder {
         /// The trace.
         path: PathBuf,
+    },
+    /// The glob can't be understood.
+    #[error("`{pattern}` is no glob: {message}")]
+    Glob {
+        /// What was given.
+        pattern: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The folder or glob has more files than a trace is made of.
+    #[error("`{}` is one file too many: a trace has at most {FILES_MAX}", path.display())]
+    TooManyFiles {
+        /// The first file past the bound.
+        path: PathBuf,
+    },
+    /// A file of several has columns that are not those of the first one.
+    #[error("trace `{}` does not go together with the files before it: {message}", path.display())]
+    OtherColumns {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        message: String,
     },
     /// The file can't be opened.
     #[error("cannot open trace `{}`", path.display())]
@@ -92,6 +118,12 @@ pub enum TraceError {
         /// The trace.
         path: PathBuf,
     },
+    /// The file has JSON that goes over several lines.
+    #[error("trace `{}` is JSON over several lines, not one object a line", path.display())]
+    JsonOverLines {
+        /// The trace.
+        path: PathBuf,
+    },
     /// The file is one JSON array.
     #[error("trace `{}` is one JSON array, not one object a line", path.display())]
     JsonArray {
@@ -106,6 +138,12 @@ pub enum TraceError {
         /// What the reader says.
         message: String,
     },
+    /// The first line of a CSV file has values where names should stand.
+    #[error("trace `{}` has no header: its first line has numbers alone", path.display())]
+    NoHeader {
+        /// The trace.
+        path: PathBuf,
+    },
     /// No format has these columns.
     #[error(
         "trace `{}` has columns of no known format\nfound: {}\n{}",
@@ -116,7 +154,7 @@ pub enum TraceError {
         path: PathBuf,
         /// Columns of the file.
         found: Vec<String>,
-        /// One line a known format, with what it requires.
+        /// What the nearest formats require, a line each.
         formats: Vec<String>,
     },
     /// Several formats have these columns.
@@ -149,6 +187,18 @@ pub enum TraceError {
         missing: Vec<String>,
         /// Columns of the file.
         found: Vec<String>,
+    },
+    /// The named format is refused by a column that only other files have.
+    #[error("trace `{}` has `{column}`, which a file of format `{format}` does not have", path.display())]
+    RejectedColumn {
+        /// The trace.
+        path: PathBuf,
+        /// Name of the format.
+        format: String,
+        /// The column that speaks against it.
+        column: String,
+        /// Name of the format that it looks like.
+        better: Option<String>,
     },
     /// The mapping can't be read.
     #[error("cannot read mapping `{}`", path.display())]
@@ -192,6 +242,22 @@ pub enum TraceError {
         /// What is wrong.
         message: String,
     },
+    /// More rows have one time than can be spread.
+    #[error("`{}` {place}: more than {TIES_MAX} rows have the same time", path.display())]
+    TooManyTies {
+        /// The file.
+        path: PathBuf,
+        /// The first row past the bound.
+        place: Place,
+    },
+    /// The trace's clock starts again, and its format does not say that it may.
+    #[error("`{}` {place}: the clock starts again: several recordings stand one behind another", path.display())]
+    ClockRestart {
+        /// The file.
+        path: PathBuf,
+        /// The row that starts it again.
+        place: Place,
+    },
     /// A row is older than one that was already handed out.
     #[error(
         "`{}` {place}: time goes back by {} s, further than a look-ahead of {look_ahead} rows \
@@ -224,6 +290,29 @@ pub enum TraceError {
         /// Why.
         source: ParquetError,
     },
+    /// The file can't be read twice.
+    #[error("trace `{}` is a pipe or the like, and has to be read twice", path.display())]
+    ReadOnce {
+        /// The trace.
+        path: PathBuf,
+    },
+    /// The file was another one when it was read again.
+    #[error("trace `{}` changed while it was read", path.display())]
+    Changed {
+        /// The trace.
+        path: PathBuf,
+    },
+    /// A row is too long after scaling.
+    #[error("`{}` {place}: scaled, its tokens or prefix blocks are more than a row can have", path.display())]
+    TooLong {
+        /// The trace.
+        path: PathBuf,
+        /// Where the row stands.
+        place: Place,
+    },
+    /// See [`ServeGenError`].
+    #[error(transparent)]
+    ServeGen(#[from] ServeGenError),
     /// What to take from the trace makes no sense.
     #[error("{message}")]
     Selection {
@@ -242,13 +331,31 @@ impl TraceError {
                      the canonical columns"
                 ));
             }
+            Self::RejectedColumn {
+                better: Some(better),
+                ..
+            } => {
+                return Some(format!(
+                    "it looks like `{better}`: leave `--format` out, or say `--format {better}`"
+                ));
+            }
+            Self::RejectedColumn { .. } => {
+                "leave `--format` out to have it recognised, or bring a mapping with `--map FILE.sql`"
+            }
             Self::Sort { .. } => {
                 "free some space beside the output, or write it to another disk: what does not fit \
                  in memory waits there"
             }
             Self::Write { .. } => "check that there is space left, or write to another disk",
-            Self::Missing { .. } => "check the path; a trace is one CSV, JSONL or Parquet file",
-            Self::Folder { .. } => "name one file in it",
+            Self::Missing { .. } => {
+                "check the path; a trace is a CSV, JSONL or Parquet file, a folder or a glob of such"
+            }
+            Self::Folder { .. } => "name the files with a glob, such as `FOLDER/*.log`",
+            Self::Glob { .. } => "write `*` for any characters and `?` for one",
+            Self::TooManyFiles { .. } => "name fewer files, or put them together",
+            Self::OtherColumns { .. } => {
+                "name the files of one format with a glob, or replay them one by one"
+            }
             Self::Open { .. } | Self::MappingFile { .. } | Self::Selection { .. } => return None,
             Self::Read { .. } => "check that the file is complete; download it again",
             Self::Empty { .. } => "check that the file was downloaded or written to its end",
@@ -262,8 +369,15 @@ impl TraceError {
                 "unpack it first; gzip is the only packing that is read as it is"
             }
             Self::NotText { .. } => "convert it to UTF-8 CSV, JSONL or Parquet",
+            Self::JsonOverLines { .. } => {
+                "write each object on one line: `jq -c . FILE > FILE.jsonl`"
+            }
             Self::JsonArray { .. } => "write one object a line: `jq -c '.[]' FILE > FILE.jsonl`",
             Self::Parquet { .. } => "check that the file is complete; download it again",
+            Self::NoHeader { .. } => {
+                "put a line with the names of the columns before it; a folder of ServeGen's is for \
+                 `tokentape trace synthesize --servegen`"
+            }
             Self::UnknownColumns { .. } => {
                 "write a mapping for it and name it with `--map FILE.sql`; \
                  `traces/README.md` shows how"
@@ -284,6 +398,16 @@ impl TraceError {
             Self::BadRow { .. } => {
                 "correct or remove the row, or bring a mapping that marks it `failed`"
             }
+            Self::TooManyTies { .. } => "replay it with `--ties keep`",
+            Self::ClockRestart { .. } => {
+                "replay the recordings one by one, or have time go on where it was with a mapping that \
+                 says `-- clock: restarts`; if it is one recording that is out of order, put it in \
+                 order with `tokentape trace convert --sort`"
+            }
+            Self::ServeGen(error) => return error.hint(),
+            Self::ReadOnce { .. } => "write it to a file, and name that",
+            Self::Changed { .. } => "copy it, and name the copy",
+            Self::TooLong { .. } => "give a smaller `--input-scale` or `--output-scale`",
             Self::Backwards { .. } => {
                 "put it in order once with `tokentape trace convert --sort TRACE -o FILE.parquet`, and \
                  use that file"

@@ -42,11 +42,6 @@ pub(super) fn open(path: &Path) -> Result<Opened, TraceError> {
         _ => cannot_open(source),
     })?;
     let kind = file.metadata().map_err(cannot_open)?.file_type();
-    if kind.is_dir() {
-        return Err(TraceError::Folder {
-            path: path.to_owned(),
-        });
-    }
     let is_regular = kind.is_file();
     let second_handle = file.try_clone().map_err(cannot_open)?;
     let mut input = buffered(Box::new(file));

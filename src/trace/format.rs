@@ -5,15 +5,42 @@
 
 use std::path::Path;
 
+use serde_json::{Map, Value};
+
 use super::error::TraceError;
 
 /// The mappings that are shipped, in the order in which they are listed.
-const SHIPPED: [&str; 4] = [
+const SHIPPED: [&str; 17] = [
+    include_str!("../../queries/traces/aibrix.sql"),
     include_str!("../../queries/traces/azure.sql"),
+    include_str!("../../queries/traces/bailian.sql"),
     include_str!("../../queries/traces/burstgpt.sql"),
     include_str!("../../queries/traces/canonical.sql"),
+    include_str!("../../queries/traces/copilot.sql"),
+    include_str!("../../queries/traces/guidellm.sql"),
+    include_str!("../../queries/traces/llmservingsim.sql"),
+    include_str!("../../queries/traces/llmservingsim-run.sql"),
     include_str!("../../queries/traces/mooncake.sql"),
+    include_str!("../../queries/traces/mooncake-sessions.sql"),
+    include_str!("../../queries/traces/otlp.sql"),
+    include_str!("../../queries/traces/ragpulse.sql"),
+    include_str!("../../queries/traces/tracelab.sql"),
+    include_str!("../../queries/traces/vidur.sql"),
+    include_str!("../../queries/traces/vllm-timed-trace.sql"),
+    include_str!("../../queries/traces/weka.sql"),
 ];
+
+/// What a trace's clock does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TraceClock {
+    /// Arrivals are dates, or otherwise of one clock: a row that stands far back is out of order.
+    Absolute,
+    /// Arrivals count from somewhere: a clock that starts again is told of, because nobody knows how
+    /// the two parts lie to each other.
+    Relative,
+    /// The clock of a file may start again, and then goes on where it was.
+    Restarts,
+}
 
 /// A trace format: a mapping's header and its SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +51,21 @@ pub struct FormatInfo {
     pub purpose: String,
     /// Columns without which a file is not of this format.
     pub requires: Vec<String>,
+    /// Columns of which a file of this format has at least one; empty where that is not asked for.
+    pub requires_one_of: Vec<String>,
     /// Columns that the mapping reads where the file has them; else they are null.
     pub optional: Vec<String>,
     /// Columns that a file of this format does not have.
     pub rejects: Vec<String>,
+    /// Objects of JSON lines that have what a file may lack: its columns are found as if they stood
+    /// in it.
+    pub like: Vec<Map<String, Value>>,
+    /// Paths in JSON lines, with dots, at which whatever stands there is read as JSON text.
+    pub raw: Vec<String>,
+    /// What the trace's clock does.
+    pub clock: TraceClock,
+    /// Whether the mapping was made from a published schema, without rows of a real file at hand.
+    pub is_from_schema: bool,
     /// Step of the trace's clock, in nanoseconds; arrivals in one step have an unknown order.
     pub quantum_ns: Option<i64>,
     /// Whether files of this format are in order of arrival.
@@ -91,7 +129,8 @@ fn choose(
     let mut fitting: Vec<&FormatInfo> = formats
         .iter()
         .filter(|format| missing_columns(format, columns).is_empty())
-        .filter(|format| !format.rejects.iter().any(|name| columns.contains(name)))
+        .filter(|format| has_one_of(format, columns))
+        .filter(|format| rejected(format, columns).is_none())
         .collect();
     let most = fitting.iter().map(|format| format.requires.len()).max();
     fitting.retain(|format| Some(format.requires.len()) == most);
@@ -99,8 +138,8 @@ fn choose(
         [only] => Ok((*only).clone()),
         [] => Err(TraceError::UnknownColumns {
             path: path.to_owned(),
-            found: columns.to_vec(),
-            formats: formats.iter().map(requirement).collect(),
+            found: outermost(columns),
+            formats: nearest(&formats, columns),
         }),
         several => Err(TraceError::Ambiguous {
             path: path.to_owned(),
@@ -109,22 +148,55 @@ fn choose(
     }
 }
 
-/// Fails where a file lacks a column that `format` requires.
+/// Fails where a file lacks a column that `format` requires, or has one that speaks against it.
 pub(super) fn check_columns(
     format: &FormatInfo,
     path: &Path,
     columns: &[String],
 ) -> Result<(), TraceError> {
-    let missing = missing_columns(format, columns);
-    if missing.is_empty() {
-        return Ok(());
+    let mut missing = missing_columns(format, columns);
+    if !has_one_of(format, columns) {
+        missing.extend(format.requires_one_of.iter().cloned());
     }
-    Err(TraceError::MissingColumns {
+    if !missing.is_empty() {
+        return Err(TraceError::MissingColumns {
+            path: path.to_owned(),
+            format: format.name.clone(),
+            missing,
+            found: outermost(columns),
+        });
+    }
+    let Some(column) = rejected(format, columns) else {
+        return Ok(());
+    };
+    Err(TraceError::RejectedColumn {
         path: path.to_owned(),
         format: format.name.clone(),
-        missing,
-        found: columns.to_vec(),
+        column: column.to_owned(),
+        better: recognise(path, columns).ok().map(|format| format.name),
     })
+}
+
+fn has_one_of(format: &FormatInfo, columns: &[String]) -> bool {
+    let wanted = &format.requires_one_of;
+    wanted.is_empty() || wanted.iter().any(|name| columns.contains(name))
+}
+
+fn rejected<'a>(format: &'a FormatInfo, columns: &[String]) -> Option<&'a str> {
+    let mut rejects = format.rejects.iter();
+    rejects
+        .find(|name| columns.contains(name))
+        .map(String::as_str)
+}
+
+/// Returns the columns without the fields of those that hold objects.
+fn outermost(columns: &[String]) -> Vec<String> {
+    let is_field = |name: &str| {
+        name.rsplit_once('.')
+            .is_some_and(|(outer, _)| columns.iter().any(|column| column == outer))
+    };
+    let outermost = columns.iter().filter(|name| !is_field(name));
+    outermost.cloned().collect()
 }
 
 fn missing_columns(format: &FormatInfo, columns: &[String]) -> Vec<String> {
@@ -136,12 +208,31 @@ fn missing_columns(format: &FormatInfo, columns: &[String]) -> Vec<String> {
         .collect()
 }
 
+/// Says what the formats require that share the most columns with a file, or names all formats.
+fn nearest(formats: &[FormatInfo], columns: &[String]) -> Vec<String> {
+    let shared = |format: &FormatInfo| {
+        let wanted = format.requires.iter().chain(&format.requires_one_of);
+        let shared = wanted.filter(|name| columns.contains(name)).count();
+        (shared > 0).then_some(shared)
+    };
+    let Some(most) = formats.iter().filter_map(shared).max() else {
+        let names: Vec<&str> = formats.iter().map(|format| format.name.as_str()).collect();
+        return vec![format!("known formats: {}", names.join(", "))];
+    };
+    let nearest = formats.iter().filter(|format| shared(format) == Some(most));
+    nearest.map(requirement).collect()
+}
+
 fn requirement(format: &FormatInfo) -> String {
     let mut line = format!(
         "format {} requires: {}",
         format.name,
         format.requires.join(", ")
     );
+    if !format.requires_one_of.is_empty() {
+        line.push_str("; and one of: ");
+        line.push_str(&format.requires_one_of.join(", "));
+    }
     if !format.rejects.is_empty() {
         line.push_str("; and none of: ");
         line.push_str(&format.rejects.join(", "));
@@ -159,8 +250,13 @@ fn parse(mapping: &str, sql: &str) -> Result<FormatInfo, TraceError> {
         name: String::new(),
         purpose: String::new(),
         requires: Vec::new(),
+        requires_one_of: Vec::new(),
         optional: Vec::new(),
         rejects: Vec::new(),
+        like: Vec::new(),
+        raw: Vec::new(),
+        clock: TraceClock::Absolute,
+        is_from_schema: false,
         quantum_ns: None,
         is_ordered: true,
         block: None,
@@ -169,42 +265,17 @@ fn parse(mapping: &str, sql: &str) -> Result<FormatInfo, TraceError> {
         sql: sql.to_owned(),
     };
     for line in sql.trim_start_matches('\u{feff}').lines() {
-        let Some((key, value)) = line
+        if let Some((key, value)) = line
             .strip_prefix("--")
             .and_then(|line| line.split_once(':'))
-        else {
-            continue;
-        };
-        let value = value.trim();
-        match key.trim() {
-            "name" => format.name = value.to_owned(),
-            "purpose" => format.purpose = value.to_owned(),
-            "requires" => format.requires = columns(value),
-            "optional" => format.optional = columns(value),
-            "rejects" => format.rejects = columns(value),
-            "quantum" => {
-                format.quantum_ns = Some(duration_ns(value).ok_or_else(|| {
-                    wrong(format!(
-                        "has `-- quantum: {value}`, which is not a duration such as `1s` or `100ns`"
-                    ))
-                })?);
-            }
-            "ordered" => {
-                format.is_ordered = match value {
-                    "yes" => true,
-                    "no" => false,
-                    _ => return Err(wrong(format!("has `-- ordered: {value}`, not yes or no"))),
-                };
-            }
-            "block" => format.block = (value != "none").then(|| value.to_owned()),
-            "units" => format.units.push(value.to_owned()),
-            "notes" => {
-                if !format.notes.is_empty() {
-                    format.notes.push(' ');
-                }
-                format.notes.push_str(value);
-            }
-            _ => {}
+        {
+            format.set(key.trim(), value.trim()).map_err(|wanted| {
+                wrong(format!(
+                    "has `-- {}: {}`, which is not {wanted}",
+                    key.trim(),
+                    value.trim()
+                ))
+            })?;
         }
     }
     if format.requires.is_empty() {
@@ -213,6 +284,62 @@ fn parse(mapping: &str, sql: &str) -> Result<FormatInfo, TraceError> {
         ));
     }
     Ok(format)
+}
+
+impl FormatInfo {
+    /// Takes a line of the header in; other comments pass. Fails with what the value should be.
+    fn set(&mut self, key: &str, value: &str) -> Result<(), &'static str> {
+        match key {
+            "name" => value.clone_into(&mut self.name),
+            "purpose" => value.clone_into(&mut self.purpose),
+            "requires" => self.requires = columns(value),
+            "requires one of" => self.requires_one_of = columns(value),
+            "optional" => self.optional.extend(columns(value)),
+            "rejects" => self.rejects.extend(columns(value)),
+            "raw" => self.raw = columns(value),
+            "like" => {
+                let object = serde_json::from_str(value).map_err(|_| "a JSON object")?;
+                self.like.push(object);
+            }
+            "clock" => {
+                self.clock = match value {
+                    "absolute" => TraceClock::Absolute,
+                    "relative" => TraceClock::Relative,
+                    "restarts" => TraceClock::Restarts,
+                    _ => return Err("absolute, relative or restarts"),
+                };
+            }
+            "tested on" => {
+                self.is_from_schema = match value {
+                    "real rows" => false,
+                    "published schema" => true,
+                    _ => return Err("real rows or published schema"),
+                };
+            }
+            "quantum" => {
+                let quantum_ns = duration_ns(value);
+                let wanted = "a duration such as `1s` or `100ns`";
+                self.quantum_ns = Some(quantum_ns.ok_or(wanted)?);
+            }
+            "ordered" => {
+                self.is_ordered = match value {
+                    "yes" => true,
+                    "no" => false,
+                    _ => return Err("yes or no"),
+                };
+            }
+            "block" => self.block = (value != "none").then(|| value.to_owned()),
+            "units" => self.units.push(value.to_owned()),
+            "notes" => {
+                if !self.notes.is_empty() {
+                    self.notes.push(' ');
+                }
+                self.notes.push_str(value);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 fn columns(value: &str) -> Vec<String> {
@@ -240,7 +367,7 @@ fn duration_ns(value: &str) -> Option<i64> {
 mod tests {
     use std::path::Path;
 
-    use super::{TraceError, choose, duration_ns, format_named, formats, parse, recognise};
+    use super::{check_columns, choose, duration_ns, format_named, formats, parse, recognise};
 
     fn names(columns: &[&str]) -> Vec<String> {
         columns.iter().map(|&name| name.to_owned()).collect()
@@ -254,7 +381,15 @@ mod tests {
             assert!(!format.units.is_empty(), "{}", format.name);
             assert!(format.quantum_ns.is_some(), "{}", format.name);
             assert!(format.sql.contains("FROM source"), "{}", format.name);
-            for key in ["requires", "rejects", "quantum", "ordered", "block"] {
+            for key in [
+                "requires",
+                "rejects",
+                "quantum",
+                "ordered",
+                "clock",
+                "block",
+                "tested on",
+            ] {
                 assert!(
                     format.sql.contains(&format!("-- {key}:")),
                     "{} lacks {key}",
@@ -289,14 +424,35 @@ mod tests {
         let path = Path::new("trace");
         let mut columns = names(&["timestamp", "input_length", "output_length", "hash_ids"]);
         assert_eq!(recognise(path, &columns).unwrap().name, "mooncake");
-        columns.push("chat_id".to_owned());
-        let error = recognise(path, &columns).unwrap_err();
-        assert!(matches!(error, TraceError::UnknownColumns { .. }));
-        assert!(error.to_string().contains("`chat_id`"), "{error}");
-        assert!(
-            error.to_string().contains("and none of: chat_id"),
-            "{error}"
+        columns.extend(names(&["chat_id", "parent_chat_id"]));
+        assert_eq!(recognise(path, &columns).unwrap().name, "bailian");
+        let mooncake = format_named("mooncake").unwrap();
+        let error = check_columns(&mooncake, path, &columns).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "trace `trace` has `chat_id`, which a file of format `mooncake` does not have"
         );
+        assert!(error.hint().unwrap().contains("`bailian`"));
+    }
+
+    #[test]
+    fn names_without_units_have_to_be_told_apart_by_the_user() {
+        let columns = names(&["timestamp", "input_length", "output_length"]);
+        let error = recognise(Path::new("trace"), &columns).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "trace `trace` could be any of the formats `guidellm`, `vllm-timed-trace`"
+        );
+    }
+
+    #[test]
+    fn what_an_object_holds_tells_formats_apart() {
+        let path = Path::new("trace");
+        let mut columns = names(&["timestamp", "input_length", "output_length", "hash_ids"]);
+        columns.push("session_id".to_owned());
+        assert_eq!(recognise(path, &columns).unwrap().name, "mooncake");
+        columns.push("hash_ids.user_input".to_owned());
+        assert_eq!(recognise(path, &columns).unwrap().name, "ragpulse");
     }
 
     #[test]
@@ -319,7 +475,10 @@ mod tests {
         let error = format_named("burst").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is no trace format `burst`; known are `azure`, `burstgpt`, `canonical`, `mooncake`"
+            "there is no trace format `burst`; known are `aibrix`, `azure`, \
+             `bailian`, `burstgpt`, `canonical`, `copilot`, `guidellm`, `llmservingsim`, \
+             `llmservingsim-run`, `mooncake`, `mooncake-sessions`, `otlp`, `ragpulse`, `tracelab`, \
+             `vidur`, `vllm-timed-trace`, `weka`"
         );
     }
 

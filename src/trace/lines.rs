@@ -64,6 +64,11 @@ impl Lines {
         self.is_pipe && !self.input.buffer().contains(&b'\n')
     }
 
+    /// Returns whether bytes of a further line have been read already.
+    pub(super) fn has_more(&self) -> bool {
+        !self.input.buffer().trim_ascii().is_empty()
+    }
+
     /// Returns the number of the last line that was read.
     pub(super) fn line(&self) -> u64 {
         self.line

@@ -1,14 +1,16 @@
 //! Plans a mapping's SQL so that it yields canonical rows, and finds the row that it fails on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch, UInt64Array};
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::MemTable;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
@@ -23,31 +25,37 @@ use super::format::FormatInfo;
 use super::source::LINE;
 
 /// The canonical columns, in the order in which the planned stream has them.
-pub(super) const CANONICAL: [&str; 13] = [
+pub(super) const CANONICAL: [&str; 18] = [
     "arrival_ns",
     "input_tokens",
     "output_tokens",
+    "id",
     "session_id",
     "parent_id",
     "turn",
     "think_ns",
+    "elapsed_ns",
+    "prefix_tokens",
     "prefix_blocks",
     "block_size",
     "block_scope",
     "model",
     "class",
     "failed",
+    "prompt",
+    "messages",
 ];
 const REQUIRED: usize = 3;
 /// What the names of all other columns begin with.
-const EXTRA: &str = "extra_";
+pub(super) const EXTRA: &str = "extra_";
 
 /// What becomes of a mapping's `extra_` columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extras {
     /// They are not even computed.
     LeftOut,
-    /// They stand behind the others, with the types that the mapping gives them.
+    /// They stand behind the others, with the types that the mapping gives them, and with them the
+    /// columns of the file that the mapping does not read.
     Kept,
 }
 
@@ -86,7 +94,14 @@ pub(super) async fn run(
         .map_err(|error| wrong(&error))?;
     let origins = origins(&plan);
     check_output(format, &plan)?;
-    let plan = expose_line(&plan).unwrap_or(plan);
+    let passed = match extras {
+        Extras::Kept => unread_copies(&plan),
+        Extras::LeftOut => Vec::new(),
+    };
+    let plan = expose(&plan, LINE).unwrap_or(plan);
+    let plan = passed
+        .iter()
+        .fold(plan, |plan, name| expose(&plan, name).unwrap_or(plan));
     let plan = canonical(plan, extras).map_err(|error| wrong(&error))?;
     let stream = Box::pin(DataFrame::new(state, plan).execute_stream())
         .await
@@ -144,26 +159,76 @@ fn origins(plan: &LogicalPlan) -> HashMap<String, Vec<String>> {
         .collect()
 }
 
-/// Lets the source's line through, where every row of the plan comes from one row of the source.
+/// Returns the columns of `source` that `format`'s SQL does not read: those that no expression names.
+pub(super) async fn unread_columns(
+    format: &FormatInfo,
+    source: &SchemaRef,
+) -> Result<Vec<String>, DataFusionError> {
+    let session = new_session(1);
+    session.register_table("source", Arc::new(EmptyTable::new(Arc::clone(source))))?;
+    let plan = Box::pin(session.state().create_logical_plan(&format.sql)).await?;
+    let read = names_read(&plan);
+    let fields = source.fields().iter().map(|field| field.name().clone());
+    Ok(fields.filter(|name| !read.contains(name)).collect())
+}
+
+fn names_read(plan: &LogicalPlan) -> HashSet<String> {
+    let mut read = HashSet::new();
+    // The closure never fails, and so the walk does not.
+    let _ = plan.apply(|node| {
+        for expression in node.expressions() {
+            let columns = expression.column_refs().into_iter();
+            read.extend(columns.map(|column| column.name.clone()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    read
+}
+
+/// Returns the copies of unread columns that a plan's source has and its output does not.
+fn unread_copies(plan: &LogicalPlan) -> Vec<String> {
+    let read = names_read(plan);
+    let mut copies = Vec::new();
+    // The closure never fails, and so the walk does not.
+    let _ = plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let fields = scan.source.schema();
+            let names = fields.fields().iter().map(|field| field.name().clone());
+            copies.extend(names.filter(|name| name.starts_with(EXTRA) && !read.contains(name)));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    copies.retain(|name| !plan.schema().has_column_with_unqualified_name(name));
+    copies
+}
+
+/// Lets a column of the source through, where every row of the plan comes from one row of it.
 ///
 /// Returns none for a plan with a join, an aggregate or the like.
-fn expose_line(plan: &LogicalPlan) -> Option<LogicalPlan> {
-    if plan.schema().has_column_with_unqualified_name(LINE) {
+fn expose(plan: &LogicalPlan, name: &str) -> Option<LogicalPlan> {
+    if plan.schema().has_column_with_unqualified_name(name) {
         return Some(plan.clone());
     }
     match plan {
         LogicalPlan::Projection(projection) => {
-            let input = expose_line(&projection.input)?;
-            let line = line_column(&input)?;
-            let expressions = projection.expr.iter().cloned().chain([line]);
+            let input = expose(&projection.input, name)?;
+            let column = passed_column(&input, name)?;
+            let expressions = projection.expr.iter().cloned().chain([column]);
             LogicalPlanBuilder::from(input)
                 .project(expressions)
                 .and_then(LogicalPlanBuilder::build)
                 .ok()
         }
+        LogicalPlan::Unnest(unnest) => {
+            let input = expose(&unnest.input, name)?;
+            LogicalPlanBuilder::from(input)
+                .unnest_columns_with_options(unnest.exec_columns.clone(), unnest.options.clone())
+                .and_then(LogicalPlanBuilder::build)
+                .ok()
+        }
         LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
             let [input] = plan.inputs().try_into().ok()?;
-            let input = expose_line(input)?;
+            let input = expose(input, name)?;
             plan.with_new_exprs(plan.expressions(), vec![input])
                 .and_then(LogicalPlan::recompute_schema)
                 .ok()
@@ -172,13 +237,11 @@ fn expose_line(plan: &LogicalPlan) -> Option<LogicalPlan> {
     }
 }
 
-/// Returns the reference to the line in a plan's output, with its qualifier.
-fn line_column(plan: &LogicalPlan) -> Option<Expr> {
+/// Returns the reference to a column in a plan's output, with its qualifier.
+fn passed_column(plan: &LogicalPlan, name: &str) -> Option<Expr> {
     let schema = plan.schema();
-    let position = schema
-        .fields()
-        .iter()
-        .position(|field| field.name() == LINE)?;
+    let mut fields = schema.fields().iter();
+    let position = fields.position(|field| field.name() == name)?;
     Some(Expr::Column(Column::from(schema.qualified_field(position))))
 }
 
@@ -226,9 +289,11 @@ fn canonical_cast(column: Expr, has: &DataType, wanted: DataType) -> Result<Expr
     })
 }
 
-fn canonical_type(name: &str) -> DataType {
+/// Returns the type of a canonical column.
+pub(super) fn canonical_type(name: &str) -> DataType {
     match name {
-        "session_id" | "parent_id" | "block_scope" | "model" | "class" => DataType::Utf8,
+        "id" | "session_id" | "parent_id" | "block_scope" | "model" | "class" | "prompt"
+        | "messages" => DataType::Utf8,
         "prefix_blocks" => DataType::List(Arc::new(Field::new_list_field(DataType::UInt64, true))),
         "failed" => DataType::Boolean,
         LINE => DataType::UInt64,

@@ -1,22 +1,29 @@
 //! Reads any arrival trace through a SQL mapping into canonical rows.
 //!
-//! A file is opened by what is in it (`file`), split into records that know their line (`lines`),
-//! read in batches (`text`, `shape`), and handed to DataFusion as a stream (`source`), where a
-//! format's SQL (`format`, `mapping`) makes canonical columns of it. Those become rows (`decode`),
-//! small disorder is put right (`reorder`), and what was asked for is taken (`select`). Or they are
-//! written as Parquet (`convert`), in order if that is wanted (`sort`). Or they are looked at
-//! (`inspect`), where time goes on if the file's clock starts anew (`restart`).
+//! The files of a trace are found (`files`). Each is opened by what is in it (`file`), split into
+//! records that know their line (`lines`), read in batches (`text`, `shape`), and handed to
+//! DataFusion as one stream (`source`), where a format's SQL (`format`, `mapping`) makes canonical
+//! columns of it. Those become rows (`decode`), which are put where the clock (`restart`) and their
+//! session (`sessions`) have them. Small disorder is put right (`reorder`), what was asked for is taken
+//! (`select`) and placed in time (`timeline`, `ties`). Or they are converted (`convert`) and written as
+//! Parquet (`write`), in order if that is wanted (`sort`), or looked at (`inspect`).
+//! Or another trace is made of them (`synthesize`). Rates and lengths without requests become a trace
+//! in `servegen`.
 
 mod bundled;
 mod checked;
 mod convert;
 mod decode;
+mod encode;
 mod error;
 mod file;
+mod files;
 mod format;
 mod inspect;
 mod lines;
 mod mapping;
+mod prefixes;
+mod ratio;
 mod reader;
 mod reorder;
 mod restart;
@@ -24,18 +31,27 @@ mod row;
 #[cfg(test)]
 mod samples;
 mod select;
+mod servegen;
+mod sessions;
 mod shape;
 mod sort;
 mod source;
+mod synthesize;
 #[cfg(test)]
 mod tests;
 mod text;
+mod ties;
+mod timeline;
+mod write;
 
 pub use bundled::{BUNDLED, BundledTrace, DEMO};
 pub use convert::{Conversion, Converted, convert};
 pub use error::{Place, TraceError};
-pub use format::{FormatInfo, formats};
+pub use format::{FormatInfo, TraceClock, formats};
 pub(crate) use inspect::{Distribution, Inspected, Inspection, NameFacts, Peak, inspect};
 pub use reader::{LOOK_AHEAD_ROWS, TraceCounts, TraceOptions, TraceReader, open};
-pub use row::{BlockScope, TraceRow};
+pub use row::{BlockScope, RowText, TraceRow};
 pub use select::Selection;
+pub use servegen::{ServeGen, ServeGenError, ServeGenMade, generate};
+pub use synthesize::{Changes, Synthesis, Synthesized, Window, synthesize};
+pub use timeline::Ties;

@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use super::checked::{Asked, Checked};
+use super::checked::{Asked, Checked, Restarts};
 use super::decode::FileRow;
 use super::error::TraceError;
 use super::format::FormatInfo;
 use super::mapping::Extras;
+use super::prefixes::{BLOCKS_MAX, Prefixes};
 use super::reorder::Reorder;
 use super::row::TraceRow;
 use super::select::{Position, Selection};
+use super::ties;
+use super::timeline::{Timeline, TooManyTies};
 
 /// Rows that are held to put small disorder right.
 pub const LOOK_AHEAD_ROWS: usize = 65_536;
@@ -51,9 +54,12 @@ pub struct TraceReader {
     options: TraceOptions,
     decoded: VecDeque<FileRow>,
     reorder: Reorder<FileRow>,
+    timeline: Timeline,
+    prefixes: Prefixes,
     is_at_end: bool,
     is_done: bool,
     zero_ns: Option<i64>,
+    quantum_ns: Option<i64>,
     counts: TraceCounts,
 }
 
@@ -80,13 +86,16 @@ pub async fn open(options: &TraceOptions) -> Result<TraceReader, TraceError> {
         map: options.map.as_deref(),
     };
     Ok(TraceReader {
-        checked: Checked::open(asked, Extras::LeftOut).await?,
+        checked: Checked::open(asked, Extras::LeftOut, Restarts::Refused).await?,
         options: options.clone(),
         decoded: VecDeque::new(),
         reorder: Reorder::new(LOOK_AHEAD_ROWS),
+        timeline: Timeline::new(&options.selection),
+        prefixes: Prefixes::new(BLOCKS_MAX),
         is_at_end: false,
         is_done: false,
         zero_ns: None,
+        quantum_ns: None,
         counts: TraceCounts::default(),
     })
 }
@@ -104,6 +113,12 @@ impl TraceReader {
         self.zero_ns
     }
 
+    /// Returns the quantum inside which ties are spread, in nanoseconds, where they are and once it is
+    /// known.
+    pub fn quantum_ns(&self) -> Option<i64> {
+        self.quantum_ns
+    }
+
     /// Returns what became of the rows so far.
     pub fn counts(&self) -> TraceCounts {
         TraceCounts {
@@ -113,9 +128,10 @@ impl TraceReader {
         }
     }
 
-    /// Returns the next row, in order of arrival; none at the end.
+    /// Returns the next row, in the order in which rows are due; none at the end.
     ///
-    /// Its `arrival_ns` counts from the start of the window and is divided by the speed.
+    /// Its `arrival_ns` counts from the start of the window: idle time is cut, ties are spread and
+    /// time is sped up, as the selection says.
     ///
     /// # Errors
     ///
@@ -123,44 +139,71 @@ impl TraceReader {
     /// further back than the look-ahead; a file that can't be read. Rows that were handed out before
     /// stay good. There are no rows after an error.
     pub async fn next(&mut self) -> Result<Option<TraceRow>, TraceError> {
-        let limit = self.options.selection.limit;
-        while !self.is_done && limit.is_none_or(|limit| self.counts.taken < limit) {
-            let next = self.next_in_order().await;
-            let Some((at_ns, row)) = next.inspect_err(|_| self.is_done = true)? else {
-                self.is_done = true;
-                break;
-            };
-            if let Some(row) = self.select(at_ns, row) {
-                self.counts.taken += 1;
+        loop {
+            if let Some(mut row) = self.timeline.pop() {
+                row.prefix_tokens = self.prefixes.add(&row).map(|blocks| {
+                    let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+                    let tokens = blocks.saturating_mul(row.block_size.unwrap_or(0));
+                    tokens.min(row.input_tokens)
+                });
                 return Ok(Some(row));
             }
+            if self.is_done {
+                return Ok(None);
+            }
+            let limit = self.options.selection.limit;
+            let next = if limit.is_some_and(|limit| self.counts.taken >= limit) {
+                None
+            } else {
+                let next = self.next_in_order().await;
+                next.inspect_err(|_| self.is_done = true)?
+            };
+            match next {
+                Some((at_ns, row)) => self.place(at_ns, row)?,
+                None => self.end(),
+            }
         }
-        Ok(None)
+    }
+
+    fn end(&mut self) {
+        self.is_done = true;
+        self.timeline.finish();
     }
 
     /// Places a row in the window, and leaves out what was not asked for.
-    fn select(&mut self, at_ns: i64, file_row: FileRow) -> Option<TraceRow> {
+    fn place(&mut self, at_ns: i64, file_row: FileRow) -> Result<(), TraceError> {
+        if self.zero_ns.is_none() && self.timeline.spreads_ties() {
+            let mut times_ns: Vec<i64> = self.reorder.times_ns().chain([at_ns]).collect();
+            let declared_ns = self.checked.format().quantum_ns;
+            let quantum_ns = ties::quantum_ns(&mut times_ns, declared_ns);
+            self.timeline.set_quantum_ns(quantum_ns);
+            self.quantum_ns = Some(quantum_ns);
+        }
         let zero_ns = *self.zero_ns.get_or_insert(at_ns);
         let selection = &self.options.selection;
-        let due_ns = match selection.position(at_ns.saturating_sub(zero_ns)) {
-            Position::Before => return None,
+        let inside_ns = match selection.position(at_ns.saturating_sub(zero_ns)) {
+            Position::Before => return Ok(()),
             Position::After => {
-                self.is_done = true;
-                return None;
+                self.end();
+                return Ok(());
             }
-            Position::Inside(due_ns) => due_ns,
+            Position::Inside(inside_ns) => inside_ns,
         };
-        let mut row = file_row.row;
+        let row = file_row.row;
         if !selection.is_sampled(row.session_id.as_deref(), file_row.number) {
             self.counts.not_sampled += 1;
-            return None;
+            return Ok(());
         }
         if row.failed && !selection.keeps_failed {
             self.counts.failed += 1;
-            return None;
+            return Ok(());
         }
-        row.arrival_ns = due_ns;
-        Some(row)
+        self.counts.taken += 1;
+        self.timeline.push(inside_ns, row).map_err(|TooManyTies| {
+            self.is_done = true;
+            let (path, place) = self.checked.place(file_row.line);
+            TraceError::TooManyTies { path, place }
+        })
     }
 
     /// Returns the oldest row that the look-ahead lets go.
@@ -168,11 +211,14 @@ impl TraceReader {
         loop {
             if let Some(row) = self.decoded.pop_front() {
                 let pushed = self.reorder.push(row.row.arrival_ns, row);
-                let oldest = pushed.map_err(|late| TraceError::Backwards {
-                    path: self.options.path.clone(),
-                    place: self.checked.place(late.item.line),
-                    back_ns: late.back_ns,
-                    look_ahead: LOOK_AHEAD_ROWS,
+                let oldest = pushed.map_err(|late| {
+                    let (path, place) = self.checked.place(late.item.line);
+                    TraceError::Backwards {
+                        path,
+                        place,
+                        back_ns: late.back_ns,
+                        look_ahead: LOOK_AHEAD_ROWS,
+                    }
                 })?;
                 if oldest.is_some() {
                     return Ok(oldest);

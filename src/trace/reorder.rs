@@ -69,6 +69,11 @@ impl<T> Reorder<T> {
         Some((oldest.at_ns, oldest.item))
     }
 
+    /// Returns the times of the rows that wait, in no order.
+    pub(super) fn times_ns(&self) -> impl Iterator<Item = i64> {
+        self.heap.iter().map(|waiting| waiting.at_ns)
+    }
+
     /// Returns how many rows came after a younger one.
     pub(super) fn out_of_order(&self) -> u64 {
         self.out_of_order

@@ -5,10 +5,20 @@
 //!
 //! A row restarts the clock where it lies at least [`BACK_NS_MIN`] before the latest time so far,
 //! and where that is at least half of what the clock had run since it last started. Whatever goes
-//! back less than that is disorder, which is for others to put right.
+//! back less than that is disorder, which is for others to put right. Where a restart is nothing to
+//! be expected, a recording must have been seen before it, [`RECORDING_ROWS_MIN`] rows of which hardly
+//! any goes back, and the rows after it must stay behind; then it may be by less than a minute: neither a straggler nor a file in no order
+//! at all is a restart.
 
 /// How far time must go back at least for a restart, in nanoseconds.
 const BACK_NS_MIN: u64 = 60_000_000_000;
+
+/// Rows of a recording at least, where a restart is not to be expected.
+const RECORDING_ROWS_MIN: u64 = 100;
+/// Of how many rows of a recording at most one goes back.
+const ROWS_A_STEP_BACK: u64 = 50;
+/// Rows after a restart that bear it out, where it is not to be expected.
+const ROWS_THAT_STAY: usize = 20;
 
 /// The clock of a trace, in the order of the file.
 #[derive(Debug, Clone, Default)]
@@ -26,13 +36,34 @@ struct Run {
     latest_ns: i64,
     /// What is added to the file's own times, in nanoseconds.
     shift_ns: i128,
+    rows: u64,
+    steps_back: u64,
 }
 
 impl Run {
+    fn from(own_ns: i64, shift_ns: i128) -> Self {
+        Self {
+            zero_ns: own_ns,
+            latest_ns: own_ns,
+            shift_ns,
+            rows: 0,
+            steps_back: 0,
+        }
+    }
+
+    fn is_recording(&self) -> bool {
+        self.rows >= RECORDING_ROWS_MIN && self.rows >= self.steps_back * ROWS_A_STEP_BACK
+    }
+
     fn is_restarted_by(&self, own_ns: i64) -> bool {
         let back_ns = i128::from(self.latest_ns) - i128::from(own_ns);
+        back_ns >= i128::from(BACK_NS_MIN) && self.goes_back_half(own_ns)
+    }
+
+    fn goes_back_half(&self, own_ns: i64) -> bool {
+        let back_ns = i128::from(self.latest_ns) - i128::from(own_ns);
         let run_ns = i128::from(self.latest_ns) - i128::from(self.zero_ns);
-        back_ns >= i128::from(BACK_NS_MIN) && 2 * back_ns >= run_ns
+        back_ns > 0 && 2 * back_ns >= run_ns
     }
 
     fn place(&self, own_ns: i64) -> i64 {
@@ -48,19 +79,33 @@ impl RunningClock {
     /// Until the first restart that is the row's own time. A row that restarts the clock stands at
     /// the latest arrival before it, and rows after it by as much later as the file says.
     pub(super) fn place(&mut self, own_ns: i64) -> i64 {
-        let mut run = self.run.unwrap_or(Run {
-            zero_ns: own_ns,
-            latest_ns: own_ns,
-            shift_ns: 0,
-        });
-        if run.is_restarted_by(own_ns) {
+        let run = self.run.unwrap_or(Run::from(own_ns, 0));
+        self.place_in(run, own_ns, run.is_restarted_by(own_ns))
+    }
+
+    /// Does so where no restart is to be expected; `following_ns` are the times of the next rows.
+    pub(super) fn place_warily(&mut self, own_ns: i64, following_ns: &[i64]) -> i64 {
+        let run = self.run.unwrap_or(Run::from(own_ns, 0));
+        let is_restart = run.goes_back_half(own_ns)
+            && run.is_recording()
+            && following_ns
+                .get(..ROWS_THAT_STAY)
+                .is_some_and(|following_ns| {
+                    following_ns
+                        .iter()
+                        .all(|&own_ns| run.goes_back_half(own_ns))
+                });
+        self.place_in(run, own_ns, is_restart)
+    }
+
+    fn place_in(&mut self, mut run: Run, own_ns: i64, is_restart: bool) -> i64 {
+        if is_restart {
             self.restarts += 1;
-            run = Run {
-                zero_ns: own_ns,
-                latest_ns: own_ns,
-                shift_ns: i128::from(run.place(run.latest_ns)) - i128::from(own_ns),
-            };
+            let shift_ns = i128::from(run.place(run.latest_ns)) - i128::from(own_ns);
+            run = Run::from(own_ns, shift_ns);
         }
+        run.rows += 1;
+        run.steps_back += u64::from(own_ns < run.latest_ns);
         run.latest_ns = run.latest_ns.max(own_ns);
         self.run = Some(run);
         run.place(own_ns)
@@ -127,6 +172,28 @@ mod tests {
         assert_eq!(clock.place(i64::MIN), i64::MAX);
         assert_eq!(clock.place(i64::MAX), i64::MAX);
         assert_eq!(clock.restarts(), 1);
+    }
+
+    fn place_all_warily(seconds: &[i64]) -> (Vec<i64>, u64) {
+        let own_ns: Vec<i64> = seconds.iter().map(|second| second * SECOND).collect();
+        let mut clock = RunningClock::default();
+        let placed = (0..own_ns.len())
+            .map(|row| clock.place_warily(own_ns[row], &own_ns[row + 1..]) / SECOND)
+            .collect();
+        (placed, clock.restarts())
+    }
+
+    #[test]
+    fn disorder_is_no_restart_where_none_is_expected() {
+        let shuffled = (0..1000).map(|row| row * 7919 % 1000);
+        let shuffled: Vec<i64> = [379, 0, 379].into_iter().chain(shuffled).collect();
+        assert_eq!(place_all_warily(&shuffled), (shuffled, 0));
+        let straggler: Vec<i64> = (10..200).chain([3]).chain(200..400).collect();
+        assert_eq!(place_all_warily(&straggler), (straggler, 0));
+        let twice: Vec<i64> = (0..200).chain(0..200).collect();
+        let (placed, restarts) = place_all_warily(&twice);
+        assert_eq!(placed[200..203], [199, 200, 201]);
+        assert_eq!(restarts, 1);
     }
 
     proptest! {

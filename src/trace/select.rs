@@ -1,8 +1,9 @@
-//! Which rows of a trace are taken, and when they are due: pure functions of a row.
+//! Which rows of a trace are taken: pure functions of a row.
 
 use crate::draw::{Draw, field, hash_text};
 
 use super::error::TraceError;
+use super::timeline::Ties;
 
 /// What to take from a trace, and how fast.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,11 @@ pub struct Selection {
     pub seed: u64,
     /// Whether rows that the trace marks as failed are taken too.
     pub keeps_failed: bool,
+    /// What becomes of rows with equal times.
+    pub ties: Ties,
+    /// Longest time without an arrival, and longest pause of a session, in nanoseconds of trace time;
+    /// what is longer is cut to it.
+    pub max_idle_ns: Option<i64>,
 }
 
 impl Default for Selection {
@@ -33,6 +39,8 @@ impl Default for Selection {
             sample: None,
             seed: 0,
             keeps_failed: false,
+            ties: Ties::Keep,
+            max_idle_ns: None,
         }
     }
 }
@@ -42,7 +50,7 @@ impl Default for Selection {
 pub(super) enum Position {
     /// Before the window.
     Before,
-    /// Inside, due so many nanoseconds after the window's start, after speed.
+    /// Inside, so many nanoseconds of trace time after the window's start.
     Inside(i64),
     /// After the window, as all later rows.
     After,
@@ -64,6 +72,9 @@ impl Selection {
         if self.for_ns.is_some_and(|length| length <= 0) {
             return wrong("`--for` is not above 0".to_owned());
         }
+        if self.max_idle_ns.is_some_and(|longest| longest < 0) {
+            return wrong("`--max-idle` is below 0".to_owned());
+        }
         Ok(())
     }
 
@@ -78,7 +89,7 @@ impl Selection {
         if self.for_ns.is_some_and(|length| inside_ns >= length) {
             return Position::After;
         }
-        Position::Inside(divide(inside_ns, self.speed))
+        Position::Inside(inside_ns)
     }
 
     /// Returns whether a row is in the sample.
@@ -98,30 +109,14 @@ impl Selection {
     }
 }
 
-/// Divides a duration by a speed, rounded to the nearest nanosecond.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    reason = "off by 1 ns at most below 104 days, and the cast saturates"
-)]
-fn divide(duration_ns: i64, speed: f64) -> i64 {
-    // Exact where there is nothing to divide.
-    if speed.to_bits() == 1.0_f64.to_bits() {
-        return duration_ns;
-    }
-    (duration_ns as f64 / speed).round() as i64
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::{Position, Selection};
 
     const SECOND: i64 = 1_000_000_000;
 
     #[test]
-    fn a_window_is_in_trace_time_and_its_rows_after_speed() {
+    fn a_window_is_in_trace_time() {
         let selection = Selection {
             from_ns: 10 * SECOND,
             for_ns: Some(5 * SECOND),
@@ -130,10 +125,13 @@ mod tests {
         };
         assert_eq!(selection.position(10 * SECOND - 1), Position::Before);
         assert_eq!(selection.position(10 * SECOND), Position::Inside(0));
-        assert_eq!(selection.position(12 * SECOND), Position::Inside(SECOND));
+        assert_eq!(
+            selection.position(12 * SECOND),
+            Position::Inside(2 * SECOND)
+        );
         assert_eq!(
             selection.position(15 * SECOND - 2),
-            Position::Inside(5 * SECOND / 2 - 1)
+            Position::Inside(5 * SECOND - 2)
         );
         assert_eq!(selection.position(15 * SECOND), Position::After);
     }
@@ -218,25 +216,5 @@ mod tests {
         ];
         assert!(wrong.iter().all(|selection| selection.check().is_err()));
         assert!(Selection::default().check().is_ok());
-    }
-
-    proptest! {
-        #[test]
-        fn order_survives_any_speed(
-            times in prop::collection::vec(0_i64..1_000_000_000_000_000, 2..50),
-            speed in 0.001_f64..1000.0,
-        ) {
-            let mut times = times;
-            times.sort_unstable();
-            let selection = Selection { speed, ..Selection::default() };
-            let due: Vec<i64> = times
-                .iter()
-                .map(|&at_ns| match selection.position(at_ns) {
-                    Position::Inside(due_ns) => due_ns,
-                    _ => unreachable!("the window is open"),
-                })
-                .collect();
-            prop_assert!(due.windows(2).all(|pair| pair[0] <= pair[1]));
-        }
     }
 }

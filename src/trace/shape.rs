@@ -32,6 +32,16 @@ impl Columns {
         merge_object(&mut self.seen, object);
     }
 
+    /// Takes all that another file's objects had into account.
+    pub(super) fn add_all(&mut self, other: &Self) {
+        merge_fields(&mut self.seen, &other.seen);
+    }
+
+    /// Has what stands at a path, with dots, be text; lists on the way are gone through.
+    pub(super) fn set_plain(&mut self, path: &str) {
+        set_plain(&mut self.seen, path);
+    }
+
     /// Returns the columns, in the order in which they were first seen.
     pub(super) fn fields(&self) -> Fields {
         fields(&self.seen)
@@ -49,7 +59,48 @@ fn merge_object(seen: &mut Vec<(String, Shape)>, object: &Map<String, Value>) {
     }
 }
 
+fn set_plain(seen: &mut [(String, Shape)], path: &str) {
+    let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+    let Some((_, shape)) = seen.iter_mut().find(|(known, _)| known == name) else {
+        return;
+    };
+    let mut shape = shape;
+    if rest.is_empty() {
+        *shape = Shape::Plain;
+        return;
+    }
+    while let Shape::List(of) = shape {
+        shape = of;
+    }
+    if let Shape::Object(fields) = shape {
+        set_plain(fields, rest);
+    }
+}
+
+fn merge_fields(seen: &mut Vec<(String, Shape)>, others: &[(String, Shape)]) {
+    for (name, other) in others {
+        match seen.iter_mut().find(|(known, _)| known == name) {
+            Some((_, shape)) => shape.merge_shape(other),
+            None => seen.push((name.clone(), other.clone())),
+        }
+    }
+}
+
 impl Shape {
+    /// Brings two shapes together, as if all values of both had been seen.
+    fn merge_shape(&mut self, other: &Self) {
+        match (&mut *self, other) {
+            (Self::List(of), Self::List(other)) => of.merge_shape(other),
+            (Self::Object(seen), Self::Object(others)) => merge_fields(seen, others),
+            (Self::Unknown, _)
+            | (Self::WholeNumber, Self::Plain)
+            | (Self::WholeNumber | Self::Plain, Self::List(_) | Self::Object(_)) => {
+                *self = other.clone();
+            }
+            _ => {}
+        }
+    }
+
     fn merge(&mut self, value: &Value) {
         match value {
             Value::Null => {}

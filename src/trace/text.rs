@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use serde_json::{Map, Value};
 
 use super::error::{Place, TraceError};
 use super::file::Input;
@@ -25,7 +26,10 @@ const SHAPE_LINES: usize = 1000;
 pub(super) struct TextBatches {
     path: PathBuf,
     schema: SchemaRef,
-    is_json: bool,
+    /// What the columns of JSON lines were found from; none of CSV.
+    shape: Option<Columns>,
+    /// Paths, with dots, at which whatever stands there is read as JSON text.
+    raw: Vec<String>,
     lines: Lines,
     /// Records that were read to find the columns and not yet handed out.
     ahead: VecDeque<(u64, Vec<u8>)>,
@@ -42,21 +46,57 @@ impl TextBatches {
         let mut batches = Self {
             path: path.to_owned(),
             schema: Arc::new(Schema::empty()),
-            is_json,
+            shape: None,
+            raw: Vec::new(),
             lines: Lines::new(input, !is_json, is_pipe),
             ahead: VecDeque::new(),
         };
-        batches.schema = if is_json {
-            batches.find_json_columns()?
+        if is_json {
+            let shape = batches.find_json_columns()?;
+            batches.schema = Arc::new(Schema::new(shape.fields()));
+            batches.shape = Some(shape);
         } else {
-            batches.read_csv_header()?
-        };
+            batches.schema = batches.read_csv_header()?;
+        }
         Ok(batches)
     }
 
     /// Returns the columns of the file.
     pub(super) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// Returns whether these are JSON lines.
+    pub(super) fn is_json(&self) -> bool {
+        self.shape.is_some()
+    }
+
+    /// Adds the columns of another file of JSON lines to these, in which they are null.
+    pub(super) fn add_columns_of(&mut self, other: &Self) {
+        if let (Some(shape), Some(other)) = (&mut self.shape, &other.shape) {
+            shape.add_all(other);
+            self.schema = Arc::new(Schema::new(shape.fields()));
+        }
+    }
+
+    /// Adds the columns of objects like `like`, and has `raw` ones hold JSON text.
+    pub(super) fn expect_columns(&mut self, like: &[Map<String, Value>], raw: &[String]) {
+        if let Some(shape) = &mut self.shape {
+            like.iter().for_each(|object| shape.add(object));
+            raw.iter().for_each(|name| shape.set_plain(name));
+            let fields = shape.fields();
+            self.read_as(fields, raw);
+        }
+    }
+
+    /// Reads JSON lines with these columns, whatever the first ones of the file promise.
+    pub(super) fn read_as(&mut self, columns: Fields, raw: &[String]) {
+        let is_there = |path: &&String| {
+            let name = path.split('.').next().unwrap_or(path);
+            columns.find(name).is_some()
+        };
+        self.raw = raw.iter().filter(is_there).cloned().collect();
+        self.schema = Arc::new(Schema::new(columns));
     }
 
     /// Reads the next rows and the line of each; none at the end of the file.
@@ -121,6 +161,11 @@ impl TextBatches {
             path: self.path.clone(),
         })?;
         let names = split_header(header.trim_end());
+        if !names.is_empty() && names.iter().all(|name| is_value(name)) {
+            return Err(TraceError::NoHeader {
+                path: self.path.clone(),
+            });
+        }
         for (position, name) in names.iter().enumerate() {
             if names[..position].contains(name) {
                 return Err(self.bad_row(line, format!("two columns are called `{name}`")));
@@ -133,7 +178,7 @@ impl TextBatches {
         Ok(Arc::new(Schema::new(fields)))
     }
 
-    fn find_json_columns(&mut self) -> Result<SchemaRef, TraceError> {
+    fn find_json_columns(&mut self) -> Result<Columns, TraceError> {
         let mut columns = Columns::default();
         let mut ahead = VecDeque::new();
         let mut bytes_ahead = 0;
@@ -145,25 +190,33 @@ impl TextBatches {
             let Some(line) = self.next_record(&mut record)? else {
                 break;
             };
-            let object = serde_json::from_slice(&record)
-                .map_err(|_| self.bad_row(line, json_problem(&record, "")))?;
+            let object = serde_json::from_slice(&record).map_err(|error| {
+                // The first line of a file has no end, but the file goes on: it is laid out.
+                if ahead.is_empty() && error.is_eof() && self.lines.has_more() {
+                    return TraceError::JsonOverLines {
+                        path: self.path.clone(),
+                    };
+                }
+                self.bad_row(line, json_problem(&record, ""))
+            })?;
             columns.add(&object);
             bytes_ahead += record.len();
             ahead.push_back((line, record));
         }
         self.ahead = ahead;
-        Ok(Arc::new(Schema::new(columns.fields())))
+        Ok(columns)
     }
 
     /// Decodes whole records; fails where they don't give exactly `rows` rows.
     fn decode(&self, bytes: &[u8], rows: usize) -> Result<RecordBatch, ArrowError> {
         let schema = Arc::clone(&self.schema);
-        let batch = if self.is_json {
+        let batch = if self.is_json() {
+            let plain = self.with_raw_as_text(bytes)?;
             let mut decoder = arrow::json::ReaderBuilder::new(schema)
                 .with_batch_size(rows + 1)
                 .with_coerce_primitive(true)
                 .build_decoder()?;
-            decoder.decode(bytes)?;
+            decoder.decode(plain.as_deref().unwrap_or(bytes))?;
             decoder.flush()?
         } else {
             let mut decoder = arrow::csv::ReaderBuilder::new(schema)
@@ -181,6 +234,24 @@ impl TextBatches {
         batch
             .filter(|batch| batch.num_rows() == rows)
             .ok_or_else(|| ArrowError::ParseError(format!("is not {rows} whole rows")))
+    }
+
+    /// Turns what stands in the raw columns into text; none where there are no raw columns.
+    fn with_raw_as_text(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, ArrowError> {
+        if self.raw.is_empty() {
+            return Ok(None);
+        }
+        let wrong = |error: serde_json::Error| ArrowError::JsonError(error.to_string());
+        let mut plain = Vec::with_capacity(bytes.len() + bytes.len() / 8);
+        for record in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let mut object: Map<String, Value> = serde_json::from_slice(record).map_err(wrong)?;
+            for path in &self.raw {
+                make_text(&mut object, path);
+            }
+            serde_json::to_writer(&mut plain, &object).map_err(wrong)?;
+            plain.push(b'\n');
+        }
+        Ok(Some(plain))
     }
 
     /// Decodes records one by one, to say on which line the first bad one stands.
@@ -206,7 +277,7 @@ impl TextBatches {
             return "is not UTF-8".to_owned();
         }
         let error = error.to_string();
-        if self.is_json {
+        if self.is_json() {
             return json_problem(record, &error);
         }
         match error.split_once(", expected ") {
@@ -224,11 +295,30 @@ impl TextBatches {
     }
 }
 
+/// Puts JSON text in the place of what stands at `path`; lists on the way are gone through.
+fn make_text(object: &mut Map<String, Value>, path: &str) {
+    let (name, rest) = match path.split_once('.') {
+        Some((name, rest)) => (name, Some(rest)),
+        None => (path, None),
+    };
+    match (object.get_mut(name), rest) {
+        (None | Some(Value::Null), _) | (Some(Value::String(_)), None) => {}
+        (Some(value), None) => *value = Value::String(value.to_string()),
+        (Some(Value::Object(inner)), Some(rest)) => make_text(inner, rest),
+        (Some(Value::Array(items)), Some(rest)) => {
+            for item in items.iter_mut().filter_map(Value::as_object_mut) {
+                make_text(item, rest);
+            }
+        }
+        (Some(_), Some(_)) => {}
+    }
+}
+
 /// Says what is wrong with a line that should be one JSON object.
 fn json_problem(record: &[u8], decoder_says: &str) -> String {
     let record = record.trim_ascii_end();
-    match serde_json::from_slice::<serde_json::Value>(record) {
-        Ok(serde_json::Value::Object(_)) => {
+    match serde_json::from_slice::<Value>(record) {
+        Ok(Value::Object(_)) => {
             let message = decoder_says.trim_start_matches("Json error: ");
             format!("does not look like the lines before it: {message}")
         }
@@ -239,6 +329,11 @@ fn json_problem(record: &[u8], decoder_says: &str) -> String {
             format!("is not JSON: {message} at column {}", error.column())
         }
     }
+}
+
+/// Returns whether a column's name looks like a value: it is a number, or nothing.
+fn is_value(name: &str) -> bool {
+    name.is_empty() || name.parse::<f64>().is_ok()
 }
 
 /// Splits a header into column names; quotes can hold commas.

@@ -14,7 +14,8 @@ use crate::backend::BackendKind;
 use crate::capture::Manifest;
 use crate::capture::manifest::State;
 use crate::load::{
-    Feed, Limits, LoadError, RequestTemplate, Run, RunReport, Stats, Stop, max_in_flight, run,
+    Feed, Limits, LoadError, OutputLength, RequestTemplate, Run, RunReport, Stats, Stop,
+    max_in_flight, run,
 };
 use crate::report::rows::{Row, rows_of};
 use crate::report::verdict::{Verdict, verdict};
@@ -195,11 +196,12 @@ fn planned(server: &StampingServer, rung: &Rung, setup: Setup) -> Result<Run, Ve
         backend: server.backend,
         model: server.model.clone(),
         ignore_eos: true,
+        output_length: OutputLength::Limited,
         temperature: None,
         extra_body: Map::new(),
         workload,
         keeps_text: true,
-        counts_tokens: false,
+        count_tokens: None,
     };
     Ok(Run {
         tape: setup.tape,

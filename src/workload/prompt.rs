@@ -72,8 +72,7 @@ impl<'a> PromptSpec<'a> {
     pub fn of_row(index: u64, row: &'a TraceRow) -> Self {
         let scope = match (row.block_scope, &row.session_id) {
             (BlockScope::Trace, _) => 0,
-            // A trace is one file.
-            (BlockScope::File, _) => 1,
+            (BlockScope::File, _) => hash_text(&format!("file {}", row.file)),
             (BlockScope::Session, Some(session)) => hash_text(session),
             (BlockScope::Session, None) => hash_text(&format!("request {index}")),
         };
@@ -232,19 +231,11 @@ mod tests {
 
     fn row(input_tokens: u32, blocks: &[u64]) -> TraceRow {
         TraceRow {
-            arrival_ns: 0,
             input_tokens,
             output_tokens: 1,
-            session_id: None,
-            parent_id: None,
-            turn: None,
-            think_ns: None,
             prefix_blocks: blocks.to_vec(),
             block_size: Some(16),
-            block_scope: BlockScope::Trace,
-            model: None,
-            class: None,
-            failed: false,
+            ..TraceRow::default()
         }
     }
 

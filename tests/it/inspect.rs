@@ -90,11 +90,11 @@ fn what_can_not_be_looked_at_is_told() {
     hint: correct or remove the row, or bring a mapping that marks it `failed`
 
     error: trace `missing.csv` does not exist
-    hint: check the path; a trace is one CSV, JSONL or Parquet file
+    hint: check the path; a trace is a CSV, JSONL or Parquet file, a folder or a glob of such
 
     error: `--sample 2` is not above 0 and up to 1
 
-    error: there is no trace format `azur`; known are `azure`, `burstgpt`, `canonical`, `mooncake`
+    error: there is no trace format `azur`; known are `aibrix`, `azure`, `bailian`, `burstgpt`, `canonical`, `copilot`, `guidellm`, `llmservingsim`, `llmservingsim-run`, `mooncake`, `mooncake-sessions`, `otlp`, `ragpulse`, `tracelab`, `vidur`, `vllm-timed-trace`, `weka`
     hint: name one with `--format`; `tokentape trace formats` lists them
     ");
 }
@@ -102,7 +102,7 @@ fn what_can_not_be_looked_at_is_told() {
 #[test]
 fn time_that_goes_back_ends_no_inspection() {
     let mut trace = "arrival_ns,input_tokens,output_tokens\n".to_owned();
-    // More rows than the look-ahead, then one from far back that restarts no clock.
+    // More rows than the look-ahead, then some from far back.
     for row in 0_i64..70_000 {
         trace += &format!("{},1,1\n", row * 1_000_000_000);
     }
@@ -114,7 +114,7 @@ fn time_that_goes_back_ends_no_inspection() {
         .expect_code(0);
     let found: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(found["rows"], 70_004);
-    assert_eq!(found["clock_restarts"], 1);
-    assert_eq!(found["out_of_order"], 1);
-    assert_eq!(found["span_s"], 69_999.0 + 5.0);
+    assert_eq!(found["clock_restarts"], 0, "of dates no clock starts again");
+    assert_eq!(found["out_of_order"], 3);
+    assert_eq!(found["span_s"], 69_999.0);
 }

@@ -59,10 +59,7 @@ fn a_trace_that_can_not_be_read_is_refused_before_anything_is_sent() {
 
     error: trace `unknown.csv` has columns of no known format
     found: `when`, `prompt`, `answer`
-    format azure requires: TIMESTAMP, ContextTokens, GeneratedTokens
-    format burstgpt requires: Timestamp, Model, Request tokens, Response tokens, Log Type
-    format canonical requires: arrival_ns, input_tokens, output_tokens
-    format mooncake requires: timestamp, input_length, output_length, hash_ids; and none of: chat_id, parent_chat_id, session_id
+    known formats: aibrix, azure, bailian, burstgpt, canonical, copilot, guidellm, llmservingsim, llmservingsim-run, mooncake, mooncake-sessions, otlp, ragpulse, tracelab, vidur, vllm-timed-trace, weka
     hint: write a mapping for it and name it with `--map FILE.sql`; `traces/README.md` shows how
 
     error: trace `pointer.csv` is a Git LFS pointer, not the data
@@ -78,7 +75,7 @@ fn a_trace_that_can_not_be_read_is_refused_before_anything_is_sent() {
     hint: unpack it first; gzip is the only packing that is read as it is
 
     error: trace `missing.csv` does not exist
-    hint: check the path; a trace is one CSV, JSONL or Parquet file
+    hint: check the path; a trace is a CSV, JSONL or Parquet file, a folder or a glob of such
     ");
     assert!(!folder.path("run.tape").exists());
 }
@@ -122,7 +119,7 @@ fn wrong_words_about_a_trace_are_told() {
         writeln!(shown, "{}\n", outcome.stderr).unwrap();
     }
     insta::assert_snapshot!(shown, @r#"
-    error: there is no trace format `azur`; known are `azure`, `burstgpt`, `canonical`, `mooncake`
+    error: there is no trace format `azur`; known are `aibrix`, `azure`, `bailian`, `burstgpt`, `canonical`, `copilot`, `guidellm`, `llmservingsim`, `llmservingsim-run`, `mooncake`, `mooncake-sessions`, `otlp`, `ragpulse`, `tracelab`, `vidur`, `vllm-timed-trace`, `weka`
     hint: name one with `--format`; `tokentape trace formats` lists them
 
     error: trace `trace.csv` lacks `timestamp`, `input_length`, `output_length`, `hash_ids` that format `mooncake` requires
@@ -318,7 +315,7 @@ fn every_format_is_replayed_with_its_times_and_lengths() {
     0 | 0 | 9 | 2 | - | -
     2482500 | 2482500 | 7 | 3 | - | -
 
-    note: 1 rows that the trace marks as failed were left out (`--keep-failed`)
+    note: 1 rows that the trace marks as failed were left out (`--failed replay` sends them)
     burstgpt.csv
     0 | 0 | 7 | 3 | - | conversation
     250000000 | 250000000 | 9 | 2 | - | api
@@ -386,7 +383,7 @@ fn a_window_without_rows_is_told() {
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 3
     --- stderr
-    warning: the trace has no row in the window that was asked for
+    warning: the trace has no row that is to be sent
     tape: run.tape
     ");
 }
@@ -458,4 +455,59 @@ fn slices_of_the_published_traces_are_replayed_as_they_are() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn a_turn_waits_for_its_reply_and_text_of_the_trace_is_sent_as_it_is() {
+    let folder = Folder::new();
+    // At its time in the trace the second turn would come after an hour.
+    folder.write(
+        "trace.jsonl",
+        concat!(
+            r#"{"arrival_ns": 0, "input_tokens": 4, "output_tokens": 1, "session_id": "a"}"#,
+            "\n",
+            r#"{"arrival_ns": 1000, "output_tokens": 2, "prompt": "say hi"}"#,
+            "\n",
+            r#"{"arrival_ns": 2000, "output_tokens": 2, "messages": "[{\"role\": \"system\", \"content\": \"be\"}, {\"role\": \"user\", \"content\": \"brief\"}]"}"#,
+            "\n",
+            r#"{"arrival_ns": 3600000000000, "input_tokens": 5, "output_tokens": 1, "session_id": "a", "think_ns": 3000000}"#,
+            "\n",
+        ),
+    );
+    let mock = Mock::answering(&["a"]);
+    let words = ["--sessions", "think", "--keep", "text"];
+    replay(&folder, &mock.url(), "trace.jsonl", &words).expect_code(0);
+    let waited = "SELECT b.intended_ns - a.end_ns AS ns FROM requests a JOIN requests b \
+                  ON a.session_id = b.session_id AND b.turn = a.turn + 1";
+    assert_eq!(folder.table("run.tape", waited), "3000000");
+    let prompts = "SELECT prompt FROM requests WHERE session_id IS NULL ORDER BY request_id";
+    assert_eq!(folder.table("run.tape", prompts), "say hi\nbe\nbrief");
+    let plan = &folder.manifest("run.tape")["plan"]["trace"];
+    assert_eq!(plan["sessions"], "think");
+    assert_eq!(plan["ties"], "keep");
+    assert_eq!(plan["output_length"], "enforce");
+}
+
+#[test]
+fn ties_are_spread_and_prefixes_planned_as_the_trace_has_them() {
+    let folder = Folder::new();
+    let mut trace = String::new();
+    for row in 0_u64..40 {
+        writeln!(
+            trace,
+            "{{\"timestamp\": {}, \"input_length\": 700, \"output_length\": 1, \"hash_ids\": [0, {}]}}",
+            row / 4 * 3_000,
+            row + 1
+        )
+        .unwrap();
+    }
+    folder.write("trace.jsonl", trace);
+    let mock = Mock::answering(&["a"]);
+    let words = ["--ties", "uniform", "--speed", "300"];
+    replay(&folder, &mock.url(), "trace.jsonl", &words).expect_code(0);
+    let gaps = "SELECT DISTINCT gap FROM (SELECT intended_ns - lag(intended_ns) OVER (ORDER BY \
+                request_id) AS gap FROM requests) WHERE gap IS NOT NULL ORDER BY gap";
+    assert_eq!(folder.table("run.tape", gaps), "2500000");
+    let prefixes = "SELECT prefix_tokens_planned, count(*) FROM requests GROUP BY 1 ORDER BY 1";
+    assert_eq!(folder.table("run.tape", prefixes), "0 | 1\n512 | 39");
 }

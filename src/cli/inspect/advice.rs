@@ -74,7 +74,7 @@ fn failed(inspected: &Inspected) -> Option<String> {
     (failed > 0).then(|| {
         format!(
             "{} rows are marked as failed; they count in all numbers here, and a replay leaves them \
-             out unless it has `--keep-failed`",
+             out unless it has `--failed replay`",
             count(failed)
         )
     })

@@ -103,11 +103,11 @@ async fn sessions_failures_and_a_coarse_clock_are_told() {
     0                          295.5 s                     591 s
 
     -------------------------------- Rows --------------------------------
-                       p50    p90    p99  max   mean
-    Input tokens     219.0  735.0  935.2  959  310.4
-    Output tokens    126.0  522.5  629.0  638  204.6
-    Turns a session    4.0    6.2    9.0    9    4.0
-    Think time (s)       –      –      –    –      –
+                       p50    p90    p99    max   mean
+    Input tokens     219.0  735.0  935.2    959  310.4
+    Output tokens    126.0  522.5  629.0    638  204.6
+    Turns a session    4.0    6.2    9.0      9    4.0
+    Think time (s)    74.0  208.8  404.9  440.0  101.2
     Sessions:                     39 (44 rows in none)
     Ideal prefix-cache hits:      –
     Models (rows):                ChatGPT 147, GPT-4 53
@@ -117,7 +117,7 @@ async fn sessions_failures_and_a_coarse_clock_are_told() {
       when they came inside a step is not known; a replay sends them at once, and
       `--ties uniform` spreads them.
     Note: 7 rows are marked as failed; they count in all numbers here, and a replay
-      leaves them out unless it has `--keep-failed`.
+      leaves them out unless it has `--failed replay`.
     ");
 }
 
@@ -237,7 +237,7 @@ async fn no_line_is_wider_than_a_terminal() {
         // A clock that starts anew, rows out of order, many long names.
         let at =
             [row * 1_000_000_000_000, 0, 5][usize::from(row % 7 == 6) + usize::from(row > 190)];
-        trace.push_str(&format!("{at},999999999,999999999,{row}{name}\u{1b}[31m\n"));
+        trace.push_str(&format!("{at},16777216,16777216,{row}{name}\u{1b}[31m\n"));
     }
     let text = text_of(&trace).await;
     for line in text.lines() {

@@ -2,8 +2,8 @@
 
 use super::bins::{Bins, Peak};
 use super::instants::{InstantFacts, Instants};
-use super::ratio::{float, ratio};
 use super::sketch::{RateSketch, Sketch};
+use crate::trace::ratio::{float, ratio};
 
 /// Nanoseconds in a second.
 const SECOND_NS: u64 = 1_000_000_000;

@@ -3,7 +3,7 @@
 //! Arrivals come in order, so that only the bin that is being filled has to be kept. Bins that stay
 //! empty are known by their number alone: an outlier in the year 9999 costs nothing.
 
-use super::ratio::ratio;
+use crate::trace::ratio::ratio;
 
 /// Counts arrivals in bins of equal width that start at the first arrival.
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 use crate::trace::row::TraceRow;
 
 use super::names::{NameFacts, Names};
-use super::prefixes::{BLOCKS_MAX, PrefixFacts, Prefixes};
 use super::sessions::{SESSIONS_MAX, SessionFacts, Sessions};
 use super::tally::{Distribution, Tally};
+use crate::trace::prefixes::{BLOCKS_MAX, PrefixFacts, Prefixes};
 
 /// Different lengths that are told apart; no prompt is longer today.
 const DIFFERENT_LENGTHS_MAX: usize = 1 << 20;
@@ -73,7 +73,10 @@ impl Contents {
     pub(super) fn add(&mut self, row: &TraceRow) {
         self.rows += 1;
         self.failed += u64::from(row.failed);
-        self.input_tokens.add(row.input_tokens.into());
+        // Where the trace brings the text, it may not say how long that is.
+        if row.input_tokens > 0 || row.text.is_none() {
+            self.input_tokens.add(row.input_tokens.into());
+        }
         self.output_tokens.add(row.output_tokens.into());
         if let Some(think_ns) = row.think_ns {
             // No mapping lets a pause below zero through.

@@ -1,7 +1,7 @@
 //! Instants at which something arrived: ties, the clock's step, and batches.
 
-use super::ratio::{float, ratio};
 use super::tally::{Distribution, Tally};
+use crate::trace::ratio::{float, ratio};
 
 /// Different gaps between instants that are told apart.
 const DIFFERENT_GAPS_MAX: usize = 1 << 16;

@@ -1,7 +1,7 @@
 //! What a trace is like: one pass over its rows, in bounded memory.
 //!
 //! The rows are those of a replay (`checked`), failed ones among them. What they hold is taken in
-//! the order of the file (`contents`: `tally`, `sessions`, `prefixes`, `names`); when they arrive
+//! the order of the file (`contents`: `tally`, `sessions`, `names`); when they arrive
 //! is taken in order of time (`arrivals`: `bins`, `instants`, `sketch`). `pass` reads, puts small
 //! disorder right, lets time go on where the clock starts anew, and takes what was asked for.
 //!
@@ -12,12 +12,10 @@ mod arrivals;
 mod bins;
 mod contents;
 #[cfg(test)]
-mod fixture;
+pub(super) mod fixture;
 mod instants;
 mod names;
 mod pass;
-mod prefixes;
-mod ratio;
 mod sessions;
 mod sketch;
 mod tally;

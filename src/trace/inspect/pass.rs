@@ -6,14 +6,13 @@
 
 use std::path::PathBuf;
 
-use crate::trace::checked::{Asked, Checked};
+use crate::trace::checked::{Asked, Checked, Restarts};
 use crate::trace::decode::FileRow;
 use crate::trace::error::TraceError;
 use crate::trace::format::FormatInfo;
 use crate::trace::mapping::Extras;
 use crate::trace::reader::LOOK_AHEAD_ROWS;
 use crate::trace::reorder::Reorder;
-use crate::trace::restart::RunningClock;
 use crate::trace::select::{Position, Selection};
 
 use super::arrivals::{ArrivalFacts, Arrivals};
@@ -98,7 +97,7 @@ pub(super) async fn inspect_within(
         format: asked.format.as_deref(),
         map: asked.map.as_deref(),
     };
-    let mut checked = Checked::open(file, Extras::LeftOut).await?;
+    let mut checked = Checked::open(file, Extras::LeftOut, Restarts::Continued).await?;
     let format = checked.format().clone();
     let mut pass = Pass::new(look_ahead, selection);
     let limit = asked.limit.unwrap_or(u64::MAX);
@@ -114,13 +113,13 @@ pub(super) async fn inspect_within(
             }
         }
     }
-    Ok(pass.finish(format, asked.sketch_columns))
+    let clock_restarts = checked.clock_restarts();
+    Ok(pass.finish(format, clock_restarts, asked.sketch_columns))
 }
 
 /// Rows on their way to the facts.
 struct Pass {
     selection: Selection,
-    clock: RunningClock,
     order: Reorder<Waiting>,
     too_late: u64,
     /// The first arrival of all, in nanoseconds, once it is known.
@@ -144,7 +143,6 @@ impl Pass {
     fn new(look_ahead: usize, selection: Selection) -> Self {
         Self {
             selection,
-            clock: RunningClock::default(),
             order: Reorder::new(look_ahead),
             too_late: 0,
             zero_ns: None,
@@ -162,7 +160,7 @@ impl Pass {
         self.rows_read += 1;
         let session = row.row.session_id.as_deref();
         let is_sampled = self.selection.is_sampled(session, row.number);
-        let mut at_ns = self.clock.place(row.row.arrival_ns);
+        let mut at_ns = row.row.arrival_ns;
         match self.order.push(at_ns, Waiting { is_sampled }) {
             Ok(oldest) => self.arrive(oldest),
             Err(late) => {
@@ -222,7 +220,7 @@ impl Pass {
         }
     }
 
-    fn finish(mut self, format: FormatInfo, sketch_columns: u32) -> Inspected {
+    fn finish(mut self, format: FormatInfo, clock_restarts: u64, sketch_columns: u32) -> Inspected {
         while let Some(oldest) = self.order.pop() {
             self.arrive(Some(oldest));
         }
@@ -230,7 +228,7 @@ impl Pass {
             format,
             rows_read: self.rows_read,
             rows_not_sampled: self.rows_not_sampled,
-            clock_restarts: self.clock.restarts(),
+            clock_restarts,
             out_of_order: self.order.out_of_order() + self.too_late,
             too_late: self.too_late,
             zero_ns: self.zero_ns,

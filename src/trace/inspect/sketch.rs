@@ -3,7 +3,7 @@
 //! Bins double in width whenever time runs out of them. At the end at least half of them are in
 //! use, which is many to a column, so that columns of equal width can be made of them.
 
-use super::ratio::{float, ratio};
+use crate::trace::ratio::{float, ratio};
 
 /// Bins that are kept.
 const BINS: usize = 8_192;

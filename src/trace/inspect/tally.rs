@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::ratio::{float, ratio};
+use crate::trace::ratio::{float, ratio};
 
 /// Bits of a value that are kept when there are too many different ones.
 const BITS_KEPT: u32 = 12;

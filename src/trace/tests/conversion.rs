@@ -160,13 +160,14 @@ async fn arrivals_keep_the_clock_of_the_file_and_extra_columns_stay() {
         .collect();
     assert_eq!(
         names.join(" "),
-        "arrival_ns input_tokens output_tokens session_id parent_id turn think_ns prefix_blocks \
-         block_size block_scope model class failed extra_images"
+        "arrival_ns input_tokens output_tokens id session_id parent_id turn think_ns elapsed_ns \
+         prefix_tokens prefix_blocks block_size block_scope model class failed prompt messages \
+         extra_images"
     );
     let numbers = |at: usize| batch.column(at).as_primitive::<Int64Type>();
     assert_eq!(numbers(0).values(), &[5_000_000_000, 5_500_000_000]);
     assert_eq!(
-        numbers(13).iter().collect::<Vec<_>>(),
+        numbers(18).iter().collect::<Vec<_>>(),
         [Some(2), None],
         "extra_images"
     );
@@ -210,8 +211,8 @@ async fn a_mapping_of_ones_own_converts() {
         map: Some(map),
         ..TraceOptions::default()
     };
-    let expected = read_with(&options).await.unwrap().rows;
-    assert_eq!(read(&converted).await.unwrap().rows, expected);
+    let expected = read_with(&options).await.unwrap();
+    assert_eq!(read(&converted).await.unwrap().facts(), expected.facts());
     let schema = batches(&converted)[0].schema();
     let list = schema.field_with_name("extra_List").unwrap().data_type();
     assert!(matches!(list, DataType::List(_)), "{list}");
@@ -367,4 +368,26 @@ async fn bad_canonical_values_are_told_by_line() {
         let error = read(&path).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[tokio::test]
+async fn columns_that_a_mapping_does_not_read_are_kept() {
+    let scratch = Scratch::new();
+    let lines = "{\"timestamp\": 5, \"region\": \"eu\", \"model\": \"x\", \"requests\": \
+                 [{\"Prompt Length\": 1, \"Output Length\": 2}, {\"Prompt Length\": 3, \"Output Length\": 4}]}\n";
+    let path = scratch.write("t.jsonl", lines);
+    let (converted, counted) = scratch.convert(&path).await;
+    assert_eq!((counted.format.as_str(), counted.rows), ("aibrix", 2));
+    let batch = &batches(&converted)[0];
+    for (name, value) in [("extra_region", "eu"), ("extra_model", "x")] {
+        let column = batch.column_by_name(name).unwrap().as_string::<i32>();
+        assert_eq!(column.iter().collect::<Vec<_>>(), [Some(value); 2]);
+    }
+    assert!(
+        batch.column_by_name("extra_timestamp").is_none(),
+        "it is read"
+    );
+    let again = scratch.write("again", std::fs::read(&converted).unwrap());
+    let (twice, _) = scratch.sort(&again).await;
+    assert_eq!(batches(&twice)[0], *batch, "also the second time");
 }

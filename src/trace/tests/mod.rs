@@ -10,10 +10,16 @@ use super::{FormatInfo, Selection, TraceCounts, TraceError, TraceOptions, TraceR
 
 mod bad_input;
 mod conversion;
+mod formats;
 mod mappings;
 mod pipes;
 mod real_files;
+mod schedules;
+mod statistics;
 mod streaming;
+mod synthesis;
+mod synthesis_real;
+mod synthesis_rules;
 
 /// A file that goes away with the test.
 struct Scratch {
@@ -56,6 +62,17 @@ impl Replay {
 
     fn arrivals_ns(&self) -> Vec<i64> {
         self.rows.iter().map(|row| row.arrival_ns).collect()
+    }
+
+    /// The rows without their places in the file.
+    fn facts(&self) -> Vec<TraceRow> {
+        let rows = self.rows.iter().cloned();
+        rows.map(|row| TraceRow {
+            number: 0,
+            after: None,
+            ..row
+        })
+        .collect()
     }
 
     fn lengths(&self) -> Vec<(u32, u32)> {

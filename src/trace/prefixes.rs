@@ -54,7 +54,7 @@ impl PrefixFacts {
 #[derive(Debug, Clone, Copy, Hash)]
 enum Scope {
     Trace,
-    File,
+    File(u64),
     Session(u64),
 }
 
@@ -63,7 +63,7 @@ impl Scope {
     fn of(row: &TraceRow) -> Option<Self> {
         match (row.block_scope, &row.session_id) {
             (BlockScope::Trace, _) => Some(Self::Trace),
-            (BlockScope::File, _) => Some(Self::File),
+            (BlockScope::File, _) => Some(Self::File(row.file)),
             (BlockScope::Session, Some(session)) => Some(Self::Session(hash_text(session))),
             (BlockScope::Session, None) => None,
         }
@@ -86,25 +86,28 @@ impl Prefixes {
         }
     }
 
-    /// Takes the next row of the file.
-    pub(super) fn add(&mut self, row: &TraceRow) {
+    /// Takes the next row. Returns how many blocks at its start rows before it had; none where it has
+    /// no blocks, or came after too many.
+    pub(super) fn add(&mut self, row: &TraceRow) -> Option<usize> {
         if row.prefix_blocks.is_empty() {
-            return;
+            return None;
         }
         let room = self.blocks_max.saturating_sub(self.seen.len());
         if self.facts.rows_left_out > 0 || row.prefix_blocks.len() > room {
             self.facts.rows_left_out += 1;
-            return;
+            return None;
         }
         self.facts.rows += 1;
         self.facts.blocks += u64::try_from(row.prefix_blocks.len()).unwrap_or(u64::MAX);
         let Some(scope) = Scope::of(row) else {
-            return;
+            return Some(0);
         };
         let keys: Vec<u64> = row.prefix_blocks.iter().map(|&id| scope.key(id)).collect();
         let hits = keys.iter().take_while(|key| self.seen.contains(key));
-        self.facts.hits += u64::try_from(hits.count()).unwrap_or(u64::MAX);
+        let hits = hits.count();
+        self.facts.hits += u64::try_from(hits).unwrap_or(u64::MAX);
         self.seen.extend(keys);
+        Some(hits)
     }
 
     /// Returns what was found.
@@ -138,7 +141,9 @@ mod tests {
 
     fn facts(rows: &[TraceRow]) -> PrefixFacts {
         let mut prefixes = Prefixes::new(1_000);
-        rows.iter().for_each(|row| prefixes.add(row));
+        for row in rows {
+            prefixes.add(row);
+        }
         prefixes.facts()
     }
 

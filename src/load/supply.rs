@@ -1,0 +1,155 @@
+//! What joins the driver to the feed: requests one way, the ends of replies the other.
+
+use std::future::pending;
+
+use tokio::sync::mpsc;
+
+use super::planned::Planned;
+
+/// Turns that may wait for the driver. The driver takes them at once, so that this is hardly ever
+/// full.
+const CHANNEL_TURNS: usize = 1_024;
+
+/// Notes that may wait for the feed. Each is about a request that was in flight or prepared, of which
+/// there are fewer.
+const CHANNEL_NOTES: usize = 65_536;
+
+/// What the feed has to know of the drive, for turns that wait on replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Note {
+    /// The schedule starts at this time of the clock, in nanoseconds.
+    Started(i64),
+    /// The reply to the request of row `number` ended, in nanoseconds since the start.
+    Ended {
+        /// Number of the row in the trace.
+        number: u64,
+        /// When it ended.
+        end_ns: i64,
+    },
+}
+
+/// What the driver gets.
+#[derive(Debug)]
+pub(super) enum Supplied {
+    /// A turn that became due by a reply.
+    Turn(Planned),
+    /// The next request of the schedule.
+    Scheduled(Planned),
+    /// There will be no more turns.
+    NoMoreTurns,
+    /// There will be no more requests of the schedule.
+    ScheduleIsOver,
+}
+
+/// The driver's end.
+#[derive(Debug)]
+pub struct Supply {
+    /// Requests that are due at a time of their own, in order.
+    scheduled: mpsc::Receiver<Planned>,
+    turns: Option<TurnSupply>,
+}
+
+#[derive(Debug)]
+struct TurnSupply {
+    /// Requests that became due by a reply; none when there will be no more.
+    turns: Option<mpsc::Receiver<Planned>>,
+    notes: mpsc::Sender<Note>,
+}
+
+/// The feed's end of what turns need.
+#[derive(Debug)]
+pub(super) struct TurnOutlet {
+    pub(super) turns: mpsc::Sender<Planned>,
+    pub(super) notes: mpsc::Receiver<Note>,
+}
+
+impl From<mpsc::Receiver<Planned>> for Supply {
+    fn from(scheduled: mpsc::Receiver<Planned>) -> Self {
+        Self {
+            scheduled,
+            turns: None,
+        }
+    }
+}
+
+impl Supply {
+    /// Adds a way for turns that wait on replies.
+    pub(super) fn with_turns(mut self) -> (Self, TurnOutlet) {
+        let (turns, turn_receiver) = mpsc::channel(CHANNEL_TURNS);
+        let (notes, note_receiver) = mpsc::channel(CHANNEL_NOTES);
+        self.turns = Some(TurnSupply {
+            turns: Some(turn_receiver),
+            notes,
+        });
+        let outlet = TurnOutlet {
+            turns,
+            notes: note_receiver,
+        };
+        (self, outlet)
+    }
+
+    /// Returns the next request of the schedule; none when it is over.
+    pub(super) async fn recv(&mut self) -> Option<Planned> {
+        self.scheduled.recv().await
+    }
+
+    /// Returns the next request of the schedule that is prepared.
+    pub(super) fn try_recv(&mut self) -> Option<Planned> {
+        self.scheduled.try_recv().ok()
+    }
+
+    /// Returns the next turn, or the next request of the schedule where that is wanted. Waits for ever
+    /// where neither can come.
+    pub(super) async fn next(&mut self, wants_scheduled: bool) -> Supplied {
+        let turns = self.turns.as_mut().and_then(|supply| supply.turns.as_mut());
+        let has_turns = turns.is_some();
+        let next_turn = async {
+            match turns {
+                Some(turns) => turns.recv().await,
+                None => pending().await,
+            }
+        };
+        let supplied = tokio::select! {
+            biased;
+            turn = next_turn, if has_turns => turn.map_or(Supplied::NoMoreTurns, Supplied::Turn),
+            planned = self.scheduled.recv(), if wants_scheduled => {
+                planned.map_or(Supplied::ScheduleIsOver, Supplied::Scheduled)
+            }
+            else => pending().await,
+        };
+        if let (Supplied::NoMoreTurns, Some(supply)) = (&supplied, &mut self.turns) {
+            supply.turns = None;
+        }
+        supplied
+    }
+
+    /// Returns the next turn that is prepared.
+    pub(super) fn try_recv_turn(&mut self) -> Option<Planned> {
+        self.turns.as_mut()?.turns.as_mut()?.try_recv().ok()
+    }
+
+    /// Returns whether turns may still come.
+    pub(super) fn may_have_turns(&self) -> bool {
+        let supply = self.turns.as_ref();
+        supply.is_some_and(|supply| supply.turns.is_some())
+    }
+
+    /// Tells the feed something. Returns false where it was not taken.
+    pub(super) fn tell(&self, note: Note) -> bool {
+        match &self.turns {
+            None => true,
+            Some(supply) => match supply.notes.try_send(note) {
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => true,
+                Err(mpsc::error::TrySendError::Full(_)) => false,
+            },
+        }
+    }
+
+    /// Has the feed prepare nothing more.
+    pub(super) fn close(&mut self) {
+        self.scheduled.close();
+        if let Some(supply) = &mut self.turns {
+            supply.turns = None;
+        }
+    }
+}

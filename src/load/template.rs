@@ -1,0 +1,159 @@
+//! How an arrival becomes a request: its prompt, its body, and what the tape will say of it.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::planned::Planned;
+use super::scribe::TokenCounter;
+use crate::backend::{BackendKind, RequestInput, RequestSpec};
+use crate::capture::Label;
+use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
+use crate::trace::{RowText, TraceRow};
+use crate::workload::{Prompt, PromptSpec, Workload};
+
+/// What becomes of the output length that the schedule plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutputLength {
+    /// The server is given it as the most tokens to generate.
+    #[default]
+    Limited,
+    /// The server is told nothing of it.
+    Free,
+}
+
+/// How an arrival becomes a request.
+pub struct RequestTemplate {
+    /// Protocol.
+    pub backend: BackendKind,
+    /// Model to ask for.
+    pub model: String,
+    /// Asks for exactly the planned output length, where the server knows how.
+    pub ignore_eos: bool,
+    /// What becomes of the planned output length.
+    pub output_length: OutputLength,
+    /// Sampling temperature.
+    pub temperature: Option<f64>,
+    /// The user's own fields of the body.
+    pub extra_body: Map<String, Value>,
+    /// Makes prompts and lengths.
+    pub workload: Workload,
+    /// The tape keeps prompts.
+    pub keeps_text: bool,
+    /// Counts tokens, where the tokenizer is the user's, so that its counts mean something for the
+    /// server.
+    pub count_tokens: Option<TokenCounter>,
+}
+
+impl RequestTemplate {
+    /// Makes request number `index` of a synthetic schedule.
+    pub(super) fn synthetic(&self, index: u64, intended_ns: Option<i64>) -> Planned {
+        let (_, output_tokens) = self.workload.lengths(index);
+        let mut planned = self.planned(index, self.workload.random_prompt(index), output_tokens);
+        planned.intended_ns = intended_ns;
+        planned
+    }
+
+    /// Makes request number `index` of a trace, due when the row says.
+    pub(super) fn traced(&self, index: u64, mut row: TraceRow) -> Planned {
+        if row.failed {
+            // What it was to have is often unknown, and something has to be sent.
+            row.input_tokens = row.input_tokens.max(1);
+            row.output_tokens = row.output_tokens.max(1);
+        }
+        let mut planned = match &row.text {
+            None => {
+                let prompt = self.workload.prompt(PromptSpec::of_row(index, &row));
+                self.planned(index, prompt, row.output_tokens)
+            }
+            Some(text) => self.verbatim(index, text, &row),
+        };
+        planned.intended_ns = Some(row.arrival_ns);
+        planned.trace_ns = Some(row.trace_ns);
+        planned.row_number = row.session_id.as_ref().map(|_| row.number);
+        planned.input_tokens = (row.input_tokens > 0).then_some(row.input_tokens);
+        planned.prefix_tokens = row.prefix_tokens;
+        planned.session_id = row.session_id;
+        planned.turn = row.turn;
+        planned.model = row.model.map(Label::from).or(planned.model);
+        planned.class = row.class.map(Label::from);
+        planned
+    }
+
+    /// Makes a request of the text that the trace brings.
+    fn verbatim(&self, index: u64, text: &RowText, row: &TraceRow) -> Planned {
+        let (body, prompt) = match text {
+            RowText::Prompt(prompt) => {
+                let body = self.body(RequestInput::Text(prompt), row.output_tokens);
+                (body, prompt.clone())
+            }
+            RowText::Messages(json) => {
+                // The trace has been checked for being a list of objects.
+                let messages: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
+                let input = RequestInput::Messages(&messages);
+                (
+                    self.body(input, row.output_tokens),
+                    input.text().into_owned(),
+                )
+            }
+        };
+        let counted = self.count_tokens.as_ref().and_then(|count| count(&prompt));
+        self.with_body(index, body, (prompt, counted), row.output_tokens)
+    }
+
+    pub(super) fn planned(&self, index: u64, prompt: Prompt, output_tokens: u32) -> Planned {
+        let body = self.body(RequestInput::Text(&prompt.text), output_tokens);
+        let counted = self.count_tokens.as_ref().map(|_| prompt.tokens);
+        let mut planned = self.with_body(index, body, (prompt.text, counted), output_tokens);
+        planned.input_tokens = Some(prompt.tokens);
+        planned
+    }
+
+    fn body(&self, input: RequestInput<'_>, output_tokens: u32) -> Vec<u8> {
+        self.backend.body(&RequestSpec {
+            model: &self.model,
+            input,
+            max_tokens: match self.output_length {
+                OutputLength::Limited => Some(output_tokens),
+                OutputLength::Free => None,
+            },
+            ignore_eos: self.ignore_eos,
+            temperature: self.temperature,
+            extra_body: &self.extra_body,
+        })
+    }
+
+    fn with_body(
+        &self,
+        index: u64,
+        body: Vec<u8>,
+        (prompt, counted): (String, Option<u32>),
+        output_tokens: u32,
+    ) -> Planned {
+        Planned {
+            request_id: index,
+            phase: Phase::Measure,
+            intended_ns: None,
+            row_number: None,
+            trace_ns: None,
+            session_id: None,
+            turn: None,
+            model: Some(Label::from(self.model.as_str())),
+            class: None,
+            input_tokens: counted,
+            input_tokens_counted: counted,
+            output_tokens: Some(output_tokens),
+            prefix_tokens: None,
+            body: Bytes::from(body),
+            prompt: self.keeps_text.then_some(prompt),
+            permit: None,
+        }
+    }
+
+    pub(super) fn into_warmup(mut planned: Planned, index: u64) -> Planned {
+        planned.request_id = FIRST_WARMUP_ID + index;
+        planned.phase = Phase::Warmup;
+        planned.intended_ns = None;
+        planned.trace_ns = None;
+        planned
+    }
+}

@@ -1,0 +1,188 @@
+//! Feeds a trace whose turns wait on replies.
+//!
+//! Requests that wait on nothing go out as they do without sessions. Turns are kept as rows until the
+//! reply that they wait on has ended; shortly before they are due they become requests, and go to the
+//! driver by a way of their own, past the requests that are prepared for later.
+//!
+//! The trace is read ahead of the schedule, so that a turn is at hand when its server is faster than
+//! the recorded one was. A turn that stands further on than that is late, and goes out as soon as
+//! it is read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::clock::Clock;
+use super::error::LoadError;
+use super::feed::{Outlet, PREPARED_KIB};
+use super::planned::Planned;
+use super::supply::{Note, TurnOutlet};
+use super::template::RequestTemplate;
+use super::turns::{SessionPacing, Turn, Turns};
+use crate::trace::{TraceReader, TraceRow};
+
+/// Rows that are read ahead at most.
+const HELD_ROWS_MAX: usize = 65_536;
+/// Memory that they may take, in bytes.
+const HELD_BYTES_MAX: usize = 128 << 20;
+/// How long before a turn is due its request is made, in nanoseconds.
+const PREPARE_AHEAD_NS: i64 = 1_000_000_000;
+
+/// The feed of one replay.
+pub(super) struct TurnFeed {
+    turns: Turns,
+    outlet: mpsc::Sender<Planned>,
+    notes: mpsc::Receiver<Note>,
+    /// Memory of turns that are prepared, in KiB: apart from that of the others, which would be
+    /// full of requests for later.
+    memory: Arc<Semaphore>,
+    clock: Clock,
+    /// When the schedule started on the clock, once it has.
+    start_ns: Option<i64>,
+    /// Requests that wait on nothing and for which there was no room yet.
+    roots: VecDeque<Turn>,
+    held_bytes: usize,
+    next_index: u64,
+}
+
+impl TurnFeed {
+    pub(super) fn new(outlet: TurnOutlet, pacing: SessionPacing, clock: Clock) -> Self {
+        Self {
+            turns: Turns::new(pacing),
+            outlet: outlet.turns,
+            notes: outlet.notes,
+            memory: Arc::new(Semaphore::new(PREPARED_KIB)),
+            clock,
+            start_ns: None,
+            roots: VecDeque::new(),
+            held_bytes: 0,
+            next_index: 0,
+        }
+    }
+
+    /// Sends the trace's requests until it is over or the driver has had enough.
+    ///
+    /// # Errors
+    ///
+    /// The trace can't be read on; what came before was sent, but for turns that wait on a reply.
+    pub(super) async fn work(
+        mut self,
+        reader: &mut TraceReader,
+        template: &RequestTemplate,
+        mut roots: Outlet,
+    ) -> Result<(), LoadError> {
+        let mut is_at_end = false;
+        while !roots.is_closed() {
+            while let Ok(note) = self.notes.try_recv() {
+                self.take(note);
+            }
+            if !self.send_due(template).await {
+                break;
+            }
+            if roots.has_room()
+                && let Some(Turn { index, row }) = self.roots.pop_front()
+            {
+                self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&row));
+                if !roots.send(template.traced(index, row)).await {
+                    break;
+                }
+                continue;
+            }
+            let is_full = self.roots.len() + self.turns.held() >= HELD_ROWS_MAX
+                || self.held_bytes >= HELD_BYTES_MAX;
+            if !is_at_end && !is_full {
+                match reader.next().await? {
+                    Some(row) => self.accept(row),
+                    None => is_at_end = true,
+                }
+                continue;
+            }
+            if is_at_end && self.roots.is_empty() && self.turns.held() == 0 {
+                break;
+            }
+            // Whatever the schedule starts with is prepared, or can't be before it starts.
+            roots.start();
+            if !self.wait(&roots).await {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, row: TraceRow) {
+        let index = self.next_index;
+        self.next_index += 1;
+        self.held_bytes += bytes_of(&row);
+        self.roots.extend(self.turns.accept(index, row));
+    }
+
+    fn take(&mut self, note: Note) {
+        match note {
+            Note::Started(start_ns) => self.start_ns = Some(start_ns),
+            Note::Ended { number, end_ns } => self.turns.ended(number, end_ns),
+        }
+    }
+
+    /// Sends the turns that are due soon. Returns false when nobody wants more.
+    async fn send_due(&mut self, template: &RequestTemplate) -> bool {
+        let Some(start_ns) = self.start_ns else {
+            return true;
+        };
+        let soon_ns = self.clock.now_ns() - start_ns + PREPARE_AHEAD_NS;
+        while let Some(Turn { index, row }) = self.turns.pop_due(soon_ns) {
+            self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&row));
+            let mut planned = template.traced(index, row);
+            let kib = (planned.body.len() / 1024 + 1).min(PREPARED_KIB);
+            let kib = u32::try_from(kib).unwrap_or(1);
+            let memory = Arc::clone(&self.memory).acquire_many_owned(kib);
+            tokio::select! {
+                permit = memory => planned.permit = permit.ok(),
+                () = self.outlet.closed() => return false,
+            }
+            if self.outlet.send(planned).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits until there is something to do. Returns false when nobody wants more.
+    async fn wait(&mut self, roots: &Outlet) -> bool {
+        let due_ns = match (self.start_ns, self.turns.next_due_ns()) {
+            (Some(start_ns), Some(due_ns)) => Some(start_ns + due_ns - PREPARE_AHEAD_NS),
+            _ => None,
+        };
+        let due = due_ns.map(|due_ns| self.clock.instant(due_ns));
+        let has_roots = !self.roots.is_empty();
+        tokio::select! {
+            biased;
+            note = self.notes.recv() => match note {
+                Some(note) => self.take(note),
+                // The driver is gone.
+                None => return false,
+            },
+            () = sleep_until(due), if due.is_some() => {}
+            has_room = roots.room(), if has_roots => return has_room,
+            () = roots.closed(), if !has_roots => return false,
+        }
+        true
+    }
+}
+
+async fn sleep_until(instant: Option<tokio::time::Instant>) {
+    if let Some(instant) = instant {
+        tokio::time::sleep_until(instant).await;
+    }
+}
+
+/// About what a row takes in memory.
+fn bytes_of(row: &TraceRow) -> usize {
+    let text = match &row.text {
+        Some(crate::trace::RowText::Prompt(text) | crate::trace::RowText::Messages(text)) => {
+            text.len()
+        }
+        None => 0,
+    };
+    256 + 8 * row.prefix_blocks.len() + text
+}

@@ -1,0 +1,154 @@
+//! The tables that say how faithful a run was to its schedule: pace, bursts, sessions, prefixes.
+
+use crate::analyze::Analysis;
+
+use super::format;
+use super::grid::{Field, Grid};
+use super::rows::{Row, rows};
+
+/// Returns the tables, in the order of their importance; those without a row are left out.
+pub(super) fn grids(analysis: &Analysis) -> Vec<Grid> {
+    let all = [
+        pace(analysis),
+        arrivals(analysis),
+        sessions(analysis),
+        prefixes(analysis),
+    ];
+    let is_single = analysis.runs.len() == 1;
+    all.into_iter()
+        .enumerate()
+        .filter(|(place, grid)| *place == 0 || !grid.rows.is_empty())
+        .map(|(_, grid)| grid.without_run(is_single))
+        .collect()
+}
+
+fn run(row: &Row<'_>) -> Field {
+    Field::foreign(format::name(row.run()))
+}
+
+fn count(row: &Row<'_>, column: &str) -> Field {
+    Field::plain(format::optional(row.number(column), 0))
+}
+
+fn pace(analysis: &Analysis) -> Grid {
+    let headings = [
+        "run",
+        "#n",
+        "#slip p50",
+        "#slip p99",
+        "#slip max",
+        "#wait p50",
+        "#wait p99",
+        "#wait max",
+        "#due/s",
+        "#sent/s",
+    ];
+    let mut grid = Grid::new("Slip and wait in milliseconds; lower is better", &headings);
+    for row in rows(analysis, "schedule_fidelity") {
+        let ms = |column| Field::plain(format::fine_milliseconds(row.number(column)));
+        let rate = |column| Field::plain(format::optional(row.number(column), 2));
+        grid.push(vec![
+            run(&row),
+            count(&row, "n"),
+            ms("slip_p50_ns"),
+            ms("slip_p99_ns"),
+            ms("slip_max_ns"),
+            ms("queued_p50_ns"),
+            ms("queued_p99_ns"),
+            ms("queued_max_ns"),
+            rate("intended_rate_per_s"),
+            rate("achieved_rate_per_s"),
+        ]);
+    }
+    grid
+}
+
+fn arrivals(analysis: &Analysis) -> Grid {
+    let headings = [
+        "run",
+        "#within 1 ms",
+        "#KS of gaps",
+        "#peak 1 s, due",
+        "#peak 1 s, sent",
+        "#off a second, mean",
+        "#off a second, max",
+    ];
+    let mut grid = Grid::new("Arrivals as due and as sent", &headings);
+    for row in rows(analysis, "arrival_fidelity") {
+        grid.push(vec![
+            run(&row),
+            Field::plain(format::percent(row.number("within_1ms"))),
+            Field::plain(format::optional(row.number("gap_ks"), 3)),
+            count(&row, "peak_1s_due"),
+            count(&row, "peak_1s_sent"),
+            Field::plain(format::optional(row.number("count_off_mean"), 2)),
+            count(&row, "count_off_max"),
+        ]);
+    }
+    grid.notes.push(
+        "KS is the largest distance between the distribution of gaps that were due and that of gaps \
+         as sent, in whole milliseconds: 0 is the same, 1 is all different."
+            .to_owned(),
+    );
+    grid
+}
+
+fn sessions(analysis: &Analysis) -> Grid {
+    let headings = [
+        "run",
+        "#sessions",
+        "#turns that follow",
+        "#out of order",
+        "#before the reply",
+        "#pause p50, s",
+        "#pause p90, s",
+    ];
+    let mut grid = Grid::new("Sessions", &headings);
+    for row in rows(analysis, "session_fidelity") {
+        let seconds =
+            |column| Field::plain(format::optional(row.number(column).map(|ns| ns / 1e9), 3));
+        grid.push(vec![
+            run(&row),
+            count(&row, "sessions"),
+            count(&row, "turns"),
+            count(&row, "out_of_order"),
+            count(&row, "before_reply"),
+            seconds("pause_p50_ns"),
+            seconds("pause_p90_ns"),
+        ]);
+    }
+    grid
+}
+
+fn prefixes(analysis: &Analysis) -> Grid {
+    let headings = [
+        "run",
+        "#requests",
+        "#tokens planned",
+        "#ideal hit",
+        "#told by the server",
+        "#tokens cached",
+        "#achieved hit",
+    ];
+    let mut grid = Grid::new(
+        "Prefix cache: what the trace allows and what the server had",
+        &headings,
+    );
+    grid.notes.push(
+        "Shares of tokens, not of blocks as `trace inspect` counts them; the last block of a prompt may \
+         be short."
+            .to_owned(),
+    );
+    for row in rows(analysis, "prefix_hits") {
+        grid.push(vec![
+            run(&row),
+            count(&row, "n"),
+            count(&row, "input_planned"),
+            Field::plain(format::percent(row.number("ideal_hit"))),
+            count(&row, "n_told"),
+            count(&row, "cached"),
+            Field::plain(format::percent(row.number("achieved_hit"))),
+        ]);
+    }
+    grid
+}

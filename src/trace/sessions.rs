@@ -1,0 +1,313 @@
+//! Tells which rows belong together, and what a row's place among them says about it.
+//!
+//! Rows are taken in the order of the file; those of one session stand in their own order. A row is
+//! of the session that it names, else of its parent's, else, where it has a name of its own, the
+//! first of a session of that name.
+//!
+//! Memory is bounded: the last [`KEPT`] to twice as many sessions are known, and as many rows with a
+//! name, at about 100 bytes each. A session that has had no row since begins anew.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::draw::hash_text;
+
+use super::decode::{Decoded, FileRow};
+use super::row::BlockScope;
+
+/// Size of the blocks that stand for a prefix of which only the length is known, in tokens.
+const BLOCK_TOKENS: u32 = 16;
+/// Bits of a block's id below the number of the row that brought it: a prompt of 268 million tokens.
+const BLOCK_BITS: u32 = 24;
+
+/// Sessions, and rows with a name, that are known at least.
+const KEPT: usize = 1 << 19;
+
+/// The sessions of a trace, as far as its rows have been seen.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    by_name: Recent<Session>,
+    rows: Recent<Named>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            by_name: Recent::new(KEPT),
+            rows: Recent::new(KEPT),
+        }
+    }
+}
+
+/// What was last used, by a hash. When there are too many, those are forgotten that were not used
+/// since there were too many the last time.
+#[derive(Debug)]
+struct Recent<T> {
+    kept: usize,
+    young: HashMap<u64, T>,
+    old: HashMap<u64, T>,
+}
+
+impl<T> Recent<T> {
+    fn new(kept: usize) -> Self {
+        Self {
+            kept,
+            young: HashMap::new(),
+            old: HashMap::new(),
+        }
+    }
+
+    fn find(&mut self, key: u64) -> Option<&mut T> {
+        if let Some(found) = self.old.remove(&key) {
+            self.insert(key, found);
+        }
+        self.young.get_mut(&key)
+    }
+
+    fn insert(&mut self, key: u64, value: T) -> &mut T {
+        if self.young.len() >= self.kept && !self.young.contains_key(&key) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        let entry = self.young.entry(key).insert_entry(value);
+        entry.into_mut()
+    }
+}
+
+/// A session so far.
+#[derive(Debug, Default)]
+struct Session {
+    turns: u32,
+    last: Option<Turn>,
+    /// What its latest prompt is made of.
+    prompt: Vec<Piece>,
+}
+
+/// A row that a later one can follow.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    number: u64,
+    arrival_ns: i64,
+    elapsed_ns: Option<i64>,
+}
+
+/// A row with a name.
+#[derive(Debug)]
+struct Named {
+    session: Arc<str>,
+    turn: Turn,
+}
+
+/// Blocks of a prompt from one on that came together.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    from_block: u32,
+    /// What their ids have in common.
+    ids: u64,
+}
+
+/// The ids of what all sessions begin with, where their first requests share something.
+const COMMON_IDS: u64 = 0;
+
+impl Sessions {
+    /// Puts a row in its place; `shift_ns` is what its own arrival is moved by.
+    ///
+    /// Returns none for a row without an arrival that is the first of its session.
+    pub(super) fn place(&mut self, decoded: Decoded) -> Option<FileRow> {
+        let Decoded {
+            mut file_row,
+            has_arrival,
+            prefix_tokens,
+        } = decoded;
+        let row = &mut file_row.row;
+        let parent = row.parent_id.as_deref().map(hash_text);
+        let parent = parent
+            .and_then(|parent| self.rows.find(parent))
+            .map(|parent| (Arc::clone(&parent.session), parent.turn));
+        let session: Option<Arc<str>> = match (&row.session_id, &parent, &row.id) {
+            (Some(session), _, _) => Some(session.as_str().into()),
+            (None, Some((session, _)), _) => Some(Arc::clone(session)),
+            (None, None, Some(id)) => Some(id.as_str().into()),
+            (None, None, None) => None,
+        };
+        let Some(name) = session else {
+            return has_arrival.then_some(file_row);
+        };
+        let parent = parent.map(|(_, turn)| turn);
+        let key = hash_text(&name);
+        if self.by_name.find(key).is_none() {
+            self.by_name.insert(key, Session::default());
+        }
+        let session = self.by_name.find(key)?;
+        let previous = parent.or(session.last);
+        if !has_arrival {
+            let previous = previous?;
+            let elapsed_ns = previous.elapsed_ns.unwrap_or(0);
+            let end_ns = previous.arrival_ns.saturating_add(elapsed_ns);
+            row.arrival_ns = end_ns.saturating_add(row.think_ns.unwrap_or(0));
+        }
+        if let Some(previous) = previous {
+            row.after = Some(previous.number);
+            row.think_ns = row.think_ns.or_else(|| {
+                let end_ns = previous.arrival_ns.saturating_add(previous.elapsed_ns?);
+                Some(row.arrival_ns.saturating_sub(end_ns).max(0))
+            });
+        }
+        row.turn = row.turn.or(Some(session.turns));
+        row.session_id = Some(name.to_string());
+        if let Some(prefix_tokens) = prefix_tokens
+            && row.prefix_blocks.is_empty()
+        {
+            row.prefix_blocks = session.prompt_blocks(prefix_tokens, row.input_tokens, row.number);
+            row.block_size = Some(BLOCK_TOKENS);
+            row.block_scope = BlockScope::Trace;
+        }
+        let turn = Turn {
+            number: row.number,
+            arrival_ns: row.arrival_ns,
+            elapsed_ns: row.elapsed_ns,
+        };
+        // Nobody waits for the reply to a request that failed.
+        if !row.failed {
+            session.turns = session.turns.saturating_add(1);
+            session.last = Some(turn);
+        }
+        if let Some(id) = &row.id {
+            let session = name;
+            self.rows.insert(hash_text(id), Named { session, turn });
+        }
+        Some(file_row)
+    }
+}
+
+impl Session {
+    /// Returns the blocks of a prompt that begins like the session's previous one and goes on anew.
+    fn prompt_blocks(&mut self, prefix_tokens: u32, input_tokens: u32, row: u64) -> Vec<u64> {
+        let blocks = input_tokens.div_ceil(BLOCK_TOKENS);
+        let shared = prefix_tokens.min(input_tokens) / BLOCK_TOKENS;
+        self.prompt.retain(|piece| piece.from_block < shared);
+        if self.prompt.is_empty() && shared > 0 {
+            // A first request can share with other sessions alone, such as a system prompt.
+            self.prompt.push(Piece {
+                from_block: 0,
+                ids: COMMON_IDS,
+            });
+        }
+        self.prompt.push(Piece {
+            from_block: shared,
+            ids: (row + 1) << BLOCK_BITS,
+        });
+        let mut ids = Vec::with_capacity(usize::try_from(blocks).unwrap_or(0));
+        let ends = self.prompt.iter().skip(1).map(|piece| piece.from_block);
+        for (piece, end) in self.prompt.iter().zip(ends.chain([blocks])) {
+            let blocks = piece.from_block..end.min(blocks);
+            ids.extend(blocks.map(|block| piece.ids | u64::from(block)));
+        }
+        ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Decoded, FileRow, Recent, Sessions};
+    use crate::trace::TraceRow;
+
+    /// Places a row; returns its turn and the number of the row that it follows.
+    fn place(sessions: &mut Sessions, row: TraceRow, prefix: Option<u32>) -> TraceRow {
+        let number = row.number;
+        let decoded = Decoded {
+            file_row: FileRow {
+                row,
+                line: None,
+                number,
+            },
+            has_arrival: true,
+            prefix_tokens: prefix,
+        };
+        sessions.place(decoded).unwrap().row
+    }
+
+    fn row(number: u64, session: Option<&str>, arrival_ns: i64) -> TraceRow {
+        TraceRow {
+            number,
+            session_id: session.map(str::to_owned),
+            arrival_ns,
+            input_tokens: 160,
+            ..TraceRow::default()
+        }
+    }
+
+    #[test]
+    fn turns_follow_each_other_and_pauses_are_what_replies_leave() {
+        let mut sessions = Sessions::default();
+        let elapsed = |row: TraceRow| TraceRow {
+            elapsed_ns: Some(30),
+            ..row
+        };
+        let first = place(&mut sessions, elapsed(row(0, Some("a"), 0)), None);
+        assert_eq!(
+            (first.turn, first.after, first.think_ns),
+            (Some(0), None, None)
+        );
+        let other = place(&mut sessions, row(1, Some("b"), 10), None);
+        assert_eq!((other.turn, other.after), (Some(0), None));
+        let second = place(&mut sessions, elapsed(row(2, Some("a"), 100)), None);
+        assert_eq!(
+            (second.turn, second.after, second.think_ns),
+            (Some(1), Some(0), Some(70))
+        );
+        let early = place(&mut sessions, row(3, Some("a"), 110), None);
+        assert_eq!(
+            early.think_ns,
+            Some(0),
+            "it came before the reply had ended"
+        );
+        let alone = place(&mut sessions, row(4, None, 120), None);
+        assert_eq!((alone.turn, alone.session_id), (None, None));
+    }
+
+    #[test]
+    fn failed_requests_are_no_turn_to_wait_on() {
+        let mut sessions = Sessions::default();
+        place(&mut sessions, row(0, Some("a"), 0), None);
+        let failed = TraceRow {
+            failed: true,
+            ..row(1, Some("a"), 10)
+        };
+        place(&mut sessions, failed, None);
+        let next = place(&mut sessions, row(2, Some("a"), 20), None);
+        assert_eq!((next.turn, next.after), (Some(1), Some(0)));
+    }
+
+    #[test]
+    fn prompts_share_what_their_prefix_says_until_it_is_cut() {
+        let mut sessions = Sessions::default();
+        let blocks = |sessions: &mut Sessions, number, session, prefix| {
+            place(sessions, row(number, Some(session), 0), Some(prefix)).prefix_blocks
+        };
+        let first = blocks(&mut sessions, 0, "a", 32);
+        let second = blocks(&mut sessions, 1, "a", 160);
+        let third = blocks(&mut sessions, 2, "a", 48);
+        let other = blocks(&mut sessions, 3, "b", 32);
+        assert_eq!(first.len(), 10);
+        assert_eq!(first, second);
+        assert_eq!(first[..3], third[..3]);
+        assert!(first[3..].iter().all(|id| !third.contains(id)));
+        assert_eq!(
+            first[..2],
+            other[..2],
+            "a first request shares with other sessions"
+        );
+        assert!(first[2..].iter().all(|id| !other.contains(id)));
+    }
+
+    #[test]
+    fn what_was_not_used_for_long_is_forgotten() {
+        let mut recent = Recent::new(2);
+        for key in 0..4 {
+            recent.insert(key, key);
+            assert_eq!(recent.find(0), Some(&mut 0), "it is used all the time");
+        }
+        assert_eq!(recent.find(1), None);
+        assert!(recent.young.len() <= 2 && recent.old.len() <= 2);
+    }
+}
