@@ -206,6 +206,11 @@ impl HeadStart {
     }
 }
 
+/// What a body of so many bytes takes of the memory for prepared ones, in KiB.
+pub(super) fn kib(bytes: usize) -> usize {
+    (bytes / 1024 + 1).min(PREPARED_KIB)
+}
+
 /// The feed's end of the channel, and the memory that it may fill.
 pub(super) struct Outlet {
     sender: mpsc::Sender<Planned>,
@@ -214,16 +219,17 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// Returns whether a request is taken without a wait, unless it is a very large one.
-    pub(super) fn has_room(&self) -> bool {
-        self.sender.capacity() > 0 && self.memory.available_permits() > 0
+    /// Returns whether a request of `bytes` is taken without a wait.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.sender.capacity() > 0 && self.memory.available_permits() >= kib(bytes)
     }
 
-    /// Waits until there is room. Returns false when nobody wants more.
-    pub(super) async fn room(&self) -> bool {
+    /// Waits until there is room for a request of `bytes`. Returns false when nobody wants more.
+    pub(super) async fn room(&self, bytes: usize) -> bool {
         let has_slot = self.sender.reserve().await.is_ok();
+        let kib = u32::try_from(kib(bytes)).unwrap_or(1);
         // Memory comes back with the driver's taking of requests, as slots do.
-        has_slot && self.memory.acquire().await.is_ok()
+        has_slot && self.memory.acquire_many(kib).await.is_ok()
     }
 
     /// Returns whether nobody wants more.
@@ -243,7 +249,7 @@ impl Outlet {
 
     /// Hands over a request when there is room. Returns false when nobody wants more.
     pub(super) async fn send(&mut self, mut planned: Planned) -> bool {
-        let kib = (planned.body.len() / 1024 + 1).min(PREPARED_KIB);
+        let kib = kib(planned.body.len());
         // Requests that wait for a slot are due as soon as the schedule starts.
         let is_later = (planned.intended_ns).is_some_and(|at_ns| at_ns >= HEAD_START_NS);
         self.head_start.take_if(|head_start| {

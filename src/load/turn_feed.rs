@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::clock::Clock;
 use super::error::LoadError;
-use super::feed::{Outlet, PREPARED_KIB};
+use super::feed::{Outlet, PREPARED_KIB, kib};
 use super::planned::Planned;
 use super::supply::{Note, TurnOutlet};
 use super::template::RequestTemplate;
@@ -26,6 +26,8 @@ use crate::trace::{TraceReader, TraceRow};
 const HELD_ROWS_MAX: usize = 65_536;
 /// Memory that they may take, in bytes.
 const HELD_BYTES_MAX: usize = 128 << 20;
+/// Most bytes that a word of a prompt takes in a body, on average over a prompt.
+const BYTES_A_TOKEN_MAX: usize = 8;
 /// How long before a turn is due its request is made, in nanoseconds.
 const PREPARE_AHEAD_NS: i64 = 1_000_000_000;
 
@@ -80,7 +82,10 @@ impl TurnFeed {
             if !self.send_due(template).await {
                 break;
             }
-            if roots.has_room()
+            // Never a wait for room here: it could be long, and a turn would be late.
+            if self
+                .next_root_bytes()
+                .is_some_and(|bytes| roots.has_room(bytes))
                 && let Some(Turn { index, row }) = self.roots.pop_front()
             {
                 self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&row));
@@ -110,6 +115,17 @@ impl TurnFeed {
         Ok(())
     }
 
+    /// About how large the body of the next request will be that waits on nothing.
+    fn next_root_bytes(&self) -> Option<usize> {
+        let row = &self.roots.front()?.row;
+        let tokens = usize::try_from(row.input_tokens).unwrap_or(usize::MAX);
+        Some(
+            tokens
+                .saturating_mul(BYTES_A_TOKEN_MAX)
+                .max(2 * bytes_of(row)),
+        )
+    }
+
     fn accept(&mut self, row: TraceRow) {
         let index = self.next_index;
         self.next_index += 1;
@@ -133,8 +149,7 @@ impl TurnFeed {
         while let Some(Turn { index, row }) = self.turns.pop_due(soon_ns) {
             self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&row));
             let mut planned = template.traced(index, row);
-            let kib = (planned.body.len() / 1024 + 1).min(PREPARED_KIB);
-            let kib = u32::try_from(kib).unwrap_or(1);
+            let kib = u32::try_from(kib(planned.body.len())).unwrap_or(1);
             let memory = Arc::clone(&self.memory).acquire_many_owned(kib);
             tokio::select! {
                 permit = memory => planned.permit = permit.ok(),
@@ -154,7 +169,7 @@ impl TurnFeed {
             _ => None,
         };
         let due = due_ns.map(|due_ns| self.clock.instant(due_ns));
-        let has_roots = !self.roots.is_empty();
+        let root_bytes = self.next_root_bytes();
         tokio::select! {
             biased;
             note = self.notes.recv() => match note {
@@ -163,8 +178,10 @@ impl TurnFeed {
                 None => return false,
             },
             () = sleep_until(due), if due.is_some() => {}
-            has_room = roots.room(), if has_roots => return has_room,
-            () = roots.closed(), if !has_roots => return false,
+            has_room = roots.room(root_bytes.unwrap_or(0)), if root_bytes.is_some() => {
+                return has_room;
+            }
+            () = roots.closed(), if root_bytes.is_none() => return false,
         }
         true
     }

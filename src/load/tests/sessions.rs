@@ -208,3 +208,26 @@ async fn every_turn_of_many_sessions_follows_its_reply_once() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn prompts_that_fill_the_memory_for_later_hold_up_no_turn() {
+    // In an hour, 150 requests of 100,000 tokens each: more than is prepared ahead.
+    let large = (0..150).map(|row| {
+        format!(
+            "{{\"arrival_ns\": {}, \"input_tokens\": 100000, \"output_tokens\": 1}}\n",
+            (3_600_000 + row) * MS
+        )
+    });
+    let lines = line("a", 0, None) + &line("a", 1_000, Some(10)) + &large.collect::<String>();
+    let rows = replay(
+        &lines,
+        SessionPacing::Think,
+        Selection::default(),
+        answer_after(50),
+    )
+    .await;
+    assert_eq!(rows.len(), 152);
+    assert_eq!(rows[1].intended_ns - rows[0].end_ns.unwrap(), 10 * MS);
+    let late_ns = rows[1].dispatched_ns.unwrap() - rows[1].intended_ns;
+    assert!(late_ns < 5 * MS, "{late_ns} ns late");
+}
