@@ -49,6 +49,8 @@ pub(crate) mod field {
     pub(crate) const SERVEGEN_GAP: u64 = 15;
     /// A length of such a request.
     pub(crate) const SERVEGEN_LENGTH: u64 = 16;
+    /// Which blocks of time a sample with replacement has.
+    pub(crate) const RESAMPLE: u64 = 17;
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

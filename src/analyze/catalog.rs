@@ -56,11 +56,23 @@ const FILES: &[(&str, &str)] = &[
     query!("client_health"),
     query!("client_error"),
     query!("client_throughput"),
+    query!("block_latencies"),
+    query!("block_rates"),
+    query!("schedule_pairs"),
     query!("comparison"),
 ];
 
-/// What no report shows: the client's own error, which needs a server that stamps.
-const ON_REQUEST: [&str; 2] = ["client_error", "client_throughput"];
+/// What no report shows: the client's own error, which needs a server that stamps, and what
+/// intervals are drawn from.
+const ON_REQUEST: [&str; 4] = [
+    "client_error",
+    "client_throughput",
+    "block_latencies",
+    "block_rates",
+];
+
+/// What is about two runs or more.
+pub(super) const OF_SEVERAL: [&str; 2] = ["schedule_pairs", "comparison"];
 
 /// The catalogue.
 pub static CATALOG: LazyLock<Vec<Query>> = LazyLock::new(|| {

@@ -3,15 +3,19 @@
 mod analysis;
 mod catalog;
 mod cells;
+mod condition;
 mod error;
 mod run;
+mod statistics;
 mod table;
 #[cfg(test)]
 mod tests;
+mod uncertainty;
 
 pub use crate::sql::SloFrom;
 pub use analysis::{Analysis, RunFacts, Slo};
 pub use catalog::{CATALOG, Query};
+pub use condition::{Condition, ConditionError, Judged};
 pub use error::AnalyzeError;
 pub use run::{Options, analyze};
 pub use table::{Cell, Column, Table};

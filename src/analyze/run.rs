@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use datafusion::prelude::SessionContext;
 
+use super::catalog::OF_SEVERAL;
 use super::cells::rows;
+use super::uncertainty::{Blocks, DRAWN, Member, NEEDED, Uncertainty, is_pair};
 use super::{
     Analysis, AnalyzeError, CATALOG, Column, Query, RunFacts, SLO_METRICS, Slo, SloFrom, Table,
 };
-use crate::sql::{Goal, Settings, Tapes, keep, message, open_tapes};
+use crate::capture::manifest::Loop;
+use crate::sql::{Goal, OpenedTape, Settings, Tapes, collect, keep, message, open_tapes};
 
 /// What an analysis is asked for beside the tapes.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,7 +26,10 @@ pub struct Options {
     pub slo_from: Option<SloFrom>,
     /// Where the steady window may begin, in nanoseconds on each tape's own axis.
     pub warmup_ns: i64,
-    /// Names of the queries to answer; empty answers all that are not on request.
+    /// What runs are grouped by, and tapes are split by: a label or a column of `requests`.
+    pub by: Option<String>,
+    /// Names of the queries to answer, and of the tables drawn from them; empty answers all that
+    /// are not on request.
     pub only: Vec<String>,
     /// How many ways the engine splits its work; 0 takes one per core.
     pub partitions: usize,
@@ -48,21 +55,27 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
         goals: options.slos.iter().map(goal).collect(),
         slo_from: options.slo_from,
         warmup_ns: options.warmup_ns,
+        by: options.by.clone(),
         keeps_results: true,
         partitions: options.partitions,
     };
     let Tapes { context, runs } = open_tapes(tapes, &settings).await?;
+    let draws = |name: &str| options.only.iter().any(|wanted| wanted == name);
     let mut tables = Vec::with_capacity(CATALOG.len());
     for query in CATALOG.iter() {
         let is_wanted = if options.only.is_empty() {
             !query.is_on_request
         } else {
-            options.only.iter().any(|name| name == query.name)
+            let is_needed = DRAWN.iter().any(|name| draws(name)) && NEEDED.contains(&query.name);
+            is_needed || options.only.iter().any(|name| name == query.name)
         };
-        let has_sense = query.name != "comparison" || runs.len() > 1;
+        let has_sense = !OF_SEVERAL.contains(&query.name) || runs.len() > 1;
         if is_wanted && has_sense {
             tables.push(answer(&context, query).await?);
         }
+    }
+    if options.only.is_empty() || DRAWN.iter().any(|name| draws(name)) {
+        tables.extend(uncertain(&context, &runs, &tables).await?);
     }
     Ok(Analysis {
         runs: runs
@@ -84,6 +97,64 @@ fn goal(slo: &Slo) -> Goal {
         metric: slo.metric.clone(),
         limit_ns: slo.limit_ns,
     }
+}
+
+/// Draws the tables of [`Uncertainty`] from the blocks that SQL counts.
+async fn uncertain(
+    context: &SessionContext,
+    runs: &[OpenedTape],
+    tables: &[Table],
+) -> Result<Vec<Table>, AnalyzeError> {
+    let [latencies, rates] = [
+        batches(context, "block_latencies").await?,
+        batches(context, "block_rates").await?,
+    ];
+    let failed = |error: ArrowError| AnalyzeError::Query {
+        query: "block_latencies",
+        reason: error.to_string(),
+    };
+    let blocks = Blocks::read(&latencies, &rates).map_err(failed)?;
+    let table = |name: &str| tables.iter().find(|table| table.name == name);
+    let members = runs
+        .iter()
+        .map(|tape| Member {
+            run: tape.run.clone(),
+            group: tape.group.clone(),
+            is_open: tape.manifest.arrival_loop == Loop::Open,
+            is_pair: table("schedule_pairs").is_some_and(|pairs| is_pair(pairs, &tape.run)),
+        })
+        .collect();
+    let (Some(percentiles), Some(windows)) =
+        (table("latency_percentiles"), table("throughput_windows"))
+    else {
+        return Ok(Vec::new());
+    };
+    let uncertainty = Uncertainty::new(&blocks, members, percentiles, windows);
+    let mut drawn = vec![uncertainty.intervals(), uncertainty.stationarity()];
+    if runs.len() > 1 {
+        drawn.push(uncertainty.differences());
+    }
+    Ok(drawn)
+}
+
+/// Answers a query of the catalogue whose result is no table of the analysis.
+async fn batches(
+    context: &SessionContext,
+    name: &'static str,
+) -> Result<Vec<RecordBatch>, AnalyzeError> {
+    let failed = |error: DataFusionError| AnalyzeError::Query {
+        query: name,
+        reason: message(&error),
+    };
+    let Some(query) = CATALOG.iter().find(|query| query.name == name) else {
+        return Ok(Vec::new());
+    };
+    let plan = context
+        .state()
+        .create_logical_plan(query.sql)
+        .await
+        .map_err(failed)?;
+    collect(context, plan).await.map_err(failed)
 }
 
 /// Runs one query, and leaves its result in the session for the queries after it.
@@ -148,6 +219,9 @@ fn command(tapes: &[PathBuf], options: &Options) -> String {
     }
     if options.warmup_ns != 0 {
         words.push(format!("--warmup {}ms", milliseconds(options.warmup_ns)));
+    }
+    if let Some(by) = &options.by {
+        words.push(format!("--by {}", quoted(Path::new(by))));
     }
     words.join(" ")
 }

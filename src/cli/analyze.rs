@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::args::{AnalyzeArgs, Global, SloForm};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print, say};
-use crate::analyze::{Analysis, Options, SloFrom, analyze};
+use crate::analyze::{Analysis, Condition, ConditionError, Options, SloFrom, analyze};
 use crate::error::{Error, exit};
 use crate::report::{
     TerminalOptions, csv_files, html, is_client_limited, json, markdown, terminal,
@@ -40,8 +40,15 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
             SloForm::Sent => SloFrom::Sent,
         }),
         warmup_ns: args.warmup,
+        by: args.by.clone(),
         ..Options::default()
     };
+    let conditions: Vec<Condition> = args
+        .fail_if
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<_, ConditionError>>()
+        .map_err(|error| Error::usage(error.to_string(), error.hint()))?;
     let shown = terminal_options(&args.percentile_metrics, &args.metric_percentiles, global)?;
     let outputs = Outputs::open(args, global.force)?;
     let analysis = match run_analysis(&tapes, &options) {
@@ -56,7 +63,17 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
     if !takes_stdout {
         print(&terminal(&analysis, &shown))?;
     }
-    Ok(verdict_code(&analysis, global))
+    let mut code = verdict_code(&analysis, global);
+    for condition in &conditions {
+        let judged = condition.judge(&analysis);
+        for line in &judged.held {
+            say(&format!("failed: `--fail-if \"{condition}\"`: {line}"));
+        }
+        if !judged.held.is_empty() {
+            code = exit::GOAL_MISSED;
+        }
+    }
+    Ok(code)
 }
 
 /// Analyses tapes, and says what had to be done to open them.

@@ -389,6 +389,23 @@ pub(crate) struct AnalyzeArgs {
     /// Leave out this much of the start from the steady window
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration_ns)]
     pub(crate) warmup: i64,
+    /// Compare groups of requests, or of tapes that repeat each other, by a label or a column
+    ///
+    /// A label that the tapes carry (`--label` of a run) makes one group of all tapes with one
+    /// value: they repeat each other, and differences are held against what repeats differ by. A
+    /// label of the steps inside a tape, or a column of `requests` such as `turn`, `class` or
+    /// `model`, makes a run of each value. The first is what the others are compared with.
+    #[arg(long, value_name = "LABEL|COLUMN")]
+    pub(crate) by: Option<String>,
+    /// Exit with 1 where a condition holds, such as "ttft_p99 > +5%"
+    ///
+    /// METRIC_STAT, then < or >, then a bound: a change against the first run, with its sign and
+    /// in percent, or a value, with a unit for times (`"ttft_p99 > 500ms"`, `"rps < 20"`,
+    /// `"ok_share < 0.99"`). A change counts where it is over the bound and its 95 % interval
+    /// holds no 0. A condition that cannot be judged for want of data counts as held. May be
+    /// repeated.
+    #[arg(long, value_name = "CONDITION")]
+    pub(crate) fail_if: Vec<String>,
     /// Write an HTML report: one file that opens offline
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) html: Option<PathBuf>,

@@ -11,6 +11,7 @@ use crate::analyze::{Analysis, RunFacts};
 use super::comparison::{Change, changes};
 use super::format::NS_PER_MS;
 use super::rows::rows_of;
+use super::uncertainty::{difference, interval};
 use super::verdict::verdict;
 
 /// Version of the layout below; it grows when a key changes its meaning.
@@ -89,13 +90,10 @@ fn metrics(analysis: &Analysis, run: &str) -> Map<String, Value> {
         };
         for (stat, column) in STATS {
             let value = row.number(column).map(|value| value / NS_PER_MS);
-            add_metric(
-                &mut found,
-                format!("{metric}_{stat}"),
-                value,
-                "ms",
-                row.number("n"),
-            );
+            let key = format!("{metric}_{stat}");
+            add_metric(&mut found, key.clone(), value, "ms", row.number("n"));
+            let bounds = interval(analysis, run, metric, stat);
+            add_interval(&mut found, &key, bounds, NS_PER_MS);
         }
     }
     for row in rows_of(analysis, "throughput_windows", run) {
@@ -104,13 +102,12 @@ fn metrics(analysis: &Analysis, run: &str) -> Map<String, Value> {
         };
         for (rate, column, unit) in RATES {
             let n = row.number("requests");
-            add_metric(
-                &mut found,
-                format!("{rate}_{window}"),
-                row.number(column),
-                unit,
-                n,
-            );
+            let key = format!("{rate}_{window}");
+            add_metric(&mut found, key.clone(), row.number(column), unit, n);
+            if window == "steady" {
+                let bounds = interval(analysis, run, rate, "window");
+                add_interval(&mut found, &key, bounds, 1.0);
+            }
         }
     }
     for row in rows_of(analysis, "goodput", run) {
@@ -201,7 +198,15 @@ const FIDELITY: [(&str, &str, &str, &str); 10] = [
     ),
 ];
 
-/// Adds a metric. `low` and `high` are the ends of a confidence interval, null while none is made.
+/// Puts the ends of its 95 % confidence interval into a metric.
+fn add_interval(found: &mut Map<String, Value>, key: &str, bounds: Option<(f64, f64)>, by: f64) {
+    if let (Some(metric), Some((low, high))) = (found.get_mut(key), bounds) {
+        metric["low"] = plain(low / by);
+        metric["high"] = plain(high / by);
+    }
+}
+
+/// Adds a metric. `low` and `high` are the ends of its confidence interval, null where it has none.
 pub(crate) fn add_metric(
     found: &mut Map<String, Value>,
     key: String,
@@ -231,7 +236,11 @@ fn plain(value: f64) -> Value {
     }
 }
 
+/// One number of a run against the first run's; from `low` on they are shares of the baseline,
+/// null where nothing was tested.
 fn comparison(analysis: &Analysis, change: &Change) -> Value {
+    let tested = difference(analysis, &change.run, &change.metric, &change.stat);
+    let share = |column| tested.and_then(|row| row.number(column));
     json!({
         "run": change.run,
         "baseline_run": analysis.runs.first().map(|run| run.run.as_str()),
@@ -241,6 +250,11 @@ fn comparison(analysis: &Analysis, change: &Change) -> Value {
         "value": change.value,
         "difference": change.difference,
         "ratio": change.ratio,
+        "difference_low": share("low"),
+        "difference_high": share("high"),
+        "p": share("p"),
+        "p_holm": share("p_holm"),
+        "verdict": tested.and_then(|row| row.text("verdict")),
     })
 }
 

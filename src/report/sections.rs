@@ -14,6 +14,7 @@ use super::grid::{Field, Grid, Tone};
 use super::plots::{self, carries};
 use super::rows::{Row, rows, rows_of};
 use super::timeline;
+use super::uncertainty;
 use super::verdict;
 
 /// A part of the report under one heading.
@@ -80,7 +81,7 @@ pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError>
             lead: "A server that keeps up shows level lines. One that does not shows requests in \
                    flight, and with them the time to first token, growing until the load ends."
                 .to_owned(),
-            grids: Vec::new(),
+            grids: uncertainty::stationarity(analysis).into_iter().collect(),
             figures: timeline::time_figures(analysis)?,
         },
         Section {
@@ -160,12 +161,13 @@ fn latency_section(analysis: &Analysis) -> Section {
     if is_single(analysis) {
         grid.groups.clear();
     }
-    let grid = grid.without_run(is_single(analysis));
+    let mut grids = vec![grid.without_run(is_single(analysis))];
+    grids.extend(uncertainty::latency_intervals(analysis));
     Section {
         id: "latency",
         heading: "Latency",
         lead: lead.to_owned(),
-        grids: vec![grid],
+        grids,
         figures: Vec::new(),
     }
 }
@@ -224,6 +226,7 @@ fn throughput_section(analysis: &Analysis) -> Section {
         grid.push(cells);
     }
     let mut grids = vec![grid.without_run(is_single(analysis))];
+    grids.extend(uncertainty::rate_intervals(analysis));
     grids.extend(goodput_grid(analysis));
     grids.extend(token_grid(analysis));
     let lead = "The steady window is the headline: it leaves out the start, when the server is \
@@ -401,13 +404,15 @@ fn check_row(row: Row<'_>) -> Vec<Field> {
 }
 
 fn comparison_section(analysis: &Analysis) -> Result<Section, ReportError> {
-    let lead = "Every run against the first. Changes of 5 % and more are coloured; a single pair \
-                of runs cannot tell a small change from chance.";
+    let lead = "Every run against the first: verdicts on the numbers that matter most, with what \
+                stands behind them, then every number. Changes of 5 % and more are coloured there.";
+    let mut grids: Vec<Grid> = uncertainty::verdicts(analysis).into_iter().collect();
+    grids.push(comparison_grid(analysis));
     Ok(Section {
         id: "comparison",
         heading: "Comparison",
         lead: lead.to_owned(),
-        grids: vec![comparison_grid(analysis)],
+        grids,
         figures: plots::knee_figures(analysis)?,
     })
 }

@@ -10,8 +10,9 @@ use super::columns::{WIDTH, fit, paint, push_line, rule, table, wrap};
 use super::comparison::{changes, is_higher_better, percent_change, tone};
 use super::format;
 use super::grid::{Field, Grid, Tone};
-use super::rows::{Row, rows_of};
+use super::rows::{Row, rows, rows_of};
 use super::sections::{FEW, HEADLINE, is_shown};
+use super::uncertainty::{difference, interval_of, verdict_tone};
 use super::verdict::{Standing, Verdict, verdict};
 
 /// Most percentiles side by side, with one run and with several.
@@ -293,18 +294,16 @@ fn goodput_lines(out: &mut String, analysis: &Analysis) {
 
 /// Writes what changed against the first run, in the numbers that are quoted most.
 fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOptions) {
-    let mut grid = Grid::new(
-        "",
-        &[
-            "run",
-            "metric",
-            "stat",
-            "unit",
-            "#first run",
-            "#this run",
-            "#change",
-        ],
-    );
+    let headings = [
+        "run",
+        "number",
+        "#first run",
+        "#this run",
+        "#change",
+        "#95 % interval",
+        "verdict",
+    ];
+    let mut grid = Grid::new("", &headings);
     for change in changes(analysis) {
         let is_latency = options.metrics.iter().any(|metric| {
             change.metric == *metric || change.metric.strip_suffix("_intended") == Some(metric)
@@ -315,19 +314,36 @@ fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOpt
             continue;
         }
         let text = percent_change(&change).unwrap_or_else(|| format::NONE.to_owned());
+        let tested = difference(analysis, &change.run, &change.metric, &change.stat);
+        let verdict = tested.and_then(|row| row.text("verdict")).unwrap_or("");
+        let stat = if is_rate { "" } else { change.stat.as_str() };
+        let unit = change.unit.clone().unwrap_or_default();
+        let number = format!("{} {stat} {unit}", change.metric);
+        let words: Vec<&str> = number.split_whitespace().collect();
         grid.push(vec![
-            Field::foreign(format::name(&change.run)),
-            Field::plain(change.metric.clone()),
-            Field::plain(change.stat.clone()),
-            Field::plain(change.unit.clone().unwrap_or_default()),
+            Field::foreign(fit(&format::name(&change.run), 20)),
+            Field::plain(words.join(" ")),
             Field::plain(format::optional(change.baseline, 2)),
             Field::plain(format::optional(change.value, 2)),
             Field::plain(text).toned(tone(&change)),
+            Field::plain(interval_of(tested)),
+            Field::plain(verdict).toned(verdict_tone(verdict)),
         ]);
     }
     if !grid.rows.is_empty() {
         rule(out, '-', " Against the first run ");
-        table(out, &grid, options.color);
+        table(
+            out,
+            &grid.without_run(analysis.runs.len() == 2),
+            options.color,
+        );
+        let mut tested = rows(analysis, "differences").into_iter();
+        if tested.any(|row| row.text("verdict").is_some()) {
+            push_line(
+                out,
+                "verdicts are within these runs; all together alarm falsely with a chance of 5 % at most",
+            );
+        }
     }
 }
 
@@ -451,20 +467,20 @@ mod tests {
         Request goodput, batch-1, whole run (req/s): 28.20 (89.1 % of 1000 met every goal)
         Request goodput, batch-2, whole run (req/s): 20.89 (66.0 % of 1000 met every goal)
         ----------------------- Against the first run ------------------------
-        run      metric         stat    unit      first run   this run   change
-        batch-2  ttft           p50     ms            84.00     113.40  +35.0 %
-        batch-2  ttft           p99     ms           450.25     800.65  +77.8 %
-        batch-2  ttft_intended  p50     ms            84.40     113.94  +35.0 %
-        batch-2  ttft_intended  p99     ms           644.45   1,154.49  +79.1 %
-        batch-2  tpot           p50     ms            21.50      29.03  +35.0 %
-        batch-2  tpot           p99     ms            53.61      72.37  +35.0 %
-        batch-2  itl            p50     ms            19.80      26.73  +35.0 %
-        batch-2  itl            p99     ms           217.32     293.39  +35.0 %
-        batch-2  e2el           p50     ms         3,940.00   5,319.00  +35.0 %
-        batch-2  e2el           p99     ms         9,872.12  13,327.36  +35.0 %
-        batch-2  e2el_intended  p50     ms         3,940.60   5,319.81  +35.0 %
-        batch-2  e2el_intended  p99     ms        10,073.11  13,598.70  +35.0 %
-        batch-2  output_tps     steady  tokens/s   5,683.40   6,603.51  +16.2 %
+        number                first run   this run   change  95 % interval  verdict
+        ttft p50 ms               84.00     113.40  +35.0 %              –
+        ttft p99 ms              450.25     800.65  +77.8 %              –
+        ttft_intended p50 ms      84.40     113.94  +35.0 %              –
+        ttft_intended p99 ms     644.45   1,154.49  +79.1 %              –
+        tpot p50 ms               21.50      29.03  +35.0 %              –
+        tpot p99 ms               53.61      72.37  +35.0 %              –
+        itl p50 ms                19.80      26.73  +35.0 %              –
+        itl p99 ms               217.32     293.39  +35.0 %              –
+        e2el p50 ms            3,940.00   5,319.00  +35.0 %              –
+        e2el p99 ms            9,872.12  13,327.36  +35.0 %              –
+        e2el_intended p50 ms   3,940.60   5,319.81  +35.0 %              –
+        e2el_intended p99 ms  10,073.11  13,598.70  +35.0 %              –
+        output_tps tokens/s    5,683.40   6,603.51  +16.2 %              –
         ======================================================================
         Warning, for 2 runs: latencies cover successful requests only, and a server that refuses work looks
           fast.

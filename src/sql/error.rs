@@ -52,6 +52,30 @@ pub enum SqlError {
         /// What the engine says.
         reason: String,
     },
+    /// What to group by is neither a label nor a column.
+    #[error("`{by}` is no label of these tapes, and no column of `requests`")]
+    NoGroup {
+        /// What was named.
+        by: String,
+        /// The labels that there are.
+        labels: Vec<String>,
+    },
+    /// Some tapes have a label and this one has not.
+    #[error("the tape `{run}` has no label `{label}`, which others have")]
+    NoLabel {
+        /// Name of the tape.
+        run: String,
+        /// The label.
+        label: String,
+    },
+    /// A column has too many values to make a part of each.
+    #[error("`{by}` has more than {most} values, too many to compare")]
+    ManyParts {
+        /// What was named.
+        by: String,
+        /// How many there may be.
+        most: usize,
+    },
     /// A result could not be put into the format that was asked for.
     #[error("could not write the result: {reason}")]
     Output {
@@ -73,6 +97,19 @@ impl SqlError {
                 ));
             }
             Self::TornFile { .. } => "restore it from a copy, or move it away to read the rest",
+            Self::NoGroup { labels, .. } if labels.is_empty() => {
+                "name a column such as `turn`, `class` or `model`, or give runs a label with `--label`"
+            }
+            Self::NoGroup { labels, .. } => {
+                return Some(format!(
+                    "name one of the labels {}, or a column such as `turn`, `class` or `model`",
+                    labels.join(", ")
+                ));
+            }
+            Self::NoLabel { .. } => "leave it out, or group by what all tapes have",
+            Self::ManyParts { .. } => {
+                "name a column with few values, or use `tokentape sql` with GROUP BY"
+            }
             Self::NotAQuery { .. } => "use SELECT, WITH, EXPLAIN, SHOW or DESCRIBE",
             Self::Read { .. } | Self::View { .. } | Self::Output { .. } => return None,
         };

@@ -28,7 +28,10 @@ pub(super) fn runs(
             SloFrom::Sent
         });
         let planned = |key| manifest.plan.get(key);
-        let slots = planned("max_concurrency").and_then(Value::as_i64);
+        // The slots are those of the whole tape, not of a part of it.
+        let slots = planned("max_concurrency")
+            .and_then(Value::as_i64)
+            .filter(|_| tape.part.is_none());
         let model = planned("model").and_then(Value::as_str);
         let state = serde_json::to_value(manifest.state).unwrap_or_default();
         vec![

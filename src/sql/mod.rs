@@ -11,6 +11,7 @@ pub(crate) mod fixture;
 mod format;
 mod header;
 mod session;
+mod split;
 mod statements;
 mod tapes;
 mod utc;
@@ -25,6 +26,7 @@ pub use tapes::SloFrom;
 pub(crate) use error::message;
 pub(crate) use header::Header;
 pub(crate) use session::{new_session, new_spilling_session};
+pub(crate) use statements::collect;
 pub(crate) use tapes::{Goal, OpenedTape, Settings, Tapes, open_tapes};
 #[cfg(test)]
 pub(crate) use views::VIEWS;

@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 
+use super::split::split;
 use super::{SqlError, new_session, views};
 use crate::capture::manifest::{Manifest, State};
 use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, TapeRow as _};
@@ -41,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) slo_from: Option<SloFrom>,
     /// Where the steady window may begin, in nanoseconds on each tape's axis.
     pub(crate) warmup_ns: i64,
+    /// What runs are grouped by, and tapes are split by: a label or a column of `requests`.
+    pub(crate) by: Option<String>,
     /// True when the small views that many queries build upon are computed once, at the start.
     pub(crate) keeps_results: bool,
     /// How many ways the engine splits its work; 0 takes one per core.
@@ -52,12 +56,16 @@ pub(crate) struct Settings {
 pub(crate) struct OpenedTape {
     /// Name in the column `run`.
     pub(crate) run: String,
+    /// The runs of one group repeat each other; by default each is a group of its own.
+    pub(crate) group: String,
     /// The folder, absolute.
     pub(crate) path: PathBuf,
     /// Its manifest.
     pub(crate) manifest: Manifest,
     /// What has to be said about it.
     pub(crate) notes: Vec<String>,
+    /// What tells the run's requests from others of the tape, where it is a part of one.
+    pub(crate) part: Option<Expr>,
 }
 
 /// Tapes with the views over them.
@@ -84,6 +92,7 @@ pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result
             *seen += 1;
             if *seen > 1 {
                 tape.run = format!("{}#{seen}", tape.run);
+                tape.group.clone_from(&tape.run);
             }
             runs.push(tape);
         }
@@ -92,6 +101,9 @@ pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result
         return Err(SqlError::NoTape);
     }
     let context = new_session(settings.partitions);
+    if let Some(by) = &settings.by {
+        runs = split(&context, runs, by).await?;
+    }
     views::register(&context, &runs, settings).await?;
     Ok(Tapes { context, runs })
 }
@@ -113,11 +125,14 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
     }
     notes.extend(missing_rows(&path, &manifest));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let run = name.strip_suffix(".tape").unwrap_or(&name).to_owned();
     Ok(OpenedTape {
-        run: name.strip_suffix(".tape").unwrap_or(&name).to_owned(),
+        group: run.clone(),
+        run,
         path,
         manifest,
         notes,
+        part: None,
     })
 }
 

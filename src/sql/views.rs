@@ -13,7 +13,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::{Column, DataFusionError};
+use datafusion::common::{Column, DataFusionError, JoinType};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
@@ -113,8 +113,12 @@ pub(super) async fn register(
         ("probes", ProbeRow::schema()),
         ("server", server_schema()),
     ] {
+        let plans = tapes.iter().map(|tape| part(tape, folder, &schema));
+        let plans = plans
+            .map(|plan| plan.map(Arc::new))
+            .collect::<Result<_, _>>()?;
         let name = format!("tape_{folder}");
-        let plan = tables(tapes, folder, &schema)?.map_err(|error| failed_view(&name, &error))?;
+        let plan = stack(plans).map_err(|error| failed_view(&name, &error))?;
         add_view(context, &name, plan, None)?;
     }
     for (name, plan) in [
@@ -191,22 +195,42 @@ fn server_schema() -> SchemaRef {
     ]))
 }
 
-/// Stacks one table of all tapes. The outer result is about the disk, the inner one about plans.
-fn tables(
-    tapes: &[OpenedTape],
-    folder: &str,
-    schema: &SchemaRef,
-) -> Result<Result<LogicalPlan, DataFusionError>, SqlError> {
-    let mut parts = Vec::new();
-    for tape in tapes {
-        let files = parquet_files(&tape.path.join(folder))?;
-        parts.push((tape, files));
-    }
-    Ok(parts
-        .into_iter()
-        .map(|(tape, files)| table(tape, files, schema).map(Arc::new))
-        .collect::<Result<Vec<_>, _>>()
-        .and_then(stack))
+/// One table of a tape, or of the part of it that a run stands for: requests by their own columns,
+/// chunks by their request. What client and server said of themselves is about all of a tape.
+fn part(tape: &OpenedTape, folder: &str, schema: &SchemaRef) -> Result<LogicalPlan, SqlError> {
+    let failed = |error| failed_view(&format!("tape_{folder}"), &error);
+    let whole = whole(tape, folder, schema)?;
+    let Some(filter) = &tape.part else {
+        return Ok(whole);
+    };
+    let builder = LogicalPlanBuilder::from(whole);
+    let kept = match folder {
+        "requests" => builder.filter(filter.clone()),
+        "chunks" => {
+            let requests = LogicalPlanBuilder::from(requests_of(tape)?)
+                .filter(filter.clone())
+                .and_then(|requests| requests.alias("requests_of_part"))
+                .and_then(LogicalPlanBuilder::build)
+                .map_err(failed)?;
+            let key = vec!["request_id"];
+            builder.alias("chunks_of_tape").and_then(|chunks| {
+                chunks.join(requests, JoinType::LeftSemi, (key.clone(), key), None)
+            })
+        }
+        _ => return builder.build().map_err(failed),
+    };
+    kept.and_then(LogicalPlanBuilder::build).map_err(failed)
+}
+
+/// All attempts at requests of a tape.
+pub(super) fn requests_of(tape: &OpenedTape) -> Result<LogicalPlan, SqlError> {
+    whole(tape, "requests", &RequestRow::schema())
+}
+
+/// One table of a tape.
+fn whole(tape: &OpenedTape, folder: &str, schema: &SchemaRef) -> Result<LogicalPlan, SqlError> {
+    let files = parquet_files(&tape.path.join(folder))?;
+    table(tape, files, schema).map_err(|error| failed_view(&format!("tape_{folder}"), &error))
 }
 
 fn stack(mut plans: Vec<Arc<LogicalPlan>>) -> Result<LogicalPlan, DataFusionError> {

@@ -1,6 +1,7 @@
 //! Proof of the shipped SQL: by hand on two small tapes, a second way in plain Rust on random
 //! ones, and on tapes that have nothing to say.
 
+mod blocks;
 mod client_error;
 mod fidelity;
 mod golden;

@@ -11,6 +11,7 @@ use proptest::test_runner::Config;
 use serde_json::json;
 
 use super::analysed;
+use super::blocks::check_blocks;
 use super::model::{Known, float, known, percentile, samples, steady};
 use crate::analyze::{Analysis, Cell, Options, Slo};
 use crate::capture::manifest::Loop;
@@ -105,7 +106,7 @@ fn tape(shapes: &[Shape], is_open: bool) -> TapeFixture {
 }
 
 /// The rows of a run, as maps from column to number; words and nulls are left out.
-fn numbers(
+pub(super) fn numbers(
     analysis: &Analysis,
     query: &str,
     run: &str,
@@ -131,7 +132,7 @@ fn numbers(
     .collect()
 }
 
-fn assert_close(have: f64, want: f64, tolerance: f64, what: &str) {
+pub(super) fn assert_close(have: f64, want: f64, tolerance: f64, what: &str) {
     assert!(
         (have - want).abs() <= tolerance,
         "{what}: SQL has {have}, Rust has {want}"
@@ -323,6 +324,7 @@ proptest! {
             only: [
                 "latency_percentiles", "latency_curve", "throughput_windows", "goodput",
                 "throughput_over_time", "itl_heatmap",
+                "block_latencies", "block_rates",
             ]
             .map(str::to_owned)
             .to_vec(),
@@ -340,6 +342,7 @@ proptest! {
             check_latencies(&analysis, name, &requests);
             check_windows(&analysis, name, &requests, *is_open);
             check_sums(&analysis, name, &requests);
+            check_blocks(&analysis, name, &requests);
         }
     }
 }

@@ -1,0 +1,377 @@
+//! Conditions on which an analysis fails: `ttft_p99 > +5%`, `rps < 20`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use super::{Analysis, Cell, Table};
+use crate::units::parse_duration_ns;
+
+/// A bound on one number, of a run or of its change against the first run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    /// As it was typed.
+    text: String,
+    /// Metric and statistic in one word, such as `ttft_p99` or `rps`.
+    number: String,
+    /// True where it holds above its bound.
+    is_above: bool,
+    bound: Bound,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Bound {
+    /// On the change against the first run, as a share of that.
+    Change(f64),
+    /// On a time, in nanoseconds.
+    Time(f64),
+    /// On any other number.
+    Plain(f64),
+}
+
+/// A condition that says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{text}` is not a condition: {reason}")]
+pub struct ConditionError {
+    text: String,
+    reason: &'static str,
+}
+
+impl ConditionError {
+    /// Returns what to do about it, as an imperative.
+    pub fn hint(&self) -> &'static str {
+        "write a metric, < or >, and a bound: \"ttft_p99 > +5%\", \"e2el_mean > 2s\", \"rps < 20\""
+    }
+}
+
+/// What became of a condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Judged {
+    /// Where it holds, or cannot be judged: a line each.
+    pub held: Vec<String>,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl FromStr for Condition {
+    type Err = ConditionError;
+
+    fn from_str(text: &str) -> Result<Self, ConditionError> {
+        let wrong = |reason| ConditionError {
+            text: text.to_owned(),
+            reason,
+        };
+        let (at, sign) = text
+            .char_indices()
+            .find(|(_, letter)| matches!(letter, '<' | '>'))
+            .ok_or_else(|| wrong("it has no < or >"))?;
+        let number = text[..at].trim();
+        let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        if number.is_empty() || !number.chars().all(is_word) {
+            return Err(wrong("what is before < or > is no metric"));
+        }
+        let bound = text[at + 1..].trim();
+        let bound = Bound::parse(bound).ok_or_else(|| wrong("its bound is no number"))?;
+        Ok(Self {
+            text: text.to_owned(),
+            number: number.to_owned(),
+            is_above: sign == '>',
+            bound,
+        })
+    }
+}
+
+impl Bound {
+    fn parse(text: &str) -> Option<Self> {
+        let finite = |text: &str| {
+            let value: f64 = text.trim().parse().ok()?;
+            value.is_finite().then_some(value)
+        };
+        if let Some(percent) = text.strip_suffix('%') {
+            // A percentage without its sign could be a change or a share.
+            return text
+                .starts_with(['+', '-'])
+                .then(|| finite(percent).map(|percent| Self::Change(percent / 100.0)))?;
+        }
+        if let Some(value) = finite(text) {
+            return Some(Self::Plain(value));
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a bound of over a hundred days is no bound on a latency"
+        )]
+        parse_duration_ns(text).ok().map(|ns| Self::Time(ns as f64))
+    }
+}
+
+impl Condition {
+    /// Holds the condition against every run, or against every one but the first.
+    pub fn judge(&self, analysis: &Analysis) -> Judged {
+        let held = match self.bound {
+            Bound::Change(share) => self.judge_changes(analysis, share),
+            Bound::Time(bound) => self.judge_values(analysis, bound, true),
+            Bound::Plain(bound) => self.judge_values(analysis, bound, false),
+        };
+        Judged { held }
+    }
+
+    fn is_over(&self, value: f64, bound: f64) -> bool {
+        if self.is_above {
+            value > bound
+        } else {
+            value < bound
+        }
+    }
+
+    /// The rows of a table that are about the number.
+    fn rows<'a>(&self, table: &'a Table) -> Vec<Line<'a>> {
+        let all = table.rows.iter().map(|cells| Line { table, cells });
+        all.filter(|line| {
+            let metric = line.text("metric").unwrap_or_default();
+            let stat = line.text("stat").unwrap_or_default();
+            if stat == "window" {
+                metric == self.number
+            } else {
+                self.number
+                    .strip_suffix(stat)
+                    .and_then(|rest| rest.strip_suffix('_'))
+                    == Some(metric)
+            }
+        })
+        .collect()
+    }
+
+    fn judge_changes(&self, analysis: &Analysis, bound: f64) -> Vec<String> {
+        let Some(table) = analysis.table("differences") else {
+            return vec!["there is one run: nothing to compare it with".to_owned()];
+        };
+        let lines = self.rows(table);
+        if lines.is_empty() {
+            return vec![self.unknown(table)];
+        }
+        lines
+            .into_iter()
+            .filter_map(|line| {
+                let run = line.text("run").unwrap_or_default();
+                if let Some(lack) = line.text("lack") {
+                    return Some(format!(
+                        "`{run}` cannot be judged for want of data ({lack}); make the runs longer"
+                    ));
+                }
+                let change = line.number("difference")?;
+                let (low, high) = (line.number("low")?, line.number("high")?);
+                let is_real = low > 0.0 || high < 0.0;
+                (self.is_over(change, bound) && is_real).then(|| {
+                    format!(
+                        "`{run}` has {:+.1} % ({:+.1} to {:+.1} %)",
+                        100.0 * change,
+                        100.0 * low,
+                        100.0 * high
+                    )
+                })
+            })
+            .collect()
+    }
+
+    fn judge_values(&self, analysis: &Analysis, bound: f64, is_time: bool) -> Vec<String> {
+        let Some(table) = analysis.table("intervals") else {
+            return vec!["there are no numbers".to_owned()];
+        };
+        let lines = self.rows(table);
+        let mut held: Vec<String> = analysis
+            .runs
+            .iter()
+            .filter(|run| {
+                let name = Some(run.run.as_str());
+                !lines.iter().any(|line| line.text("run") == name)
+            })
+            .map(|run| format!("`{}` has no `{}`", run.run, self.number))
+            .collect();
+        for line in lines {
+            let run = line.text("run").unwrap_or_default();
+            let is_in_time = line.text("unit") == Some("ns");
+            if is_in_time != is_time {
+                let expected = if is_in_time {
+                    "a time, such as 500ms"
+                } else {
+                    "no time"
+                };
+                held.push(format!("the bound of `{}` must be {expected}", self.number));
+                continue;
+            }
+            let value = line.number("value");
+            if let Some(value) = value.filter(|value| self.is_over(*value, bound)) {
+                held.push(if is_time {
+                    format!("`{run}` has {:.3} ms", value / 1e6)
+                } else {
+                    format!("`{run}` has {value:.4}")
+                });
+            }
+        }
+        held
+    }
+
+    fn unknown(&self, table: &Table) -> String {
+        let mut known: Vec<String> = table
+            .rows
+            .iter()
+            .map(|cells| Line { table, cells })
+            .filter(|line| line.text("verdict").is_some())
+            .filter_map(|line| {
+                let (metric, stat) = (line.text("metric")?, line.text("stat")?);
+                Some(if stat == "window" {
+                    metric.to_owned()
+                } else {
+                    format!("{metric}_{stat}")
+                })
+            })
+            .collect();
+        known.dedup();
+        format!(
+            "no run has `{}`; there are {}, and other statistics of them",
+            self.number,
+            known.join(", ")
+        )
+    }
+}
+
+/// A row of a table, by the names of its columns.
+struct Line<'a> {
+    table: &'a Table,
+    cells: &'a [Cell],
+}
+
+impl<'a> Line<'a> {
+    fn cell(&self, column: &str) -> Option<&'a Cell> {
+        let mut columns = self.table.columns.iter();
+        self.cells
+            .get(columns.position(|other| other.name == column)?)
+    }
+
+    fn text(&self, column: &str) -> Option<&'a str> {
+        match self.cell(column)? {
+            Cell::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn number(&self, column: &str) -> Option<f64> {
+        match self.cell(column)? {
+            Cell::Float(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(text: &str) -> Option<Bound> {
+        text.parse::<Condition>()
+            .ok()
+            .map(|condition| condition.bound)
+    }
+
+    #[test]
+    fn reads_changes_times_and_plain_numbers() {
+        assert_eq!(bound("ttft_p99 > +5%"), Some(Bound::Change(0.05)));
+        assert_eq!(bound("rps<-2.5%"), Some(Bound::Change(-0.025)));
+        assert_eq!(bound("e2el_mean > 1.5s"), Some(Bound::Time(1.5e9)));
+        assert_eq!(bound("ok_share < 0.99"), Some(Bound::Plain(0.99)));
+    }
+
+    #[test]
+    fn refuses_what_says_nothing() {
+        for text in [
+            "",
+            "ttft_p99",
+            "> 5",
+            "ttft p99 > 5",
+            "a > ",
+            "a > 5%",
+            "a > +x%",
+            "a > nan",
+            "a = 5",
+        ] {
+            assert!(text.parse::<Condition>().is_err(), "{text}");
+        }
+    }
+
+    fn table(name: &str, columns: &[&str], rows: Vec<Vec<Cell>>) -> Table {
+        Table {
+            name: name.to_owned(),
+            purpose: String::new(),
+            columns: columns
+                .iter()
+                .map(|name| super::super::Column {
+                    name: (*name).to_owned(),
+                    unit: None,
+                })
+                .collect(),
+            rows,
+            sql: String::new(),
+        }
+    }
+
+    fn text(word: &str) -> Cell {
+        Cell::Text(word.to_owned())
+    }
+
+    /// One change of +6 % that is real, one that may be chance, one that nobody knows.
+    fn analysis() -> Analysis {
+        let row = |metric: &str, bounds: Option<(f64, f64)>| {
+            let number = |value: Option<f64>| value.map_or(Cell::Null, Cell::Float);
+            vec![
+                text("b"),
+                text(metric),
+                text("p99"),
+                number(bounds.map(|_| 0.06)),
+                number(bounds.map(|(low, _)| low)),
+                number(bounds.map(|(_, high)| high)),
+                text("no difference seen"),
+                bounds.map_or(text("few values"), |_| Cell::Null),
+            ]
+        };
+        let columns = [
+            "run",
+            "metric",
+            "stat",
+            "difference",
+            "low",
+            "high",
+            "verdict",
+            "lack",
+        ];
+        let rows = vec![
+            row("ttft", Some((0.01, 0.11))),
+            row("itl", Some((-0.02, 0.14))),
+            row("e2el", None),
+        ];
+        Analysis {
+            runs: Vec::new(),
+            tables: vec![table("differences", &columns, rows)],
+            slos: Vec::new(),
+            command: String::new(),
+        }
+    }
+
+    fn held(text: &str) -> Vec<String> {
+        text.parse::<Condition>().unwrap().judge(&analysis()).held
+    }
+
+    #[test]
+    fn a_change_over_its_bound_counts_where_it_is_real_or_unknown() {
+        assert_eq!(held("ttft_p99 > +5%"), ["`b` has +6.0 % (+1.0 to +11.0 %)"]);
+        assert!(held("ttft_p99 > +7%").is_empty());
+        assert!(held("ttft_p99 < -5%").is_empty());
+        assert!(held("itl_p99 > +5%").is_empty());
+        assert!(held("e2el_p99 > +5%")[0].contains("cannot be judged"));
+        assert!(held("nonsense > +5%")[0].contains("no run has `nonsense`"));
+    }
+}

@@ -1,0 +1,16 @@
+//! How surely a number is known, and whether two of them differ.
+//!
+//! SQL counts what each block of time brought (`queries/block_latencies.sql`, `block_rates.sql`);
+//! here blocks are drawn again and again, which SQL cannot do the same way twice.
+
+mod bootstrap;
+mod difference;
+mod series;
+#[cfg(test)]
+mod tests;
+
+pub(super) use bootstrap::{
+    Drawing, FEWEST_BLOCKS, Grouped, Lack, Sampled, Scale, Spread, count, group, group_from,
+};
+pub(super) use difference::{ALARM, Difference, Side, difference, holm, paired_difference};
+pub(super) use series::{Bin, Block, Series, Statistic};

@@ -1,0 +1,299 @@
+//! What intervals are drawn from, and what groups are made of.
+
+use std::collections::BTreeMap;
+
+use super::model::{Known, float};
+use super::pairs::{assert_close, numbers};
+use super::{analysed, spelled};
+use crate::analyze::{Analysis, AnalyzeError, Cell, Options};
+use crate::capture::manifest::Step;
+use crate::sql::fixture::{MS, TapeFixture};
+
+/// The blocks of the first window that has a length: where it begins, and how long one is.
+fn grid(analysis: &Analysis, run: &str) -> Option<(f64, f64)> {
+    let windows = numbers(analysis, "throughput_windows", run);
+    let (_, window) = windows
+        .into_iter()
+        .find(|(_, row)| row.contains_key("seconds"))?;
+    let length_ns = window["to_ns"] - window["from_ns"];
+    Some((window["from_ns"], length_ns / 320.0))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "blocks and bins are small whole numbers"
+)]
+fn key(at_ns: f64, value_ns: f64, (from_ns, width_ns): (f64, f64)) -> (i64, i64) {
+    let block = ((at_ns - from_ns) / width_ns).floor().clamp(-320.0, 639.0) as i64;
+    let bin = if value_ns > 0.0 {
+        (value_ns.log2() * 256.0).floor() as i64
+    } else {
+        -1
+    };
+    (block, bin)
+}
+
+/// Holds the blocks of a random tape against plain Rust.
+pub(super) fn check_blocks(analysis: &Analysis, run: &str, requests: &[Known<'_>]) {
+    let Some(grid) = grid(analysis, run) else {
+        assert!(numbers(analysis, "block_rates", run).is_empty(), "{run}");
+        return;
+    };
+    let mut expected: BTreeMap<(&str, (i64, i64)), f64> = BTreeMap::new();
+    for request in requests.iter().filter(|request| request.is_ok()) {
+        let sent_ns = float(request.row.sent_ns.unwrap());
+        let first_ns = float(request.row.first_token_ns.unwrap());
+        let mut add = |metric, at_ns, value_ns| {
+            *expected
+                .entry((metric, key(at_ns, value_ns, grid)))
+                .or_default() += 1.0;
+        };
+        add("ttft", sent_ns, first_ns - sent_ns);
+        for pair in request.arrivals.windows(2) {
+            add("icl", float(pair[1].0), float(pair[1].0 - pair[0].0));
+        }
+    }
+    let mut found = BTreeMap::new();
+    let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    let rows = numbers(analysis, "block_latencies", run);
+    for (words, row) in &rows {
+        let sum = sums.entry(words[1].clone()).or_default();
+        sum.0 += row["n"];
+        sum.1 += row["sum_ns"];
+        if let Some(metric) = ["ttft", "icl"].into_iter().find(|name| words[1] == *name) {
+            #[expect(clippy::cast_possible_truncation, reason = "whole numbers")]
+            let key = (row["block"] as i64, row["bin"] as i64);
+            found.insert((metric, key), row["n"]);
+        }
+    }
+    assert_eq!(found, expected, "{run}");
+    for (words, row) in numbers(analysis, "latency_percentiles", run) {
+        if let Some((n, sum_ns)) = sums.get(&words[1]) {
+            assert_close(*n, row["n"], 0.0, &words[1]);
+            assert_close(sum_ns / n, row["mean_ns"], 1e-3, &words[1]);
+        }
+    }
+    let blocks = numbers(analysis, "block_rates", run);
+    assert_eq!(blocks.len(), 320);
+    let windows = numbers(analysis, "throughput_windows", run);
+    let window = windows
+        .iter()
+        .find(|(_, row)| row.contains_key("seconds"))
+        .unwrap();
+    for (column, within) in [
+        ("seconds", 1e-9),
+        ("requests", 0.0),
+        ("input_tokens", 0.0),
+        ("output_tokens", 1e-6),
+    ] {
+        let sum = blocks.iter().map(|(_, row)| row[column]).sum();
+        assert_close(sum, window.1[column], within, &format!("{run} {column}"));
+    }
+}
+
+fn only(names: &[&str]) -> Options {
+    Options {
+        only: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Options::default()
+    }
+}
+
+#[test]
+fn runs_are_a_pair_where_they_sent_the_same_at_the_same_times() {
+    let mut shifted = TapeFixture::small();
+    shifted.requests.last_mut().unwrap().intended_ns += MS;
+    let mut longer = TapeFixture::small();
+    longer.requests.last_mut().unwrap().output_tokens_planned = Some(5);
+    let tapes = [
+        ("small", TapeFixture::small()),
+        ("again", TapeFixture::small()),
+        ("shifted", shifted),
+        ("longer", longer),
+        ("closed", TapeFixture::closed()),
+    ];
+    let analysis = analysed(&tapes, &only(&["schedule_pairs"])).unwrap();
+    let expected = "\
+run requests baseline_requests matched is_pair
+again 4 4 4 true
+shifted 4 4 3 false
+longer 4 4 3 false
+closed 4 4 1 false";
+    assert_eq!(spelled(analysis.table("schedule_pairs").unwrap()), expected);
+}
+
+/// A minute of requests, four a second, each `tokens` tokens of 5 ms, by turns in two classes.
+fn minute(tokens: i64) -> TapeFixture {
+    let mut tape = TapeFixture::default();
+    for (request_id, due) in (0_u64..).zip((0..60_000).step_by(250)) {
+        // A little noise, so that there is something to vary.
+        let first = due + 20 + (due / 250) % 7;
+        let chunks: Vec<_> = (0..tokens).map(|token| (first + 5 * token, None)).collect();
+        let row = tape.answer(request_id, [due, due], &chunks);
+        let is_even = request_id.is_multiple_of(2);
+        row.class = Some(if is_even { "chat" } else { "code" }.into());
+        row.step = Some(u32::from(due >= 30_000));
+    }
+    tape
+}
+
+fn column(analysis: &Analysis, table: &str, column: &str) -> Vec<Cell> {
+    let table = analysis.table(table).unwrap();
+    let at = table.columns.iter().position(|other| other.name == column);
+    let at = at.unwrap();
+    table.rows.iter().map(|row| row[at].clone()).collect()
+}
+
+fn runs(analysis: &Analysis) -> Vec<&str> {
+    analysis.runs.iter().map(|run| run.run.as_str()).collect()
+}
+
+#[test]
+fn a_tape_is_split_by_a_column_and_each_part_is_a_run() {
+    let mut options = only(&["run_summary", "latency_percentiles"]);
+    options.by = Some("class".to_owned());
+    let analysis = analysed(&[("day", minute(3))], &options).unwrap();
+    assert_eq!(runs(&analysis), ["class=chat", "class=code"]);
+    let requests = column(&analysis, "run_summary", "requests");
+    assert_eq!(requests, [Cell::Int(120), Cell::Int(120)]);
+    let chunks = column(&analysis, "run_summary", "chunks");
+    assert_eq!(chunks, [Cell::Float(360.0), Cell::Float(360.0)]);
+}
+
+#[test]
+fn a_tape_is_split_by_a_label_of_its_steps() {
+    let mut tape = minute(2);
+    let step = |step, batch: &str| Step {
+        step,
+        labels: BTreeMap::from([("batch".to_owned(), batch.to_owned())]),
+        from_ns: i64::from(step) * 30_000 * MS,
+        to_ns: i64::from(step + 1) * 30_000 * MS,
+    };
+    tape.manifest.steps = vec![step(0, "10"), step(1, "2")];
+    let mut options = only(&["run_summary"]);
+    options.by = Some("batch".to_owned());
+    let analysis = analysed(&[("ladder", tape)], &options).unwrap();
+    // By size, not by letter.
+    assert_eq!(runs(&analysis), ["batch=2", "batch=10"]);
+    let requests = column(&analysis, "run_summary", "requests");
+    assert_eq!(requests, [Cell::Int(120), Cell::Int(120)]);
+}
+
+#[test]
+fn tapes_with_one_value_of_a_label_repeat_each_other() {
+    let labelled = |build: &str, tokens| {
+        let mut tape = minute(tokens);
+        let labels = &mut tape.manifest.labels;
+        labels.insert("build".to_owned(), build.to_owned());
+        tape
+    };
+    let tapes = [
+        ("a1", labelled("a", 3)),
+        ("b1", labelled("b", 4)),
+        ("a2", labelled("a", 3)),
+        ("b2", labelled("b", 4)),
+    ];
+    let mut options = only(&["differences"]);
+    options.by = Some("build".to_owned());
+    let analysis = analysed(&tapes, &options).unwrap();
+    let unique = |name| {
+        let mut values = column(&analysis, "differences", name);
+        values.dedup();
+        values
+    };
+    assert_eq!(unique("run"), [Cell::Text("b".to_owned())]);
+    assert_eq!(unique("baseline"), [Cell::Text("a".to_owned())]);
+    assert_eq!(unique("runs"), [Cell::Int(2)]);
+    assert_eq!(unique("paired"), [Cell::Bool(false)]);
+    let mut unlabelled = tapes.into_iter().collect::<Vec<_>>();
+    unlabelled.push(("c", minute(2)));
+    let refused = analysed(&unlabelled, &options).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the tape `c` has no label `build`, which others have"
+    );
+}
+
+#[test]
+fn what_cannot_be_grouped_by_is_refused_by_name() {
+    let refused = |by: &str| -> AnalyzeError {
+        let mut options = only(&["run_summary"]);
+        options.by = Some(by.to_owned());
+        analysed(&[("day", minute(2))], &options).unwrap_err()
+    };
+    assert_eq!(
+        refused("nonsense").to_string(),
+        "`nonsense` is no label of these tapes, and no column of `requests`"
+    );
+    assert_eq!(
+        refused("request_id").to_string(),
+        "`request_id` has more than 32 values, too many to compare"
+    );
+}
+
+// TTFT goes from 20 to 26 ms and back: its mean is 23 ms less what the last, shorter round lacks.
+#[test]
+fn every_number_has_an_interval_around_it() {
+    let analysis = analysed(&[("day", minute(3))], &Options::default()).unwrap();
+    let table = analysis.table("intervals").unwrap();
+    let at = |name: &str| table.columns.iter().position(|other| other.name == name);
+    let [value, low, high] = ["value", "low", "high"].map(|name| at(name).unwrap());
+    let mut with_interval = 0;
+    for row in &table.rows {
+        if let (Cell::Float(value), Cell::Float(low), Cell::Float(high)) =
+            (&row[value], &row[low], &row[high])
+        {
+            assert!(low <= value && value <= high, "{row:?}");
+            with_interval += 1;
+        }
+    }
+    assert!(with_interval > 20, "{with_interval}");
+    assert!(analysis.table("differences").is_none());
+}
+
+#[test]
+fn a_pair_of_runs_has_verdicts_and_the_same_run_twice_has_no_difference() {
+    let tapes = [
+        ("first", minute(3)),
+        ("same", minute(3)),
+        ("slower", {
+            let mut tape = minute(3);
+            for row in &mut tape.requests {
+                for at_ns in [
+                    &mut row.first_token_ns,
+                    &mut row.last_token_ns,
+                    &mut row.end_ns,
+                ] {
+                    *at_ns = at_ns.map(|at_ns| at_ns + 4 * MS);
+                }
+            }
+            tape
+        }),
+    ];
+    let analysis = analysed(&tapes, &Options::default()).unwrap();
+    let table = analysis.table("differences").unwrap();
+    let at = |name: &str| table.columns.iter().position(|other| other.name == name);
+    let [run, metric, stat, verdict] =
+        ["run", "metric", "stat", "verdict"].map(|name| at(name).unwrap());
+    let word = |cell: &Cell| match cell {
+        Cell::Text(word) => word.clone(),
+        _ => String::new(),
+    };
+    let verdict_of = |of_run: &str, number: (&str, &str)| {
+        let row = table.rows.iter().find(|row| {
+            word(&row[run]) == of_run
+                && (word(&row[metric]).as_str(), word(&row[stat]).as_str()) == number
+        });
+        word(&row.unwrap()[verdict])
+    };
+    for number in [
+        ("ttft_intended", "p50"),
+        ("rps", "window"),
+        ("ok_share", "window"),
+    ] {
+        assert_eq!(verdict_of("same", number), "no difference seen");
+    }
+    assert_eq!(verdict_of("slower", ("ttft_intended", "p50")), "worse");
+    // Neither the form from the send time nor another percentile is tested.
+    assert_eq!(verdict_of("slower", ("ttft", "p50")), "");
+    assert_eq!(verdict_of("slower", ("ttft_intended", "p90")), "");
+}

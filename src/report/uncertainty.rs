@@ -1,0 +1,329 @@
+//! How surely the numbers are known, and what differs between runs, as tables.
+
+use crate::analyze::Analysis;
+
+use super::format::{self, NS_PER_MS};
+use super::grid::{Field, Grid, Tone};
+use super::rows::{Row, rows, rows_of};
+use super::sections::{HEADLINE, is_shown};
+
+/// Statistics that are shown with an interval.
+const STATS: [&str; 4] = ["mean", "p50", "p90", "p99"];
+
+/// Rates and shares that are shown with an interval: name, heading.
+const RATES: [(&str, &str); 4] = [
+    ("rps", "requests/s"),
+    ("input_tps", "input tokens/s"),
+    ("output_tps", "output tokens/s"),
+    ("ok_share", "share ok"),
+];
+
+/// The interval of one number of a run, in the unit of its table.
+pub(crate) fn interval(
+    analysis: &Analysis,
+    run: &str,
+    metric: &str,
+    stat: &str,
+) -> Option<(f64, f64)> {
+    let found = rows_of(analysis, "intervals", run)
+        .into_iter()
+        .find(|row| row.text("metric") == Some(metric) && row.text("stat") == Some(stat))?;
+    bounds(found, 1.0)
+}
+
+/// What was tested of one number of a run against the first.
+pub(crate) fn difference<'a>(
+    analysis: &'a Analysis,
+    run: &str,
+    metric: &str,
+    stat: &str,
+) -> Option<Row<'a>> {
+    // A rate has one number for the window that is its headline.
+    let stat = if stat == "steady" { "window" } else { stat };
+    rows_of(analysis, "differences", run)
+        .into_iter()
+        .find(|row| row.text("metric") == Some(metric) && row.text("stat") == Some(stat))
+}
+
+/// The interval of a change, as a reader is told it.
+pub(crate) fn interval_of(row: Option<Row<'_>>) -> String {
+    row.map_or_else(|| format::NONE.to_owned(), percent_bounds)
+}
+
+fn bounds(row: Row<'_>, by: f64) -> Option<(f64, f64)> {
+    Some((row.number("low")? / by, row.number("high")? / by))
+}
+
+/// Spells bounds, or a dash.
+fn between(bounds: Option<(f64, f64)>, places: usize) -> Field {
+    match bounds {
+        Some((low, high)) => Field::plain(format!(
+            "{} – {}",
+            format::decimal(low, places),
+            format::decimal(high, places)
+        )),
+        None => Field::plain(format::NONE).toned(Tone::Faint),
+    }
+}
+
+/// What keeps numbers from having an interval, one remark a reason that occurs.
+fn lacks<'a>(rows: impl Iterator<Item = Row<'a>>) -> Vec<String> {
+    let mut found: Vec<&str> = rows.filter_map(|row| row.text("lack")).collect();
+    found.sort_unstable();
+    found.dedup();
+    let remark = |lack: &str| match lack {
+        "few blocks" => "– few blocks: under 20 stretches of time have a value.",
+        "few values" => {
+            "– few values: those beyond the percentile come from fewer than 3 stretches of time."
+        }
+        "correlated blocks" => {
+            "– correlated blocks: the run is too short for its own swings; a twentieth of it still depends on the twentieth before."
+        }
+        "wide interval" => "– wide interval: it would span more than a factor of ten.",
+        _ => "– no interval.",
+    };
+    found
+        .into_iter()
+        .map(|lack| remark(lack).to_owned())
+        .collect()
+}
+
+/// The intervals of the latencies, in milliseconds.
+pub(crate) fn latency_intervals(analysis: &Analysis) -> Option<Grid> {
+    let mut headings = vec!["run", "metric", "from"];
+    let names: Vec<String> = STATS.iter().map(|stat| format!("#{stat}")).collect();
+    headings.extend(names.iter().map(String::as_str));
+    let mut grid = Grid::new("95 % confidence intervals, milliseconds", &headings);
+    for (metric, name, from) in HEADLINE {
+        grid.groups.push(grid.rows.len());
+        for run in analysis.runs.iter().filter(|run| is_shown(run, metric)) {
+            let of_metric: Vec<Row<'_>> = rows_of(analysis, "intervals", &run.run)
+                .into_iter()
+                .filter(|row| row.text("metric") == Some(metric))
+                .collect();
+            if of_metric.is_empty() {
+                continue;
+            }
+            let mut cells = vec![
+                Field::foreign(format::name(&run.run)),
+                Field::plain(name),
+                Field::plain(from),
+            ];
+            cells.extend(STATS.iter().map(|stat| {
+                let row = of_metric.iter().find(|row| row.text("stat") == Some(stat));
+                between(row.and_then(|row| bounds(*row, NS_PER_MS)), 2)
+            }));
+            grid.push(cells);
+        }
+    }
+    grid.notes.push(
+        "By a block bootstrap over time: what the true value would be, were this run to go on. \
+         What differs from run to run is not in it."
+            .to_owned(),
+    );
+    grid.notes.extend(lacks(
+        rows(analysis, "intervals")
+            .into_iter()
+            .filter(|row| row.text("unit") == Some("ns"))
+            .filter(|row| row.text("stat").is_some_and(|stat| STATS.contains(&stat))),
+    ));
+    (!grid.rows.is_empty()).then(|| grid.without_run(analysis.runs.len() == 1))
+}
+
+/// The intervals of rates and shares.
+pub(crate) fn rate_intervals(analysis: &Analysis) -> Option<Grid> {
+    let mut headings = vec!["run"];
+    let names: Vec<String> = RATES.iter().map(|(_, name)| format!("#{name}")).collect();
+    headings.extend(names.iter().map(String::as_str));
+    let mut grid = Grid::new("95 % confidence intervals of rates", &headings);
+    for run in &analysis.runs {
+        let mut cells = vec![Field::foreign(format::name(&run.run))];
+        cells.extend(RATES.iter().map(|(metric, _)| {
+            let places = if *metric == "ok_share" { 4 } else { 2 };
+            between(interval(analysis, &run.run, metric, "window"), places)
+        }));
+        grid.push(cells);
+    }
+    grid.notes.extend(lacks(
+        rows(analysis, "intervals")
+            .into_iter()
+            .filter(|row| row.text("stat") == Some("window")),
+    ));
+    let has_any = rows(analysis, "intervals")
+        .iter()
+        .any(|row| row.text("stat") == Some("window"));
+    has_any.then(|| grid.without_run(analysis.runs.len() == 1))
+}
+
+/// The first half of each run against the second.
+pub(crate) fn stationarity(analysis: &Analysis) -> Option<Grid> {
+    let headings = [
+        "run",
+        "metric",
+        "stat",
+        "unit",
+        "#first half",
+        "#second half",
+        "#change",
+        "#95 % interval",
+        "result",
+    ];
+    let mut grid = Grid::new("First half of the window against the second", &headings);
+    let all = rows(analysis, "stationarity");
+    for row in &all {
+        let (unit, by) = shown_unit(*row);
+        let number = |column| row.number(column).map(|value| value / by);
+        let verdict = row.text("verdict").unwrap_or_default();
+        grid.push(vec![
+            Field::foreign(format::name(row.run())),
+            Field::plain(row.text("metric").unwrap_or_default()),
+            Field::plain(row.text("stat").unwrap_or_default()),
+            Field::plain(unit),
+            Field::plain(format::optional(number("first_half"), 2)),
+            Field::plain(format::optional(number("second_half"), 2)),
+            Field::plain(signed_percent(row.number("difference"))),
+            Field::plain(percent_bounds(*row)),
+            Field::plain(verdict).toned(match verdict {
+                "drifts" => Tone::Bad,
+                "not enough data" => Tone::Faint,
+                _ => Tone::Plain,
+            }),
+        ]);
+    }
+    grid.notes.extend(lacks(all.into_iter()));
+    (!grid.rows.is_empty()).then(|| grid.without_run(analysis.runs.len() == 1))
+}
+
+/// Unit that a row is shown in, and what its numbers are divided by for it.
+fn shown_unit(row: Row<'_>) -> (String, f64) {
+    match row.text("unit") {
+        Some("ns") => ("ms".to_owned(), NS_PER_MS),
+        other => (format::clean(other.unwrap_or_default()), 1.0),
+    }
+}
+
+/// Spells a share as a change in percent, with its sign.
+fn signed_percent(share: Option<f64>) -> String {
+    share.map_or_else(
+        || format::NONE.to_owned(),
+        |share| {
+            let sign = if share >= 0.0 { "+" } else { "" };
+            format!("{sign}{} %", format::decimal(share * 100.0, 1))
+        },
+    )
+}
+
+fn percent_bounds(row: Row<'_>) -> String {
+    match (row.number("low"), row.number("high")) {
+        (Some(low), Some(high)) => format!(
+            "{} to {}",
+            signed_percent(Some(low)),
+            signed_percent(Some(high))
+        ),
+        _ => format::NONE.to_owned(),
+    }
+}
+
+/// The headline numbers of every group of runs against the first, each with a verdict.
+pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
+    let headings = [
+        "run",
+        "metric",
+        "stat",
+        "unit",
+        "#first",
+        "#this",
+        "#change",
+        "#95 % interval",
+        "verdict",
+        "#would show",
+        "#5 % needs",
+    ];
+    let mut grid = Grid::new("Against the first", &headings);
+    let headline: Vec<Row<'_>> = rows(analysis, "differences")
+        .into_iter()
+        .filter(|row| row.text("verdict").is_some())
+        .collect();
+    for row in &headline {
+        let (unit, by) = shown_unit(*row);
+        let number = |column| row.number(column).map(|value| value / by);
+        let verdict = row.text("verdict").unwrap_or_default();
+        let needs = row.number("times_as_long").map_or_else(
+            || format::NONE.to_owned(),
+            |times| {
+                if times <= 1.0 {
+                    "this".to_owned()
+                } else {
+                    format!("{}×", format::decimal(times, 1))
+                }
+            },
+        );
+        grid.push(vec![
+            Field::foreign(format::name(row.run())),
+            Field::plain(row.text("metric").unwrap_or_default()),
+            Field::plain(row.text("stat").unwrap_or_default()),
+            Field::plain(unit),
+            Field::plain(format::optional(number("baseline_value"), 2)),
+            Field::plain(format::optional(number("value"), 2)),
+            Field::plain(signed_percent(row.number("difference"))),
+            Field::plain(percent_bounds(*row)),
+            Field::plain(verdict).toned(verdict_tone(verdict)),
+            Field::plain(signed_percent(row.number("smallest_seen")).replace('+', "±")),
+            Field::plain(needs),
+        ]);
+    }
+    if grid.rows.is_empty() {
+        return None;
+    }
+    grid.notes.push(scope(&headline));
+    grid.notes.push(
+        "All verdicts together raise a false alarm with a chance of at most 5 % (Holm). Would \
+         show: the smallest change that would be found 4 times in 5. 5 % needs: how many times as \
+         long both sides would have to be to find a change of 5 % as surely."
+            .to_owned(),
+    );
+    grid.notes.extend(lacks(headline.into_iter()));
+    Some(grid)
+}
+
+/// How far the verdicts reach.
+fn scope(rows: &[Row<'_>]) -> String {
+    let runs = |row: &Row<'_>, column| row.number(column).unwrap_or(1.0);
+    let has_repeats = rows
+        .iter()
+        .all(|row| runs(row, "runs") > 1.0 && runs(row, "baseline_runs") > 1.0);
+    let is_paired = rows.iter().any(|row| row.flag("paired") == Some(true));
+    let reach = if has_repeats {
+        "Over runs that repeat each other: what differs from run to run is in the intervals."
+    } else {
+        "Within these runs: what would differ from one run to the next, such as a warmer cache or \
+         a busier host, is not in the intervals; repeat the runs and use `--by` for that."
+    };
+    if is_paired {
+        format!("{reach} Runs with the same schedule are compared pair by pair.")
+    } else {
+        reach.to_owned()
+    }
+}
+
+/// How a verdict is coloured.
+pub(crate) fn verdict_tone(verdict: &str) -> Tone {
+    match verdict {
+        "better" => Tone::Good,
+        "worse" => Tone::Bad,
+        "not enough data" => Tone::Faint,
+        _ => Tone::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_has_its_sign() {
+        assert_eq!(signed_percent(Some(0.0512)), "+5.1 %");
+        assert_eq!(signed_percent(Some(-0.0512)), "-5.1 %");
+        assert_eq!(signed_percent(None), format::NONE);
+    }
+}

@@ -1,0 +1,178 @@
+//! Groups of requests: runs that repeat each other, and parts of one tape.
+//!
+//! What `--by` names is looked up as a label of the tapes, then as a label of their steps, then as
+//! a column of `requests`. Tapes with one value of their label are repeats of each other and stay
+//! runs of their own. The parts of a tape become runs too, each with the requests of one value, so
+//! that every query answers for each of them.
+
+use datafusion::common::{Column, DataFusionError, ScalarValue};
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::prelude::SessionContext;
+
+use super::views::requests_of;
+use super::{OpenedTape, SqlError, message};
+use crate::capture::schema::RequestRow;
+
+/// The most parts that tapes are split into.
+const MOST_PARTS: usize = 32;
+
+/// The name that stands for the number of a step.
+const STEP: &str = "step";
+
+/// A value that parts tapes, and the requests that have it.
+struct Part {
+    value: ScalarValue,
+    filter: Expr,
+}
+
+/// Groups tapes, or splits them, by what `by` names.
+pub(super) async fn split(
+    context: &SessionContext,
+    mut tapes: Vec<OpenedTape>,
+    by: &str,
+) -> Result<Vec<OpenedTape>, SqlError> {
+    let label = |tape: &OpenedTape| tape.manifest.labels.get(by).cloned();
+    if tapes.iter().any(|tape| label(tape).is_some()) {
+        for tape in &mut tapes {
+            tape.group = label(tape).ok_or_else(|| SqlError::NoLabel {
+                run: tape.run.clone(),
+                label: by.to_owned(),
+            })?;
+        }
+        return Ok(tapes);
+    }
+    let mut parts = Vec::new();
+    for tape in &tapes {
+        for part in parts_of(context, tape, by, &tapes).await? {
+            if parts.len() >= MOST_PARTS {
+                return Err(SqlError::ManyParts {
+                    by: by.to_owned(),
+                    most: MOST_PARTS,
+                });
+            }
+            parts.push(named(tape, by, part, tapes.len() == 1));
+        }
+    }
+    // The first part of the first tape is what others are held against: the smallest value.
+    parts.sort_by(|(a, _), (b, _)| compare(a, b));
+    Ok(parts.into_iter().map(|(_, tape)| tape).collect())
+}
+
+/// Numbers by size, before words by their letters.
+fn compare(a: &ScalarValue, b: &ScalarValue) -> std::cmp::Ordering {
+    let number = |value: &ScalarValue| value.to_string().parse::<f64>().ok();
+    match (number(a), number(b)) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        (Some(_), None) => std::cmp::Ordering::Less,
+        (None, Some(_)) => std::cmp::Ordering::Greater,
+        (None, None) => a.to_string().cmp(&b.to_string()),
+    }
+}
+
+fn named(tape: &OpenedTape, by: &str, part: Part, is_only: bool) -> (ScalarValue, OpenedTape) {
+    let value = if part.value.is_null() {
+        "none".to_owned()
+    } else {
+        part.value.to_string()
+    };
+    let group = format!("{by}={value}");
+    let tape = OpenedTape {
+        run: if is_only {
+            group.clone()
+        } else {
+            format!("{} {group}", tape.run)
+        },
+        group,
+        part: Some(part.filter),
+        ..tape.clone()
+    };
+    (part.value, tape)
+}
+
+async fn parts_of(
+    context: &SessionContext,
+    tape: &OpenedTape,
+    by: &str,
+    all: &[OpenedTape],
+) -> Result<Vec<Part>, SqlError> {
+    let column = |name: &str| Expr::Column(Column::from_name(name));
+    let has_step_label = |tape: &OpenedTape| {
+        let mut steps = tape.manifest.steps.iter();
+        steps.any(|step| step.labels.contains_key(by))
+    };
+    if all.iter().any(has_step_label) {
+        let mut parts: Vec<Part> = Vec::new();
+        for step in &tape.manifest.steps {
+            let value = ScalarValue::Utf8(step.labels.get(by).cloned());
+            let is_in = column(STEP).eq(lit(step.step));
+            match parts.iter_mut().find(|part| part.value == value) {
+                Some(part) => part.filter = part.filter.clone().or(is_in),
+                None => parts.push(Part {
+                    value,
+                    filter: is_in,
+                }),
+            }
+        }
+        return Ok(parts);
+    }
+    if RequestRow::schema().field_with_name(by).is_err() {
+        return Err(unknown(by, all));
+    }
+    let failed = |error| SqlError::View {
+        name: "tape_requests".to_owned(),
+        reason: message(&error),
+    };
+    let requests = requests_of(tape)?;
+    let values = values(context, requests, by).await.map_err(failed)?;
+    Ok(values
+        .into_iter()
+        .map(|value| Part {
+            filter: if value.is_null() {
+                column(by).is_null()
+            } else {
+                column(by).eq(lit(value.clone()))
+            },
+            value,
+        })
+        .collect())
+}
+
+/// The values that measured requests have in a column, at most one more than is allowed.
+async fn values(
+    context: &SessionContext,
+    requests: LogicalPlan,
+    by: &str,
+) -> Result<Vec<ScalarValue>, DataFusionError> {
+    let column = |name: &str| Expr::Column(Column::from_name(name));
+    let plan = LogicalPlanBuilder::from(requests)
+        .filter(column("phase").eq(lit("measure")))?
+        .aggregate(vec![column(by)], vec![count(lit(1)).alias("requests")])?
+        .limit(0, Some(MOST_PARTS + 1))?
+        .build()?;
+    let mut values = Vec::new();
+    for batch in super::statements::collect(context, plan).await? {
+        let column = batch.column(0);
+        for row in 0..batch.num_rows() {
+            values.push(ScalarValue::try_from_array(column, row)?);
+        }
+    }
+    Ok(values)
+}
+
+fn unknown(by: &str, tapes: &[OpenedTape]) -> SqlError {
+    let mut labels: Vec<String> = tapes
+        .iter()
+        .flat_map(|tape| {
+            let steps = tape.manifest.steps.iter();
+            let of_steps = steps.flat_map(|step| step.labels.keys());
+            tape.manifest.labels.keys().chain(of_steps).cloned()
+        })
+        .collect();
+    labels.sort();
+    labels.dedup();
+    SqlError::NoGroup {
+        by: by.to_owned(),
+        labels,
+    }
+}
