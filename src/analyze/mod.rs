@@ -9,9 +9,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use crate::sql::SloFrom;
+pub use crate::sql::{SloFrom, Span, Yardsticks};
 pub use analysis::{Analysis, RunFacts, Slo};
-pub use catalog::{CATALOG, Query};
+pub use catalog::{CATALOG, Query, View, listing, needed_by, shown, views};
 pub use error::AnalyzeError;
 pub use run::{Options, analyze};
 pub use table::{Cell, Column, Table};
