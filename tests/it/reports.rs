@@ -75,6 +75,13 @@ fn an_analysis_is_written_in_every_form_at_once() {
         "e2el_max",
         "rps_run",
         "goodput_run",
+        "goodput_tps_run",
+        "request_tps_p50",
+        "concurrency_mean_run",
+        "output_tokens_peak_1s",
+        "stalls_total",
+        "in_time_share",
+        "fluidity_all",
     ] {
         let metric = &run["metrics"][key];
         assert!(
