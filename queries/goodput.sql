@@ -1,11 +1,17 @@
 -- name: goodput
--- purpose: how many requests a second met every goal, and how often each goal was met
+-- purpose: how many requests and tokens a second met every goal, and how often each goal was met
 -- input: windows, requests, slos, runs
--- columns (unit): run, window_name, offered (requests), good (requests), attainment (share), goodput_rps (requests/s), ttft_met (share), tpot_met (share), e2el_met (share), tpot_n (requests)
+-- columns (unit): run, window_name (steady or run), offered (requests), good (requests), attainment (share), goodput_rps (requests/s), ttft_met (share), tpot_met (share), e2el_met (share), tpot_n (requests), ok (requests), offered_rps (requests/s), ok_rps (requests/s), good_tokens (tokens), goodput_tps (tokens/s), token_attainment (share)
 -- notes: offered is every measured request that was due in the window (in `run`: every one), whatever became of it; one that is not ok meets no goal
+--   good, ok and offered are of the same requests, so that goodput_rps ≤ ok_rps ≤ offered_rps; rps of throughput_windows counts other ones, those that ended in the window
 --   goals on ttft and e2el apply to the form from the intended time or from the send time, as runs.slo_from says
 --   a request too short to have a tpot passes that goal; tpot_n is how many had one
+--   good_tokens are the output tokens of good requests, whenever they arrived; token_attainment is those ÷ the output tokens of all that was offered, where a request that is not ok counts with what was planned for it, or with what it streamed if that is more
 --   there are no rows where no goal was set
+-- defines: goodput_rps (requests/s): offered requests that are ok and meet every goal, ÷ the window's length
+--   goodput_tps (tokens/s): the output tokens of those requests, ÷ the window's length
+--   attainment (share): those requests ÷ all that were offered
+--   token_attainment (share): their output tokens ÷ those of all that were offered
 WITH goals AS (
   SELECT
     count(*) AS goals,
@@ -16,7 +22,11 @@ WITH goals AS (
 ),
 offered AS (
   SELECT
-    w.run, w.window_name, q.tpot_ns, q.status = 'ok' AS is_ok,
+    w.run, w.window_name, q.tpot_ns, q.status = 'ok' AS is_ok, q.output_tokens,
+    CASE
+      WHEN q.status = 'ok' THEN q.output_tokens
+      ELSE greatest(CAST(q.output_tokens_planned AS BIGINT), q.output_tokens)
+    END AS owed_tokens,
     CASE WHEN r.slo_from = 'intended' THEN q.ttft_intended_ns ELSE q.ttft_ns END AS ttft_ns,
     CASE WHEN r.slo_from = 'intended' THEN q.e2el_intended_ns ELSE q.e2el_ns END AS e2el_ns
   FROM windows w
@@ -26,7 +36,7 @@ offered AS (
 ),
 judged AS (
   SELECT
-    o.run, o.window_name, o.is_ok, o.tpot_ns,
+    o.run, o.window_name, o.is_ok, o.tpot_ns, o.output_tokens, o.owed_tokens,
     o.is_ok AND (g.ttft IS NULL OR coalesce(o.ttft_ns <= g.ttft, false)) AS meets_ttft,
     o.is_ok AND (g.tpot IS NULL OR coalesce(o.tpot_ns <= g.tpot, true)) AS meets_tpot,
     o.is_ok AND (g.e2el IS NULL OR coalesce(o.e2el_ns <= g.e2el, false)) AS meets_e2el
@@ -37,7 +47,10 @@ counted AS (
   SELECT
     run, window_name,
     count(*) AS offered,
+    count(*) FILTER (WHERE is_ok) AS ok,
     count(*) FILTER (WHERE meets_ttft AND meets_tpot AND meets_e2el) AS good,
+    sum(output_tokens) FILTER (WHERE meets_ttft AND meets_tpot AND meets_e2el) AS good_tokens,
+    sum(owed_tokens) AS owed_tokens,
     count(*) FILTER (WHERE meets_ttft) AS ttft_met,
     count(*) FILTER (WHERE meets_tpot) AS tpot_met,
     count(*) FILTER (WHERE meets_e2el) AS e2el_met,
@@ -55,7 +68,13 @@ SELECT
   CASE WHEN g.ttft IS NOT NULL THEN CAST(c.ttft_met AS DOUBLE) / c.offered END AS ttft_met,
   CASE WHEN g.tpot IS NOT NULL THEN CAST(c.tpot_met AS DOUBLE) / c.offered END AS tpot_met,
   CASE WHEN g.e2el IS NOT NULL THEN CAST(c.e2el_met AS DOUBLE) / c.offered END AS e2el_met,
-  coalesce(c.tpot_n, 0) AS tpot_n
+  coalesce(c.tpot_n, 0) AS tpot_n,
+  coalesce(c.ok, 0) AS ok,
+  coalesce(c.offered, 0) / w.seconds AS offered_rps,
+  coalesce(c.ok, 0) / w.seconds AS ok_rps,
+  coalesce(c.good_tokens, 0) AS good_tokens,
+  coalesce(c.good_tokens, 0) / w.seconds AS goodput_tps,
+  coalesce(c.good_tokens, 0) / CAST(nullif(c.owed_tokens, 0) AS DOUBLE) AS token_attainment
 FROM windows w
 JOIN runs r ON r.run = w.run
 CROSS JOIN goals g

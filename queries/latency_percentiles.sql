@@ -25,7 +25,7 @@ SELECT s.*
 FROM statistics s
 JOIN runs r ON r.run = s.run
 JOIN (VALUES
-  ('ttft', 1), ('ttft_intended', 2), ('ttfa', 3), ('tpot', 4), ('itl', 5), ('itl_resolved', 6),
-  ('icl', 7), ('e2el', 8), ('e2el_intended', 9), ('queued', 10), ('connect', 11), ('slip', 12)
+  ('ttft', 1), ('ttft_intended', 2), ('ttfa', 3), ('tpot', 4), ('itl', 5), ('itl_spread', 6), ('itl_resolved', 7),
+  ('icl', 8), ('e2el', 9), ('e2el_intended', 10), ('queued', 11), ('connect', 12), ('slip', 13)
 ) metrics(metric, place) ON metrics.metric = s.metric
 ORDER BY r.run_index, metrics.place

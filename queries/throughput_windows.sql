@@ -1,68 +1,46 @@
 -- name: throughput_windows
 -- purpose: requests and tokens a second, over the steady window and over the whole run
--- input: windows, requests, chunks, runs
--- columns (unit): run, window_name, from_ns (ns), to_ns (ns), seconds (s), requests (requests), rps (requests/s), input_tokens (tokens), input_tps (tokens/s), output_tokens (tokens), output_tps (tokens/s), total_tps (tokens/s)
--- notes: requests are the ok ones whose last token falls into the window
---   input tokens count when their request's first token arrives; output tokens count as they arrive, each chunk weighted so that a request's sum is its output_tokens, also for a request that later failed
-WITH streams AS (
+-- input: rates, windows, runs
+-- columns (unit): run, window_name (steady or run), from_ns (ns), to_ns (ns), seconds (s), requests (requests), rps (requests/s), input_tokens (tokens), input_tps (tokens/s), output_tokens (tokens), output_tps (tokens/s), total_tps (tokens/s), basis, note
+-- notes: requests are the ok ones whose last token falls into the window, whenever they were due; goodput counts other ones, those that were due in it, and has rates of its own to be held against
+--   tokens are those of every request, also of one that failed, as they pass: input tokens when their request's first token arrives, output tokens as they arrive, each chunk weighted so that a request's sum is its output_tokens; so tokens ÷ requests is no length
+--   a rate is null where the window has no length, and where nothing fell into it of what the run has, as in a window that is shorter than a request; note says so. Where the run has nothing, the rate is 0
+-- defines: rps (requests/s): ok requests whose last token falls into the window, ÷ its length
+--   input_tps (tokens/s): input tokens of the requests whose first token falls into the window, ÷ its length
+--   output_tps (tokens/s): output tokens that arrive in the window, ÷ its length
+--   total_tps (tokens/s): the sum of the two
+WITH counted AS (
   SELECT
-    run, request_id, attempt, status, input_tokens, output_tokens,
-    coalesce(first_token_ns, CASE WHEN status = 'ok' THEN end_ns END) AS begun_ns,
-    coalesce(last_token_ns, CASE WHEN status = 'ok' THEN end_ns END) AS done_ns
-  FROM requests
+    t.*, w.basis,
+    t.requests = 0 AND max(t.requests) OVER (PARTITION BY t.run) > 0 AS lacks_requests,
+    t.input_tokens = 0 AND max(t.input_tokens) OVER (PARTITION BY t.run) > 0 AS lacks_input,
+    t.output_tokens = 0 AND max(t.output_tokens) OVER (PARTITION BY t.run) > 0 AS lacks_output
+  FROM rates t
+  JOIN windows w ON w.run = t.run AND w.window_name = t.window_name
+  WHERE t.kind = 'window'
 ),
-answers AS (
+rated AS (
   SELECT
-    w.run, w.window_name, w.from_ns, w.to_ns, q.request_id, q.attempt, q.input_tokens, q.output_tokens,
-    q.status = 'ok' AND q.done_ns BETWEEN w.from_ns AND w.to_ns AS is_done,
-    q.begun_ns BETWEEN w.from_ns AND w.to_ns AS is_begun,
-    q.begun_ns >= w.from_ns AND q.done_ns <= w.to_ns AS is_inside,
-    q.begun_ns <= w.to_ns AND q.done_ns >= w.from_ns AS has_overlap
-  FROM windows w
-  JOIN streams q ON q.run = w.run
-),
-whole AS (
-  SELECT
-    run, window_name,
-    count(*) FILTER (WHERE is_done) AS requests,
-    sum(input_tokens) FILTER (WHERE is_begun) AS input_tokens,
-    sum(CAST(output_tokens AS DOUBLE)) FILTER (WHERE is_inside) AS output_tokens
-  FROM answers
-  GROUP BY run, window_name
-),
-across AS (
-  SELECT
-    c.run, a.window_name, c.request_id,
-    max(a.output_tokens)
-      * CAST(sum(CASE WHEN c.arrival_ns BETWEEN a.from_ns AND a.to_ns THEN coalesce(c.tokens, 1) END) AS DOUBLE)
-      / sum(coalesce(c.tokens, 1)) AS output_tokens
-  FROM chunks c
-  JOIN answers a ON a.run = c.run AND a.request_id = c.request_id AND a.attempt = c.attempt
-  WHERE c.is_token_bearing AND a.has_overlap AND NOT a.is_inside
-  GROUP BY c.run, a.window_name, c.request_id
-),
-parts AS (
-  SELECT run, window_name, sum(output_tokens) AS output_tokens FROM across GROUP BY run, window_name
-),
-sums AS (
-  SELECT
-    w.run, w.window_name, w.from_ns, w.to_ns, w.seconds,
-    coalesce(i.requests, 0) AS requests,
-    coalesce(i.input_tokens, 0) AS input_tokens,
-    coalesce(i.output_tokens, 0) + coalesce(p.output_tokens, 0) AS output_tokens
-  FROM windows w
-  LEFT JOIN whole i ON i.run = w.run AND i.window_name = w.window_name
-  LEFT JOIN parts p ON p.run = w.run AND p.window_name = w.window_name
+    *,
+    CASE WHEN NOT lacks_requests THEN requests / seconds END AS rps,
+    CASE WHEN NOT lacks_input THEN input_tokens / seconds END AS input_tps,
+    CASE WHEN NOT lacks_output THEN output_tokens / seconds END AS output_tps
+  FROM counted
 )
 SELECT
   s.run, s.window_name, s.from_ns, s.to_ns, s.seconds,
-  s.requests,
-  s.requests / s.seconds AS rps,
-  s.input_tokens,
-  s.input_tokens / s.seconds AS input_tps,
-  s.output_tokens,
-  s.output_tokens / s.seconds AS output_tps,
-  (s.input_tokens + s.output_tokens) / s.seconds AS total_tps
-FROM sums s
+  s.requests, s.rps,
+  s.input_tokens, s.input_tps,
+  s.output_tokens, s.output_tps,
+  s.input_tps + s.output_tps AS total_tps,
+  s.basis,
+  CASE
+    WHEN s.seconds IS NULL THEN 'the window has no length'
+    WHEN s.lacks_output THEN 'no token arrived in the window'
+    WHEN s.lacks_requests AND s.lacks_input THEN 'no ok request began or ended in the window'
+    WHEN s.lacks_requests THEN 'no ok request ended in the window'
+    WHEN s.lacks_input THEN 'no first token arrived in the window'
+  END AS note
+FROM rated s
 JOIN runs r ON r.run = s.run
 ORDER BY r.run_index, s.window_name DESC

@@ -4,13 +4,16 @@
 //! answers, in which units, and by which rules. A report shows the file, so nothing is put into
 //! the SQL from here. Each result is there for the queries after it, by the query's name.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use crate::sql::Header;
+use crate::sql::{Definition, Header, PUBLIC_VIEWS, VIEWS};
 
 /// One query of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
+    /// What it is about, with others.
+    pub group: &'static str,
     /// Name of the file without its ending, and of the result.
     pub name: &'static str,
     /// What it answers, in one line.
@@ -21,10 +24,27 @@ pub struct Query {
     pub columns: Vec<(String, Option<String>)>,
     /// What a reader must know besides, a sentence each.
     pub notes: Vec<String>,
+    /// The metrics that it defines.
+    pub defines: Vec<Definition>,
     /// The whole file.
     pub sql: &'static str,
     /// Answered only where it is asked for by name: it means nothing for most tapes.
     pub is_on_request: bool,
+}
+
+/// One view, on which queries stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Its name.
+    pub name: &'static str,
+    /// What one row of it is.
+    pub purpose: String,
+    /// What a reader must know besides, a sentence each.
+    pub notes: Vec<String>,
+    /// The metrics that it defines.
+    pub defines: Vec<Definition>,
+    /// True for those that people query; the others are there for the queries.
+    pub is_public: bool,
 }
 
 macro_rules! query {
@@ -36,30 +56,77 @@ macro_rules! query {
     };
 }
 
-/// Every file in `queries/`, in the order in which they are run.
-const FILES: &[(&str, &str)] = &[
-    query!("run_summary"),
-    query!("requests_by_outcome"),
-    query!("latency_percentiles"),
-    query!("latency_curve"),
-    query!("throughput_windows"),
-    query!("goodput"),
-    query!("throughput_over_time"),
-    query!("latency_over_time"),
-    query!("itl_heatmap"),
-    query!("schedule_fidelity"),
-    query!("arrival_fidelity"),
-    query!("session_fidelity"),
-    query!("prefix_hits"),
-    query!("validity"),
-    query!("token_counts"),
-    query!("client_health"),
-    query!("client_error"),
-    query!("client_throughput"),
-    query!("block_latencies"),
-    query!("block_rates"),
-    query!("schedule_pairs"),
-    query!("comparison"),
+/// Files of one group: names, each with its text.
+type Files = &'static [(&'static str, &'static str)];
+
+/// Every file in `queries/` by what it is about, in the order in which they are run.
+const GROUPS: &[(&str, Files)] = &[
+    (
+        "Run",
+        &[
+            query!("run_summary"),
+            query!("requests_by_outcome"),
+            query!("errors_over_time"),
+            query!("token_counts"),
+            query!("warmup_end"),
+        ],
+    ),
+    (
+        "Latency",
+        &[
+            query!("latency_percentiles"),
+            query!("latency_curve"),
+            query!("latency_over_time"),
+            query!("itl_heatmap"),
+            query!("latency_by_length"),
+            query!("latency_by_turn"),
+            query!("latency_by_step"),
+        ],
+    ),
+    (
+        "Throughput",
+        &[
+            query!("throughput_windows"),
+            query!("throughput_peaks"),
+            query!("request_speeds"),
+            query!("concurrency"),
+            query!("throughput_over_time"),
+            query!("throughput_by_step"),
+        ],
+    ),
+    ("Goals", &[query!("goodput")]),
+    (
+        "Smoothness",
+        &[query!("stalls"), query!("jitter"), query!("deadlines")],
+    ),
+    ("Cost", &[query!("cost")]),
+    (
+        "Schedule",
+        &[
+            query!("schedule_fidelity"),
+            query!("arrival_fidelity"),
+            query!("session_fidelity"),
+            query!("prefix_hits"),
+        ],
+    ),
+    (
+        "Client",
+        &[
+            query!("validity"),
+            query!("client_health"),
+            query!("client_error"),
+            query!("client_throughput"),
+        ],
+    ),
+    (
+        "Comparison",
+        &[
+            query!("block_latencies"),
+            query!("block_rates"),
+            query!("schedule_pairs"),
+            query!("comparison"),
+        ],
+    ),
 ];
 
 /// What no report shows: the client's own error, which needs a server that stamps, and what
@@ -76,16 +143,20 @@ pub(super) const OF_SEVERAL: [&str; 2] = ["schedule_pairs", "comparison"];
 
 /// The catalogue.
 pub static CATALOG: LazyLock<Vec<Query>> = LazyLock::new(|| {
-    FILES
+    let files = GROUPS
         .iter()
-        .map(|(name, sql)| {
-            let header = Header::parse(sql).expect("the tests parse every header of this build");
+        .flat_map(|(group, files)| files.iter().map(move |file| (*group, file)));
+    files
+        .map(|(group, (name, sql))| {
+            let header = parsed(sql);
             Query {
+                group,
                 name,
                 purpose: header.purpose,
                 input: header.input,
                 columns: header.columns,
                 notes: header.notes,
+                defines: header.defines,
                 sql,
                 is_on_request: ON_REQUEST.contains(name),
             }
@@ -93,13 +164,109 @@ pub static CATALOG: LazyLock<Vec<Query>> = LazyLock::new(|| {
         .collect()
 });
 
+/// Returns the views, those that people query first.
+pub fn views() -> Vec<View> {
+    let mut views: Vec<View> = VIEWS
+        .iter()
+        .map(|(name, sql)| {
+            let header = parsed(sql);
+            View {
+                name,
+                purpose: header.purpose,
+                notes: header.notes,
+                defines: header.defines,
+                is_public: PUBLIC_VIEWS.contains(name),
+            }
+        })
+        .collect();
+    views.sort_by_key(|view| {
+        let place = PUBLIC_VIEWS.iter().position(|name| *name == view.name);
+        place.unwrap_or(PUBLIC_VIEWS.len())
+    });
+    views
+}
+
+fn parsed(sql: &str) -> Header {
+    Header::parse(sql).expect("the tests parse every header of this build")
+}
+
+/// Returns the file of a query or a view, header and SQL.
+pub fn shown(name: &str) -> Option<&'static str> {
+    let queries = CATALOG.iter().map(|query| (query.name, query.sql));
+    let mut files = queries.chain(VIEWS.iter().copied());
+    files.find(|(known, _)| *known == name).map(|(_, sql)| sql)
+}
+
+/// Lists every query and view with its purpose, by group.
+pub fn listing() -> String {
+    let views = views();
+    let mut groups: Vec<(&str, Vec<(&str, String)>)> = Vec::new();
+    for query in CATALOG.iter() {
+        let purpose = if query.is_on_request {
+            format!("{} (on request)", query.purpose)
+        } else {
+            query.purpose.clone()
+        };
+        match groups.last_mut() {
+            Some((group, lines)) if *group == query.group => lines.push((query.name, purpose)),
+            _ => groups.push((query.group, vec![(query.name, purpose)])),
+        }
+    }
+    for (group, is_public) in [("Views", true), ("Views that queries stand on", false)] {
+        let lines = views.iter().filter(|view| view.is_public == is_public);
+        let lines = lines.map(|view| (view.name, view.purpose.clone()));
+        groups.push((group, lines.collect()));
+    }
+    let names = groups.iter().flat_map(|(_, lines)| lines);
+    let width = names.map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for (group, lines) in groups {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(group);
+        out.push('\n');
+        for (name, purpose) in lines {
+            out.push_str(&format!("  {name:<width$}  {purpose}\n"));
+        }
+    }
+    out
+}
+
+/// Returns the queries whose results some SQL reads by name, and those that they read in turn,
+/// each after what it reads. Comments are no SQL.
+pub fn needed_by(sql: &str) -> Vec<(&'static str, &'static str)> {
+    let is_code = |line: &&str| !line.trim_start().starts_with("--");
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let mut words: BTreeSet<&str> = sql
+        .lines()
+        .filter(is_code)
+        .flat_map(|line| line.split(|letter| !is_word(letter)))
+        .collect();
+    // Dependencies come first in the catalogue, so that one way back finds them all.
+    let mut needed = Vec::new();
+    for query in CATALOG.iter().rev() {
+        if words.contains(query.name) {
+            words.extend(query.input.iter().map(String::as_str));
+            needed.push((query.name, query.sql));
+        }
+    }
+    needed.reverse();
+    needed
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::FILES;
+    use super::{CATALOG, GROUPS, listing, needed_by, shown};
     use crate::sql::{Header, VIEWS};
+
+    fn queries() -> Vec<(&'static str, &'static str)> {
+        let files = GROUPS.iter().flat_map(|(_, files)| files.iter());
+        files.copied().collect()
+    }
 
     fn stems(folder: &str) -> Vec<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -121,13 +288,13 @@ mod tests {
 
     #[test]
     fn lists_every_file_there_is() {
-        assert_eq!(sorted(FILES), stems("queries"));
+        assert_eq!(sorted(&queries()), stems("queries"));
         assert_eq!(sorted(VIEWS), stems("queries/views"));
     }
 
     #[test]
     fn every_header_is_whole_and_names_its_file() {
-        for (name, sql) in FILES.iter().chain(VIEWS) {
+        for (name, sql) in queries().iter().chain(VIEWS) {
             let header = Header::parse(sql).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(header.name, *name);
             for input in &header.input {
@@ -137,5 +304,58 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_query_reads_only_what_comes_before_it() {
+        let mut known: Vec<&str> = Vec::new();
+        for query in CATALOG.iter() {
+            for input in &query.input {
+                let is_query = CATALOG.iter().any(|other| other.name == input);
+                let is_known = !is_query || known.contains(&input.as_str());
+                assert!(is_known, "{} reads {input}, which is later", query.name);
+            }
+            known.push(query.name);
+        }
+    }
+
+    #[test]
+    fn lists_and_shows_every_file() {
+        let listing = listing();
+        for (name, sql) in queries().iter().chain(VIEWS) {
+            let lines: Vec<_> = listing
+                .lines()
+                .filter(|line| line.split_whitespace().next() == Some(name))
+                .collect();
+            assert_eq!(lines.len(), 1, "{name}");
+            assert_eq!(shown(name), Some(*sql));
+        }
+        assert_eq!(shown("nonsense"), None);
+        assert!(listing.starts_with("Run\n  run_summary "));
+        assert!(listing.contains("\nViews\n  requests "));
+    }
+
+    #[test]
+    fn finds_what_a_statement_reads_through_other_queries() {
+        let names = |sql| {
+            let needed = needed_by(sql).into_iter();
+            needed.map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("SELECT * FROM requests"), [""; 0]);
+        assert_eq!(names("-- of goodput\nSELECT 1"), [""; 0]);
+        assert_eq!(
+            names("SELECT cost FROM cost"),
+            ["throughput_windows", "cost"]
+        );
+        assert_eq!(
+            names("SELECT * FROM comparison"),
+            [
+                "run_summary",
+                "latency_percentiles",
+                "throughput_windows",
+                "goodput",
+                "comparison"
+            ]
+        );
     }
 }

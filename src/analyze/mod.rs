@@ -12,9 +12,9 @@ mod table;
 mod tests;
 mod uncertainty;
 
-pub use crate::sql::SloFrom;
+pub use crate::sql::{SloFrom, Span, Yardsticks};
 pub use analysis::{Analysis, RunFacts, Slo};
-pub use catalog::{CATALOG, Query};
+pub use catalog::{CATALOG, Query, View, listing, needed_by, shown, views};
 pub use condition::{Condition, ConditionError, Judged};
 pub use error::AnalyzeError;
 pub use run::{Options, analyze};

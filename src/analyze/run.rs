@@ -14,7 +14,10 @@ use super::{
     Analysis, AnalyzeError, CATALOG, Column, Query, RunFacts, SLO_METRICS, Slo, SloFrom, Table,
 };
 use crate::capture::manifest::Loop;
-use crate::sql::{Goal, OpenedTape, Settings, Tapes, collect, keep, message, open_tapes};
+use crate::sql::{
+    Goal, OpenedTape, Settings, Span, Tapes, Yardsticks, collect, keep, keep_view, message,
+    open_tapes,
+};
 
 /// What an analysis is asked for beside the tapes.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,8 +27,10 @@ pub struct Options {
     /// Which form of a latency the goals apply to; by default from the intended time in an open
     /// loop and from the send time in a closed one.
     pub slo_from: Option<SloFrom>,
-    /// Where the steady window may begin, in nanoseconds on each tape's own axis.
-    pub warmup_ns: i64,
+    /// Which part of each run is looked at.
+    pub span: Span,
+    /// What some numbers are held against, and what they cost.
+    pub yardsticks: Yardsticks,
     /// What runs are grouped by, and tapes are split by: a label or a column of `requests`.
     pub by: Option<String>,
     /// Names of the queries to answer, and of the tables drawn from them; empty answers all that
@@ -54,7 +59,8 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     let settings = Settings {
         goals: options.slos.iter().map(goal).collect(),
         slo_from: options.slo_from,
-        warmup_ns: options.warmup_ns,
+        span: options.span,
+        yardsticks: options.yardsticks.clone(),
         by: options.by.clone(),
         keeps_results: true,
         partitions: options.partitions,
@@ -62,6 +68,7 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     let Tapes { context, runs } = open_tapes(tapes, &settings).await?;
     let draws = |name: &str| options.only.iter().any(|wanted| wanted == name);
     let mut tables = Vec::with_capacity(CATALOG.len());
+    let mut shared = SHARED.to_vec();
     for query in CATALOG.iter() {
         let is_wanted = if options.only.is_empty() {
             !query.is_on_request
@@ -71,6 +78,11 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
         };
         let has_sense = !OF_SEVERAL.contains(&query.name) || runs.len() > 1;
         if is_wanted && has_sense {
+            let (read, rest) = shared
+                .into_iter()
+                .partition(|view| query.input.iter().any(|input| input == view));
+            shared = rest;
+            prepare(&context, query, read).await?;
             tables.push(answer(&context, query).await?);
         }
     }
@@ -90,6 +102,27 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
         slos: options.slos.clone(),
         command: command(tapes, options),
     })
+}
+
+/// Views that read every chunk and that several queries build upon: the first one that is wanted
+/// has them computed, and the others read the result.
+const SHARED: [&str; 2] = ["rates", "smoothness"];
+
+/// Computes the shared views that a query is the first to read.
+async fn prepare(
+    context: &SessionContext,
+    query: &Query,
+    views: Vec<&str>,
+) -> Result<(), AnalyzeError> {
+    for view in views {
+        keep_view(context, view)
+            .await
+            .map_err(|error| AnalyzeError::Query {
+                query: query.name,
+                reason: message(&error),
+            })?;
+    }
+    Ok(())
 }
 
 fn goal(slo: &Slo) -> Goal {
@@ -217,13 +250,47 @@ fn command(tapes: &[PathBuf], options: &Options) -> String {
         Some(SloFrom::Sent) => words.push("--slo-from sent".to_owned()),
         None => {}
     }
-    if options.warmup_ns != 0 {
-        words.push(format!("--warmup {}ms", milliseconds(options.warmup_ns)));
-    }
+    words.extend(span_words(&options.span));
+    words.extend(yardstick_words(&options.yardsticks));
     if let Some(by) = &options.by {
         words.push(format!("--by {}", quoted(Path::new(by))));
     }
     words.join(" ")
+}
+
+fn span_words(span: &Span) -> Vec<String> {
+    let mut words = Vec::new();
+    if span.finds_warmup {
+        words.push("--warmup auto".to_owned());
+    } else if span.warmup_ns != 0 {
+        words.push(format!("--warmup {}ms", milliseconds(span.warmup_ns)));
+    }
+    for (flag, at_ns) in [("--from", span.from_ns), ("--to", span.to_ns)] {
+        words.extend(at_ns.map(|at_ns| format!("{flag} {}ms", milliseconds(at_ns))));
+    }
+    words
+}
+
+fn yardstick_words(yardsticks: &Yardsticks) -> Vec<String> {
+    let usual = Yardsticks::default();
+    let mut words = Vec::new();
+    if yardsticks.stall_ns != usual.stall_ns {
+        words.push(format!("--stall {}ms", milliseconds(yardsticks.stall_ns)));
+    }
+    if yardsticks.reader_tps.to_bits() != usual.reader_tps.to_bits() {
+        words.push(format!("--reader {}", yardsticks.reader_tps));
+    }
+    for (flag, price) in [
+        ("--price-input", yardsticks.price_input),
+        ("--price-output", yardsticks.price_output),
+        ("--gpu-hour", yardsticks.gpu_hour),
+    ] {
+        words.extend(price.map(|price| format!("{flag} {price}")));
+    }
+    if yardsticks.gpus != usual.gpus {
+        words.push(format!("--gpus {}", yardsticks.gpus));
+    }
+    words
 }
 
 /// Spells nanoseconds as milliseconds, without a fraction that is not there.
@@ -249,7 +316,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::{Options, command};
-    use crate::analyze::{Slo, SloFrom};
+    use crate::analyze::{Slo, SloFrom, Span, Yardsticks};
 
     #[test]
     fn spells_the_command_that_makes_the_same_analysis() {
@@ -260,13 +327,47 @@ mod tests {
         let options = Options {
             slos: vec![slo("ttft", 200_000_000), slo("tpot", 2_500_000)],
             slo_from: Some(SloFrom::Sent),
-            warmup_ns: 5_000_000_000,
+            span: Span {
+                warmup_ns: 5_000_000_000,
+                ..Span::default()
+            },
             ..Options::default()
         };
         let tapes = [PathBuf::from("a.tape"), PathBuf::from("it's b.tape")];
         assert_eq!(
             command(&tapes, &options),
             "tokentape analyze a.tape 'it'\\''s b.tape' --goodput ttft:200 tpot:2.5 --slo-from sent --warmup 5000ms"
+        );
+    }
+
+    #[test]
+    fn spells_windows_and_yardsticks_where_they_are_not_the_usual_ones() {
+        let options = Options {
+            span: Span {
+                finds_warmup: true,
+                from_ns: Some(1_500_000_000),
+                to_ns: Some(20_000_000_000),
+                ..Span::default()
+            },
+            yardsticks: Yardsticks {
+                stall_ns: 250_000_000,
+                reader_tps: 7.5,
+                price_input: Some(0.5),
+                price_output: Some(2.0),
+                gpu_hour: Some(3.25),
+                gpus: 8,
+            },
+            ..Options::default()
+        };
+        let tape = [PathBuf::from("a.tape")];
+        assert_eq!(
+            command(&tape, &options),
+            "tokentape analyze a.tape --warmup auto --from 1500ms --to 20000ms --stall 250ms \
+             --reader 7.5 --price-input 0.5 --price-output 2 --gpu-hour 3.25 --gpus 8"
+        );
+        assert_eq!(
+            command(&tape, &Options::default()),
+            "tokentape analyze a.tape"
         );
     }
 }

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::args::{AnalyzeArgs, Global, SloForm};
+use super::args::{AnalyzeArgs, Global, SloForm, Warmup, WindowArgs, YardstickArgs};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print, say};
-use crate::analyze::{Analysis, Condition, ConditionError, Options, SloFrom, analyze};
+use crate::analyze::{
+    Analysis, Condition, ConditionError, Options, SloFrom, Span, Yardsticks, analyze,
+};
 use crate::error::{Error, exit};
 use crate::report::{
     TerminalOptions, csv_files, html, is_client_limited, json, markdown, terminal,
@@ -14,11 +16,12 @@ use crate::report::{
 use crate::sql::block_on;
 
 /// The latencies that a summary can show.
-const METRICS: [&str; 9] = [
+const METRICS: [&str; 10] = [
     "ttft",
     "ttfa",
     "tpot",
     "itl",
+    "itl_spread",
     "itl_resolved",
     "icl",
     "e2el",
@@ -39,7 +42,8 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
             SloForm::Intended => SloFrom::Intended,
             SloForm::Sent => SloFrom::Sent,
         }),
-        warmup_ns: args.warmup,
+        span: span(&args.window)?,
+        yardsticks: yardsticks(&args.yardsticks),
         by: args.by.clone(),
         ..Options::default()
     };
@@ -74,6 +78,37 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         }
     }
     Ok(code)
+}
+
+fn span(args: &WindowArgs) -> Result<Span, Error> {
+    if let (Some(from_ns), Some(to_ns)) = (args.from, args.to)
+        && from_ns >= to_ns
+    {
+        return Err(Error::usage(
+            "the window ends before it begins",
+            "let `--to` be later than `--from`",
+        ));
+    }
+    Ok(Span {
+        warmup_ns: match args.warmup {
+            Warmup::Given(ns) => ns,
+            Warmup::Auto => 0,
+        },
+        finds_warmup: args.warmup == Warmup::Auto,
+        from_ns: args.from,
+        to_ns: args.to,
+    })
+}
+
+fn yardsticks(args: &YardstickArgs) -> Yardsticks {
+    Yardsticks {
+        stall_ns: args.stall,
+        reader_tps: args.reader,
+        price_input: args.price_input,
+        price_output: args.price_output,
+        gpu_hour: args.gpu_hour,
+        gpus: args.gpus,
+    }
 }
 
 /// Analyses tapes, and says what had to be done to open them.

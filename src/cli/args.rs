@@ -8,8 +8,10 @@ use crate::backend::BackendKind;
 use crate::simulate::ServerSettings;
 use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
 
+mod judge;
 mod trace;
 
+pub(crate) use judge::{Warmup, WindowArgs, YardstickArgs};
 pub(crate) use trace::{
     ChangeArgs, ConvertArgs, FailedRows, InspectArgs, OutputLengthArg, SelectionArgs, ServeGenArgs,
     SessionsArg, SynthesizeArgs, TiesArg, TraceVerb,
@@ -386,9 +388,10 @@ pub(crate) struct AnalyzeArgs {
     /// Form of a latency that goals apply to [default: intended in open loop]
     #[arg(long, value_name = "FORM")]
     pub(crate) slo_from: Option<SloForm>,
-    /// Leave out this much of the start from the steady window
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration_ns)]
-    pub(crate) warmup: i64,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
+    #[command(flatten)]
+    pub(crate) yardsticks: YardstickArgs,
     /// Compare groups of requests, or of tapes that repeat each other, by a label or a column
     ///
     /// A label that the tapes carry (`--label` of a run) makes one group of all tapes with one
@@ -449,16 +452,28 @@ pub(crate) enum SloForm {
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
     /// The tapes
-    #[arg(required = true, value_name = "TAPE")]
+    #[arg(required_unless_present_any = ["list", "show"], value_name = "TAPE")]
     pub(crate) tapes: Vec<PathBuf>,
     /// Statements to run, separated by `;`
+    ///
+    /// Beside the views they may read the result of every query of the
+    /// catalogue by its name.
     #[arg(
         short = 'c',
         long = "command",
         value_name = "SQL",
-        conflicts_with = "file"
+        conflicts_with_all = ["file", "query"]
     )]
     pub(crate) command: Option<String>,
+    /// Query of the catalogue to run
+    #[arg(short = 'q', long, value_name = "NAME", conflicts_with = "file")]
+    pub(crate) query: Option<String>,
+    /// List the queries and the views, with what each is for
+    #[arg(long, conflicts_with_all = ["show", "command", "query", "file"])]
+    pub(crate) list: bool,
+    /// Show the file of a query or a view: its definition and its SQL
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["command", "query", "file"])]
+    pub(crate) show: Option<String>,
     /// File with statements; `-` or nothing reads stdin
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,

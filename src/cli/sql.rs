@@ -6,22 +6,19 @@ use std::path::Path;
 
 use super::args::{SqlArgs, SqlFormat};
 use super::talk::{print, say};
+use crate::analyze::{listing, needed_by, shown};
 use crate::error::Error;
 use crate::sql::{Format, block_on, format_batches, run_sql};
 
 pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
-    let sql = match (&args.command, &args.file) {
-        (Some(command), _) => command.clone(),
-        (None, Some(path)) if path.as_os_str() != "-" => {
-            fs::read_to_string(path).map_err(|source| Error::File {
-                verb: "read",
-                path: path.clone(),
-                source,
-            })?
-        }
-        _ => read_stdin()?,
-    };
-    let answers = block_on(run_sql(&args.tapes, &sql))
+    if args.list {
+        return print(&listing());
+    }
+    if let Some(name) = &args.show {
+        return print(file_of(name)?);
+    }
+    let sql = statements(args)?;
+    let answers = block_on(run_sql(&args.tapes, &sql, &needed_by(&sql)))
         .map_err(|error| Error::System("start the SQL engine".into(), error))??;
     let format = match args.format {
         SqlFormat::Table => Format::Table,
@@ -37,6 +34,32 @@ pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
         print(&format_batches(&batches, format)?)?;
     }
     Ok(())
+}
+
+/// Returns the statements that were asked for, from wherever they come.
+fn statements(args: &SqlArgs) -> Result<String, Error> {
+    match (&args.command, &args.query, &args.file) {
+        (Some(command), ..) => Ok(command.clone()),
+        (None, Some(name), _) => file_of(name).map(str::to_owned),
+        (None, None, Some(path)) if path.as_os_str() != "-" => {
+            fs::read_to_string(path).map_err(|source| Error::File {
+                verb: "read",
+                path: path.clone(),
+                source,
+            })
+        }
+        _ => read_stdin(),
+    }
+}
+
+/// Returns the file of a query or a view.
+fn file_of(name: &str) -> Result<&'static str, Error> {
+    shown(name).ok_or_else(|| {
+        Error::usage(
+            format!("`{name}` is no query and no view"),
+            "list them with `tokentape sql --list`",
+        )
+    })
 }
 
 fn read_stdin() -> Result<String, Error> {

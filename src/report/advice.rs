@@ -223,14 +223,17 @@ fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
         .iter()
         .find(|row| row.text("window_name") == Some("steady"));
     let seconds = steady.and_then(|row| row.number("seconds"));
+    let is_asked = steady.is_some_and(|row| row.text("basis") == Some("asked"));
     if let Some(seconds) = seconds.filter(|seconds| *seconds < SHORT_WINDOW_S) {
+        let (window, remedy) = if is_asked {
+            ("window that was asked for", "ask for a longer one")
+        } else {
+            ("steady window", "run for a minute or longer")
+        };
         found.push(say(
-            format!(
-                "the steady window is {} s long",
-                format::trimmed(seconds, 1)
-            ),
+            format!("the {window} is {} s long", format::trimmed(seconds, 1)),
             "a rate over so short a time says more about chance than about the server",
-            "run for a minute or longer",
+            remedy,
         ));
     }
     if run.manifest.arrival_loop == Loop::Closed {

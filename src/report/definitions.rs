@@ -19,7 +19,7 @@ pub(crate) struct Definition {
     pub(crate) policy: &'static str,
 }
 
-const ALL: [Definition; 14] = [
+const ALL: [Definition; 16] = [
     Definition {
         term: "Send time",
         meaning: "When the first byte of the request was handed to a connected socket. Beside it \
@@ -61,7 +61,8 @@ const ALL: [Definition; 14] = [
         meaning: "The times between successive tokens of one answer. All tokens of all answers \
                   form one pool.",
         policy: "Policy: arrival. A later chunk of k tokens gives its gap once and k − 1 zeros; \
-                 the first chunk gives none.",
+                 the first chunk gives none. The numbers in JSON and CSV have the policy spread \
+                 too, the gap ÷ k k times (itl_spread).",
     },
     Definition {
         term: "ITL, resolved",
@@ -89,12 +90,28 @@ const ALL: [Definition; 14] = [
                   its output tokens.",
         policy: "Policy: the steady window is the headline. Open loop: from the end of warm-up to \
                  the last due time. Closed loop: from all slots busy to the first slot without \
-                 work.",
+                 work. No rate where nothing fell into the window of what the run has.",
+    },
+    Definition {
+        term: "Speed of a request",
+        meaning: "Output tokens by E2EL (request), one by TPOT (decode), and input tokens by TTFT \
+                  (prefill); one value a request.",
+        policy: "The slow requests are at p1 and p10.",
+    },
+    Definition {
+        term: "Stalls, jitter, in time, fluidity",
+        meaning: "A stall is a gap between chunks over a bound. Jitter is the mean absolute \
+                  difference of successive gaps of an answer. A token is in time if it comes \
+                  before a reader of constant speed needs it. Fluidity is the share of deadlines \
+                  met, by the goals on TTFT and TPOT, as Etalon (arXiv 2407.07000) counts them.",
+        policy: "Policy: of successful requests. Being early counts for later tokens; no fluidity \
+                 without both goals.",
     },
     Definition {
         term: "Goodput",
         meaning: "Offered requests that succeeded and met every stated goal, by the window's \
-                  length. Attainment is their share of all offered requests.",
+                  length. Attainment is their share of all offered requests. Offered are those \
+                  that were due in the window, where throughput counts those that ended in it.",
         policy: "Policy: goals are held against the latency from intended in an open loop, from \
                  the send in a closed one. Cancelled and never-sent requests miss; a request \
                  without a TPOT passes the goal on TPOT.",

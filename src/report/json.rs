@@ -110,25 +110,7 @@ fn metrics(analysis: &Analysis, run: &str) -> Map<String, Value> {
             }
         }
     }
-    for row in rows_of(analysis, "goodput", run) {
-        let window = row.text("window_name").unwrap_or("run");
-        let n = row.number("offered");
-        let goodput = row.number("goodput_rps");
-        add_metric(
-            &mut found,
-            format!("goodput_{window}"),
-            goodput,
-            "requests/s",
-            n,
-        );
-        add_metric(
-            &mut found,
-            format!("attainment_{window}"),
-            row.number("attainment"),
-            "share",
-            n,
-        );
-    }
+    goodput_metrics(&mut found, analysis, run);
     for row in rows_of(analysis, "run_summary", run) {
         for (key, column, unit) in SUMMARY {
             add_metric(
@@ -146,8 +128,93 @@ fn metrics(analysis: &Analysis, run: &str) -> Map<String, Value> {
             add_metric(&mut found, key.to_owned(), row.number(column), unit, n);
         }
     }
+    stream_metrics(&mut found, analysis, run);
     found
 }
+
+/// Adds how many requests and tokens met every goal.
+fn goodput_metrics(found: &mut Map<String, Value>, analysis: &Analysis, run: &str) {
+    for row in rows_of(analysis, "goodput", run) {
+        let window = row.text("window_name").unwrap_or("run");
+        let n = row.number("offered");
+        let goodput = row.number("goodput_rps");
+        add_metric(found, format!("goodput_{window}"), goodput, "requests/s", n);
+        add_metric(
+            found,
+            format!("attainment_{window}"),
+            row.number("attainment"),
+            "share",
+            n,
+        );
+        for (key, column, unit) in GOODPUT {
+            let key = format!("{key}_{window}");
+            add_metric(found, key, row.number(column), unit, n);
+        }
+    }
+}
+
+/// Adds what is known of single requests, of concurrency and of cost.
+fn stream_metrics(found: &mut Map<String, Value>, analysis: &Analysis, run: &str) {
+    for (query, key, column, unit) in STREAMS {
+        for row in rows_of(analysis, query, run) {
+            let scale = if unit == "ms" { NS_PER_MS } else { 1.0 };
+            let value = row.number(column).map(|value| value / scale);
+            add_metric(found, key.to_owned(), value, unit, row.number("n"));
+        }
+    }
+    for row in rows_of(analysis, "request_speeds", run) {
+        let (Some(metric), Some("tokens/s")) = (row.text("metric"), row.text("unit")) else {
+            continue;
+        };
+        for stat in ["mean", "min", "p1", "p10", "p50", "p90", "p99", "max"] {
+            let key = format!("{metric}_{stat}");
+            add_metric(found, key, row.number(stat), "tokens/s", row.number("n"));
+        }
+    }
+    for row in rows_of(analysis, "concurrency", run) {
+        let window = row.text("window_name").unwrap_or("run");
+        for stat in ["mean", "p50", "p90", "p99", "max"] {
+            let key = format!("concurrency_{stat}_{window}");
+            add_metric(found, key, row.number(stat), "requests", None);
+        }
+    }
+    for row in rows_of(analysis, "cost", run) {
+        let window = row.text("window_name").unwrap_or("run");
+        let basis = row.text("basis").unwrap_or("price");
+        for column in ["cost_per_m_output", "cost_per_m_total"] {
+            let key = format!("{column}_{basis}_{window}");
+            add_metric(found, key, row.number(column), "money/million tokens", None);
+        }
+    }
+}
+
+/// Goodput of tokens, and what it is to be held against: key, column, unit.
+const GOODPUT: [(&str, &str, &str); 4] = [
+    ("offered_rps", "offered_rps", "requests/s"),
+    ("ok_rps", "ok_rps", "requests/s"),
+    ("goodput_tps", "goodput_tps", "tokens/s"),
+    ("token_attainment", "token_attainment", "share"),
+];
+
+/// How answers were streamed: query, key, column and unit of each metric.
+const STREAMS: [(&str, &str, &str, &str); 11] = [
+    (
+        "throughput_peaks",
+        "output_tokens_peak_1s",
+        "output_tokens_peak_1s",
+        "tokens",
+    ),
+    ("stalls", "stalled_share", "stalled_share", "share"),
+    ("stalls", "stalls_total", "stalls", "gaps"),
+    ("stalls", "longest_gap_p50", "longest_p50_ns", "ms"),
+    ("stalls", "longest_gap_p99", "longest_p99_ns", "ms"),
+    ("stalls", "longest_gap_max", "longest_max_ns", "ms"),
+    ("jitter", "jitter_p50", "p50_ns", "ms"),
+    ("jitter", "jitter_p99", "p99_ns", "ms"),
+    ("deadlines", "in_time_share", "in_time_share", "share"),
+    ("deadlines", "fluidity_all", "fluidity", "share"),
+    ("deadlines", "fluidity_p10", "fluidity_p10", "share"),
+];
 
 /// How faithful a run was: query, key, column and unit of each metric.
 const FIDELITY: [(&str, &str, &str, &str); 10] = [

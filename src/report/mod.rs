@@ -27,6 +27,7 @@ pub(crate) mod rows;
 mod run_card;
 mod scale;
 mod sections;
+mod streams;
 mod terminal;
 #[cfg(test)]
 mod tests;

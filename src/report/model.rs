@@ -15,7 +15,7 @@ use super::sections::{Section, carries_note, sections};
 use super::verdict::{Verdict, verdict};
 
 /// Longest SQL text and longest plan that a page shows, in bytes.
-const LONG_TEXT: usize = 9_000;
+const LONG_TEXT: usize = 8_000;
 
 /// All that stands on a page, in its order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -139,10 +139,11 @@ fn tiles(analysis: &Analysis, run: &RunFacts) -> Vec<Tile> {
     let is_steady = steady.is_some_and(|row| row.number("rps").is_some());
     let window = if is_steady { steady } else { windows.last() };
     let rate = |column, places| format::optional(window.and_then(|row| row.number(column)), places);
-    let over = if is_steady {
-        "steady window"
-    } else {
-        "whole run"
+    let is_asked = steady.is_some_and(|row| row.text("basis") == Some("asked"));
+    let over = match (is_steady, is_asked) {
+        (true, true) => "window asked for",
+        (true, false) => "steady window",
+        (false, _) => "whole run",
     };
     let is_open = run.manifest.arrival_loop == Loop::Open;
     let (ttft, from) = if is_open {

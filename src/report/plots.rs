@@ -27,6 +27,7 @@ pub(crate) fn full_name(metric: &str) -> &str {
         "ttfa" => "Time to first answer token",
         "tpot" => "Time per output token",
         "itl" => "Inter-token time",
+        "itl_spread" => "Inter-token time, spread",
         "itl_resolved" => "Inter-token time, resolved",
         "icl" => "Inter-chunk time",
         "e2el" | "e2el_intended" => "End-to-end latency",

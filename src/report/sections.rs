@@ -13,6 +13,7 @@ use super::format;
 use super::grid::{Field, Grid, Tone};
 use super::plots::{self, carries};
 use super::rows::{Row, rows, rows_of};
+use super::streams;
 use super::timeline;
 use super::uncertainty;
 use super::verdict;
@@ -90,7 +91,7 @@ pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError>
             lead: "Each cell counts the inter-token times of one length in one window. Bands show \
                    modes that percentiles hide, such as decoding interrupted by prefills."
                 .to_owned(),
-            grids: Vec::new(),
+            grids: streams::smoothness(analysis).into_iter().collect(),
             figures: plots::heat_figures(analysis)?,
         },
         schedule_section(analysis)?,
@@ -163,6 +164,7 @@ fn latency_section(analysis: &Analysis) -> Section {
     }
     let mut grids = vec![grid.without_run(is_single(analysis))];
     grids.extend(uncertainty::latency_intervals(analysis));
+    grids.extend(streams::lengths(analysis));
     Section {
         id: "latency",
         heading: "Latency",
@@ -203,11 +205,22 @@ fn throughput_section(analysis: &Analysis) -> Section {
     ];
     let mut grid = Grid::new("Rates; higher is better", &headings);
     for row in rows(analysis, "throughput_windows") {
-        let window = match row.text("window_name") {
-            Some("steady") => "steady".to_owned(),
-            Some("run") => "whole run".to_owned(),
-            other => format::clean(other.unwrap_or(format::NONE)),
+        let window = match (row.text("window_name"), row.text("basis")) {
+            (Some("steady"), Some("asked")) => "asked for".to_owned(),
+            (Some("steady"), _) => "steady".to_owned(),
+            (Some("run"), _) => "whole run".to_owned(),
+            (other, _) => format::clean(other.unwrap_or(format::NONE)),
         };
+        if let Some(note) = row.text("note") {
+            let run = format::name(row.run());
+            let whose = if is_single(analysis) {
+                String::new()
+            } else {
+                format!("{run}, ")
+            };
+            grid.notes
+                .push(format!("{whose}{window}: {}.", format::clean(note)));
+        }
         let mut cells = vec![
             Field::foreign(format::name(row.run())),
             Field::plain(window),
@@ -227,10 +240,12 @@ fn throughput_section(analysis: &Analysis) -> Section {
     }
     let mut grids = vec![grid.without_run(is_single(analysis))];
     grids.extend(uncertainty::rate_intervals(analysis));
+    grids.extend(streams::speeds(analysis));
     grids.extend(goodput_grid(analysis));
     grids.extend(token_grid(analysis));
     let lead = "The steady window is the headline: it leaves out the start, when the server is \
-                still empty, and the end, when it drains.";
+                still empty, and the end, when it drains. Requests are those that succeeded and \
+                ended in the window; tokens are those of every request, as they passed.";
     Section {
         id: "throughput",
         heading: "Throughput",
@@ -254,7 +269,10 @@ fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
             format!("{} ≤ {limit}", format::clean(&slo.metric).to_uppercase())
         })
         .collect();
-    let caption = format!("Goodput: requests that met {}", goals.join(" and "));
+    let caption = format!(
+        "Goodput: requests due in the window that met {}",
+        goals.join(" and ")
+    );
     let headings = [
         "run",
         "window",
@@ -262,6 +280,8 @@ fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
         "#good",
         "#attainment",
         "#good/s",
+        "#ok/s",
+        "#good tokens/s",
         "#TTFT met",
         "#TPOT met",
         "#E2EL met",
@@ -282,6 +302,8 @@ fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
             count("good"),
             share("attainment"),
             Field::plain(format::optional(row.number("goodput_rps"), 2)),
+            Field::plain(format::optional(row.number("ok_rps"), 2)),
+            Field::plain(format::optional(row.number("goodput_tps"), 1)),
             share("ttft_met"),
             share("tpot_met"),
             share("e2el_met"),

@@ -123,7 +123,12 @@ fn run_block(out: &mut String, analysis: &Analysis, run: &RunFacts) {
             ("Output token throughput", "tok/s", "output_tps"),
             ("Total token throughput", "tok/s", "total_tps"),
         ] {
-            fact(&format!("{name}{suffix} ({unit}):"), plain(rate(column), 2));
+            let why = row.and_then(|row| row.text("note"));
+            let value = match (rate(column), why) {
+                (None, Some(why)) => format!("{} ({})", plain(None, 2), format::clean(why)),
+                (rate, _) => plain(rate, 2),
+            };
+            fact(&format!("{name}{suffix} ({unit}):"), value);
         }
     }
 }

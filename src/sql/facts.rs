@@ -19,6 +19,8 @@ pub(super) fn runs(
     tapes: &[OpenedTape],
     settings: &Settings,
 ) -> Result<LogicalPlan, DataFusionError> {
+    let span = settings.span;
+    let (window_from_ns, window_to_ns) = span.asked_ns();
     let rows = tapes.iter().zip(0_i64..).map(|(tape, index)| {
         let manifest = &tape.manifest;
         let is_open = manifest.arrival_loop == Loop::Open;
@@ -50,7 +52,10 @@ pub(super) fn runs(
             text(&manifest.host.name),
             i64::from(manifest.host.cores).into(),
             slots.into(),
-            settings.warmup_ns.into(),
+            span.warmup_ns.into(),
+            text(if span.finds_warmup { "auto" } else { "given" }),
+            window_from_ns.into(),
+            window_to_ns.into(),
             text(match slo_from {
                 SloFrom::Intended => "intended",
                 SloFrom::Sent => "sent",
@@ -76,6 +81,9 @@ pub(super) fn runs(
             ("cores", DataType::Int64),
             ("max_concurrency", DataType::Int64),
             ("warmup_ns", DataType::Int64),
+            ("warmup_rule", DataType::Utf8),
+            ("window_from_ns", DataType::Int64),
+            ("window_to_ns", DataType::Int64),
             ("slo_from", DataType::Utf8),
             ("started_utc", utc_type()),
         ],
@@ -143,6 +151,30 @@ pub(super) fn slos(settings: &Settings) -> Result<LogicalPlan, DataFusionError> 
     literals(
         &[("metric", DataType::Utf8), ("limit_ns", DataType::Int64)],
         rows.collect(),
+    )
+}
+
+/// Returns one row: what numbers are held against.
+pub(super) fn settings(settings: &Settings) -> Result<LogicalPlan, DataFusionError> {
+    let yardsticks = &settings.yardsticks;
+    let row = vec![
+        yardsticks.stall_ns.into(),
+        yardsticks.reader_tps.into(),
+        yardsticks.price_input.into(),
+        yardsticks.price_output.into(),
+        yardsticks.gpu_hour.into(),
+        i64::from(yardsticks.gpus).into(),
+    ];
+    literals(
+        &[
+            ("stall_ns", DataType::Int64),
+            ("reader_tps", DataType::Float64),
+            ("price_input", DataType::Float64),
+            ("price_output", DataType::Float64),
+            ("gpu_hour", DataType::Float64),
+            ("gpus", DataType::Int64),
+        ],
+        vec![row],
     )
 }
 

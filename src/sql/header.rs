@@ -14,12 +14,29 @@ pub(crate) enum HeaderError {
         /// The line.
         line: String,
     },
+    /// A line of `defines` is no `NAME (UNIT): MEANING`.
+    #[error("`{line}` is no `name (unit): meaning`")]
+    Definition {
+        /// The line.
+        line: String,
+    },
     /// An entry is not there.
     #[error("the header lacks `-- {key}:`")]
     Missing {
         /// Name of the entry.
         key: &'static str,
     },
+}
+
+/// What one metric is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// Its name, as in results and exports.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// What it is.
+    pub meaning: String,
 }
 
 /// What the header of a SQL file says.
@@ -35,6 +52,8 @@ pub(crate) struct Header {
     pub(crate) columns: Vec<(String, Option<String>)>,
     /// What a reader must know besides, a sentence each.
     pub(crate) notes: Vec<String>,
+    /// The metrics that the file defines.
+    pub(crate) defines: Vec<Definition>,
 }
 
 impl Header {
@@ -77,8 +96,28 @@ impl Header {
                 .iter()
                 .map(|note| (*note).to_owned())
                 .collect(),
+            defines: entry("defines")
+                .unwrap_or_default()
+                .iter()
+                .map(|line| definition(line))
+                .collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// Splits `name (unit): meaning`.
+fn definition(line: &str) -> Result<Definition, HeaderError> {
+    let parts = line
+        .split_once("): ")
+        .and_then(|(named, meaning)| Some((named.split_once(" (")?, meaning)));
+    let ((name, unit), meaning) = parts.ok_or_else(|| HeaderError::Definition {
+        line: line.to_owned(),
+    })?;
+    Ok(Definition {
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        meaning: meaning.to_owned(),
+    })
 }
 
 /// Splits `a (unit, more), b` at the commas that are outside parentheses.
@@ -101,7 +140,7 @@ fn split_columns(list: &str) -> Vec<(String, Option<String>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Header, HeaderError};
+    use super::{Definition, Header, HeaderError};
 
     #[test]
     fn reads_every_entry() {
@@ -130,6 +169,28 @@ mod tests {
         assert_eq!(
             Header::parse("-- name: a\n-- purpose: b\nSELECT 1"),
             Err(HeaderError::Missing { key: "input" })
+        );
+    }
+
+    #[test]
+    fn reads_what_a_file_defines() {
+        let head = "-- name: a\n-- purpose: b\n-- input: c\n-- columns (unit): d\n-- defines: ";
+        let header = Header::parse(&format!(
+            "{head}ttft (ns): from: to\n--   rps (requests/s): x\n"
+        ));
+        let defined = header.unwrap().defines;
+        let ttft = Definition {
+            name: "ttft".to_owned(),
+            unit: "ns".to_owned(),
+            meaning: "from: to".to_owned(),
+        };
+        assert_eq!(defined[0], ttft);
+        assert_eq!((defined.len(), defined[1].unit.as_str()), (2, "requests/s"));
+        assert_eq!(
+            Header::parse(&format!("{head}ttft: from\n")),
+            Err(HeaderError::Definition {
+                line: "ttft: from".to_owned()
+            })
         );
     }
 }

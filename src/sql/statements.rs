@@ -9,6 +9,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
 
+use super::views::keep;
 use super::{Settings, SqlError, message, open_tapes};
 
 /// What statements over some tapes came to.
@@ -21,7 +22,8 @@ pub struct Answers {
     pub results: Result<Vec<Vec<RecordBatch>>, SqlError>,
 }
 
-/// Runs every statement of `sql` (separated by `;`) over tapes.
+/// Runs every statement of `sql` (separated by `;`) over tapes. `queries` are names with their SQL
+/// that the statements may read like views, each after those that it reads: they are run first.
 ///
 /// Must run inside [`super::block_on`].
 ///
@@ -29,8 +31,24 @@ pub struct Answers {
 ///
 /// Fails when a tape cannot be opened. A statement that is wrong or no query fails the results
 /// alone, so that what was done to open the tapes is still told.
-pub async fn run_sql(tapes: &[PathBuf], sql: &str) -> Result<Answers, SqlError> {
-    let tapes = open_tapes(tapes, &Settings::default()).await?;
+pub async fn run_sql(
+    tapes: &[PathBuf],
+    sql: &str,
+    queries: &[(&str, &str)],
+) -> Result<Answers, SqlError> {
+    let settings = Settings {
+        keeps_results: !queries.is_empty(),
+        ..Settings::default()
+    };
+    let tapes = open_tapes(tapes, &settings).await?;
+    // Each is computed once: as a view it would be planned anew wherever it is read.
+    for (name, sql) in queries {
+        let plan = tapes.context.state().create_logical_plan(sql).await;
+        let plan = plan.map_err(|error| refused(&error))?;
+        keep(&tapes.context, name, plan)
+            .await
+            .map_err(|error| refused(&error))?;
+    }
     let results = run_statements(&tapes.context, sql).await;
     let notes = tapes
         .runs
@@ -124,7 +142,7 @@ mod tests {
     fn run(sql: &str) -> Result<Vec<String>, SqlError> {
         let folder = tempfile::tempdir().unwrap();
         let tape = TapeFixture::small().write(&folder.path().join("small.tape"));
-        block_on(async { run_sql(&[tape], sql).await })
+        block_on(async { run_sql(&[tape], sql, &[]).await })
             .unwrap()?
             .results?
             .iter()

@@ -34,6 +34,57 @@ pub(crate) struct Goal {
     pub(crate) limit_ns: i64,
 }
 
+/// What some numbers are held against, and what they cost. Money has the unit that it is given in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Yardsticks {
+    /// A longer gap between chunks is a stall, in nanoseconds.
+    pub stall_ns: i64,
+    /// How fast a reader reads, in tokens a second.
+    pub reader_tps: f64,
+    /// Price of a million input tokens.
+    pub price_input: Option<f64>,
+    /// Price of a million output tokens.
+    pub price_output: Option<f64>,
+    /// Price of a GPU for an hour.
+    pub gpu_hour: Option<f64>,
+    /// How many GPUs the server has.
+    pub gpus: u32,
+}
+
+impl Default for Yardsticks {
+    fn default() -> Self {
+        Self {
+            stall_ns: 1_000_000_000,
+            reader_tps: 5.0,
+            price_input: None,
+            price_output: None,
+            gpu_hour: None,
+            gpus: 1,
+        }
+    }
+}
+
+/// Which part of a run is looked at, in nanoseconds on its own axis.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Where the steady window may begin.
+    pub warmup_ns: i64,
+    /// True where the run itself says where its warm-up ends, in place of `warmup_ns`.
+    pub finds_warmup: bool,
+    /// Begin of a window that replaces the steady one.
+    pub from_ns: Option<i64>,
+    /// End of a window that replaces the steady one; without it that window is open.
+    pub to_ns: Option<i64>,
+}
+
+impl Span {
+    /// Returns the begin and the end of the window that was asked for: from 0, where only its end
+    /// was.
+    pub(super) fn asked_ns(&self) -> (Option<i64>, Option<i64>) {
+        (self.from_ns.or(self.to_ns.map(|_| 0)), self.to_ns)
+    }
+}
+
 /// What the views need to know beside the tapes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
@@ -41,8 +92,10 @@ pub(crate) struct Settings {
     pub(crate) goals: Vec<Goal>,
     /// Which form they apply to; by default the intended one in an open loop.
     pub(crate) slo_from: Option<SloFrom>,
-    /// Where the steady window may begin, in nanoseconds on each tape's axis.
-    pub(crate) warmup_ns: i64,
+    /// Which part of each run is looked at.
+    pub(crate) span: Span,
+    /// What some numbers are held against.
+    pub(crate) yardsticks: Yardsticks,
     /// What runs are grouped by, and tapes are split by: a label or a column of `requests`.
     pub(crate) by: Option<String>,
     /// True when the small views that many queries build upon are computed once, at the start.

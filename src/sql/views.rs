@@ -54,6 +54,7 @@ macro_rules! view {
 pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("runs"),
     view!("steps"),
+    view!("settings"),
     view!("clock_anchors"),
     view!("slos"),
     view!("probes"),
@@ -68,17 +69,23 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("run_spans"),
     view!("time_bins"),
     view!("in_flight"),
+    view!("warmup_found"),
     view!("windows"),
+    view!("rate_spans"),
+    view!("rates"),
+    view!("covered"),
     view!("latencies"),
+    view!("smoothness"),
 ];
 
 /// Views that an analysis computes once and keeps: small ones that many queries build upon. What
 /// they save is mostly planning, which otherwise takes longer than running for a small tape.
-const KEPT: [&str; 5] = [
+const KEPT: [&str; 6] = [
     "first_chunks",
     "run_spans",
     "time_bins",
     "in_flight",
+    "warmup_found",
     "windows",
 ];
 
@@ -126,6 +133,7 @@ pub(super) async fn register(
         ("tape_steps", facts::steps(tapes)),
         ("tape_clock_anchors", facts::clock_anchors(tapes)),
         ("tape_slos", facts::slos(settings)),
+        ("tape_settings", facts::settings(settings)),
     ] {
         let plan = plan.map_err(|error| failed_view(name, &error))?;
         add_view(context, name, plan, None)?;
@@ -163,6 +171,17 @@ pub(crate) async fn keep(
         context.register_table(name, Arc::new(result))?;
     }
     Ok(batches)
+}
+
+/// Computes a view that stands already, and makes its name stand for the result.
+///
+/// # Errors
+///
+/// Passes on what the engine says.
+pub(crate) async fn keep_view(context: &SessionContext, name: &str) -> Result<(), DataFusionError> {
+    let plan = context.table(name).await?.into_unoptimized_plan();
+    context.deregister_table(name)?;
+    keep(context, name, plan).await.map(|_| ())
 }
 
 fn add_view(

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::VerifyError;
 use super::rung::{Rung, SEED};
-use crate::analyze::{Analysis, Options, analyze};
+use crate::analyze::{Analysis, Options, Span, analyze};
 use crate::backend::BackendKind;
 use crate::capture::Manifest;
 use crate::capture::manifest::State;
@@ -133,7 +133,10 @@ pub(crate) fn measure(
     let tape = setup.tape.clone();
     let report = drive(server, rung, setup, watch)?;
     let options = Options {
-        warmup_ns: rung.warmup_ns(),
+        span: Span {
+            warmup_ns: rung.warmup_ns(),
+            ..Span::default()
+        },
         only: QUERIES.map(str::to_owned).to_vec(),
         ..Options::default()
     };

@@ -75,6 +75,13 @@ fn an_analysis_is_written_in_every_form_at_once() {
         "e2el_max",
         "rps_run",
         "goodput_run",
+        "goodput_tps_run",
+        "request_tps_p50",
+        "concurrency_mean_run",
+        "output_tokens_peak_1s",
+        "stalls_total",
+        "in_time_share",
+        "fluidity_all",
     ] {
         let metric = &run["metrics"][key];
         assert!(
@@ -105,6 +112,65 @@ fn an_analysis_is_written_in_every_form_at_once() {
             .read("tables/latency_percentiles.csv")
             .contains("ttft")
     );
+}
+
+#[test]
+fn the_catalogue_is_listed_shown_and_run_by_name() {
+    let folder = Folder::new();
+    let listing = folder.run(&["sql", "--list"]).expect_code(0).stdout;
+    assert!(listing.contains("\nThroughput\n  throughput_windows "));
+    assert!(listing.contains("\nViews\n  requests "));
+    let shown = folder.run(&["sql", "--show", "latencies"]).expect_code(0);
+    assert!(shown.stdout.starts_with("-- name: latencies\n"));
+    let outcome = folder.run(&["sql", "--show", "nonsense"]).expect_code(2);
+    assert!(outcome.stderr.contains("`nonsense` is no query"));
+    folder.run(&["sql"]).expect_code(2);
+
+    let (run, other) = (tape("run.tape"), tape("other.tape"));
+    let words = ["sql", &run, "-q", "stalls", "--format", "csv"];
+    let stalls = folder.run(&words).expect_code(0).stdout;
+    assert!(stalls.contains("\nrun,1000000000,12,"), "{stalls}");
+    // One that reads other queries, and a statement that reads one.
+    let words = ["sql", &run, &other, "-q", "comparison", "--format", "csv"];
+    let compared = folder.run(&words).expect_code(0).stdout;
+    assert!(compared.contains("\nother,ttft,p50,ns,"), "{compared}");
+    let sql = "SELECT sum(requests) AS n FROM throughput_windows WHERE window_name = 'run'";
+    assert_eq!(folder.number(&run, sql), 12);
+}
+
+#[test]
+fn an_analysis_looks_at_the_window_and_by_the_yardsticks_that_it_is_given() {
+    let folder = Folder::new();
+    let run = tape("run.tape");
+    let row = |table: &str, flags: &[&str]| {
+        let words = ["analyze", run.as_str(), "--csv", "tables", "--force"];
+        folder.run(&[&words, flags].concat()).expect_code(0);
+        let text = folder.read(&format!("tables/{table}.csv"));
+        text.lines().nth(1).unwrap_or_default().to_owned()
+    };
+    let stalls = row("stalls", &["--stall", "1ns", "--to", "7d"]);
+    assert!(stalls.starts_with("run,1,12,"), "{stalls}");
+    let cost = row("cost", &["--price-input", "1", "--price-output", "2"]);
+    assert!(cost.starts_with("run,steady,price,"), "{cost}");
+    let warmup = row("warmup_end", &["--warmup", "auto"]);
+    assert!(warmup.starts_with("run,auto,,12,2,"), "{warmup}");
+    let none = row("latency_percentiles", &["--from", "1h"]);
+    assert_eq!(none, "", "nothing is due that late");
+    for (flags, words) in [
+        (&["--from", "2s", "--to", "1s"][..], "ends before it begins"),
+        (
+            &["--warmup", "1s", "--from", "2s"][..],
+            "cannot be used with",
+        ),
+        (&["--price-input", "1"][..], "--price-output"),
+        (&["--gpus", "2"][..], "--gpu-hour"),
+        (&["--reader", "0"][..], "above 0"),
+    ] {
+        let outcome = folder
+            .run(&[&["analyze", run.as_str()], flags].concat())
+            .expect_code(2);
+        assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
+    }
 }
 
 #[test]

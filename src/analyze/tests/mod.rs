@@ -7,13 +7,15 @@ mod fidelity;
 mod golden;
 mod model;
 mod odd;
+mod page;
 mod pairs;
+mod streams;
 
 use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{Analysis, AnalyzeError, Cell, Options, Table, analyze};
+use super::{Analysis, AnalyzeError, Cell, Options, Span, Table, analyze};
 use crate::sql::block_on;
 use crate::sql::fixture::TapeFixture;
 
@@ -25,6 +27,14 @@ fn analysed(tapes: &[(&str, TapeFixture)], options: &Options) -> Result<Analysis
         .map(|(name, tape)| tape.write(&folder.path().join(format!("{name}.tape"))))
         .collect();
     block_on(async { analyze(&paths, options).await }).unwrap()
+}
+
+/// All of a run, with a warm-up of so long.
+fn after(warmup_ns: i64) -> Span {
+    Span {
+        warmup_ns,
+        ..Span::default()
+    }
 }
 
 /// Spells a table: a line of names, then a line a row, with numbers as short as they are exact.

@@ -69,6 +69,71 @@ impl Known<'_> {
         gaps
     }
 
+    /// Every time between tokens, where the tokens of a chunk share its gap.
+    pub(super) fn spread_gaps(&self) -> Vec<f64> {
+        let pairs = self.arrivals.windows(2);
+        let shares = pairs.flat_map(|pair| {
+            let share = float(pair[1].0 - pair[0].0) / float(pair[1].1);
+            (0..pair[1].1).map(move |_| share)
+        });
+        shares.collect()
+    }
+
+    /// When each token came, in order.
+    fn token_times(&self) -> Vec<i64> {
+        let each = self.arrivals.iter();
+        each.flat_map(|(at_ns, tokens)| (0..*tokens).map(move |_| *at_ns))
+            .collect()
+    }
+
+    /// How many tokens a reader who takes so many a second finds there in time.
+    pub(super) fn read_in_time(&self, tokens_per_s: f64) -> i64 {
+        let times = self.token_times();
+        let mut in_time = 0;
+        for (place, at_ns) in (0_i64..).zip(&times) {
+            let due_ns = float(place) * 1e9 / tokens_per_s;
+            in_time += i64::from(float(at_ns - times[0]) <= due_ns);
+        }
+        in_time
+    }
+
+    /// Deadlines met and missed, token by token, as Etalon counts them.
+    pub(super) fn deadlines(&self, begun_ns: i64, first_ns: i64, next_ns: i64) -> (i64, i64) {
+        let (mut slack_ns, mut before_ns) = (0, begun_ns);
+        let (mut met, mut missed) = (0, 0);
+        for (place, at_ns) in self.token_times().into_iter().enumerate() {
+            let took_ns = at_ns - before_ns;
+            before_ns = at_ns;
+            let allowed_ns = if place == 0 { first_ns } else { next_ns };
+            if took_ns <= allowed_ns + slack_ns {
+                slack_ns += allowed_ns - took_ns;
+                met += 1;
+                continue;
+            }
+            missed += if place == 0 {
+                1 + (took_ns - slack_ns - first_ns) / next_ns
+            } else {
+                (took_ns - slack_ns) / next_ns
+            };
+            slack_ns = 0;
+        }
+        (met, missed)
+    }
+
+    /// Mean absolute difference of successive gaps between chunks.
+    pub(super) fn jitter_ns(&self) -> Option<f64> {
+        let gaps: Vec<i64> = self
+            .arrivals
+            .windows(2)
+            .map(|pair| pair[1].0 - pair[0].0)
+            .collect();
+        let changes: Vec<f64> = gaps
+            .windows(2)
+            .map(|pair| float((pair[1] - pair[0]).abs()))
+            .collect();
+        mean(&changes)
+    }
+
     pub(super) fn tokens_within(&self, from_ns: i64, to_ns: i64) -> f64 {
         let all: i64 = self.arrivals.iter().map(|(_, tokens)| tokens).sum();
         let inside = self
@@ -86,6 +151,14 @@ impl Known<'_> {
 #[expect(clippy::cast_precision_loss, reason = "test values are far below 2^53")]
 pub(super) fn float(value: i64) -> f64 {
     value as f64
+}
+
+pub(super) fn count(values: usize) -> f64 {
+    float(i64::try_from(values).expect("a few"))
+}
+
+pub(super) fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / count(values.len()))
 }
 
 /// Percentile of sorted values as numpy has it.
@@ -119,6 +192,9 @@ pub(super) fn samples(requests: &[Known<'_>]) -> BTreeMap<&'static str, Vec<f64>
         }
         for pair in request.arrivals.windows(2) {
             add("icl", float(pair[1].0 - pair[0].0));
+        }
+        for gap_ns in request.spread_gaps() {
+            add("itl_spread", gap_ns);
         }
         for (gap_ns, is_resolved) in request.gaps() {
             add("itl", gap_ns);
@@ -165,4 +241,52 @@ pub(super) fn steady(
     let last_sent_ns = requests.iter().map(|request| span(request).0).max()?;
     let ends = requests.iter().map(|request| span(request).1);
     Some((from_ns, ends.filter(|end_ns| *end_ns > last_sent_ns).min()?))
+}
+
+/// The most tokens in any second that ends with an arrival, each chunk weighted so that a request's
+/// sum is its output tokens; asked at every arrival, of every chunk.
+pub(super) fn peak_second(requests: &[Known<'_>]) -> Option<f64> {
+    let mut arrivals: Vec<(i64, f64)> = Vec::new();
+    for request in requests {
+        let all: i64 = request.arrivals.iter().map(|(_, tokens)| tokens).sum();
+        let Some(tokens) = request.output_tokens else {
+            continue;
+        };
+        let weight = float(tokens) / float(all.max(1));
+        let weighed = request.arrivals.iter();
+        arrivals.extend(weighed.map(|(at_ns, tokens)| (*at_ns, float(*tokens) * weight)));
+    }
+    let second = |end_ns: i64| {
+        let within = arrivals
+            .iter()
+            .filter(|(at_ns, _)| *at_ns > end_ns - 1_000_000_000 && *at_ns <= end_ns);
+        within.map(|(_, tokens)| tokens).sum::<f64>()
+    };
+    arrivals
+        .iter()
+        .map(|(at_ns, _)| second(*at_ns))
+        .max_by(f64::total_cmp)
+}
+
+/// How long each number of requests was in flight inside a window: asked at every instant at which
+/// it may change.
+pub(super) fn levels(requests: &[Known<'_>], from_ns: i64, to_ns: i64) -> BTreeMap<i64, i64> {
+    let spans: Vec<(i64, i64)> = requests
+        .iter()
+        .map(|request| (request.row.sent_ns.unwrap(), request.row.end_ns.unwrap()))
+        .collect();
+    let mut instants: Vec<i64> = spans.iter().flat_map(|(from, to)| [*from, *to]).collect();
+    instants.extend([from_ns, to_ns]);
+    instants.retain(|at_ns| (from_ns..=to_ns).contains(at_ns));
+    instants.sort_unstable();
+    instants.dedup();
+    let mut levels = BTreeMap::new();
+    for pair in instants.windows(2) {
+        let held = spans
+            .iter()
+            .filter(|(from, to)| *from <= pair[0] && pair[0] < *to);
+        let level = i64::try_from(held.count()).expect("a few");
+        *levels.entry(level).or_default() += pair[1] - pair[0];
+    }
+    levels
 }

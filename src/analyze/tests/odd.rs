@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{analysed, spelled, word};
+use super::{after, analysed, spelled, word};
 use crate::analyze::{Analysis, AnalyzeError, Cell, Options, Slo, SloFrom};
 use crate::capture::manifest::ClockAnchor;
 use crate::capture::schema::{Channel, Status};
@@ -125,6 +125,62 @@ fn a_step_of_the_wall_clock_bends_no_latency() {
         compared += rows_of("steady").len();
     }
     assert!(compared > 20, "{compared} rows");
+}
+
+#[test]
+fn tapes_without_an_answer_have_no_speed_and_no_smoothness() {
+    for run in ["empty", "failed"] {
+        for query in [
+            "stalls",
+            "jitter",
+            "deadlines",
+            "request_speeds",
+            "throughput_peaks",
+            "latency_by_length",
+        ] {
+            assert_eq!(rest(query, &format!("{run} ")), "", "{query} of {run}");
+        }
+    }
+    assert_eq!(rest("concurrency", "empty steady "), "- - - - - - -");
+    assert_eq!(rest("warmup_end", "empty "), "given 0 0 0 - - 0 - schedule");
+    // Four of four planned tokens were offered four times, and none was good.
+    assert_eq!(odd("failed", ("goodput", 1), "token_attainment"), "0");
+    assert_eq!(odd("failed", ("goodput", 1), "ok"), "0");
+    assert_eq!(
+        rest("errors_over_time", "failed 100000000 "),
+        "2000000 error connect - 3"
+    );
+    assert_eq!(
+        odd("empty", ("throughput_windows", 1), "note"),
+        "the_window_has_no_length"
+    );
+}
+
+#[test]
+fn one_chunk_has_a_speed_and_a_deadline_but_no_gap() {
+    assert_eq!(odd("single", ("stalls", 0), "gaps"), "0");
+    assert_eq!(odd("single", ("stalls", 0), "longest_max_ns"), "-");
+    assert_eq!(odd("single", ("stalls", 0), "stalls_share"), "-");
+    assert_eq!(rest("jitter", "single "), "");
+    assert_eq!(odd("single", ("deadlines", 0), "in_time_share"), "1");
+    // Fluidity needs a goal on tpot too.
+    assert_eq!(odd("single", ("deadlines", 0), "fluidity"), "-");
+    assert_eq!(
+        odd("single", ("throughput_peaks", 0), "output_tokens_peak_1s"),
+        "1"
+    );
+    assert_eq!(odd("single", ("request_speeds", 0), "p50"), "100");
+}
+
+#[test]
+fn a_gap_that_runs_backwards_is_no_gap() {
+    // Gaps of -5 and 25, and one of 20: the first is left out, and so is the change to the second.
+    assert_eq!(odd("backwards", ("stalls", 0), "gaps"), "2");
+    assert_eq!(
+        odd("backwards", ("stalls", 0), "longest_max_ns"),
+        "25000000"
+    );
+    assert_eq!(rest("jitter", "backwards "), "");
 }
 
 fn single() -> TapeFixture {
@@ -293,7 +349,7 @@ fn warm_up_moves_the_start_of_the_steady_window() {
     let window = ("throughput_windows", 0);
     let options = Options {
         only: vec!["throughput_windows".into()],
-        warmup_ns: 100 * MS,
+        span: after(100 * MS),
         ..Options::default()
     };
     let open = analysed(&[("odd", TapeFixture::small())], &options).unwrap();
@@ -303,7 +359,7 @@ fn warm_up_moves_the_start_of_the_steady_window() {
     assert_eq!(cell(&open, "odd", window, "output_tokens"), "7");
     let options = Options {
         only: vec!["throughput_windows".into()],
-        warmup_ns: 20 * MS,
+        span: after(20 * MS),
         ..Options::default()
     };
     let closed = analysed(&[("odd", TapeFixture::closed())], &options).unwrap();

@@ -10,10 +10,12 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use serde_json::json;
 
-use super::analysed;
 use super::blocks::check_blocks;
-use super::model::{Known, float, known, percentile, samples, steady};
-use crate::analyze::{Analysis, Cell, Options, Slo};
+use super::model::{
+    Known, count, float, known, levels, mean, peak_second, percentile, samples, steady,
+};
+use super::{after, analysed};
+use crate::analyze::{Analysis, Cell, Options, Slo, Span, Yardsticks};
 use crate::capture::manifest::Loop;
 use crate::capture::schema::Status;
 use crate::sql::fixture::{MS, TapeFixture};
@@ -22,6 +24,9 @@ const TTFT_GOAL_NS: i64 = 40 * MS;
 const TPOT_GOAL_NS: i64 = 6 * MS;
 const WARMUP_NS: i64 = 30 * MS;
 const SLOTS: usize = 3;
+const STALL_NS: i64 = 9 * MS;
+const READER_TPS: f64 = 130.0;
+const ASKED_NS: (i64, i64) = (80 * MS, 250 * MS);
 
 /// One request of a random tape.
 #[derive(Debug, Clone)]
@@ -61,20 +66,19 @@ fn shape() -> impl Strategy<Value = Shape> {
         )
 }
 
-fn tape(shapes: &[Shape], is_open: bool) -> TapeFixture {
+/// A tape of these requests; with `stretch` they are due so many times later.
+fn tape(shapes: &[Shape], is_open: bool, stretch: i64) -> TapeFixture {
     let mut tape = TapeFixture::default();
     if !is_open {
         tape.manifest.arrival_loop = Loop::Closed;
         tape.manifest.plan = json!({ "max_concurrency": SLOTS });
     }
     for (request_id, shape) in (0_u64..).zip(shapes) {
-        let sent_ns = shape.due_ns + shape.late_ns;
+        let due_ns = shape.due_ns * stretch;
+        let sent_ns = due_ns + shape.late_ns;
         if shape.outcome == 0 {
-            let row = tape.attempt_ns(
-                request_id,
-                [shape.due_ns, sent_ns],
-                sent_ns + shape.first_ns,
-            );
+            let end_ns = sent_ns + shape.first_ns;
+            let row = tape.attempt_ns(request_id, [due_ns, sent_ns], end_ns);
             row.status = Status::Error;
             row.error_kind = Some("connect".into());
             continue;
@@ -86,7 +90,7 @@ fn tape(shapes: &[Shape], is_open: bool) -> TapeFixture {
             chunks.push((at_ns, *tokens));
         }
         let first = tape.chunks.len();
-        let row = tape.answer_ns(request_id, [shape.due_ns, sent_ns], &chunks);
+        let row = tape.answer_ns(request_id, [due_ns, sent_ns], &chunks);
         if !shape.has_usage {
             row.usage_output_tokens = None;
         } else if shape.outcome == 1 {
@@ -196,24 +200,22 @@ fn check_latencies(analysis: &Analysis, run: &str, requests: &[Known<'_>]) {
     assert!(samples.is_empty(), "{run}: SQL lacks {:?}", samples.keys());
 }
 
-fn check_windows(analysis: &Analysis, run: &str, requests: &[Known<'_>], is_open: bool) {
+/// From the first send to the last token.
+fn whole(requests: &[Known<'_>]) -> Option<(i64, i64)> {
+    let rows = || requests.iter().map(|request| request.row);
+    let from_ns = rows().filter_map(|row| row.sent_ns).min();
+    from_ns.zip(rows().filter_map(|row| row.last_token_ns).max())
+}
+
+fn check_windows(
+    analysis: &Analysis,
+    run: &str,
+    requests: &[Known<'_>],
+    (is_open, steady): (bool, Option<(i64, i64)>),
+) {
     let rates = numbers(analysis, "throughput_windows", run);
     let goodput = numbers(analysis, "goodput", run);
-    let whole = (
-        requests
-            .iter()
-            .filter_map(|request| request.row.sent_ns)
-            .min(),
-        requests
-            .iter()
-            .filter_map(|request| request.row.last_token_ns)
-            .max(),
-    );
-    let whole = whole.0.zip(whole.1);
-    for (index, window) in [steady(requests, is_open, SLOTS, WARMUP_NS), whole]
-        .into_iter()
-        .enumerate()
-    {
+    for (index, window) in [steady, whole(requests)].into_iter().enumerate() {
         let (rates, goodput) = (&rates[index].1, &goodput[index].1);
         let Some((from_ns, to_ns)) = window else {
             assert!(!rates.contains_key("seconds"), "{run} {index}");
@@ -223,39 +225,228 @@ fn check_windows(analysis: &Analysis, run: &str, requests: &[Known<'_>], is_open
         assert_close(rates["from_ns"], float(from_ns), 0.0, &what);
         assert_close(rates["to_ns"], float(to_ns), 0.0, &what);
         let is_within = |at_ns: i64| (from_ns..=to_ns).contains(&at_ns);
-        let done = requests.iter().filter(|request| request.is_ok());
-        let done = done
-            .filter(|request| is_within(request.row.last_token_ns.unwrap()))
-            .count();
-        assert_close(
-            rates["requests"],
-            float(i64::try_from(done).unwrap()),
-            0.0,
+        let ok = requests.iter().filter(|request| request.is_ok());
+        let done = ok.filter(|request| is_within(request.row.last_token_ns.unwrap()));
+        let done = count(done.count());
+        assert_close(rates["requests"], done, 0.0, &what);
+        let tokens = requests.iter();
+        let tokens: f64 = tokens.map(|one| one.tokens_within(from_ns, to_ns)).sum();
+        assert_close(rates["output_tokens"], tokens, 1e-6, &what);
+        let seconds = (to_ns > from_ns).then(|| float(to_ns - from_ns) / 1e9);
+        // Nothing in a window of a run that has something is no rate of 0.
+        let is_any = requests.iter().any(|request| !request.arrivals.is_empty());
+        let rate = seconds
+            .filter(|_| tokens > 0.0 || !is_any)
+            .map(|seconds| tokens / seconds);
+        assert_same(rates, "output_tps", rate, &what);
+        let is_any = requests.iter().any(Known::is_ok);
+        let rate = seconds
+            .filter(|_| done > 0.0 || !is_any)
+            .map(|seconds| done / seconds);
+        assert_same(rates, "rps", rate, &what);
+        let offered: Vec<_> = requests
+            .iter()
+            .filter(|request| index == 1 || is_within(request.row.intended_ns))
+            .collect();
+        let good: Vec<_> = offered
+            .iter()
+            .filter(|request| is_good(request, is_open))
+            .collect();
+        let ok = offered.iter().filter(|request| request.is_ok()).count();
+        assert_close(goodput["offered"], count(offered.len()), 0.0, &what);
+        assert_close(goodput["ok"], count(ok), 0.0, &what);
+        assert_close(goodput["good"], count(good.len()), 0.0, &what);
+        let good_tokens: i64 = good
+            .iter()
+            .filter_map(|request| request.output_tokens)
+            .sum();
+        let owed: i64 = offered
+            .iter()
+            .map(|request| match (request.is_ok(), request.output_tokens) {
+                (true, tokens) => tokens.unwrap_or(0),
+                (false, tokens) => tokens.unwrap_or(0).max(4),
+            })
+            .sum();
+        assert_close(goodput["good_tokens"], float(good_tokens), 0.0, &what);
+        let share = (owed > 0).then(|| float(good_tokens) / float(owed));
+        assert_same(goodput, "token_attainment", share, &what);
+        let rate = seconds.map(|seconds| float(good_tokens) / seconds);
+        assert_same(goodput, "goodput_tps", rate, &what);
+    }
+}
+
+/// Holds an optional column against an optional number, to a billionth.
+fn assert_same(row: &BTreeMap<String, f64>, column: &str, want: Option<f64>, what: &str) {
+    let what = format!("{what} {column}");
+    match (row.get(column), want) {
+        (Some(have), Some(want)) => assert_close(*have, want, want.abs() * 1e-9 + 1e-9, &what),
+        (have, want) => assert_eq!(have.copied(), want, "{what}"),
+    }
+}
+
+fn check_concurrency(
+    analysis: &Analysis,
+    run: &str,
+    requests: &[Known<'_>],
+    steady: Option<(i64, i64)>,
+) {
+    let found = numbers(analysis, "concurrency", run);
+    for (index, window) in [steady, whole(requests)].into_iter().enumerate() {
+        let row = &found[index].1;
+        let what = format!("{run} in flight, window {index}");
+        let Some((from_ns, to_ns)) = window.filter(|(from_ns, to_ns)| to_ns > from_ns) else {
+            assert!(!row.contains_key("mean"), "{what}");
+            continue;
+        };
+        let levels = levels(requests, from_ns, to_ns);
+        let all = float(to_ns - from_ns);
+        let sum: i64 = levels.iter().map(|(level, held_ns)| level * held_ns).sum();
+        assert_same(row, "mean", Some(float(sum) / all), &what);
+        assert_same(
+            row,
+            "max",
+            levels.keys().next_back().map(|level| float(*level)),
             &what,
         );
-        let tokens: f64 = requests
-            .iter()
-            .map(|request| request.tokens_within(from_ns, to_ns))
-            .sum();
-        assert_close(rates["output_tokens"], tokens, 1e-6, &what);
-        if to_ns > from_ns {
-            let seconds = float(to_ns - from_ns) / 1e9;
-            assert_close(
-                rates["output_tps"],
-                tokens / seconds,
-                1e-6 * tokens / seconds + 1e-9,
-                &what,
-            );
+        for (column, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+            let mut up_to_ns = 0;
+            let level = levels.iter().find(|(_, held_ns)| {
+                up_to_ns += **held_ns;
+                float(up_to_ns) >= share * all
+            });
+            assert_same(row, column, level.map(|(level, _)| float(*level)), &what);
         }
-        let judged = requests
-            .iter()
-            .filter(|request| index == 1 || is_within(request.row.intended_ns));
-        let judged: Vec<_> = judged.map(|request| is_good(request, is_open)).collect();
-        let offered = i64::try_from(judged.len()).unwrap();
-        let good: i64 = judged.into_iter().map(i64::from).sum();
-        assert_close(goodput["offered"], float(offered), 0.0, &what);
-        assert_close(goodput["good"], float(good), 0.0, &what);
     }
+    let peak = numbers(analysis, "throughput_peaks", run);
+    let peak = peak.first().map(|(_, row)| row["output_tokens_peak_1s"]);
+    match (peak, peak_second(requests)) {
+        (Some(have), Some(want)) => assert_close(have, want, 1e-5, &format!("{run} peak")),
+        (have, want) => assert_eq!(have, want, "{run} peak"),
+    }
+}
+
+fn check_smoothness(analysis: &Analysis, run: &str, requests: &[Known<'_>], is_open: bool) {
+    let ok: Vec<_> = requests.iter().filter(|request| request.is_ok()).collect();
+    let row = |query: &str| {
+        let rows = numbers(analysis, query, run).into_iter();
+        rows.map(|(_, row)| row).next().unwrap_or_default()
+    };
+    let gaps = |request: &Known<'_>| -> Vec<i64> {
+        let pairs = request.arrivals.windows(2);
+        pairs.map(|pair| pair[1].0 - pair[0].0).collect()
+    };
+    let is_stall = |gap_ns: &i64| *gap_ns > STALL_NS;
+    let stalls = row("stalls");
+    if ok.is_empty() {
+        assert!(stalls.is_empty(), "{run}");
+        return;
+    }
+    let all: Vec<i64> = ok.iter().flat_map(|request| gaps(request)).collect();
+    let stalled = ok
+        .iter()
+        .filter(|request| gaps(request).iter().any(is_stall));
+    assert_close(stalls["n"], count(ok.len()), 0.0, run);
+    assert_close(stalls["stalled"], count(stalled.count()), 0.0, run);
+    assert_close(stalls["gaps"], count(all.len()), 0.0, run);
+    let long = all.iter().filter(|gap_ns| is_stall(gap_ns));
+    assert_close(stalls["stalls"], count(long.clone().count()), 0.0, run);
+    let (long, sum): (i64, i64) = (long.sum(), all.iter().sum());
+    let share = (sum > 0).then(|| float(long) / float(sum));
+    assert_same(&stalls, "stalled_time_share", share, run);
+    assert_same(
+        &stalls,
+        "longest_max_ns",
+        all.iter().max().map(|gap_ns| float(*gap_ns)),
+        run,
+    );
+    let jitters: Vec<f64> = ok
+        .iter()
+        .filter_map(|request| request.jitter_ns())
+        .collect();
+    assert_same(&row("jitter"), "mean_ns", mean(&jitters), run);
+
+    check_deadlines(&row("deadlines"), run, &ok, is_open);
+}
+
+fn check_deadlines(found: &BTreeMap<String, f64>, run: &str, ok: &[&Known<'_>], is_open: bool) {
+    let tokens: i64 = ok
+        .iter()
+        .flat_map(|request| request.arrivals.iter().map(|(_, tokens)| tokens))
+        .sum();
+    let in_time: i64 = ok
+        .iter()
+        .map(|request| request.read_in_time(READER_TPS))
+        .sum();
+    assert_same(
+        found,
+        "in_time_share",
+        Some(float(in_time) / float(tokens)),
+        run,
+    );
+    let judged: Vec<(i64, i64)> = ok
+        .iter()
+        .map(|request| {
+            let row = request.row;
+            let begun_ns = if is_open {
+                row.intended_ns
+            } else {
+                row.sent_ns.unwrap()
+            };
+            request.deadlines(begun_ns, TTFT_GOAL_NS, TPOT_GOAL_NS)
+        })
+        .collect();
+    let met: i64 = judged.iter().map(|(met, _)| met).sum();
+    let missed: i64 = judged.iter().map(|(_, missed)| missed).sum();
+    assert_close(found["deadlines"], float(met + missed), 0.0, run);
+    assert_same(
+        found,
+        "fluidity",
+        Some(float(met) / float(met + missed)),
+        run,
+    );
+    let mut each: Vec<f64> = judged
+        .iter()
+        .map(|(met, missed)| float(*met) / float(met + missed))
+        .collect();
+    each.sort_by(f64::total_cmp);
+    assert_close(found["fluidity_p10"], percentile(&each, 0.1), 2e-6, run);
+}
+
+fn check_speeds(analysis: &Analysis, run: &str, requests: &[Known<'_>]) {
+    let mut speeds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for request in requests.iter().filter(|request| request.is_ok()) {
+        let row = request.row;
+        let since_s = |at_ns: Option<i64>| float(at_ns.unwrap() - row.sent_ns.unwrap()) / 1e9;
+        let (ttft_s, e2el_s) = (since_s(row.first_token_ns), since_s(row.last_token_ns));
+        let mut add = |metric, value| speeds.entry(metric).or_default().push(value);
+        let tokens = float(request.output_tokens.unwrap());
+        add("request_tps", tokens / e2el_s);
+        add("request_total_tps", (tokens + 8.0) / e2el_s);
+        add("prefill_tps", 8.0 / ttft_s);
+        add(
+            "generation_time",
+            float(row.last_token_ns.unwrap() - row.first_token_ns.unwrap()),
+        );
+        if row.last_token_ns > row.first_token_ns {
+            add("generation_tps", tokens / (e2el_s - ttft_s));
+            if let Some(tpot_ns) = request.tpot_ns() {
+                add("decode_tps", 1e9 / tpot_ns);
+            }
+        }
+    }
+    for (words, row) in numbers(analysis, "request_speeds", run) {
+        let mut values = speeds.remove(words[1].as_str()).expect("a known speed");
+        values.sort_by(f64::total_cmp);
+        let what = format!("{run} {}", words[1]);
+        assert_close(row["n"], count(values.len()), 0.0, &what);
+        let range = values[values.len() - 1] - values[0];
+        for (column, p) in [("p1", 0.01), ("p10", 0.1), ("p50", 0.5), ("p99", 0.99)] {
+            let want = percentile(&values, p);
+            assert_close(row[column], want, range * 1.1e-6 + want.abs() * 1e-9, &what);
+        }
+        assert_same(&row, "mean", mean(&values), &what);
+    }
+    assert!(speeds.is_empty(), "{run}: SQL lacks {:?}", speeds.keys());
 }
 
 fn is_good(request: &Known<'_>, is_open: bool) -> bool {
@@ -316,14 +507,16 @@ proptest! {
     #![proptest_config(Config { cases: 2, max_shrink_iters: 10, failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn sql_and_rust_agree(runs in vec((vec(shape(), 1..25), any::<bool>()), 8)) {
+    fn sql_and_rust_agree(runs in vec((vec(shape(), 1..25), any::<bool>(), prop::sample::select(vec![1_i64, 10])), 8)) {
         let slo = |metric: &str, limit_ns| Slo { metric: metric.to_owned(), limit_ns };
         let options = Options {
             slos: vec![slo("ttft", TTFT_GOAL_NS), slo("tpot", TPOT_GOAL_NS)],
-            warmup_ns: WARMUP_NS,
+            span: after(WARMUP_NS),
+            yardsticks: Yardsticks { stall_ns: STALL_NS, reader_tps: READER_TPS, ..Yardsticks::default() },
             only: [
                 "latency_percentiles", "latency_curve", "throughput_windows", "goodput",
-                "throughput_over_time", "itl_heatmap",
+                "throughput_over_time", "itl_heatmap", "throughput_peaks", "request_speeds",
+                "concurrency", "stalls", "jitter", "deadlines",
                 "block_latencies", "block_rates",
             ]
             .map(str::to_owned)
@@ -334,15 +527,37 @@ proptest! {
         let tapes: Vec<(&str, TapeFixture)> = names
             .iter()
             .zip(&runs)
-            .map(|(name, (shapes, is_open))| (name.as_str(), tape(shapes, *is_open)))
+            .map(|(name, (shapes, is_open, stretch))| (name.as_str(), tape(shapes, *is_open, *stretch)))
             .collect();
         let analysis = analysed(&tapes, &options).unwrap();
-        for ((name, tape), (_, is_open)) in tapes.iter().zip(&runs) {
+        let in_window = Options {
+            span: Span { from_ns: Some(ASKED_NS.0), to_ns: Some(ASKED_NS.1), ..Span::default() },
+            ..options
+        };
+        let asked = analysed(&tapes, &in_window).unwrap();
+        for ((name, tape), (_, is_open, _)) in tapes.iter().zip(&runs) {
             let requests = known(tape);
+            let window = steady(&requests, *is_open, SLOTS, WARMUP_NS);
             check_latencies(&analysis, name, &requests);
-            check_windows(&analysis, name, &requests, *is_open);
+            check_windows(&analysis, name, &requests, (*is_open, window));
             check_sums(&analysis, name, &requests);
             check_blocks(&analysis, name, &requests);
+            check_concurrency(&analysis, name, &requests, window);
+            check_smoothness(&analysis, name, &requests, *is_open);
+            check_speeds(&analysis, name, &requests);
+
+            let end_ns = requests.iter().filter_map(|request| request.row.end_ns).max().unwrap();
+            let last_ns = requests.iter().map(|request| request.row.intended_ns).max().unwrap();
+            let window = Some((ASKED_NS.0, ASKED_NS.1.min(end_ns.max(last_ns))));
+            check_windows(&asked, name, &requests, (*is_open, window));
+            check_concurrency(&asked, name, &requests, window);
+            let due: Vec<_> = known(tape)
+                .into_iter()
+                .filter(|request| (ASKED_NS.0..=ASKED_NS.1).contains(&request.row.intended_ns))
+                .collect();
+            check_latencies(&asked, name, &due);
+            check_smoothness(&asked, name, &due, *is_open);
+            check_speeds(&asked, name, &due);
         }
     }
 }

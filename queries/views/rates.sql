@@ -1,0 +1,58 @@
+-- name: rates
+-- purpose: how many requests and tokens fell into each window and each step
+-- input: rate_spans, requests, chunks
+-- columns (unit): run, kind (window or step), window_name, step, from_ns (ns), to_ns (ns), seconds (s), requests (requests), input_tokens (tokens), output_tokens (tokens)
+-- notes: requests are the ok ones whose last token falls into the span, whenever they were due
+--   tokens are those of every measured request, whatever became of it: input tokens count when their request's first token arrives; output tokens count as they arrive, each chunk weighted so that a request's sum is its output_tokens
+--   both ends belong to a span
+WITH streams AS (
+  SELECT
+    run, request_id, attempt, status, input_tokens, output_tokens,
+    coalesce(first_token_ns, CASE WHEN status = 'ok' THEN end_ns END) AS begun_ns,
+    coalesce(last_token_ns, CASE WHEN status = 'ok' THEN end_ns END) AS done_ns
+  FROM requests
+),
+answers AS (
+  SELECT
+    w.run, w.kind, w.window_name, w.step, w.from_ns, w.to_ns,
+    q.request_id, q.attempt, q.input_tokens, q.output_tokens,
+    q.status = 'ok' AND q.done_ns BETWEEN w.from_ns AND w.to_ns AS is_done,
+    q.begun_ns BETWEEN w.from_ns AND w.to_ns AS is_begun,
+    q.begun_ns >= w.from_ns AND q.done_ns <= w.to_ns AS is_inside,
+    q.begun_ns <= w.to_ns AND q.done_ns >= w.from_ns AS has_overlap
+  FROM rate_spans w
+  JOIN streams q ON q.run = w.run
+),
+whole AS (
+  SELECT
+    run, kind, window_name, step,
+    count(*) FILTER (WHERE is_done) AS requests,
+    sum(input_tokens) FILTER (WHERE is_begun) AS input_tokens,
+    sum(CAST(output_tokens AS DOUBLE)) FILTER (WHERE is_inside) AS output_tokens
+  FROM answers
+  GROUP BY run, kind, window_name, step
+),
+across AS (
+  SELECT
+    c.run, a.kind, a.window_name, a.step, c.request_id,
+    max(a.output_tokens)
+      * CAST(sum(CASE WHEN c.arrival_ns BETWEEN a.from_ns AND a.to_ns THEN coalesce(c.tokens, 1) END) AS DOUBLE)
+      / sum(coalesce(c.tokens, 1)) AS output_tokens
+  FROM chunks c
+  JOIN answers a ON a.run = c.run AND a.request_id = c.request_id AND a.attempt = c.attempt
+  WHERE c.is_token_bearing AND a.has_overlap AND NOT a.is_inside
+  GROUP BY c.run, a.kind, a.window_name, a.step, c.request_id
+),
+parts AS (
+  SELECT run, kind, window_name, step, sum(output_tokens) AS output_tokens
+  FROM across
+  GROUP BY run, kind, window_name, step
+)
+SELECT
+  w.run, w.kind, w.window_name, w.step, w.from_ns, w.to_ns, w.seconds,
+  coalesce(i.requests, 0) AS requests,
+  coalesce(i.input_tokens, 0) AS input_tokens,
+  coalesce(i.output_tokens, 0) + coalesce(p.output_tokens, 0) AS output_tokens
+FROM rate_spans w
+LEFT JOIN whole i ON i.run = w.run AND i.kind = w.kind AND i.window_name = w.window_name AND i.step = w.step
+LEFT JOIN parts p ON p.run = w.run AND p.kind = w.kind AND p.window_name = w.window_name AND p.step = w.step

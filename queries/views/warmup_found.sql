@@ -1,0 +1,51 @@
+-- name: warmup_found
+-- purpose: how long a run took to fill up, found in the requests in flight at each dispatch
+-- input: measured, in_flight
+-- columns (unit): run, n (requests), batches (batches), cut (batches), found_ns (ns)
+-- notes: MSER-5 (White, Cobb and Spratt 2000): means of five successive requests; the cut is where the rest has the least squared error of its mean, Σ(y - mean)² ÷ m² over the m batches that are left
+--   found_ns is when the first request that is left was dispatched, and 0 where nothing is cut
+--   null where the cut is in the second half, which says that the run never became level, and where there are fewer than ten batches
+WITH seen AS (
+  SELECT
+    m.run, m.dispatched_ns, CAST(i.in_flight AS DOUBLE) AS y,
+    row_number() OVER (PARTITION BY m.run ORDER BY m.dispatched_ns, m.request_id) - 1 AS place,
+    avg(CAST(i.in_flight AS DOUBLE)) OVER (PARTITION BY m.run) AS middle
+  FROM measured m
+  JOIN in_flight i ON i.run = m.run AND i.from_ns = m.dispatched_ns
+),
+means AS (
+  SELECT
+    run, CAST(floor(place / 5.0) AS BIGINT) AS batch,
+    avg(y - middle) AS y, min(dispatched_ns) AS from_ns, count(*) AS size
+  FROM seen
+  GROUP BY run, floor(place / 5.0)
+),
+rests AS (
+  SELECT
+    run, batch, from_ns,
+    count(*) OVER rest AS m,
+    sum(y) OVER rest AS y1,
+    sum(y * y) OVER rest AS y2,
+    count(*) OVER (PARTITION BY run) AS batches
+  FROM means
+  WHERE size = 5
+  WINDOW rest AS (PARTITION BY run ORDER BY batch DESC)
+),
+errors AS (
+  SELECT run, batch, from_ns, batches, greatest(y2 - y1 * y1 / m, 0) / (m * m) AS squared_error
+  FROM rests
+  WHERE m >= 5 AND batches >= 10
+),
+ranked AS (
+  SELECT *, row_number() OVER (PARTITION BY run ORDER BY squared_error, batch) AS place FROM errors
+),
+counts AS (
+  SELECT run, count(*) AS n FROM seen GROUP BY run
+)
+SELECT
+  c.run, c.n,
+  CAST(floor(c.n / 5.0) AS BIGINT) AS batches,
+  k.batch AS cut,
+  CASE WHEN k.batch = 0 THEN 0 WHEN 2 * k.batch <= k.batches THEN k.from_ns END AS found_ns
+FROM counts c
+LEFT JOIN ranked k ON k.run = c.run AND k.place = 1

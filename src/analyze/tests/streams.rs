@@ -1,0 +1,396 @@
+//! The answers about throughput, smoothness, lengths, phases and cost, each checked by hand.
+//!
+//! The two small tapes and what they are held against are those of `golden`.
+
+use std::collections::BTreeSet;
+
+use super::golden::{BOTH, answer, answer_where};
+use super::{analysed, spelled};
+use crate::analyze::{Analysis, CATALOG, Options, Slo, Span, Yardsticks, views};
+use crate::capture::schema::RequestRow;
+use crate::sql::fixture::{MS, TapeFixture};
+
+// The answers of the first tape: 4 tokens in 40 ms, 6 in 50, 1 in 30; first tokens after 10, 20 and
+// 30 ms, with 8 input tokens each.
+#[test]
+fn gives_the_speed_of_each_request() {
+    let expected = "\
+run metric unit n mean min p1 p10 p50 p90 p99 max
+small request_tps tokens/s 3 84.4444 33.3333 34.6667 46.6667 100 116 119.6 120
+small decode_tps tokens/s 2 116.6667 100 100.3333 103.3333 116.6667 130 133 133.3333
+small request_total_tps tokens/s 3 293.3333 280 280.4 284 300 300 300 300
+small prefill_tps tokens/s 3 488.8889 266.6667 269.3333 293.3333 400 720 792 800
+small generation_tps tokens/s 2 166.6667 133.3333 134 140 166.6667 193.3333 199.3333 200
+small generation_time ns 3 20000000 0 600000 6000000 30000000 30000000 30000000 30000000
+closed request_tps tokens/s 4 81.6667 60 60.2 62 83.3333 100 100 100
+closed decode_tps tokens/s 4 75 50 50 50 75 100 100 100
+closed request_total_tps tokens/s 4 321.6667 220 223.4 254 350 366.6667 366.6667 366.6667
+closed prefill_tps tokens/s 4 800 800 800 800 800 800 800 800
+closed generation_tps tokens/s 4 118.75 75 75.75 82.5 125 150 150 150
+closed generation_time ns 4 25000000 20000000 20000000 20000000 20000000 34000000 39399980 40000000";
+    assert_eq!(answer("request_speeds"), expected);
+}
+
+// Both tapes are shorter than a second. In the third one, 3 tokens come at 900 ms, 2 at 1,000, 4 at
+// 1,899 and 1 at 1,900: the second that ends at 1,899 has 9, the one that ends at 1,900 has 7, and no
+// aligned second has more than 5. Usage counts twice what the chunks say.
+#[test]
+fn finds_the_peak_second_wherever_it_begins() {
+    let expected = "\
+run output_tokens_peak_1s from_ns to_ns
+small 12 -648000000 352000000
+closed 11 -915000000 85000000";
+    assert_eq!(answer("throughput_peaks"), expected);
+    let mut tape = TapeFixture::default();
+    let chunks = [
+        (900, Some(3)),
+        (1_000, Some(2)),
+        (1_899, Some(4)),
+        (1_900, Some(1)),
+    ];
+    tape.answer(0, [0, 0], &chunks).usage_output_tokens = Some(20);
+    let peak = one(tape, "throughput_peaks", Options::default());
+    assert!(peak.ends_with("\nt 18 899000000 1899000000"), "{peak}");
+}
+
+// Of the 300 ms of the first window, requests take 40, 50, 5 and 34.
+#[test]
+fn weighs_concurrency_by_time() {
+    let expected = "\
+run window_name seconds mean min p50 p90 p99 max
+small steady 0.3 0.43 0 0 1 1 1
+small run 0.351 0.51 0 1 1 1 1
+closed steady 0.055 2 2 2 2 2 2
+closed run 0.085 1.6471 1 2 2 2 2";
+    assert_eq!(answer("concurrency"), expected);
+}
+
+// Gaps of the first tape: 10, 10, 10, then 10 and 20; of the second: 10, 10, then 20, 20, then 20,
+// then 10, 10.
+#[test]
+fn counts_stalls_and_measures_jitter() {
+    let expected = "\
+run bound_ns n stalled stalled_share gaps stalls stalls_share stalled_time_share longest_p50_ns longest_p90_ns longest_p99_ns longest_max_ns
+small 15000000 3 1 0.3333 5 1 0.2 0.3333 15000000 19000000 19900000 20000000
+closed 15000000 4 2 0.5 7 3 0.4286 0.6 15000000 20000000 20000000 20000000";
+    assert_eq!(answer("stalls"), expected);
+    let expected = "\
+run n mean_ns p50_ns p90_ns p99_ns max_ns
+small 2 5000000 5000000 9000000 9900000 10000000
+closed 3 0 0 0 0 0";
+    assert_eq!(answer("jitter"), expected);
+}
+
+// The reader wants a token each 10 ms: in the second tape the gaps of 20 make three tokens late.
+// Fluidity, first tape, from the intended time: 4 of 4 (9 ms early at first, then 1 ms less each
+// time), 6 of 6, and 40 ms for the only token of request 2, which misses 1 + 20 div 9 deadlines.
+// Second tape, from the send: 10 ms early, which lasts for both gaps of 10; of the gaps of 20 the
+// first one misses one deadline, (20 - 10) div 9, and the second one, with nothing saved, two.
+#[test]
+fn holds_tokens_against_deadlines() {
+    let expected = "\
+run reader_tps n tokens in_time_share kept_up_share in_time_p10 deadlines fluidity fluidity_p50 fluidity_p10 fluidity_p1 fluid_share
+small 100 3 11 1 1 1 13 0.7692 1 0.2 0.02 0.6667
+closed 100 4 11 0.7273 0.5 0.3833 12 0.6667 0.75 0.325 0.2575 0.5";
+    assert_eq!(answer("deadlines"), expected);
+}
+
+#[test]
+fn sorts_latency_by_length() {
+    let expected = "\
+run side from_tokens to_tokens n ttft_p50_ns ttft_p99_ns tpot_p50_ns tpot_p99_ns e2el_p50_ns e2el_p99_ns
+small input 8 16 3 20000000 29800000 8750000 9975000 40000000 49800000
+small output 1 2 1 30000000 30000000 - - 30000000 30000000
+small output 4 8 2 15000000 19900000 8750000 9975000 45000000 49900000
+closed input 8 16 4 10000000 10000000 15000000 20000000 30000000 49399980
+closed output 2 4 4 10000000 10000000 15000000 20000000 30000000 49399980";
+    assert_eq!(answer("latency_by_length"), expected);
+}
+
+fn in_session(row: &mut RequestRow, turn: u32, cached: Option<u32>) {
+    row.session_id = Some("a".to_owned());
+    row.turn = Some(turn);
+    row.usage_cached_tokens = cached;
+}
+
+#[test]
+fn holds_later_turns_against_first_ones() {
+    assert_eq!(answer("latency_by_turn").lines().count(), 1, "no sessions");
+    let mut tape = TapeFixture::default();
+    in_session(
+        tape.answer(0, [0, 0], &[(30, None), (40, None)]),
+        0,
+        Some(0),
+    );
+    in_session(tape.answer(1, [50, 50], &[(60, None)]), 1, Some(6));
+    in_session(tape.answer(2, [70, 70], &[(90, None)]), 2, None);
+    tape.answer(3, [70, 70], &[(99, None)]);
+    let expected = "\
+run turns n input_tokens_mean cached_share ttft_p50_ns ttft_p90_ns ttft_p99_ns tpot_p50_ns e2el_p50_ns e2el_p99_ns
+t first 1 8 0 30000000 30000000 30000000 10000000 40000000 40000000
+t later 2 8 0.75 15000000 19000000 19900000 - 15000000 19900000";
+    assert_eq!(one(tape, "latency_by_turn", Options::default()), expected);
+}
+
+// The failed attempt at request 2 was made good; request 3 ran out of time at 400.
+#[test]
+fn follows_errors_over_time() {
+    let expected = "\
+run at_ns width_ns status error_kind http_status requests
+small 400000000 5000000 timeout timeout_idle 200 1";
+    assert_eq!(answer("errors_over_time"), expected);
+}
+
+// The step of the first tape lasts from 0 to 400: 40 + 50 + 39 (two attempts) + 98 ms in flight.
+#[test]
+fn takes_rates_and_latencies_by_step() {
+    let expected = "\
+run step labels from_ns to_ns seconds offered offered_rps ok ok_share requests rps output_tokens output_tps in_flight_mean
+small 0 {\"rate\":\"10\"} 0 400000000 0.4 4 10 3 0.75 3 7.5 12 30 0.5675";
+    assert_eq!(answer("throughput_by_step"), expected);
+    let expected = "\
+run phase step labels metric n mean_ns p50_ns p90_ns p99_ns max_ns
+small warmup - - ttft 1 10000000 10000000 10000000 10000000 10000000
+small warmup - - itl 1 10000000 10000000 10000000 10000000 10000000
+small warmup - - e2el 1 20000000 20000000 20000000 20000000 20000000
+small measure 0 {\"rate\":\"10\"} ttft 3 20000000 20000000 28000000 29800000 30000000
+small measure 0 {\"rate\":\"10\"} itl 7 8571428.5714 10000000 14000000 19399990 20000000
+small measure 0 {\"rate\":\"10\"} e2el 3 40000000 40000000 48000000 49800000 50000000";
+    let found = answer_where("latency_by_step", |cells| {
+        ["ttft", "itl", "e2el"].contains(&cells[4])
+    });
+    assert_eq!(found, expected);
+}
+
+// By price: 24 + 4 × 11 in the steady window of the first tape. By the hour: 0.3 s of two GPUs.
+#[test]
+fn says_what_tokens_cost() {
+    let expected = "\
+run window_name basis seconds cost cost_per_m_output cost_per_m_total cost_per_request
+small steady price 0.3 68 6181818.1818 1942857.1429 22.6667
+small run price 0.351 80 6666666.6667 1818181.8182 26.6667
+small steady gpu_hour 0.3 0.6 54545.4545 17142.8571 0.2
+small run gpu_hour 0.351 0.702 58500 15954.5455 0.234
+closed steady price 0.055 56 7000000 1750000 18.6667
+closed run price 0.085 76 6909090.9091 1767441.8605 19
+closed steady gpu_hour 0.055 0.11 13750 3437.5 0.0367
+closed run gpu_hour 0.085 0.17 15454.5455 3953.4884 0.0425";
+    assert_eq!(answer("cost"), expected);
+    let queries = ["throughput_windows", "cost"];
+    let free = several(TapeFixture::small(), &queries, Options::default());
+    assert!(free.table("cost").unwrap().rows.is_empty());
+}
+
+// Too few requests to say anything of a warm-up.
+#[test]
+fn says_which_window_is_in_use() {
+    let expected = "\
+run rule given_ns n batches cut found_ns steady_from_ns steady_to_ns basis
+small given 0 4 0 - - 0 300000000 schedule
+closed given 0 4 0 - - 5000000 60000000 slots";
+    assert_eq!(answer("warmup_end"), expected);
+}
+
+/// The answer of one query to one tape called `t`.
+fn one(tape: TapeFixture, query: &str, options: Options) -> String {
+    spelled(several(tape, &[query], options).table(query).unwrap())
+}
+
+fn several(tape: TapeFixture, queries: &[&str], options: Options) -> Analysis {
+    let only = queries.iter().map(|query| (*query).to_owned()).collect();
+    analysed(&[("t", tape)], &Options { only, ..options }).unwrap()
+}
+
+fn window(from: Option<i64>, to: Option<i64>) -> Options {
+    Options {
+        slos: vec![Slo {
+            metric: "ttft".to_owned(),
+            limit_ns: 20 * MS,
+        }],
+        span: Span {
+            from_ns: from.map(|at| at * MS),
+            to_ns: to.map(|at| at * MS),
+            ..Span::default()
+        },
+        ..Options::default()
+    }
+}
+
+// Requests 1 and 2 are due from 100 to 250; the last tokens of both come then too.
+#[test]
+fn a_window_that_was_asked_for_replaces_the_steady_one() {
+    let queries = [
+        "throughput_windows",
+        "goodput",
+        "latency_percentiles",
+        "stalls",
+    ];
+    let options = window(Some(100), Some(250));
+    let found = several(TapeFixture::small(), &queries, options);
+    let line = |query: &str, begin: &str| {
+        let text = spelled(found.table(query).unwrap());
+        let line = text.lines().find(|line| line.starts_with(begin));
+        line.unwrap_or_else(|| panic!("{begin} is not in {text}"))
+            .to_owned()
+    };
+    assert_eq!(
+        line("throughput_windows", "t steady"),
+        "t steady 100000000 250000000 0.15 2 13.3333 16 106.6667 7 46.6667 153.3333 asked -"
+    );
+    assert!(line("throughput_windows", "t run").starts_with("t run 1000000 352000000 0.351 3 "));
+    assert!(line("goodput", "t steady").starts_with("t steady 2 1 0.5 6.6667 "));
+    assert!(line("goodput", "t run").starts_with("t run 4 2 0.5 "));
+    assert!(line("latency_percentiles", "t ttft ").starts_with("t ttft 2 25000000 "));
+    assert!(line("latency_percentiles", "t itl ").starts_with("t itl 4 7500000 "));
+    assert!(line("stalls", "t ").starts_with("t 1000000000 2 0 0 2 0 "));
+}
+
+#[test]
+fn a_window_is_open_where_one_end_was_asked_for() {
+    let bounds = |from, to| {
+        let text = one(TapeFixture::small(), "warmup_end", window(from, to));
+        let words: Vec<_> = text.split_whitespace().rev().take(3).collect();
+        [words[2], words[1], words[0]].join(" ")
+    };
+    assert_eq!(bounds(Some(100), None), "100000000 300000000 asked");
+    assert_eq!(bounds(None, Some(150)), "0 150000000 asked");
+    // The run ends at 400.
+    assert_eq!(bounds(None, Some(9_000)), "0 400000000 asked");
+}
+
+// Both requests are due within 10 ms, and end long after.
+#[test]
+fn a_rate_is_null_where_the_window_is_too_short_for_a_request() {
+    let mut tape = TapeFixture::default();
+    tape.answer(0, [0, 0], &[(90, None), (95, None)]);
+    tape.answer(1, [10, 10], &[(100, None)]);
+    let expected = "\
+run window_name from_ns to_ns seconds requests rps input_tokens input_tps output_tokens output_tps total_tps basis note
+t steady 0 10000000 0.01 0 - 0 - 0 - - schedule no_token_arrived_in_the_window
+t run 0 100000000 0.1 2 20 16 160 3 30 190 whole -";
+    assert_eq!(
+        one(tape, "throughput_windows", Options::default()),
+        expected
+    );
+    let mut partly = TapeFixture::default();
+    partly.answer(0, [0, 0], &[(5, None), (95, None)]);
+    partly.answer(1, [10, 10], &[(100, None)]);
+    let found = one(partly, "throughput_windows", Options::default());
+    assert!(
+        found.contains("\nt steady 0 10000000 0.01 0 - 8 800 1 100 900 schedule no_ok_request_ended_in_the_window\n"),
+        "{found}"
+    );
+}
+
+/// A run that fills up: requests each 10 ms that stay for 300 ms, so that 30 are in flight from
+/// the thirtieth on, give or take one.
+fn filling(requests: u64) -> TapeFixture {
+    let mut tape = TapeFixture::default();
+    for request in 0..requests {
+        let due = i64::try_from(request).unwrap() * 10;
+        let stays = 300 + i64::try_from(request * 7 % 10).unwrap();
+        tape.answer(
+            request,
+            [due, due],
+            &[(due + 20, None), (due + stays, None)],
+        );
+    }
+    tape
+}
+
+/// MSER-5 the plain way: for each cut, the squared error of the mean of what is left.
+fn mser5(values: &[f64]) -> usize {
+    let batches: Vec<f64> = values
+        .chunks_exact(5)
+        .map(|five| five.iter().sum::<f64>() / 5.0)
+        .collect();
+    let error = |cut: usize| {
+        let rest = &batches[cut..];
+        let n = f64::from(u32::try_from(rest.len()).unwrap());
+        let mean = rest.iter().sum::<f64>() / n;
+        rest.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n * n)
+    };
+    let cuts = 0..=batches.len() - 5;
+    cuts.min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap()
+}
+
+#[test]
+fn a_warm_up_is_found_where_the_run_becomes_level() {
+    let options = || Options {
+        span: Span {
+            finds_warmup: true,
+            ..Span::default()
+        },
+        ..Options::default()
+    };
+    let tape = filling(203);
+    let spans: Vec<(i64, i64)> = tape
+        .requests
+        .iter()
+        .map(|row| (row.dispatched_ns.unwrap(), row.end_ns.unwrap()))
+        .collect();
+    let in_flight: Vec<f64> = spans
+        .iter()
+        .map(|(at, _)| {
+            let held = spans.iter().filter(|(from, to)| from <= at && at < to);
+            f64::from(u32::try_from(held.count()).unwrap())
+        })
+        .collect();
+    let cut = mser5(&in_flight);
+    assert!((5..9).contains(&cut), "{cut}");
+    let found_ns = spans[cut * 5].0;
+    let expected = format!("t auto - 203 40 {cut} {found_ns} {found_ns} 2020000000 schedule");
+    let found = one(tape, "warmup_end", options());
+    assert_eq!(found.lines().nth(1), Some(expected.as_str()));
+    // Nine batches are too few, and a run that only grows is never level: nothing is cut.
+    let short = one(filling(49), "warmup_end", options());
+    assert!(
+        short.ends_with("\nt auto - 49 9 - - 0 480000000 schedule"),
+        "{short}"
+    );
+    let mut growing = TapeFixture::default();
+    for request in 0..100 {
+        let due = i64::try_from(request).unwrap() * 10;
+        growing.answer(request, [due, due], &[(5_000 + due, None)]);
+    }
+    let growing = one(growing, "warmup_end", options());
+    let words: Vec<_> = growing.split_whitespace().rev().take(4).collect();
+    assert_eq!(words[3], "-", "{growing}");
+    assert_eq!(words[2], "0", "{growing}");
+}
+
+#[test]
+fn every_metric_that_is_named_is_defined() {
+    let queries = CATALOG.iter().flat_map(|query| query.defines.iter());
+    let views = views();
+    let defined: BTreeSet<&str> = queries
+        .chain(views.iter().flat_map(|view| view.defines.iter()))
+        .map(|definition| definition.name.as_str())
+        .collect();
+    for query in ["latency_percentiles", "latency_by_step", "request_speeds"] {
+        let text = answer(query);
+        let head: Vec<_> = text.lines().next().unwrap().split(' ').collect();
+        let place = head.iter().position(|name| *name == "metric").unwrap();
+        for line in text.lines().skip(1) {
+            let metric = line.split(' ').nth(place).unwrap();
+            assert!(defined.contains(metric), "{query} has {metric}");
+        }
+    }
+    for column in ["rps", "output_tps", "goodput_rps", "attainment", "fluidity"] {
+        assert!(defined.contains(column), "{column}");
+    }
+    assert!(BOTH.table("cost").is_some());
+}
+
+#[test]
+fn the_usual_yardsticks_are_those_of_the_headers() {
+    let usual = Yardsticks::default();
+    let notes = |name: &str| {
+        let query = CATALOG.iter().find(|query| query.name == name).unwrap();
+        query.notes.join(" ")
+    };
+    assert_eq!(usual.stall_ns, 1_000 * MS);
+    assert!(notes("stalls").contains("`--stall`, 1 s unless said"));
+    assert_eq!(usual.reader_tps.to_bits(), 5.0_f64.to_bits());
+    assert!(notes("deadlines").contains("`--reader` tokens a second, 5 unless said"));
+}
