@@ -66,20 +66,23 @@ const ON_REQUEST: [&str; 2] = ["client_error", "client_throughput"];
 pub static CATALOG: LazyLock<Vec<Query>> = LazyLock::new(|| {
     FILES
         .iter()
-        .map(|(name, sql)| {
-            let header = Header::parse(sql).expect("the tests parse every header of this build");
-            Query {
-                name,
-                purpose: header.purpose,
-                input: header.input,
-                columns: header.columns,
-                notes: header.notes,
-                sql,
-                is_on_request: ON_REQUEST.contains(name),
-            }
-        })
+        .map(|file| read(*file, ON_REQUEST.contains(&file.0)))
         .collect()
 });
+
+/// Makes a query of a file and its header.
+pub(super) fn read((name, sql): (&'static str, &'static str), is_on_request: bool) -> Query {
+    let header = Header::parse(sql).expect("the tests parse every header of this build");
+    Query {
+        name,
+        purpose: header.purpose,
+        input: header.input,
+        columns: header.columns,
+        notes: header.notes,
+        sql,
+        is_on_request,
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,9 @@
 mod analysis;
 mod catalog;
 mod cells;
+mod definitions;
 mod error;
+mod recount;
 mod run;
 mod table;
 #[cfg(test)]
@@ -12,7 +14,9 @@ mod tests;
 pub use crate::sql::SloFrom;
 pub use analysis::{Analysis, RunFacts, Slo};
 pub use catalog::{CATALOG, Query};
+pub use definitions::{DEFINITION_COLUMNS, DEFINITIONS, definition_of_table};
 pub use error::AnalyzeError;
+pub use recount::TokenCounter;
 pub use run::{Options, analyze};
 pub use table::{Cell, Column, Table};
 

@@ -1,17 +1,18 @@
 //! `analyze`: from tapes to tables and reports.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::{AnalyzeArgs, Global, SloForm};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print, say};
-use crate::analyze::{Analysis, Options, SloFrom, analyze};
+use crate::analyze::{Analysis, DEFINITIONS, Options, SloFrom, TokenCounter, analyze};
 use crate::error::{Error, exit};
 use crate::report::{
     TerminalOptions, csv_files, html, is_client_limited, json, markdown, terminal,
 };
 use crate::sql::block_on;
+use crate::workload::Tokenizer;
 
 /// The latencies that a summary can show.
 const METRICS: [&str; 9] = [
@@ -40,6 +41,8 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
             SloForm::Sent => SloFrom::Sent,
         }),
         warmup_ns: args.warmup,
+        definitions: known_definitions(&args.definitions)?,
+        count_tokens: args.tokenizer.as_deref().map(counter).transpose()?,
         ..Options::default()
     };
     let shown = terminal_options(&args.percentile_metrics, &args.metric_percentiles, global)?;
@@ -57,6 +60,26 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         print(&terminal(&analysis, &shown))?;
     }
     Ok(verdict_code(&analysis, global))
+}
+
+/// Refuses a name that is no definition's.
+fn known_definitions(asked: &[String]) -> Result<Vec<String>, Error> {
+    let is_known = |name: &str| name == "all" || DEFINITIONS.iter().any(|query| query.name == name);
+    if let Some(wrong) = asked.iter().find(|name| !is_known(name)) {
+        let names: Vec<_> = DEFINITIONS.iter().map(|query| query.name).collect();
+        return Err(Error::usage(
+            format!("`--definitions {wrong}` is no tool that there is a definition of"),
+            format!("write all, or choose from {}", names.join(", ")),
+        ));
+    }
+    Ok(asked.to_vec())
+}
+
+/// Opens a tokenizer as a counter.
+fn counter(path: &Path) -> Result<TokenCounter, Error> {
+    let tokenizer = Tokenizer::open(Some(path))?;
+    let name = path.display().to_string();
+    Ok(TokenCounter::new(name, move |text| tokenizer.count(text)))
 }
 
 /// Analyses tapes, and says what had to be done to open them.

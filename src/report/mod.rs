@@ -31,6 +31,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod tools;
 pub(crate) mod verdict;
 
 pub use csv::csv_files;

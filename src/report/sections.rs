@@ -14,6 +14,7 @@ use super::grid::{Field, Grid, Tone};
 use super::plots::{self, carries};
 use super::rows::{Row, rows, rows_of};
 use super::timeline;
+use super::tools::tools_section;
 use super::verdict;
 
 /// A part of the report under one heading.
@@ -99,6 +100,7 @@ pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError>
     if analysis.runs.len() > 1 {
         all.push(comparison_section(analysis)?);
     }
+    all.extend(tools_section(analysis));
     Ok(all)
 }
 

@@ -2,6 +2,7 @@
 //! ones, and on tapes that have nothing to say.
 
 mod client_error;
+mod definitions;
 mod fidelity;
 mod golden;
 mod model;
