@@ -14,7 +14,7 @@
 --   request_throughput: completed requests by duration
 --   output_throughput: output tokens of completed requests by duration
 --   total_throughput: input and output tokens of completed requests by duration
---   percentiles: nearest rank, so each is a value that occurred, rounded to four decimals there; no std; the mean of no itl or tpot is 0
+--   percentiles: nearest rank, so each is a value that occurred, rounded to four decimals there; those of tpot, least and greatest too, leave out 0; no std; the mean of no itl or tpot is 0
 WITH events AS (
   SELECT
     run, request_id, attempt, arrival_ns,
@@ -81,23 +81,24 @@ totals AS (
   FROM calls
   GROUP BY run
 ),
+judged AS (SELECT *, metric <> 'tpot' OR value > 0 AS is_ranked FROM samples),
 ranked AS (
   SELECT
-    run, metric, value,
-    CAST(row_number() OVER (PARTITION BY run, metric ORDER BY value) AS DOUBLE) AS place,
-    CAST(count(*) OVER (PARTITION BY run, metric) AS DOUBLE) AS n
-  FROM samples
+    run, metric, value, is_ranked,
+    CAST(row_number() OVER (PARTITION BY run, metric, is_ranked ORDER BY value) AS DOUBLE) AS place,
+    CAST(count(*) OVER (PARTITION BY run, metric, is_ranked) AS DOUBLE) AS n
+  FROM judged
 ),
 statistics AS (
   SELECT
     run, metric,
     avg(value) AS mean,
-    min(value) AS min,
-    max(CASE WHEN place = ceil(n * 50 / 100) THEN value END) AS p50,
-    max(CASE WHEN place = ceil(n * 90 / 100) THEN value END) AS p90,
-    max(CASE WHEN place = ceil(n * 95 / 100) THEN value END) AS p95,
-    max(CASE WHEN place = ceil(n * 99 / 100) THEN value END) AS p99,
-    max(value) AS max
+    min(CASE WHEN is_ranked THEN value END) AS min,
+    max(CASE WHEN is_ranked AND place = ceil(n * 50 / 100) THEN value END) AS p50,
+    max(CASE WHEN is_ranked AND place = ceil(n * 90 / 100) THEN value END) AS p90,
+    max(CASE WHEN is_ranked AND place = ceil(n * 95 / 100) THEN value END) AS p95,
+    max(CASE WHEN is_ranked AND place = ceil(n * 99 / 100) THEN value END) AS p99,
+    max(CASE WHEN is_ranked THEN value END) AS max
   FROM ranked
   GROUP BY run, metric
 ),
@@ -147,6 +148,8 @@ SELECT
     WHEN t.run IS NULL THEN 'no requests'
     WHEN t.uncounted > 0 AND s.metric IN ('tpot', 'output_tokens', 'output_throughput', 'total_throughput')
     THEN 'not available: of answers without usage it takes the count of its tokenizer, or stops where it has none'
+    WHEN t.input_tokens IS NULL AND s.metric IN ('input_tokens', 'total_throughput')
+    THEN 'not available: it would tokenize prompts that have no usage'
     WHEN s.stat = 'mean' AND s.metric IN ('itl', 'tpot') AND a.value IS NULL AND t.completed > 0 THEN 'no values: it says 0'
     WHEN a.value IS NULL THEN 'no values'
   END AS note

@@ -146,8 +146,8 @@ fn stream<'a>(
     row
 }
 
-/// All that is asked of a tokenizer that counts words, of this tape and of three odd ones: nothing
-/// happened, all failed, and one answer of one token.
+/// All that is asked of a tokenizer that counts words, of this tape and of four odd ones: nothing
+/// happened, all failed, one answer of one token, and one that came all at once beside another.
 static COUNTED: LazyLock<Analysis> = LazyLock::new(|| {
     let mut failed = TapeFixture::default();
     let row = failed.attempt(0, [5, 5], 9);
@@ -164,6 +164,20 @@ static COUNTED: LazyLock<Analysis> = LazyLock::new(|| {
             (10, Channel::Done, ""),
         ],
     );
+    let mut at_once = TapeFixture::default();
+    for (request_id, start, last) in [(0, 0, 10), (1, 100, 120)] {
+        stream(
+            &mut at_once,
+            (request_id, [start, start], Some(2), 2),
+            &[
+                (start + 10, Channel::Content, "a"),
+                (last, Channel::Content, " b"),
+                (last, Channel::Finish, ""),
+                (last, Channel::Usage, ""),
+                (last, Channel::Done, ""),
+            ],
+        );
+    }
     let options = Options {
         definitions: vec!["all".to_owned()],
         only: vec!["run_summary".to_owned()],
@@ -175,6 +189,7 @@ static COUNTED: LazyLock<Analysis> = LazyLock::new(|| {
         ("none", TapeFixture::default()),
         ("failed", failed),
         ("one", one),
+        ("at-once", at_once),
     ];
     analysed(&tapes, &options).unwrap()
 });
@@ -486,6 +501,16 @@ fn one_token_has_no_time_between_tokens() {
     assert!(one("guidellm").contains("\ntpot: mean 10, std 0, min 10"));
     assert!(one("inference-perf").starts_with("ttft: mean -, min -"));
     assert!(one("evalscope").contains("\ntpot: mean 0, min -, p50 -"));
+}
+
+// Its own statistics keep a TPOT of 0 in the mean and out of all others.
+#[test]
+fn evalscope_ranks_no_tpot_of_nothing() {
+    let evalscope = said(&COUNTED, "at-once", "evalscope");
+    let line = "\ntpot: mean 5, min 10, p50 10, p90 10, p95 10, p99 10, max 10\n";
+    assert!(evalscope.contains(line), "{evalscope}");
+    let vllm = said(&COUNTED, "at-once", "vllm");
+    assert!(vllm.contains("\ntpot: mean 5, std 5, p50 5"), "{vllm}");
 }
 
 #[test]
