@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use super::definitions::DEFINITIONS;
 use crate::sql::{Definition, Header, PUBLIC_VIEWS, VIEWS};
 
 /// One query of the catalogue.
@@ -147,22 +148,29 @@ pub static CATALOG: LazyLock<Vec<Query>> = LazyLock::new(|| {
         .iter()
         .flat_map(|(group, files)| files.iter().map(move |file| (*group, file)));
     files
-        .map(|(group, (name, sql))| {
-            let header = parsed(sql);
-            Query {
-                group,
-                name,
-                purpose: header.purpose,
-                input: header.input,
-                columns: header.columns,
-                notes: header.notes,
-                defines: header.defines,
-                sql,
-                is_on_request: ON_REQUEST.contains(name),
-            }
-        })
+        .map(|(group, file)| read(group, *file, ON_REQUEST.contains(&file.0)))
         .collect()
 });
+
+/// Makes a query of a file and its header.
+pub(super) fn read(
+    group: &'static str,
+    (name, sql): (&'static str, &'static str),
+    is_on_request: bool,
+) -> Query {
+    let header = parsed(sql);
+    Query {
+        group,
+        name,
+        purpose: header.purpose,
+        input: header.input,
+        columns: header.columns,
+        notes: header.notes,
+        defines: header.defines,
+        sql,
+        is_on_request,
+    }
+}
 
 /// Returns the views, those that people query first.
 pub fn views() -> Vec<View> {
@@ -190,14 +198,15 @@ fn parsed(sql: &str) -> Header {
     Header::parse(sql).expect("the tests parse every header of this build")
 }
 
-/// Returns the file of a query or a view, header and SQL.
+/// Returns the file of a query, a view or a definition, header and SQL.
 pub fn shown(name: &str) -> Option<&'static str> {
     let queries = CATALOG.iter().map(|query| (query.name, query.sql));
-    let mut files = queries.chain(VIEWS.iter().copied());
+    let definitions = DEFINITIONS.iter().map(|query| (query.name, query.sql));
+    let mut files = queries.chain(VIEWS.iter().copied()).chain(definitions);
     files.find(|(known, _)| *known == name).map(|(_, sql)| sql)
 }
 
-/// Lists every query and view with its purpose, by group.
+/// Lists every query, definition and view with its purpose, by group.
 pub fn listing() -> String {
     let views = views();
     let mut groups: Vec<(&str, Vec<(&str, String)>)> = Vec::new();
@@ -212,6 +221,9 @@ pub fn listing() -> String {
             _ => groups.push((query.group, vec![(query.name, purpose)])),
         }
     }
+    let definitions = DEFINITIONS.iter();
+    let definitions = definitions.map(|query| (query.name, query.purpose.clone()));
+    groups.push(("Definitions of other tools", definitions.collect()));
     for (group, is_public) in [("Views", true), ("Views that queries stand on", false)] {
         let lines = views.iter().filter(|view| view.is_public == is_public);
         let lines = lines.map(|view| (view.name, view.purpose.clone()));

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::SLO_METRICS;
+use super::{DEFINITIONS, SLO_METRICS};
 use crate::sql::SqlError;
 
 /// An analysis that could not be made.
@@ -16,6 +16,12 @@ pub enum AnalyzeError {
     UnknownGoal {
         /// The name as it was given.
         metric: String,
+    },
+    /// A definition was asked for that there is not.
+    #[error("there is no definition `{name}`")]
+    UnknownDefinition {
+        /// The name as it was given.
+        name: String,
     },
     /// A query of the catalogue did not run.
     #[error("could not run the query `{query}`: {reason}")]
@@ -33,6 +39,10 @@ impl AnalyzeError {
         match self {
             Self::Sql(error) => error.hint(),
             Self::UnknownGoal { .. } => Some(format!("use one of {}", SLO_METRICS.join(", "))),
+            Self::UnknownDefinition { .. } => {
+                let names: Vec<_> = DEFINITIONS.iter().map(|query| query.name).collect();
+                Some(format!("use all, or some of {}", names.join(", ")))
+            }
             Self::Query { .. } => Some(
                 "check that the tape's Parquet files are whole: `tokentape sql TAPE -c 'SELECT * FROM chunks LIMIT 1'`"
                     .to_owned(),

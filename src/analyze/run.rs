@@ -9,15 +9,21 @@ use datafusion::prelude::SessionContext;
 
 use super::catalog::OF_SEVERAL;
 use super::cells::rows;
+use super::definitions::table_name;
+use super::recount::recount;
 use super::uncertainty::{Blocks, DRAWN, Member, NEEDED, Uncertainty, is_pair};
 use super::{
-    Analysis, AnalyzeError, CATALOG, Column, Query, RunFacts, SLO_METRICS, Slo, SloFrom, Table,
+    Analysis, AnalyzeError, CATALOG, Column, DEFINITIONS, Query, RunFacts, SLO_METRICS, Slo,
+    SloFrom, Table, TokenCounter,
 };
 use crate::capture::manifest::Loop;
 use crate::sql::{
-    Goal, OpenedTape, Settings, Span, Tapes, Yardsticks, collect, keep, keep_view, message,
-    open_tapes,
+    Goal, OpenedTape, Recounts, Settings, Span, Tapes, Yardsticks, collect, keep, keep_view,
+    message, open_tapes,
 };
+
+/// The definition that is our own.
+const OURS: &str = "tokentape";
 
 /// What an analysis is asked for beside the tapes.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,6 +44,10 @@ pub struct Options {
     pub only: Vec<String>,
     /// How many ways the engine splits its work; 0 takes one per core.
     pub partitions: usize,
+    /// Names of the definitions of others to answer beside our own, or `all`.
+    pub definitions: Vec<String>,
+    /// Counts kept texts anew, for definitions that tokenize.
+    pub count_tokens: Option<TokenCounter>,
 }
 
 /// Answers the queries of the catalogue over the tapes.
@@ -56,6 +66,11 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
             });
         }
     }
+    let definitions = definitions(options)?;
+    let recounts = match &options.count_tokens {
+        Some(counter) if !definitions.is_empty() => recount(tapes, counter).await?,
+        _ => Recounts::default(),
+    };
     let settings = Settings {
         goals: options.slos.iter().map(goal).collect(),
         slo_from: options.slo_from,
@@ -64,6 +79,7 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
         by: options.by.clone(),
         keeps_results: true,
         partitions: options.partitions,
+        recounts,
     };
     let Tapes { context, runs } = open_tapes(tapes, &settings).await?;
     let draws = |name: &str| options.only.iter().any(|wanted| wanted == name);
@@ -88,6 +104,9 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     }
     if options.only.is_empty() || DRAWN.iter().any(|name| draws(name)) {
         tables.extend(uncertain(&context, &runs, &tables).await?);
+    }
+    for query in definitions {
+        tables.push(answer_definition(&context, query).await?);
     }
     Ok(Analysis {
         runs: runs
@@ -190,15 +209,50 @@ async fn batches(
     collect(context, plan).await.map_err(failed)
 }
 
+/// Returns the definitions that were asked for, in their own order, and ours before them.
+fn definitions(options: &Options) -> Result<Vec<&'static Query>, AnalyzeError> {
+    let asked = &options.definitions;
+    let is_known = |name: &String| {
+        name == "all" || DEFINITIONS.iter().any(|query| query.name == name.as_str())
+    };
+    if let Some(name) = asked.iter().find(|name| !is_known(name)) {
+        return Err(AnalyzeError::UnknownDefinition { name: name.clone() });
+    }
+    let is_asked = |query: &&Query| {
+        let is_named = asked.iter().any(|name| name == "all" || name == query.name);
+        is_named || !asked.is_empty() && query.name == OURS
+    };
+    Ok(DEFINITIONS.iter().filter(is_asked).collect())
+}
+
+/// Answers a definition. No query builds upon it, so its result is not kept.
+async fn answer_definition(context: &SessionContext, query: &Query) -> Result<Table, AnalyzeError> {
+    let batches = async {
+        let plan = context.state().create_logical_plan(query.sql).await?;
+        collect(context, plan).await
+    };
+    let table = tabulate(query, batches.await)?;
+    Ok(Table {
+        name: table_name(query.name),
+        ..table
+    })
+}
+
 /// Runs one query, and leaves its result in the session for the queries after it.
 async fn answer(context: &SessionContext, query: &Query) -> Result<Table, AnalyzeError> {
+    tabulate(query, run(context, query).await)
+}
+
+/// Makes a table of what a query gave.
+fn tabulate(
+    query: &Query,
+    batches: Result<Vec<RecordBatch>, DataFusionError>,
+) -> Result<Table, AnalyzeError> {
     let failed = |reason: String| AnalyzeError::Query {
         query: query.name,
         reason,
     };
-    let batches = run(context, query)
-        .await
-        .map_err(|error| failed(message(&error)))?;
+    let batches = batches.map_err(|error| failed(message(&error)))?;
     // Names come from the answer itself, so that a header that lags behind is found.
     let unit = |name: &str| {
         let column = query.columns.iter().find(|(column, _)| column == name);
@@ -254,6 +308,12 @@ fn command(tapes: &[PathBuf], options: &Options) -> String {
     words.extend(yardstick_words(&options.yardsticks));
     if let Some(by) = &options.by {
         words.push(format!("--by {}", quoted(Path::new(by))));
+    }
+    if !options.definitions.is_empty() {
+        words.push(format!("--definitions {}", options.definitions.join(",")));
+        if let Some(counter) = &options.count_tokens {
+            words.push(format!("--tokenizer {}", quoted(Path::new(counter.name()))));
+        }
     }
     words.join(" ")
 }

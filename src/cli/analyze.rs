@@ -1,19 +1,21 @@
 //! `analyze`: from tapes to tables and reports.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::{AnalyzeArgs, Global, SloForm, Warmup, WindowArgs, YardstickArgs};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print, say};
 use crate::analyze::{
-    Analysis, Condition, ConditionError, Options, SloFrom, Span, Yardsticks, analyze,
+    Analysis, Condition, ConditionError, DEFINITIONS, Options, SloFrom, Span, TokenCounter,
+    Yardsticks, analyze,
 };
 use crate::error::{Error, exit};
 use crate::report::{
     TerminalOptions, csv_files, html, is_client_limited, json, markdown, terminal,
 };
 use crate::sql::block_on;
+use crate::workload::Tokenizer;
 
 /// The latencies that a summary can show.
 const METRICS: [&str; 10] = [
@@ -45,6 +47,8 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         span: span(&args.window)?,
         yardsticks: yardsticks(&args.yardsticks),
         by: args.by.clone(),
+        definitions: known_definitions(&args.definitions)?,
+        count_tokens: args.tokenizer.as_deref().map(counter).transpose()?,
         ..Options::default()
     };
     let conditions: Vec<Condition> = args
@@ -109,6 +113,26 @@ fn yardsticks(args: &YardstickArgs) -> Yardsticks {
         gpu_hour: args.gpu_hour,
         gpus: args.gpus,
     }
+}
+
+/// Refuses a name that is no definition's.
+fn known_definitions(asked: &[String]) -> Result<Vec<String>, Error> {
+    let is_known = |name: &str| name == "all" || DEFINITIONS.iter().any(|query| query.name == name);
+    if let Some(wrong) = asked.iter().find(|name| !is_known(name)) {
+        let names: Vec<_> = DEFINITIONS.iter().map(|query| query.name).collect();
+        return Err(Error::usage(
+            format!("`--definitions {wrong}` is no tool that there is a definition of"),
+            format!("write all, or choose from {}", names.join(", ")),
+        ));
+    }
+    Ok(asked.to_vec())
+}
+
+/// Opens a tokenizer as a counter.
+fn counter(path: &Path) -> Result<TokenCounter, Error> {
+    let tokenizer = Tokenizer::open(Some(path))?;
+    let name = path.display().to_string();
+    Ok(TokenCounter::new(name, move |text| tokenizer.count(text)))
 }
 
 /// Analyses tapes, and says what had to be done to open them.

@@ -409,6 +409,20 @@ pub(crate) struct AnalyzeArgs {
     /// repeated.
     #[arg(long, value_name = "CONDITION")]
     pub(crate) fail_if: Vec<String>,
+    /// Show what other tools would say of the same requests
+    ///
+    /// Names of tools, or all: vllm, sglang, aiperf, guidellm, inference-perf, genai-bench,
+    /// evalscope. Each one's own definitions of TTFT, ITL, TPOT, E2EL and throughput are applied to
+    /// the times on the tape, beside ours, with a line on how each is measured. What a definition
+    /// needs and the tape has not is not available, with the reason.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) definitions: Vec<String>,
+    /// Count kept texts with this tokenizer, for definitions that tokenize
+    ///
+    /// A `tokenizer.json`, or a folder with one, such as the model's own. Needs a tape that was made
+    /// with `--keep text`.
+    #[arg(long, value_name = "PATH", requires = "definitions")]
+    pub(crate) tokenizer: Option<PathBuf>,
     /// Write an HTML report: one file that opens offline
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) html: Option<PathBuf>,

@@ -11,6 +11,7 @@ use crate::analyze::{Analysis, RunFacts};
 use super::comparison::{Change, changes};
 use super::format::NS_PER_MS;
 use super::rows::rows_of;
+use super::tools::tools_json;
 use super::uncertainty::{difference, interval};
 use super::verdict::verdict;
 
@@ -56,7 +57,8 @@ const RATES: [(&str, &str, &str); 5] = [
 ];
 
 /// Renders the numbers as
-/// `{schema, runs: [{run, labels, metrics: {key: {value, unit, n, low, high}}}], comparisons}`.
+/// `{schema, runs: [{run, labels, metrics: {key: {value, unit, n, low, high}}}], comparisons}`; where
+/// definitions of other tools were asked for, a run has `definitions` as well.
 pub fn json(analysis: &Analysis) -> Value {
     let runs: Vec<Value> = analysis
         .runs
@@ -72,13 +74,17 @@ pub fn json(analysis: &Analysis) -> Value {
 
 fn run_value(analysis: &Analysis, run: &RunFacts) -> Value {
     let verdict = verdict(analysis, &run.run);
-    json!({
+    let mut value = json!({
         "run": run.run,
         "labels": run.manifest.labels,
         "validity": { "verdict": verdict.word, "reason": verdict.reason },
         "self_check": run.manifest.self_check,
         "metrics": metrics(analysis, &run.run),
-    })
+    });
+    if let Some(tools) = tools_json(analysis, &run.run) {
+        value["definitions"] = tools;
+    }
+    value
 }
 
 /// Collects every number of a run; one that is unknown has no key.

@@ -32,6 +32,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod tools;
 mod uncertainty;
 pub(crate) mod verdict;
 

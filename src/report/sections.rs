@@ -15,6 +15,7 @@ use super::plots::{self, carries};
 use super::rows::{Row, rows, rows_of};
 use super::streams;
 use super::timeline;
+use super::tools::tools_section;
 use super::uncertainty;
 use super::verdict;
 
@@ -101,6 +102,7 @@ pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError>
     if analysis.runs.len() > 1 {
         all.push(comparison_section(analysis)?);
     }
+    all.extend(tools_section(analysis));
     Ok(all)
 }
 

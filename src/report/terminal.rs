@@ -12,8 +12,12 @@ use super::format;
 use super::grid::{Field, Grid, Tone};
 use super::rows::{Row, rows, rows_of};
 use super::sections::{FEW, HEADLINE, is_shown};
+use super::tools;
 use super::uncertainty::{difference, interval_of, verdict_tone};
 use super::verdict::{Standing, Verdict, verdict};
+
+/// Most definitions of other tools side by side.
+const TOOLS_A_ROW: usize = 4;
 
 /// Most percentiles side by side, with one run and with several.
 const PERCENTILES_A_ROW: [usize; 2] = [4, 3];
@@ -59,6 +63,7 @@ pub fn terminal(analysis: &Analysis, options: &TerminalOptions) -> String {
     if !is_single {
         comparison_table(&mut out, analysis, options);
     }
+    tool_tables(&mut out, analysis, options);
     rule(&mut out, '=', "");
     warnings(&mut out, analysis, options.color);
     out
@@ -348,6 +353,33 @@ fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOpt
                 out,
                 "verdicts are within these runs; all together alarm falsely with a chance of 5 % at most",
             );
+        }
+    }
+}
+
+/// Writes the numbers of other tools beside ours, and what each of them means by its words.
+fn tool_tables(out: &mut String, analysis: &Analysis, options: &TerminalOptions) {
+    for run in &analysis.runs {
+        for grid in tools::number_grids(analysis, &run.run, TOOLS_A_ROW) {
+            rule(out, '-', &format!(" {} ", fit(&grid.caption, 60)));
+            table(out, &grid, options.color);
+            for note in &grid.notes {
+                wrap(note, WIDTH, "  ")
+                    .iter()
+                    .for_each(|line| push_line(out, line));
+            }
+        }
+    }
+    let meanings = tools::meanings(analysis);
+    if meanings.iter().any(|(_, said)| !said.is_empty()) {
+        rule(out, '-', " Why they differ ");
+    }
+    for (metric, said) in meanings {
+        for (tool, meaning) in said {
+            let text = format!("{metric}, {tool}: {meaning}.");
+            wrap(&text, WIDTH, "  ")
+                .iter()
+                .for_each(|line| push_line(out, line));
         }
     }
 }

@@ -10,6 +10,7 @@ mod facts;
 pub(crate) mod fixture;
 mod format;
 mod header;
+mod recounts;
 mod session;
 mod split;
 mod statements;
@@ -26,6 +27,7 @@ pub use tapes::{SloFrom, Span, Yardsticks};
 
 pub(crate) use error::message;
 pub(crate) use header::Header;
+pub(crate) use recounts::{AnswerTokens, AttemptKey, ChunkTokens, Recounts};
 pub(crate) use session::{new_session, new_spilling_session};
 pub(crate) use statements::collect;
 pub(crate) use tapes::{Goal, OpenedTape, Settings, Tapes, open_tapes};

@@ -11,7 +11,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 
 use super::split::split;
-use super::{SqlError, new_session, views};
+use super::{Recounts, SqlError, new_session, views};
 use crate::capture::manifest::{Manifest, State};
 use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, TapeRow as _};
 use crate::capture::{count_rows, recover};
@@ -102,6 +102,8 @@ pub(crate) struct Settings {
     pub(crate) keeps_results: bool,
     /// How many ways the engine splits its work; 0 takes one per core.
     pub(crate) partitions: usize,
+    /// Tokens of kept texts that were counted anew.
+    pub(crate) recounts: Recounts,
 }
 
 /// One tape that has been opened.

@@ -76,6 +76,9 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("covered"),
     view!("latencies"),
     view!("smoothness"),
+    view!("kept_texts"),
+    view!("recounted_answers"),
+    view!("recounted_chunks"),
 ];
 
 /// Views that an analysis computes once and keeps: small ones that many queries build upon. What
@@ -134,6 +137,8 @@ pub(super) async fn register(
         ("tape_clock_anchors", facts::clock_anchors(tapes)),
         ("tape_slos", facts::slos(settings)),
         ("tape_settings", facts::settings(settings)),
+        ("tape_recounted_answers", settings.recounts.answers_plan()),
+        ("tape_recounted_chunks", settings.recounts.chunks_plan()),
     ] {
         let plan = plan.map_err(|error| failed_view(name, &error))?;
         add_view(context, name, plan, None)?;

@@ -67,14 +67,14 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
-    pub(crate) fn from_value(self, value: f64) -> f64 {
+    pub(crate) fn place_of(self, value: f64) -> f64 {
         match self {
             Self::Log => value.ln(),
             Self::Plain => value,
         }
     }
 
-    pub(crate) fn to_value(self, place: f64) -> f64 {
+    pub(crate) fn value_at(self, place: f64) -> f64 {
         match self {
             Self::Log => place.exp(),
             Self::Plain => place,
@@ -98,10 +98,10 @@ impl Spread {
     /// Bounds of the interval that holds the true number with `confidence`.
     pub(crate) fn interval(&self, value: f64, confidence: f64) -> (f64, f64) {
         let reach = self.error * t_quantile(0.5 + confidence / 2.0, self.freedom);
-        let place = self.scale.from_value(value);
+        let place = self.scale.place_of(value);
         (
-            self.scale.to_value(place - reach),
-            self.scale.to_value(place + reach),
+            self.scale.value_at(place - reach),
+            self.scale.value_at(place + reach),
         )
     }
 }
@@ -247,10 +247,7 @@ impl Sampled {
         } else {
             preferred
         };
-        let places: Vec<f64> = values
-            .iter()
-            .map(|value| scale.from_value(*value))
-            .collect();
+        let places: Vec<f64> = values.iter().map(|value| scale.place_of(*value)).collect();
         let blocks = series.filled();
         let spread = Spread {
             scale,

@@ -43,7 +43,7 @@ impl Side {
         let places: Vec<f64> = self
             .values
             .iter()
-            .map(|value| scale.from_value(*value))
+            .map(|value| scale.place_of(*value))
             .collect();
         let runs = count(places.len());
         let place = places.iter().sum::<f64>() / runs;
@@ -152,7 +152,7 @@ pub(crate) fn paired_difference(
     } else {
         Scale::Plain
     };
-    let change = |(from, to): &(f64, f64)| scale.from_value(*to) - scale.from_value(*from);
+    let change = |(from, to): &(f64, f64)| scale.place_of(*to) - scale.place_of(*from);
     let changes: Vec<f64> = pairs.iter().map(change).collect();
     let blocks = series[0].filled().min(series[1].filled());
     let widening = first.grouped.widening.max(second.grouped.widening);

@@ -593,8 +593,8 @@ impl Compared<'_> {
             } else {
                 Scale::Plain
             };
-            let places = values.iter().map(|value| scale.from_value(*value));
-            scale.to_value(places.sum::<f64>() / count(values.len()))
+            let places = values.iter().map(|value| scale.place_of(*value));
+            scale.value_at(places.sum::<f64>() / count(values.len()))
         };
         let (from, to) = (middle(&self.from), middle(&self.to));
         let change = self.change.ok();

@@ -1,0 +1,157 @@
+-- name: sglang
+-- purpose: what SGLang 0.5.23's `bench_serving` would say, had it made these requests
+-- input: runs, measured, chunks
+-- columns (unit): run, metric, stat, unit, value, note
+-- notes: ttft: from dispatch, connecting included, to the first event with content or reasoning; 0 for an answer that has none, such as a tool call alone
+--   itl: every gap between events with content or reasoning: of chunks, whatever tokens they bring
+--   tpot: (e2el - ttft) / (output tokens - 1), where there are two or more: the usage event and the end mark are in it
+--   e2el: from dispatch to the last line of the stream, which is the end mark
+--   duration: from the start of the schedule to the last end, be it of a failure; its own has a request for the state of an SGLang server in it as well
+--   completed: answers with status 200 whose lines were all JSON or the end mark, also where an error came in the stream; a comment makes it fail
+--   failed: all other requests that were sent
+--   input_tokens: what was planned, by its tokenizer, of completed requests
+--   output_tokens: the server's count, else the length that was asked for; its own requests do not ask for a count
+--   request_throughput: completed requests by duration
+--   input_throughput: input tokens of completed requests by duration
+--   output_throughput: output tokens of completed requests by duration
+--   total_throughput: input and output tokens of completed requests by duration
+--   percentiles: numpy, linear between neighbours; std of the population; a latency without values is 0, and e2el is not a number
+--   endpoint: as of /v1/chat/completions; on /v1/completions a usage event without choices, or an error, makes it fail
+WITH events AS (
+  SELECT
+    run, request_id, attempt, arrival_ns,
+    lag(arrival_ns) OVER (PARTITION BY run, request_id, attempt ORDER BY seq) AS before_ns
+  FROM chunks
+  WHERE channel IN ('content', 'reasoning')
+),
+firsts AS (
+  SELECT run, request_id, attempt, min(arrival_ns) AS first_ns FROM events GROUP BY run, request_id, attempt
+),
+streams AS (
+  SELECT
+    run, request_id, attempt, max(arrival_ns) AS last_ns,
+    bool_or(channel = 'comment') AS has_comment
+  FROM chunks
+  GROUP BY run, request_id, attempt
+),
+calls AS (
+  SELECT
+    m.run, m.request_id, m.attempt, m.end_ns,
+    m.status <> 'not_sent' AS is_sent,
+    m.http_status = 200 AND (m.status = 'ok' OR m.error_kind IN ('in_stream', 'empty'))
+      AND NOT s.has_comment AND s.last_ns >= m.dispatched_ns AS is_ok,
+    coalesce(CAST(f.first_ns - m.dispatched_ns AS DOUBLE), 0) AS ttft,
+    CAST(s.last_ns - m.dispatched_ns AS DOUBLE) AS e2el,
+    CAST(coalesce(m.input_tokens_counted, m.input_tokens_planned) AS DOUBLE) AS input_tokens,
+    CAST(coalesce(m.usage_output_tokens, m.output_tokens_planned) AS DOUBLE) AS output_tokens
+  FROM measured m
+  LEFT JOIN streams s ON s.run = m.run AND s.request_id = m.request_id AND s.attempt = m.attempt
+  LEFT JOIN firsts f ON f.run = m.run AND f.request_id = m.request_id AND f.attempt = m.attempt
+),
+ok AS (SELECT * FROM calls WHERE is_ok),
+samples AS (
+  SELECT run, metric, value
+  FROM (
+    SELECT
+      run,
+      unnest(make_array('ttft', 'tpot', 'e2el')) AS metric,
+      unnest(make_array(
+        ttft, CASE WHEN output_tokens > 1 THEN (e2el - ttft) / (output_tokens - 1) END, e2el
+      )) AS value
+    FROM ok
+  )
+  WHERE value IS NOT NULL
+  UNION ALL
+  SELECT e.run, 'itl' AS metric, CAST(e.arrival_ns - e.before_ns AS DOUBLE) AS value
+  FROM events e
+  LEFT SEMI JOIN ok ON ok.run = e.run AND ok.request_id = e.request_id AND ok.attempt = e.attempt
+  WHERE e.before_ns IS NOT NULL
+),
+totals AS (
+  SELECT
+    run,
+    greatest(max(end_ns), 0) / 1e9 AS duration,
+    CAST(count(*) FILTER (WHERE is_ok) AS DOUBLE) AS completed,
+    CAST(count(*) FILTER (WHERE is_sent AND is_ok IS NOT TRUE) AS DOUBLE) AS failed,
+    count(*) FILTER (WHERE is_ok AND output_tokens IS NULL) AS uncounted,
+    CASE WHEN count(*) FILTER (WHERE is_ok AND input_tokens IS NULL) = 0
+      THEN coalesce(sum(input_tokens) FILTER (WHERE is_ok), 0) END AS input_tokens,
+    CASE WHEN count(*) FILTER (WHERE is_ok AND output_tokens IS NULL) = 0
+      THEN coalesce(sum(output_tokens) FILTER (WHERE is_ok), 0) END AS output_tokens
+  FROM calls
+  GROUP BY run
+),
+ranked AS (
+  SELECT
+    run, metric, value,
+    CAST(row_number() OVER (PARTITION BY run, metric ORDER BY value) - 1 AS DOUBLE) AS place,
+    CAST(count(*) OVER (PARTITION BY run, metric) - 1 AS DOUBLE) AS last_place
+  FROM samples
+),
+statistics AS (
+  SELECT
+    run, metric,
+    avg(value) AS mean,
+    stddev_pop(value) AS std,
+    sum(value * greatest(1 - abs(place - 0.5 * last_place), 0)) AS p50,
+    sum(value * greatest(1 - abs(place - 0.9 * last_place), 0)) AS p90,
+    sum(value * greatest(1 - abs(place - 0.95 * last_place), 0)) AS p95,
+    sum(value * greatest(1 - abs(place - 0.99 * last_place), 0)) AS p99
+  FROM ranked
+  GROUP BY run, metric
+),
+answers AS (
+  SELECT
+    run, metric,
+    unnest(make_array('mean', 'std', 'p50', 'p90', 'p95', 'p99')) AS stat,
+    unnest(make_array(mean, std, p50, p90, p95, p99)) AS value
+  FROM statistics
+  UNION ALL
+  SELECT
+    run,
+    unnest(make_array(
+      'duration', 'completed', 'failed', 'input_tokens', 'output_tokens', 'request_throughput',
+      'input_throughput', 'output_throughput', 'total_throughput'
+    )) AS metric,
+    'run' AS stat,
+    unnest(make_array(
+      duration, completed, failed, input_tokens, output_tokens, completed / nullif(duration, 0),
+      input_tokens / nullif(duration, 0), output_tokens / nullif(duration, 0),
+      (input_tokens + output_tokens) / nullif(duration, 0)
+    )) AS value
+  FROM totals
+),
+shape AS (
+  SELECT m.metric, s.stat, 'ns' AS unit, m.place * 10 + s.place AS place
+  FROM (VALUES ('ttft', 1), ('itl', 2), ('tpot', 3), ('e2el', 4)) m(metric, place)
+  CROSS JOIN (VALUES
+    ('mean', 1), ('std', 2), ('p50', 3), ('p90', 4), ('p95', 5), ('p99', 6)
+  ) s(stat, place)
+  UNION ALL
+  SELECT metric, 'run' AS stat, unit, 100 + place AS place
+  FROM (VALUES
+    ('duration', 's', 1), ('completed', 'requests', 2), ('failed', 'requests', 3),
+    ('input_tokens', 'tokens', 4), ('output_tokens', 'tokens', 5),
+    ('request_throughput', 'requests/s', 6), ('input_throughput', 'tokens/s', 7),
+    ('output_throughput', 'tokens/s', 8), ('total_throughput', 'tokens/s', 9)
+  ) m(metric, unit, place)
+)
+SELECT
+  r.run, s.metric, s.stat, s.unit,
+  CASE
+    WHEN s.metric = 'tpot' AND t.uncounted > 0 THEN NULL
+    WHEN s.stat <> 'run' AND s.metric <> 'e2el' AND t.run IS NOT NULL THEN coalesce(a.value, 0)
+    ELSE a.value
+  END AS value,
+  CASE
+    WHEN t.run IS NULL THEN 'no requests'
+    WHEN t.uncounted > 0 AND s.metric IN ('tpot', 'output_tokens', 'output_throughput', 'total_throughput')
+    THEN 'not available: the tape says of some answers neither what the server counted nor what was asked for'
+    WHEN s.stat <> 'run' AND s.metric = 'e2el' AND a.value IS NULL THEN 'no values: it says nan'
+    WHEN s.stat <> 'run' AND a.value IS NULL THEN 'no values: it says 0'
+  END AS note
+FROM runs r
+CROSS JOIN shape s
+LEFT JOIN totals t ON t.run = r.run
+LEFT JOIN answers a ON a.run = r.run AND a.metric = s.metric AND a.stat = s.stat
+ORDER BY r.run_index, s.place

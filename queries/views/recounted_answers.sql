@@ -1,0 +1,7 @@
+-- name: recounted_answers
+-- purpose: tokens of each answer whose text was kept, counted anew with a tokenizer
+-- input: tape_recounted_answers
+-- columns (unit): run, request_id, attempt, content_tokens (tokens), answer_tokens (tokens), reasoning_tokens (tokens), text_tokens (tokens)
+-- notes: empty unless the analysis was given a tokenizer
+--   content is what the answer says, answer is that with the tool calls in it, text is content and reasoning in the order in which they came; each is counted as one text
+SELECT * FROM tape_recounted_answers
