@@ -125,36 +125,25 @@ fn verdicts(analysis: &Analysis) -> Vec<(String, String)> {
     let Some(table) = analysis.table("differences") else {
         return Vec::new();
     };
-    let text = |row: &[Cell], column: &str| {
-        let at = table
-            .columns
-            .iter()
-            .position(|other| other.name == column)?;
-        match row.get(at)? {
-            Cell::Text(text) => Some(text.clone()),
-            _ => None,
-        }
-    };
     let verdict = |row: &Vec<Cell>| {
-        let number = format!("{} {}", text(row, "metric")?, text(row, "stat")?);
-        Some((number.replace("_intended", ""), text(row, "verdict")?))
+        let text = |column| table.cell(row, column)?.text();
+        let number = format!("{} {}", text("metric")?, text("stat")?);
+        Some((number.replace("_intended", ""), text("verdict")?.to_owned()))
     };
     table.rows.iter().filter_map(verdict).collect()
 }
 
 fn number(analysis: &Analysis, (metric, stat): (&str, &str), column: &str) -> Option<f64> {
     let table = analysis.table("differences")?;
-    let at = |column: &str| table.columns.iter().position(|other| other.name == column);
-    let (metric_at, stat_at, at) = (at("metric")?, at("stat")?, at(column)?);
-    let is = |cell: &Cell, word: &str| matches!(cell, Cell::Text(text) if text == word);
+    let is = |row: &[Cell], column, word| {
+        let cell = table.cell(row, column);
+        cell.and_then(Cell::text) == Some(word)
+    };
     let row = table
         .rows
         .iter()
-        .find(|row| is(&row[metric_at], metric) && is(&row[stat_at], stat))?;
-    match row[at] {
-        Cell::Float(value) => Some(value),
-        _ => None,
-    }
+        .find(|row| is(row, "metric", metric) && is(row, "stat", stat))?;
+    table.cell(row, column)?.number()
 }
 
 /// Two runs, the second on a server that is `slower` times as slow, analysed.

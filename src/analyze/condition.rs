@@ -154,27 +154,45 @@ impl Condition {
         if lines.is_empty() {
             return vec![self.unknown(table)];
         }
-        lines
-            .into_iter()
-            .filter_map(|line| {
-                let run = line.text("run").unwrap_or_default();
-                if let Some(lack) = line.text("lack") {
-                    return Some(format!(
-                        "`{run}` cannot be judged for want of data ({lack}); make the runs longer"
-                    ));
-                }
-                let change = line.number("difference")?;
-                let (low, high) = (line.number("low")?, line.number("high")?);
-                let is_real = low > 0.0 || high < 0.0;
-                (self.is_over(change, bound) && is_real).then(|| {
-                    format!(
-                        "`{run}` has {:+.1} % ({:+.1} to {:+.1} %)",
-                        100.0 * change,
-                        100.0 * low,
-                        100.0 * high
-                    )
-                })
-            })
+        // A group without the number, such as one whose every request failed, is no pass.
+        let mut held = self.lacking(
+            table.rows.iter().filter_map(|cells| {
+                let line = Line { table, cells };
+                line.text("run")
+            }),
+            &lines,
+        );
+        for line in lines {
+            let run = line.text("run").unwrap_or_default();
+            let known = ["difference", "low", "high"].map(|column| line.number(column));
+            let [Some(change), Some(low), Some(high)] = known else {
+                let lack = line.text("lack").unwrap_or("the first run has 0");
+                held.push(format!(
+                    "`{run}` cannot be judged for want of data ({lack}); make the runs longer"
+                ));
+                continue;
+            };
+            let is_real = low > 0.0 || high < 0.0;
+            if self.is_over(change, bound) && is_real {
+                held.push(format!(
+                    "`{run}` has {:+.1} % ({:+.1} to {:+.1} %)",
+                    100.0 * change,
+                    100.0 * low,
+                    100.0 * high
+                ));
+            }
+        }
+        held
+    }
+
+    /// The runs among `all` that no line is about.
+    fn lacking<'a>(&self, all: impl Iterator<Item = &'a str>, lines: &[Line<'_>]) -> Vec<String> {
+        let mut without: Vec<&str> = all
+            .filter(|run| !lines.iter().any(|line| line.text("run") == Some(run)))
+            .collect();
+        without.dedup();
+        let said = without.iter();
+        said.map(|run| format!("`{run}` has no `{}`", self.number))
             .collect()
     }
 
@@ -183,15 +201,8 @@ impl Condition {
             return vec!["there are no numbers".to_owned()];
         };
         let lines = self.rows(table);
-        let mut held: Vec<String> = analysis
-            .runs
-            .iter()
-            .filter(|run| {
-                let name = Some(run.run.as_str());
-                !lines.iter().any(|line| line.text("run") == name)
-            })
-            .map(|run| format!("`{}` has no `{}`", run.run, self.number))
-            .collect();
+        let all = analysis.runs.iter().map(|run| run.run.as_str());
+        let mut held = self.lacking(all, &lines);
         for line in lines {
             let run = line.text("run").unwrap_or_default();
             let is_in_time = line.text("unit") == Some("ns");
@@ -247,24 +258,12 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn cell(&self, column: &str) -> Option<&'a Cell> {
-        let mut columns = self.table.columns.iter();
-        self.cells
-            .get(columns.position(|other| other.name == column)?)
-    }
-
     fn text(&self, column: &str) -> Option<&'a str> {
-        match self.cell(column)? {
-            Cell::Text(text) => Some(text),
-            _ => None,
-        }
+        self.table.cell(self.cells, column)?.text()
     }
 
     fn number(&self, column: &str) -> Option<f64> {
-        match self.cell(column)? {
-            Cell::Float(value) => Some(*value),
-            _ => None,
-        }
+        self.table.cell(self.cells, column)?.number()
     }
 }
 
@@ -323,12 +322,13 @@ mod tests {
         Cell::Text(word.to_owned())
     }
 
-    /// One change of +6 % that is real, one that may be chance, one that nobody knows.
+    /// One change of +6 % that is real, one that may be chance, one that nobody knows, and a run that
+    /// has nothing but that one.
     fn analysis() -> Analysis {
-        let row = |metric: &str, bounds: Option<(f64, f64)>| {
+        let row = |run: &str, metric: &str, bounds: Option<(f64, f64)>| {
             let number = |value: Option<f64>| value.map_or(Cell::Null, Cell::Float);
             vec![
-                text("b"),
+                text(run),
                 text(metric),
                 text("p99"),
                 number(bounds.map(|_| 0.06)),
@@ -349,9 +349,10 @@ mod tests {
             "lack",
         ];
         let rows = vec![
-            row("ttft", Some((0.01, 0.11))),
-            row("itl", Some((-0.02, 0.14))),
-            row("e2el", None),
+            row("b", "ttft", Some((0.01, 0.11))),
+            row("b", "itl", Some((-0.02, 0.14))),
+            row("b", "e2el", None),
+            row("c", "e2el", None),
         ];
         Analysis {
             runs: Vec::new(),
@@ -367,10 +368,14 @@ mod tests {
 
     #[test]
     fn a_change_over_its_bound_counts_where_it_is_real_or_unknown() {
-        assert_eq!(held("ttft_p99 > +5%"), ["`b` has +6.0 % (+1.0 to +11.0 %)"]);
-        assert!(held("ttft_p99 > +7%").is_empty());
-        assert!(held("ttft_p99 < -5%").is_empty());
-        assert!(held("itl_p99 > +5%").is_empty());
+        let lacks = "`c` has no `ttft_p99`";
+        assert_eq!(
+            held("ttft_p99 > +5%"),
+            [lacks, "`b` has +6.0 % (+1.0 to +11.0 %)"]
+        );
+        assert_eq!(held("ttft_p99 > +7%"), [lacks]);
+        assert_eq!(held("ttft_p99 < -5%"), [lacks]);
+        assert_eq!(held("itl_p99 > +5%"), ["`c` has no `itl_p99`"]);
         assert!(held("e2el_p99 > +5%")[0].contains("cannot be judged"));
         assert!(held("nonsense > +5%")[0].contains("no run has `nonsense`"));
     }

@@ -38,3 +38,34 @@ pub struct Table {
     /// The SQL that was run.
     pub sql: String,
 }
+
+impl Cell {
+    /// Returns the word; `None` where the value is none.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Returns the number; `None` where the value is null, not finite, or no number.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts and nanoseconds of a run are far below 2^53"
+    )]
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Int(value) => Some(*value as f64),
+            Self::Float(value) if value.is_finite() => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+impl Table {
+    /// Returns the value of one of the table's rows in `column`.
+    pub fn cell<'a>(&self, row: &'a [Cell], column: &str) -> Option<&'a Cell> {
+        let mut columns = self.columns.iter();
+        row.get(columns.position(|other| other.name == column)?)
+    }
+}

@@ -40,27 +40,18 @@ impl<'a> Row<'a> {
         self.text("run").unwrap_or_default()
     }
 
-    /// Returns the cell in `column`.
     fn cell(self, column: &str) -> Option<&'a Cell> {
-        let index = self
-            .table
-            .columns
-            .iter()
-            .position(|candidate| candidate.name == column)?;
-        self.cells.get(index)
+        self.table.cell(self.cells, column)
     }
 
     /// Returns the number in `column`; `None` where it is null, not finite, or not a number.
     pub(crate) fn number(self, column: &str) -> Option<f64> {
-        number(self.cell(column)?)
+        self.cell(column)?.number()
     }
 
     /// Returns the word in `column`.
     pub(crate) fn text(self, column: &str) -> Option<&'a str> {
-        match self.cell(column)? {
-            Cell::Text(text) => Some(text),
-            _ => None,
-        }
+        self.cell(column)?.text()
     }
 
     /// Returns the truth value in `column`.
@@ -69,18 +60,5 @@ impl<'a> Row<'a> {
             Cell::Bool(flag) => Some(*flag),
             _ => None,
         }
-    }
-}
-
-/// Returns a cell's number where it has a finite one.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a page shows at most nine digits of a count"
-)]
-pub(crate) fn number(cell: &Cell) -> Option<f64> {
-    match cell {
-        Cell::Int(value) => Some(*value as f64),
-        Cell::Float(value) if value.is_finite() => Some(*value),
-        _ => None,
     }
 }

@@ -10,10 +10,10 @@ use super::columns::{WIDTH, fit, paint, push_line, rule, table, wrap};
 use super::comparison::{changes, is_higher_better, percent_change, tone};
 use super::format;
 use super::grid::{Field, Grid, Tone};
-use super::rows::{Row, rows, rows_of};
+use super::rows::{Row, rows_of};
 use super::sections::{FEW, HEADLINE, is_shown};
 use super::tools;
-use super::uncertainty::{difference, interval_of, verdict_tone};
+use super::uncertainty::{difference, interval_of, reach, verdict_tone};
 use super::verdict::{Standing, Verdict, verdict};
 
 /// Most definitions of other tools side by side.
@@ -347,11 +347,12 @@ fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOpt
             &grid.without_run(analysis.runs.len() == 2),
             options.color,
         );
-        let mut tested = rows(analysis, "differences").into_iter();
-        if tested.any(|row| row.text("verdict").is_some()) {
+        if let Some(reach) = reach(analysis) {
             push_line(
                 out,
-                "verdicts are within these runs; all together alarm falsely with a chance of 5 % at most",
+                &format!(
+                    "verdicts are {reach}; all together alarm falsely with a chance of 5 % at most"
+                ),
             );
         }
     }

@@ -240,10 +240,7 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
         "#5 % needs",
     ];
     let mut grid = Grid::new("Against the first", &headings);
-    let headline: Vec<Row<'_>> = rows(analysis, "differences")
-        .into_iter()
-        .filter(|row| row.text("verdict").is_some())
-        .collect();
+    let headline = judged(analysis);
     for row in &headline {
         let (unit, by) = shown_unit(*row);
         let number = |column| row.number(column).map(|value| value / by);
@@ -286,20 +283,41 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
     Some(grid)
 }
 
-/// How far the verdicts reach.
-fn scope(rows: &[Row<'_>]) -> String {
-    let runs = |row: &Row<'_>, column| row.number(column).unwrap_or(1.0);
-    let has_repeats = rows
+/// The rows that have a verdict.
+fn judged(analysis: &Analysis) -> Vec<Row<'_>> {
+    let all = rows(analysis, "differences").into_iter();
+    all.filter(|row| row.text("verdict").is_some()).collect()
+}
+
+fn has_repeats(judged: &[Row<'_>]) -> bool {
+    let repeats = |row: &Row<'_>, column| row.number(column).is_some_and(|runs| runs > 1.0);
+    judged
         .iter()
-        .all(|row| runs(row, "runs") > 1.0 && runs(row, "baseline_runs") > 1.0);
-    let is_paired = rows.iter().any(|row| row.flag("paired") == Some(true));
-    let reach = if has_repeats {
+        .all(|row| repeats(row, "runs") && repeats(row, "baseline_runs"))
+}
+
+/// How far verdicts reach, in a few words; `None` where there are none.
+pub(crate) fn reach(analysis: &Analysis) -> Option<&'static str> {
+    let judged = judged(analysis);
+    if judged.is_empty() {
+        return None;
+    }
+    Some(if has_repeats(&judged) {
+        "over repeated runs"
+    } else {
+        "within these runs"
+    })
+}
+
+/// How far the verdicts reach.
+fn scope(judged: &[Row<'_>]) -> String {
+    let reach = if has_repeats(judged) {
         "Over runs that repeat each other: what differs from run to run is in the intervals."
     } else {
         "Within these runs: what would differ from one run to the next, such as a warmer cache or \
          a busier host, is not in the intervals; repeat the runs and use `--by` for that."
     };
-    if is_paired {
+    if judged.iter().any(|row| row.flag("paired") == Some(true)) {
         format!("{reach} Runs with the same schedule are compared pair by pair.")
     } else {
         reach.to_owned()

@@ -201,7 +201,7 @@ pub(crate) fn group_from(
     }
 }
 
-/// Standard deviation of what was drawn, on `scale`; `None` where a sample had no value.
+/// Standard deviation of a sample.
 pub(crate) fn deviation(places: &[f64]) -> f64 {
     let n = count(places.len());
     let mean = places.iter().sum::<f64>() / n;

@@ -297,3 +297,41 @@ fn a_pair_of_runs_has_verdicts_and_the_same_run_twice_has_no_difference() {
     assert_eq!(verdict_of("slower", ("ttft", "p50")), "");
     assert_eq!(verdict_of("slower", ("ttft_intended", "p90")), "");
 }
+
+/// The cells of the rows of a table that are about a number of a run.
+fn row_of<'a>(analysis: &'a Analysis, table: &str, words: [&str; 3]) -> Option<Vec<&'a Cell>> {
+    let table = analysis.table(table).unwrap();
+    let is =
+        |row: &[Cell], column, word| table.cell(row, column).and_then(Cell::text) == Some(word);
+    let row = table.rows.iter().find(|row| {
+        is(row, "run", words[0]) && is(row, "metric", words[1]) && is(row, "stat", words[2])
+    })?;
+    let columns = ["value", "low", "high"].map(|column| table.cell(row, column));
+    Some(columns.into_iter().flatten().collect())
+}
+
+// All was due within a minute and nothing ended before it was over: what the whole run has is no
+// rate of the window.
+#[test]
+fn a_rate_unknown_in_the_window_is_not_taken_from_the_whole_run() {
+    let mut tape = TapeFixture::default();
+    for (request_id, due) in (0_u64..).zip((0..60_000).step_by(250)) {
+        tape.answer(request_id, [due, due], &[(due + 70_000, None)]);
+    }
+    let analysis = analysed(&[("late", tape)], &Options::default()).unwrap();
+    assert_eq!(
+        row_of(&analysis, "intervals", ["late", "rps", "window"]),
+        None
+    );
+    let share = row_of(&analysis, "intervals", ["late", "ok_share", "window"]).unwrap();
+    assert_eq!(share[0], &Cell::Float(1.0));
+}
+
+#[test]
+fn two_runs_without_a_failure_do_not_prove_that_none_would_fail() {
+    let tapes = [("first", minute(3)), ("same", minute(3))];
+    let analysis = analysed(&tapes, &Options::default()).unwrap();
+    let share = row_of(&analysis, "differences", ["same", "ok_share", "window"]).unwrap();
+    let bounds: Vec<f64> = share[1..].iter().filter_map(|cell| cell.number()).collect();
+    assert!(bounds[0] < -0.005 && bounds[1] > 0.005, "{bounds:?}");
+}

@@ -3,7 +3,7 @@
 
 mod blocks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::statistics::{
     ALARM, Difference, Drawing, Grouped, Lack, Sampled, Scale, Series, Side, Spread, Statistic,
@@ -84,7 +84,7 @@ pub(super) struct Member {
 /// Tells whether `schedule_pairs` has a run for a pair of the first one.
 pub(super) fn is_pair(pairs: &Table, run: &str) -> bool {
     let of_run = |row: &&Vec<Cell>| word(pairs, row, "run") == Some(run);
-    let flag = |row: &Vec<Cell>| cell(pairs, row, "is_pair") == Some(&Cell::Bool(true));
+    let flag = |row: &Vec<Cell>| pairs.cell(row, "is_pair") == Some(&Cell::Bool(true));
     pairs.rows.iter().find(of_run).is_some_and(flag)
 }
 
@@ -547,10 +547,10 @@ impl Uncertainty {
         }
         let mut change = paired_difference((&one, from), (&other, to), wanted, scale(metric))?;
         if metric == "ok_share" {
-            let least = |drawn: &Drawn| self.spread(drawn, metric, stat).map(|spread| spread.error);
-            if change.place != 0.0 {
-                let (least_one, least_other) = (least(first)?, least(second)?);
-                change.error = change.error.max(least_one.min(least_other));
+            // Two runs without a failure do not prove that neither would have one.
+            for drawn in [first, second] {
+                let least = self.spread(drawn, metric, stat)?.error;
+                change.error = change.error.max(least);
             }
         }
         Ok(change)
@@ -671,47 +671,31 @@ fn exact(
             exact.insert((run.clone(), metric.clone(), RATE_STAT), share);
         }
     }
-    // The steady window comes first; the whole run stands in where that has no length.
+    // The window whose blocks are drawn from: the first one that has a length, which is the steady
+    // one where it has any. A rate that is unknown in it is not known from another.
+    let mut seen = BTreeSet::new();
     for row in &windows.rows {
         let Some(run) = word(windows, row, "run") else {
             continue;
         };
+        if number(windows, row, "seconds").is_none() || !seen.insert(run) {
+            continue;
+        }
         for (metric, ..) in RATES {
             if let Some(value) = number(windows, row, metric) {
-                exact
-                    .entry((run.to_owned(), metric.to_owned(), RATE_STAT))
-                    .or_insert(value);
+                exact.insert((run.to_owned(), metric.to_owned(), RATE_STAT), value);
             }
         }
     }
     exact
 }
 
-fn cell<'a>(table: &Table, row: &'a [Cell], column: &str) -> Option<&'a Cell> {
-    let place = table
-        .columns
-        .iter()
-        .position(|other| other.name == column)?;
-    row.get(place)
-}
-
 fn word<'a>(table: &Table, row: &'a [Cell], column: &str) -> Option<&'a str> {
-    match cell(table, row, column)? {
-        Cell::Text(word) => Some(word),
-        _ => None,
-    }
+    table.cell(row, column)?.text()
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts and nanoseconds of a run are far below 2^53"
-)]
 fn number(table: &Table, row: &[Cell], column: &str) -> Option<f64> {
-    match cell(table, row, column)? {
-        Cell::Int(value) => Some(*value as f64),
-        Cell::Float(value) => Some(*value),
-        _ => None,
-    }
+    table.cell(row, column)?.number()
 }
 
 fn text(word: &str) -> Cell {
