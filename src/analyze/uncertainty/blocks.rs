@@ -7,7 +7,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::arrow::error::ArrowError;
 
-use super::RATES;
+use super::numbers::RATES;
 use crate::analyze::statistics::{Bin, Block, Series};
 
 /// Blocks of the window; those of `queries/block_latencies.sql`.

@@ -1,0 +1,89 @@
+//! The numbers that have an interval, what each is computed from, and which way it should go.
+
+use crate::analyze::statistics::{Scale, Statistic};
+
+/// Statistics of a latency: name, column of `latency_percentiles`, what it is.
+pub(super) const LATENCY_STATS: [(&str, &str, Statistic); 5] = [
+    ("mean", "mean_ns", Statistic::Ratio),
+    ("p50", "p50_ns", Statistic::Quantile(0.5)),
+    ("p90", "p90_ns", Statistic::Quantile(0.9)),
+    ("p95", "p95_ns", Statistic::Quantile(0.95)),
+    ("p99", "p99_ns", Statistic::Quantile(0.99)),
+];
+
+/// Rates and shares: name, unit, column that is counted, column that it is counted by.
+pub(super) const RATES: [(&str, &str, &str, &str); 4] = [
+    ("rps", "requests/s", "requests", "seconds"),
+    ("input_tps", "tokens/s", "input_tokens", "seconds"),
+    ("output_tps", "tokens/s", "output_tokens", "seconds"),
+    ("ok_share", "share", "ok", "offered"),
+];
+
+/// The statistic of a rate or a share, as its rows name it.
+pub(super) const RATE_STAT: &str = "window";
+
+/// The numbers that verdicts are about, and that are tested together. Where both sides are open
+/// loops, the form from the intended time stands for the other.
+pub(super) const HEADLINE: [(&str, &str); 9] = [
+    ("ttft", "p50"),
+    ("ttft", "p99"),
+    ("tpot", "p50"),
+    ("itl", "p99"),
+    ("e2el", "p50"),
+    ("e2el", "p99"),
+    ("rps", RATE_STAT),
+    ("output_tps", RATE_STAT),
+    ("ok_share", RATE_STAT),
+];
+
+/// The numbers by which a run is held to be steady.
+pub(super) const STEADY: [(&str, &str); 4] = [
+    ("ttft", "p50"),
+    ("tpot", "p50"),
+    ("e2el", "p50"),
+    ("output_tps", RATE_STAT),
+];
+
+pub(super) fn statistics(metric: &str) -> Vec<Statistic> {
+    if RATES.iter().any(|(name, ..)| *name == metric) {
+        vec![Statistic::Ratio]
+    } else {
+        LATENCY_STATS
+            .iter()
+            .map(|(_, _, statistic)| *statistic)
+            .collect()
+    }
+}
+
+/// The scale that a metric varies on.
+pub(super) fn scale(metric: &str) -> Scale {
+    if metric == "ok_share" {
+        Scale::Plain
+    } else {
+        Scale::Log
+    }
+}
+
+pub(super) fn statistic(stat: &str) -> Statistic {
+    let found = LATENCY_STATS.iter().find(|(name, ..)| *name == stat);
+    found.map_or(Statistic::Ratio, |(_, _, statistic)| *statistic)
+}
+
+pub(super) fn unit(metric: &str) -> &'static str {
+    let rate = RATES.iter().find(|(name, ..)| *name == metric);
+    rate.map_or("ns", |(_, unit, ..)| unit)
+}
+
+/// All numbers of a metric, by name of the statistic.
+pub(super) fn stats(metric: &str) -> Vec<&'static str> {
+    if RATES.iter().any(|(name, ..)| *name == metric) {
+        vec![RATE_STAT]
+    } else {
+        LATENCY_STATS.iter().map(|(name, ..)| *name).collect()
+    }
+}
+
+/// Tells which way a metric should go.
+pub(super) fn is_higher_better(metric: &str) -> bool {
+    RATES.iter().any(|(name, ..)| *name == metric)
+}
