@@ -1,15 +1,19 @@
 //! How often comparisons alarm falsely, and whether they find what they say they would.
 //!
-//! `cargo bench --bench false_alarms -- [PAIRS]` (200 by default) simulates pairs of runs in
-//! virtual time that differ in nothing but their draws, analyses each pair as `analyze` does, and
-//! counts those with any verdict of better or worse: of 200, 3 to 19 are what a chance of 5 percent
-//! gives with 95 percent confidence. Then it slows the server of every second run by 5 percent, in
-//! runs as long as the pilot pairs said was needed, and counts how often that is found.
+//! `cargo bench --bench false_alarms -- [apart|paired|repeats] [PAIRS]` (200 pairs of runs that have
+//! nothing in common by default) simulates pairs of runs in virtual time that differ in nothing but
+//! their draws, analyses each pair as `analyze` does, and counts those with any verdict of better or
+//! worse: of 200, 3 to 19 are what a chance of 5 percent gives with 95 percent confidence. Then it
+//! slows the server of every second run by 5 percent, in runs as long as the pilot pairs said was
+//! needed, and counts how often that is found.
+//!
+//! `paired` replays one schedule in both runs, with other times of the server's steps. `repeats`
+//! compares two groups of three runs each.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tokentape::analyze::{Analysis, Cell, Options, analyze};
+use tokentape::analyze::{Analysis, Cell, Options, Slo, analyze};
 use tokentape::capture::Manifest;
 use tokentape::capture::manifest::Loop;
 use tokentape::schedule::{ArrivalTimes, Process, Ramp};
@@ -31,13 +35,36 @@ const MOST_REQUESTS: u32 = 60_000;
 /// The number by which a slower server is to be found.
 const SOUGHT: (&str, &str) = ("tpot", "p50");
 
+/// Half of the requests meet it.
+const TTFT_GOAL_NS: i64 = 150_000_000;
+
+/// What the two sides of a comparison have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Design {
+    Apart,
+    Paired,
+    Repeats,
+}
+
+/// Runs of one side that repeat each other.
+const REPEATS: u64 = 3;
+
+/// What a side is grouped by.
+const SIDE: &str = "side";
+
 fn main() -> ExitCode {
     // Cargo adds a flag of its own.
-    let mut numbers = std::env::args()
-        .skip(1)
-        .filter_map(|word| word.parse::<u32>().ok());
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut numbers = words.iter().filter_map(|word| word.parse::<u32>().ok());
     let pairs = numbers.next().unwrap_or(200);
-    match false_alarms(pairs).and_then(|()| slowdowns(pairs.div_ceil(5))) {
+    let has = |name: &str| words.iter().any(|word| word == name);
+    let design = match (has("paired"), has("repeats")) {
+        (true, _) => Design::Paired,
+        (_, true) => Design::Repeats,
+        _ => Design::Apart,
+    };
+    let outcome = false_alarms(design, pairs).and_then(|()| slowdowns(design, pairs.div_ceil(5)));
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print(&format!("failed: {error}"));
@@ -51,12 +78,12 @@ fn print(text: &str) {
     println!("{text}");
 }
 
-fn false_alarms(pairs: u32) -> Result<(), Failure> {
+fn false_alarms(design: Design, pairs: u32) -> Result<(), Failure> {
     let mut alarms = 0;
     let mut by_number = std::collections::BTreeMap::<String, [u32; 3]>::new();
     for pair in 0..pairs {
         let seeds = [2 * u64::from(pair), 2 * u64::from(pair) + 1];
-        let analysis = compared(seeds, REQUESTS, 1.0)?;
+        let analysis = compared(design, seeds, REQUESTS, 1.0)?;
         let mut is_alarm = false;
         for (number, verdict) in verdicts(&analysis) {
             let counts = by_number.entry(number).or_default();
@@ -82,14 +109,14 @@ fn false_alarms(pairs: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-fn slowdowns(pairs: u32) -> Result<(), Failure> {
+fn slowdowns(design: Design, pairs: u32) -> Result<(), Failure> {
     let (mut found, mut needed) = (0, Vec::new());
     for pair in 0..pairs {
         let seeds = [
             1_000_000 + 2 * u64::from(pair),
             1_000_001 + 2 * u64::from(pair),
         ];
-        let pilot = compared(seeds, REQUESTS, 1.0)?;
+        let pilot = compared(design, seeds, REQUESTS, 1.0)?;
         let Some(times) = number(&pilot, SOUGHT, "times_as_long") else {
             needed.push(f64::NAN);
             continue;
@@ -104,7 +131,7 @@ fn slowdowns(pairs: u32) -> Result<(), Failure> {
         )]
         let requests = requests as u32;
         let seeds = seeds.map(|seed| seed + 1_000_000);
-        let slower = compared(seeds, requests, 1.05)?;
+        let slower = compared(design, seeds, requests, 1.05)?;
         let is_found = verdicts(&slower).into_iter().any(|(number, verdict)| {
             number == format!("{} {}", SOUGHT.0, SOUGHT.1) && verdict == "worse"
         });
@@ -146,44 +173,93 @@ fn number(analysis: &Analysis, (metric, stat): (&str, &str), column: &str) -> Op
     table.cell(row, column)?.number()
 }
 
-/// Two runs, the second on a server that is `slower` times as slow, analysed.
-fn compared(seeds: [u64; 2], requests: u32, slower: f64) -> Result<Analysis, Failure> {
+/// Two sides, the second on a server that is `slower` times as slow, analysed.
+fn compared(
+    design: Design,
+    seeds: [u64; 2],
+    requests: u32,
+    slower: f64,
+) -> Result<Analysis, Failure> {
     let folder = tempfile::tempdir()?;
     let mut tapes = Vec::new();
-    for (seed, factor) in seeds.into_iter().zip([1.0, slower]) {
-        let tape = folder.path().join(format!("run-{seed}.tape"));
-        record(&tape, seed, requests, factor)?;
-        tapes.push(tape);
+    let repeats = if design == Design::Repeats {
+        REPEATS
+    } else {
+        1
+    };
+    for (side, factor) in [(0, 1.0), (1, slower)] {
+        for repeat in 0..repeats {
+            let seed = seeds[side] + 10_000_000 * repeat;
+            let run = Run {
+                name: format!("{}{repeat}", ["a", "b"][side]),
+                side: ["a", "b"][side],
+                seed,
+                schedule: if design == Design::Paired {
+                    seeds[0]
+                } else {
+                    seed
+                },
+                requests,
+                slower: factor,
+            };
+            let tape = folder.path().join(format!("{}.tape", run.name));
+            run.record(&tape)?;
+            tapes.push(tape);
+        }
     }
     let options = Options {
         only: vec!["differences".to_owned()],
+        by: (design == Design::Repeats).then(|| SIDE.to_owned()),
+        slos: vec![Slo {
+            metric: "ttft".to_owned(),
+            limit_ns: TTFT_GOAL_NS,
+        }],
         ..Options::default()
     };
     let tapes: &[PathBuf] = &tapes;
     Ok(block_on(async { analyze(tapes, &options).await })??)
 }
 
-fn record(tape: &Path, seed: u64, requests: u32, slower: f64) -> Result<(), Failure> {
-    let settings = EngineSettings {
-        jitter: 0.1,
-        seed,
-        decode_base_ns: scaled(12_000_000, slower),
-        decode_per_sequence_ns: scaled(150_000, slower),
-        step_overhead_ns: scaled(500_000, slower),
-        ..EngineSettings::default()
-    };
-    let count = (Some(u64::from(requests)), None);
-    let times = ArrivalTimes::new(Process::Poisson, Ramp::Steady(RATE), seed, count)?;
-    let arrivals: Vec<Arrival> = (0..)
-        .zip(times)
-        .map(|(index, at_ns)| Arrival {
-            at_ns,
-            lengths: lengths(seed, index),
-        })
-        .collect();
-    let recording = open_loop(&settings, &arrivals)?;
-    recording.write(tape, Manifest::new(format!("run-{seed}"), Loop::Open))?;
-    Ok(())
+/// One run.
+struct Run {
+    name: String,
+    side: &'static str,
+    /// Draws the times of the server's steps.
+    seed: u64,
+    /// Draws arrivals and lengths.
+    schedule: u64,
+    requests: u32,
+    slower: f64,
+}
+
+impl Run {
+    fn record(&self, tape: &Path) -> Result<(), Failure> {
+        let settings = EngineSettings {
+            jitter: 0.1,
+            seed: self.seed,
+            decode_base_ns: scaled(12_000_000, self.slower),
+            decode_per_sequence_ns: scaled(150_000, self.slower),
+            step_overhead_ns: scaled(500_000, self.slower),
+            ..EngineSettings::default()
+        };
+        let count = (Some(u64::from(self.requests)), None);
+        let ramp = Ramp::Steady(RATE);
+        let times = ArrivalTimes::new(Process::Poisson, ramp, self.schedule, count)?;
+        let arrivals: Vec<Arrival> = (0..)
+            .zip(times)
+            .map(|(index, at_ns)| Arrival {
+                at_ns,
+                lengths: lengths(self.schedule, index),
+            })
+            .collect();
+        let recording = open_loop(&settings, &arrivals)?;
+        let mut manifest = Manifest::new(self.name.clone(), Loop::Open);
+        manifest
+            .labels
+            .insert(SIDE.to_owned(), self.side.to_owned());
+        recording.write(tape, manifest)?;
+        Ok(())
+    }
 }
 
 /// Lengths that vary as those of conversations do: a few are ten times as long as most.

@@ -1,6 +1,6 @@
 -- name: goodput
 -- purpose: how many requests and tokens a second met every goal, and how often each goal was met
--- input: windows, requests, slos, runs
+-- input: windows, judged, slos, runs
 -- columns (unit): run, window_name (steady or run), offered (requests), good (requests), attainment (share), goodput_rps (requests/s), ttft_met (share), tpot_met (share), e2el_met (share), tpot_n (requests), ok (requests), offered_rps (requests/s), ok_rps (requests/s), good_tokens (tokens), goodput_tps (tokens/s), token_attainment (share)
 -- notes: offered is every measured request that was due in the window (in `run`: every one), whatever became of it; one that is not ok meets no goal
 --   good, ok and offered are of the same requests, so that goodput_rps ≤ ok_rps ≤ offered_rps; rps of throughput_windows counts other ones, those that ended in the window
@@ -15,48 +15,27 @@
 WITH goals AS (
   SELECT
     count(*) AS goals,
-    min(limit_ns) FILTER (WHERE metric = 'ttft') AS ttft,
-    min(limit_ns) FILTER (WHERE metric = 'tpot') AS tpot,
-    min(limit_ns) FILTER (WHERE metric = 'e2el') AS e2el
+    count(*) FILTER (WHERE metric = 'ttft') > 0 AS has_ttft,
+    count(*) FILTER (WHERE metric = 'tpot') > 0 AS has_tpot,
+    count(*) FILTER (WHERE metric = 'e2el') > 0 AS has_e2el
   FROM slos
-),
-offered AS (
-  SELECT
-    w.run, w.window_name, q.tpot_ns, q.status = 'ok' AS is_ok, q.output_tokens,
-    CASE
-      WHEN q.status = 'ok' THEN q.output_tokens
-      ELSE greatest(CAST(q.output_tokens_planned AS BIGINT), q.output_tokens)
-    END AS owed_tokens,
-    CASE WHEN r.slo_from = 'intended' THEN q.ttft_intended_ns ELSE q.ttft_ns END AS ttft_ns,
-    CASE WHEN r.slo_from = 'intended' THEN q.e2el_intended_ns ELSE q.e2el_ns END AS e2el_ns
-  FROM windows w
-  JOIN runs r ON r.run = w.run
-  JOIN requests q ON q.run = w.run
-  WHERE w.window_name = 'run' OR q.intended_ns BETWEEN w.from_ns AND w.to_ns
-),
-judged AS (
-  SELECT
-    o.run, o.window_name, o.is_ok, o.tpot_ns, o.output_tokens, o.owed_tokens,
-    o.is_ok AND (g.ttft IS NULL OR coalesce(o.ttft_ns <= g.ttft, false)) AS meets_ttft,
-    o.is_ok AND (g.tpot IS NULL OR coalesce(o.tpot_ns <= g.tpot, true)) AS meets_tpot,
-    o.is_ok AND (g.e2el IS NULL OR coalesce(o.e2el_ns <= g.e2el, false)) AS meets_e2el
-  FROM offered o
-  CROSS JOIN goals g
 ),
 counted AS (
   SELECT
-    run, window_name,
+    w.run, w.window_name,
     count(*) AS offered,
-    count(*) FILTER (WHERE is_ok) AS ok,
-    count(*) FILTER (WHERE meets_ttft AND meets_tpot AND meets_e2el) AS good,
-    sum(output_tokens) FILTER (WHERE meets_ttft AND meets_tpot AND meets_e2el) AS good_tokens,
-    sum(owed_tokens) AS owed_tokens,
-    count(*) FILTER (WHERE meets_ttft) AS ttft_met,
-    count(*) FILTER (WHERE meets_tpot) AS tpot_met,
-    count(*) FILTER (WHERE meets_e2el) AS e2el_met,
-    count(tpot_ns) FILTER (WHERE is_ok) AS tpot_n
-  FROM judged
-  GROUP BY run, window_name
+    count(*) FILTER (WHERE j.is_ok) AS ok,
+    count(*) FILTER (WHERE j.is_good) AS good,
+    sum(j.output_tokens) FILTER (WHERE j.is_good) AS good_tokens,
+    sum(j.owed_tokens) AS owed_tokens,
+    count(*) FILTER (WHERE j.meets_ttft) AS ttft_met,
+    count(*) FILTER (WHERE j.meets_tpot) AS tpot_met,
+    count(*) FILTER (WHERE j.meets_e2el) AS e2el_met,
+    count(j.tpot_ns) FILTER (WHERE j.is_ok) AS tpot_n
+  FROM windows w
+  JOIN judged j ON j.run = w.run
+  WHERE w.window_name = 'run' OR j.intended_ns BETWEEN w.from_ns AND w.to_ns
+  GROUP BY w.run, w.window_name
 )
 SELECT
   w.run,
@@ -65,9 +44,9 @@ SELECT
   coalesce(c.good, 0) AS good,
   CAST(c.good AS DOUBLE) / c.offered AS attainment,
   coalesce(c.good, 0) / w.seconds AS goodput_rps,
-  CASE WHEN g.ttft IS NOT NULL THEN CAST(c.ttft_met AS DOUBLE) / c.offered END AS ttft_met,
-  CASE WHEN g.tpot IS NOT NULL THEN CAST(c.tpot_met AS DOUBLE) / c.offered END AS tpot_met,
-  CASE WHEN g.e2el IS NOT NULL THEN CAST(c.e2el_met AS DOUBLE) / c.offered END AS e2el_met,
+  CASE WHEN g.has_ttft THEN CAST(c.ttft_met AS DOUBLE) / c.offered END AS ttft_met,
+  CASE WHEN g.has_tpot THEN CAST(c.tpot_met AS DOUBLE) / c.offered END AS tpot_met,
+  CASE WHEN g.has_e2el THEN CAST(c.e2el_met AS DOUBLE) / c.offered END AS e2el_met,
   coalesce(c.tpot_n, 0) AS tpot_n,
   coalesce(c.ok, 0) AS ok,
   coalesce(c.offered, 0) / w.seconds AS offered_rps,

@@ -23,6 +23,18 @@ pub enum AnalyzeError {
         /// The name as it was given.
         name: String,
     },
+    /// A tape has an attempt of a request twice, so that its chunks belong to nobody.
+    #[error("the tape `{run}` has attempt {attempt} of request {request_id} in {times} rows")]
+    Repeated {
+        /// Name of the run.
+        run: String,
+        /// The first such request.
+        request_id: i64,
+        /// Its attempt.
+        attempt: i64,
+        /// How often it is there.
+        times: i64,
+    },
     /// A query of the catalogue did not run.
     #[error("could not run the query `{query}`: {reason}")]
     Query {
@@ -43,6 +55,11 @@ impl AnalyzeError {
                 let names: Vec<_> = DEFINITIONS.iter().map(|query| query.name).collect();
                 Some(format!("use all, or some of {}", names.join(", ")))
             }
+            Self::Repeated { .. } => Some(
+                "take out of the tape's folder what was copied into it: a file of `requests` that \
+                 is there under two names, or those of another tape"
+                    .to_owned(),
+            ),
             Self::Query { .. } => Some(
                 "check that the tape's Parquet files are whole: `tokentape sql TAPE -c 'SELECT * FROM chunks LIMIT 1'`"
                     .to_owned(),

@@ -11,9 +11,9 @@ use super::catalog::OF_SEVERAL;
 use super::cells::rows;
 use super::definitions::table_name;
 use super::recount::recount;
-use super::uncertainty::{Blocks, DRAWN, Member, NEEDED, Uncertainty, is_pair};
+use super::uncertainty::{Blocks, DRAWN, Exact, Member, NEEDED, Uncertainty, is_pair};
 use super::{
-    Analysis, AnalyzeError, CATALOG, Column, DEFINITIONS, Query, RunFacts, SLO_METRICS, Slo,
+    Analysis, AnalyzeError, CATALOG, Cell, Column, DEFINITIONS, Query, RunFacts, SLO_METRICS, Slo,
     SloFrom, Table, TokenCounter,
 };
 use crate::capture::manifest::Loop;
@@ -82,6 +82,7 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
         recounts,
     };
     let Tapes { context, runs } = open_tapes(tapes, &settings).await?;
+    ensure_single(&context).await?;
     let draws = |name: &str| options.only.iter().any(|wanted| wanted == name);
     let mut tables = Vec::with_capacity(CATALOG.len());
     let mut shared = SHARED.to_vec();
@@ -121,6 +122,44 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
         slos: options.slos.clone(),
         command: command(tapes, options),
     })
+}
+
+/// Finds a request that is in a tape twice. Chunks are joined with requests by their number: each
+/// would count for both, and nothing would be right.
+const REPEATED: &str = "SELECT run, request_id, attempt, count(*) AS times FROM tape_requests \
+    GROUP BY run, request_id, attempt HAVING count(*) > 1 ORDER BY run, request_id, attempt LIMIT 1";
+
+/// Refuses tapes in which a request is there twice.
+async fn ensure_single(context: &SessionContext) -> Result<(), AnalyzeError> {
+    let failed = |reason: String| AnalyzeError::Query {
+        query: "requests",
+        reason,
+    };
+    let batches = async {
+        let plan = context.state().create_logical_plan(REPEATED).await?;
+        collect(context, plan).await
+    };
+    let batches = batches.await.map_err(|error| failed(message(&error)))?;
+    for batch in &batches {
+        let found = rows(batch).map_err(|error| failed(error.to_string()))?;
+        if let Some(
+            [
+                Cell::Text(run),
+                Cell::Int(request_id),
+                Cell::Int(attempt),
+                Cell::Int(times),
+            ],
+        ) = found.first().map(Vec::as_slice)
+        {
+            return Err(AnalyzeError::Repeated {
+                run: run.clone(),
+                request_id: *request_id,
+                attempt: *attempt,
+                times: *times,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Views that read every chunk and that several queries build upon: the first one that is wanted
@@ -176,12 +215,16 @@ async fn uncertain(
             is_pair: table("schedule_pairs").is_some_and(|pairs| is_pair(pairs, &tape.run)),
         })
         .collect();
-    let (Some(percentiles), Some(windows)) =
-        (table("latency_percentiles"), table("throughput_windows"))
-    else {
+    let needed = ["latency_percentiles", "throughput_windows", "goodput"].map(table);
+    let [Some(percentiles), Some(windows), Some(goodput)] = needed else {
         return Ok(Vec::new());
     };
-    let uncertainty = Uncertainty::new(&blocks, members, percentiles, windows);
+    let exact = Exact {
+        percentiles,
+        windows,
+        goodput,
+    };
+    let uncertainty = Uncertainty::new(&blocks, members, &exact);
     let mut drawn = vec![uncertainty.intervals(), uncertainty.stationarity()];
     if runs.len() > 1 {
         drawn.push(uncertainty.differences());

@@ -73,6 +73,7 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("windows"),
     view!("rate_spans"),
     view!("rates"),
+    view!("judged"),
     view!("covered"),
     view!("latencies"),
     view!("smoothness"),

@@ -25,13 +25,13 @@ const REPLICATES: u64 = 500;
 const SOURCES_BEYOND: f64 = 2.5;
 
 /// An interval whose upper bound is more times the lower one than this says nothing.
-const WIDEST: f64 = 10.0;
+pub(super) const WIDEST: f64 = 10.0;
 
 /// Correlation of neighbours from which on blocks are joined.
-const JOINED_FROM: f64 = 0.1;
+pub(super) const JOINED_FROM: f64 = 0.1;
 
 /// Correlation of the longest blocks from which on nothing is said.
-const HOPELESS_FROM: f64 = 0.5;
+pub(super) const HOPELESS_FROM: f64 = 0.5;
 
 /// Why nothing is said of a number's spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,23 +168,14 @@ pub(crate) struct Grouped {
 /// Joins blocks until neighbours are independent enough, for all of `statistics` at once: how long
 /// a run remembers is a matter of the run, and its rarest values show it least.
 pub(crate) fn group(series: &Series, statistics: &[Statistic]) -> Result<Grouped, Lack> {
-    group_from(series, statistics, 1)
-}
-
-/// The same, from blocks on that are `by` times as long: two series that are drawn from together
-/// have blocks of one length.
-pub(crate) fn group_from(
-    series: &Series,
-    statistics: &[Statistic],
-    mut by: usize,
-) -> Result<Grouped, Lack> {
+    let mut by = 1;
     loop {
         let merged = series.merged(by);
-        if merged.filled() < FEWEST_BLOCKS {
+        if !is_fillable(&merged) {
             return Err(Lack::Blocks);
         }
         let correlation = merged.correlation(statistics);
-        let is_last = series.merged(2 * by).filled() < FEWEST_BLOCKS;
+        let is_last = !is_fillable(&series.merged(2 * by));
         if correlation > JOINED_FROM && !is_last {
             by *= 2;
             continue;
@@ -192,13 +183,23 @@ pub(crate) fn group_from(
         if correlation > HOPELESS_FROM {
             return Err(Lack::Independence);
         }
-        let left = correlation.max(0.0);
         return Ok(Grouped {
             series: merged,
-            widening: ((1.0 + left) / (1.0 - left)).sqrt(),
+            widening: widening(correlation),
             by,
         });
     }
+}
+
+/// Tells whether enough blocks have a value.
+pub(super) fn is_fillable(series: &Series) -> bool {
+    series.filled() >= FEWEST_BLOCKS
+}
+
+/// The factor by which what is left of a correlation widens errors.
+pub(super) fn widening(correlation: f64) -> f64 {
+    let left = correlation.max(0.0);
+    ((1.0 + left) / (1.0 - left)).sqrt()
 }
 
 /// Standard deviation of a sample.

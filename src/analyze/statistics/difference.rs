@@ -1,10 +1,6 @@
 //! How two numbers differ, how surely, and what it would take to be surer.
 
-use super::bootstrap::{
-    Lack, Sampled, Scale, Spread, count, deviation, ensure_sources, small_sample, t_quantile,
-    two_sided,
-};
-use super::series::Statistic;
+use super::bootstrap::{Scale, Spread, WIDEST, count, deviation, t_quantile, two_sided};
 
 /// Chance of a false alarm over all headline numbers together.
 pub(crate) const ALARM: f64 = 0.05;
@@ -126,44 +122,6 @@ impl Side {
     }
 }
 
-/// The second run against the first, where both sent the same requests at the same times: each
-/// sample takes the same stretches of time of both, so that what the schedule does to both of them
-/// cancels out.
-pub(crate) fn paired_difference(
-    (first, from): (&Sampled, f64),
-    (second, to): (&Sampled, f64),
-    statistic: Statistic,
-    preferred: Scale,
-) -> Result<Difference, Lack> {
-    let series = [&first.grouped.series, &second.grouped.series];
-    let sources = series.map(|series| series.sources_beyond(statistic));
-    let sources = sources[0].min(sources[1]);
-    ensure_sources(sources)?;
-    let (drawn_from, drawn_to) = (first.drawn(statistic), second.drawn(statistic));
-    // A sample without a value would shift all pairs behind it.
-    if drawn_from.len() != drawn_to.len() || drawn_from.len() < 2 {
-        return Err(Lack::Values);
-    }
-    let drawn = drawn_from.iter().zip(drawn_to);
-    let pairs: Vec<(f64, f64)> = drawn.map(|(from, to)| (*from, *to)).collect();
-    let is_positive = |(from, to): &(f64, f64)| *from > 0.0 && *to > 0.0;
-    let scale = if pairs.iter().all(is_positive) && is_positive(&(from, to)) {
-        preferred
-    } else {
-        Scale::Plain
-    };
-    let change = |(from, to): &(f64, f64)| scale.place_of(*to) - scale.place_of(*from);
-    let changes: Vec<f64> = pairs.iter().map(change).collect();
-    let blocks = series[0].filled().min(series[1].filled());
-    let widening = first.grouped.widening.max(second.grouped.widening);
-    Ok(Difference {
-        scale,
-        place: change(&(from, to)),
-        error: deviation(&changes) * widening * small_sample(blocks),
-        freedom: count(blocks).min(sources) - 1.0,
-    })
-}
-
 impl Difference {
     /// How likely a difference of at least this size is where there is none.
     pub(crate) fn chance(&self) -> f64 {
@@ -196,6 +154,12 @@ impl Difference {
         let reach = self.error * t_quantile(0.5 + confidence / 2.0, self.freedom);
         let low = self.share(self.place - reach, baseline)?;
         Some((low, self.share(self.place + reach, baseline)?))
+    }
+
+    /// Tells whether the interval spans so much that it says nothing.
+    pub(crate) fn is_wide(&self, confidence: f64) -> bool {
+        let reach = self.error * t_quantile(0.5 + confidence / 2.0, self.freedom);
+        self.scale == Scale::Log && 2.0 * reach > WIDEST.ln()
     }
 
     /// The smallest difference, as a share of `baseline`, that would be found with a chance of 80

@@ -5,12 +5,14 @@
 
 mod bootstrap;
 mod difference;
+mod pair;
 mod series;
 #[cfg(test)]
 mod tests;
 
 pub(super) use bootstrap::{
-    Drawing, FEWEST_BLOCKS, Grouped, Lack, Sampled, Scale, Spread, count, group, group_from,
+    Drawing, FEWEST_BLOCKS, Grouped, Lack, Sampled, Scale, Spread, count, group,
 };
-pub(super) use difference::{ALARM, Difference, Side, difference, holm, paired_difference};
+pub(super) use difference::{ALARM, Difference, Side, difference, holm};
+pub(super) use pair::Pair;
 pub(super) use series::{Bin, Block, Series, Statistic};

@@ -1,5 +1,7 @@
 //! The values of one metric of one run, by block of time.
 
+use super::bootstrap::Scale;
+
 /// What one block of time brought.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Block {
@@ -202,6 +204,29 @@ impl Series {
         self.blocks.iter().map(pull).collect()
     }
 
+    /// How each block pulls at the statistic itself: on a [`Scale::Log`] by which share a mean or a
+    /// rate would change, on a [`Scale::Plain`] by how much; at a quantile by which share of all
+    /// values would cross it. `None` where the statistic has no value.
+    pub(crate) fn influences(&self, statistic: Statistic, scale: Scale) -> Option<Vec<f64>> {
+        let value = self.value(statistic)?;
+        let (numerator, denominator) = self.sums();
+        let by = match (statistic, scale) {
+            (Statistic::Ratio, Scale::Log) => numerator,
+            _ => denominator,
+        };
+        let pulls = self.pulls(statistic, value);
+        (by > 0.0).then(|| pulls.iter().map(|pull| pull / by).collect())
+    }
+
+    /// The numerators and the denominators of all blocks.
+    pub(crate) fn sums(&self) -> (f64, f64) {
+        self.blocks
+            .iter()
+            .fold((0.0, 0.0), |(numerator, denominator), block| {
+                (numerator + block.numerator, denominator + block.denominator)
+            })
+    }
+
     /// How many values of a block lie above `value`.
     fn above(&self, block: &Block, value: f64) -> f64 {
         let above = block.counts.iter();
@@ -234,7 +259,7 @@ impl Bin {
 }
 
 /// The correlation of neighbours, 0 where nothing varies.
-fn lag_one(pulls: &[f64]) -> f64 {
+pub(super) fn lag_one(pulls: &[f64]) -> f64 {
     let mean = pulls.iter().sum::<f64>() / super::count(pulls.len().max(1));
     let centred: Vec<f64> = pulls.iter().map(|pull| pull - mean).collect();
     let square: f64 = centred.iter().map(|pull| pull * pull).sum();

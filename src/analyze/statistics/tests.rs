@@ -251,24 +251,95 @@ fn a_pair_is_compared_without_what_its_schedule_does_to_both() {
         .iter()
         .map(|block| block.iter().map(|wait| wait * 1.03).collect())
         .collect();
-    let (first, second) = (series(&waits), series(&slower));
-    let (first, second) = (sampled(&first).unwrap(), sampled(&second).unwrap());
-    let value = |sampled: &Sampled| sampled.grouped.series.value(Statistic::Ratio).unwrap();
-    let apart = |sampled: &Sampled| Side {
-        values: vec![value(sampled)],
-        spreads: vec![sampled.spread(Statistic::Ratio, Scale::Log).unwrap()],
+    let series = (series(&waits), series(&slower));
+    let value = |series: &Series| series.value(Statistic::Ratio).unwrap();
+    let values = (value(&series.0), value(&series.1));
+    let apart = |series: &Series| Side {
+        values: vec![value(series)],
+        spreads: vec![
+            sampled(series)
+                .unwrap()
+                .spread(Statistic::Ratio, Scale::Log)
+                .unwrap(),
+        ],
     };
-    let unpaired = difference(&apart(&first), &apart(&second), Scale::Log).unwrap();
-    let paired = paired_difference(
-        (&first, value(&first)),
-        (&second, value(&second)),
-        Statistic::Ratio,
-        Scale::Log,
-    )
-    .unwrap();
+    let unpaired = difference(&apart(&series.0), &apart(&series.1), Scale::Log).unwrap();
+    let paired = pair(&series, &ALL)
+        .difference(values, Statistic::Ratio, Scale::Log)
+        .unwrap();
     near(paired.relative(1.0).unwrap(), 0.03, 1e-9);
     assert!(paired.error < unpaired.error / 100.0);
     assert!(unpaired.chance() > 0.05 && paired.chance() < 1e-6);
+}
+
+fn pair((first, second): &(Series, Series), statistics: &[Statistic]) -> Pair {
+    Pair::new((first, second), (statistics, statistics), Scale::Log).unwrap()
+}
+
+// Ten requests end in each second of the first run. In the second every end is up to a second
+// later, so that about one in 20 crosses a border: of all 3,200 only those at the end are missing.
+#[test]
+fn what_ends_behind_a_border_in_one_run_of_a_pair_widens_nothing() {
+    let mut draw = Draw::new(7, 0, 0);
+    let mut late = || -> f64 { Exp1.sample(&mut draw) };
+    let mut moved = vec![0.0; 322];
+    for second in 0..320_u32 {
+        for _ in 0..10 {
+            moved[second as usize + usize::from(late() > 3.0)] += 1.0;
+        }
+    }
+    let rate = |ends: &[f64]| Series {
+        blocks: ends
+            .iter()
+            .map(|ends| Block {
+                numerator: *ends,
+                denominator: 1.0,
+                counts: Vec::new(),
+            })
+            .collect(),
+        bins: Vec::new(),
+    };
+    let runs = (rate(&[10.0; 320]), rate(&moved[..320]));
+    let ratio = [Statistic::Ratio];
+    let value = |series: &Series| series.value(Statistic::Ratio).unwrap();
+    let change = pair(&runs, &ratio)
+        .difference(
+            (value(&runs.0), value(&runs.1)),
+            Statistic::Ratio,
+            Scale::Log,
+        )
+        .unwrap();
+    // Seconds that knew nothing of each other would have an error of sqrt(1 / 320) of the tenth
+    // of a request that crosses, twice.
+    let alone = Side {
+        values: vec![value(&runs.1)],
+        spreads: vec![
+            sampled(&runs.1)
+                .unwrap()
+                .spread(Statistic::Ratio, Scale::Log)
+                .unwrap(),
+        ],
+    };
+    let alone = alone.spreads[0].error;
+    assert!(change.error < alone / 2.0, "{} of {alone}", change.error);
+    assert!(change.chance() > 0.05);
+}
+
+#[test]
+fn an_interval_over_a_factor_of_ten_says_nothing() {
+    let wide = |error| Difference {
+        scale: Scale::Log,
+        place: 0.0,
+        error,
+        freedom: 1e6,
+    };
+    // 1.96 errors to either side.
+    assert!(!wide(0.58).is_wide(0.95) && wide(0.59).is_wide(0.95));
+    let shares = Difference {
+        scale: Scale::Plain,
+        ..wide(0.59)
+    };
+    assert!(!shares.is_wide(0.95));
 }
 
 // (t(0.975) + t(0.8)) errors of 5 with 35.2 degrees of freedom are 14.4 of 100; for 5 of 100 it

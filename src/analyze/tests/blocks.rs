@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::model::{Known, float};
-use super::pairs::{assert_close, numbers};
+use super::pairs::{assert_close, assert_same, numbers};
 use super::{analysed, spelled};
-use crate::analyze::{Analysis, AnalyzeError, Cell, Options};
+use crate::analyze::{Analysis, AnalyzeError, Cell, Options, Slo};
 use crate::capture::manifest::Step;
 use crate::sql::fixture::{MS, TapeFixture};
 
@@ -89,6 +89,28 @@ pub(super) fn check_blocks(analysis: &Analysis, run: &str, requests: &[Known<'_>
         let sum = blocks.iter().map(|(_, row)| row[column]).sum();
         assert_close(sum, window.1[column], within, &format!("{run} {column}"));
     }
+    if window.0[1] == "steady" {
+        check_good_blocks(analysis, run, &blocks);
+    }
+}
+
+/// Holds what the blocks count as good against goodput, which counts of the whole run what was due
+/// before it began, too.
+fn check_good_blocks(
+    analysis: &Analysis,
+    run: &str,
+    blocks: &[(Vec<String>, BTreeMap<String, f64>)],
+) {
+    let goodput = numbers(analysis, "goodput", run);
+    let steady = goodput.iter().find(|(words, _)| words[1] == "steady");
+    let (_, row) = steady.expect("goals are set");
+    let sum = |column: &str| blocks.iter().map(|(_, row)| row[column]).sum::<f64>();
+    for column in ["offered", "ok", "good", "good_tokens"] {
+        assert_close(sum(column), row[column], 0.0, &format!("{run} {column}"));
+    }
+    let owed = sum("owed_tokens");
+    let found = (owed > 0.0).then(|| sum("good_tokens") / owed);
+    assert_same(row, "token_attainment", found, run);
 }
 
 fn only(names: &[&str]) -> Options {
@@ -132,6 +154,21 @@ fn minute(tokens: i64) -> TapeFixture {
         let is_even = request_id.is_multiple_of(2);
         row.class = Some(if is_even { "chat" } else { "code" }.into());
         row.step = Some(u32::from(due >= 30_000));
+    }
+    tape
+}
+
+/// The same, each token so many milliseconds later.
+fn later(ms: i64) -> TapeFixture {
+    let mut tape = minute(3);
+    for row in &mut tape.requests {
+        for at_ns in [
+            &mut row.first_token_ns,
+            &mut row.last_token_ns,
+            &mut row.end_ns,
+        ] {
+            *at_ns = at_ns.map(|at_ns| at_ns + ms * MS);
+        }
     }
     tape
 }
@@ -255,19 +292,7 @@ fn a_pair_of_runs_has_verdicts_and_the_same_run_twice_has_no_difference() {
     let tapes = [
         ("first", minute(3)),
         ("same", minute(3)),
-        ("slower", {
-            let mut tape = minute(3);
-            for row in &mut tape.requests {
-                for at_ns in [
-                    &mut row.first_token_ns,
-                    &mut row.last_token_ns,
-                    &mut row.end_ns,
-                ] {
-                    *at_ns = at_ns.map(|at_ns| at_ns + 4 * MS);
-                }
-            }
-            tape
-        }),
+        ("slower", later(4)),
     ];
     let analysis = analysed(&tapes, &Options::default()).unwrap();
     let table = analysis.table("differences").unwrap();
@@ -296,6 +321,37 @@ fn a_pair_of_runs_has_verdicts_and_the_same_run_twice_has_no_difference() {
     // Neither the form from the send time nor another percentile is tested.
     assert_eq!(verdict_of("slower", ("ttft", "p50")), "");
     assert_eq!(verdict_of("slower", ("ttft_intended", "p90")), "");
+}
+
+// Every request misses its goal in the slower run, and of the first one's those that take 26 ms.
+#[test]
+fn goodput_has_an_interval_and_a_verdict() {
+    let options = Options {
+        slos: vec![Slo {
+            metric: "ttft".to_owned(),
+            limit_ns: 25 * MS,
+        }],
+        ..only(&["differences", "intervals"])
+    };
+    let analysis = analysed(&[("first", minute(3)), ("slower", later(10))], &options).unwrap();
+    for metric in ["goodput_rps", "attainment"] {
+        let row = row_of(&analysis, "intervals", ["first", metric, "window"]).unwrap();
+        let [value, low, high] = [0, 1, 2].map(|at| row[at].number().unwrap());
+        assert!(0.0 < low && low < value && value < high, "{metric} {row:?}");
+        // Nothing was good, which is not to say that nothing would ever be.
+        let none = row_of(&analysis, "intervals", ["slower", metric, "window"]).unwrap();
+        let [value, low, high] = [0, 1, 2].map(|at| none[at].number().unwrap());
+        assert!(
+            value.abs() < 1e-12 && low <= 0.0 && high > 0.0,
+            "{metric} {none:?}"
+        );
+        let table = analysis.table("differences").unwrap();
+        let is = |row: &&Vec<Cell>| table.cell(row, "metric").and_then(Cell::text) == Some(metric);
+        let row = table.rows.iter().find(is).unwrap();
+        assert_eq!(table.cell(row, "verdict").unwrap().text(), Some("worse"));
+    }
+    let without = analysed(&[("first", minute(3))], &only(&["intervals"])).unwrap();
+    assert!(row_of(&without, "intervals", ["first", "attainment", "window"]).is_none());
 }
 
 /// The cells of the rows of a table that are about a number of a run.

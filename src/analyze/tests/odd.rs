@@ -402,6 +402,19 @@ fn refuses_a_goal_on_something_else() {
 }
 
 #[test]
+fn refuses_a_tape_that_has_a_request_twice() {
+    let mut tape = TapeFixture::small();
+    let again = tape.requests[2].clone();
+    tape.requests.push(again);
+    let refused = analysed(&[("copied", tape)], &Options::default()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the tape `copied` has attempt 0 of request 1 in 2 rows"
+    );
+    assert!(refused.hint().unwrap().contains("under two names"));
+}
+
+#[test]
 fn names_a_torn_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = TapeFixture::small().write(&folder.path().join("torn.tape"));

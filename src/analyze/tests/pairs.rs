@@ -276,7 +276,12 @@ fn check_windows(
 }
 
 /// Holds an optional column against an optional number, to a billionth.
-fn assert_same(row: &BTreeMap<String, f64>, column: &str, want: Option<f64>, what: &str) {
+pub(super) fn assert_same(
+    row: &BTreeMap<String, f64>,
+    column: &str,
+    want: Option<f64>,
+    what: &str,
+) {
     let what = format!("{what} {column}");
     match (row.get(column), want) {
         (Some(have), Some(want)) => assert_close(*have, want, want.abs() * 1e-9 + 1e-9, &what),

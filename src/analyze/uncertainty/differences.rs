@@ -1,11 +1,12 @@
 //! The table `differences`: every number of every group of runs against the first group's.
 
-use super::numbers::{HEADLINE, is_higher_better, scale, statistic, statistics, stats, unit};
+use super::numbers::{
+    HEADLINE, is_higher_better, joined_by, scale, statistic, statistics, stats, unit,
+};
 use super::rows::{float, table, text, whole};
-use super::{CONFIDENCE, Drawn, Member, Uncertainty};
+use super::{CONFIDENCE, Member, Uncertainty};
 use crate::analyze::statistics::{
-    ALARM, Difference, Drawing, Lack, Sampled, Scale, Side, Spread, count, difference, group_from,
-    holm, paired_difference,
+    ALARM, Difference, Lack, Pair, Scale, Side, Spread, count, difference, holm,
 };
 use crate::analyze::{Cell, Table};
 
@@ -92,6 +93,7 @@ impl Uncertainty {
             if metric.ends_with("_intended") && !both_open {
                 continue;
             }
+            let pair = self.pair(metric, first, second);
             for stat in stats(metric) {
                 let values = |members: &[&Member]| -> Option<Vec<f64>> {
                     let values = members
@@ -111,7 +113,15 @@ impl Uncertainty {
                     stat,
                     is_paired: is_paired(first, second),
                     is_headline: is_form && HEADLINE.contains(&(plain, stat)),
-                    change: self.change(metric, stat, (first, &from), (second, &to)),
+                    change: match &pair {
+                        Some(pair) => self.paired(
+                            (metric, stat),
+                            pair,
+                            (first[0], from[0]),
+                            (second[0], to[0]),
+                        ),
+                        None => self.change(metric, stat, (first, &from), (second, &to)),
+                    },
                     from,
                     to,
                 });
@@ -127,18 +137,10 @@ impl Uncertainty {
         (first, from): (&[&Member], &[f64]),
         (second, to): (&[&Member], &[f64]),
     ) -> Result<Difference, Lack> {
-        if let ([first], [second], [from], [to]) = (first, second, from, to)
-            && second.is_pair
-        {
-            return self.paired(metric, stat, (first, *from), (second, *to));
-        }
         let side = |members: &[&Member], values: &[f64]| {
             let spreads: Result<Vec<Spread>, Lack> = members
                 .iter()
-                .map(|member| {
-                    let drawn = self.drawn(&member.run, metric).ok_or(Lack::Values)?;
-                    self.spread(drawn, metric, stat)
-                })
+                .map(|member| self.spread(&member.run, metric, stat))
                 .collect();
             let spreads = match spreads {
                 Ok(spreads) => spreads,
@@ -155,35 +157,49 @@ impl Uncertainty {
         difference(&first, &second, scale(metric)).ok_or(Lack::Values)
     }
 
-    fn paired(
+    /// Two runs of one schedule, drawn from together; `None` where there are none such.
+    fn pair(
         &self,
         metric: &str,
-        stat: &str,
+        first: &[&Member],
+        second: &[&Member],
+    ) -> Option<Result<Pair, Lack>> {
+        let ([first], [second]) = (first, second) else {
+            return None;
+        };
+        let series = |member: &Member| Some(&self.drawn(&member.run, metric)?.series);
+        second.is_pair.then(|| {
+            let series = series(first).zip(series(second)).ok_or(Lack::Values)?;
+            Pair::new(
+                series,
+                (&joined_by(metric), &statistics(metric)),
+                scale(metric),
+            )
+        })
+    }
+
+    fn paired(
+        &self,
+        (metric, stat): (&str, &str),
+        pair: &Result<Pair, Lack>,
         (first, from): (&Member, f64),
         (second, to): (&Member, f64),
     ) -> Result<Difference, Lack> {
-        let drawn = |member: &Member| self.drawn(&member.run, metric).ok_or(Lack::Values);
-        let (first, second) = (drawn(first)?, drawn(second)?);
-        let wanted = statistic(stat);
-        let sampled = |drawn: &Drawn| drawn.sampled.clone();
-        let (mut one, mut other) = (sampled(first)?, sampled(second)?);
-        // Blocks of one length, so that a draw means the same stretches of time.
-        while one.grouped.by != other.grouped.by {
-            let by = one.grouped.by.max(other.grouped.by);
-            let again = |drawn: &Drawn| {
-                let all = statistics(metric);
-                let grouped = group_from(&drawn.series, &all, by)?;
-                Ok(Sampled::new(grouped, &[wanted], Drawing(0)))
+        let pair = pair.as_ref().map_err(|lack| *lack)?;
+        let mut change = pair.difference((from, to), statistic(stat), scale(metric))?;
+        // Two runs without a failure do not prove that neither would have one: as if one more
+        // request had gone well in just one of them (Agresti and Min, Statistics in Medicine 24(5),
+        // 2005, where nothing went differently).
+        for (member, value) in [(first, from), (second, to)] {
+            let Some((_, offered)) = self.successes(&member.run, metric) else {
+                continue;
             };
-            (one, other) = (again(first)?, again(second)?);
-        }
-        let mut change = paired_difference((&one, from), (&other, to), wanted, scale(metric))?;
-        if metric == "ok_share" {
-            // Two runs without a failure do not prove that neither would have one.
-            for drawn in [first, second] {
-                let least = self.spread(drawn, metric, stat)?.error;
-                change.error = change.error.max(least);
-            }
+            let least = self.in_unit(&member.run, metric, 1.0 / (offered + 2.0));
+            let least = match change.scale {
+                Scale::Log => least / value,
+                Scale::Plain => least,
+            };
+            change.error = change.error.max(least);
         }
         Ok(change)
     }
@@ -223,7 +239,16 @@ impl Compared<'_> {
         };
         let (from, to) = (middle(&self.from), middle(&self.to));
         let change = self.change.ok();
-        let bounds = change.and_then(|change| change.interval(from, CONFIDENCE));
+        // What is so far off that it shows all the same is told; else the interval says nothing.
+        let is_wide = change.is_some_and(|change| change.is_wide(CONFIDENCE))
+            && raised.is_none_or(|p| p >= ALARM);
+        let told = change.filter(|_| !is_wide);
+        let bounds = told.and_then(|change| change.interval(from, CONFIDENCE));
+        let lack = if is_wide {
+            Some(Lack::Width)
+        } else {
+            self.change.err()
+        };
         let verdict = match (&self.change, raised) {
             (Err(_), _) if self.is_headline => text("not enough data"),
             (Ok(change), Some(p)) if p < ALARM => {
@@ -234,6 +259,7 @@ impl Compared<'_> {
                     "worse"
                 })
             }
+            (Ok(_), Some(_)) if is_wide => text("not enough data"),
             (Ok(_), Some(_)) => text("no difference seen"),
             _ => Cell::Null,
         };
@@ -255,11 +281,9 @@ impl Compared<'_> {
             float(change.map(|change| change.chance())),
             float(raised),
             verdict,
-            float(change.and_then(|change| change.smallest_seen(from, numbers))),
+            float(told.and_then(|change| change.smallest_seen(from, numbers))),
             float(change.and_then(|change| change.times_as_long(from, numbers))),
-            self.change
-                .err()
-                .map_or(Cell::Null, |lack| text(lack.as_str())),
+            lack.map_or(Cell::Null, |lack| text(lack.as_str())),
         ]
     }
 }

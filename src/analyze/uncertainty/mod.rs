@@ -7,12 +7,15 @@ mod halves;
 mod numbers;
 mod rows;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::statistics::{Drawing, Lack, Sampled, Series, Spread, Statistic, group};
+use super::statistics::{Drawing, Lack, Sampled, Scale, Series, Spread, Statistic, group};
 use super::{Cell, Table};
 use blocks::WINDOW_BLOCKS;
-use numbers::{LATENCY_STATS, RATE_STAT, RATES, scale, statistic, statistics, stats, unit};
+use numbers::{
+    ATTAINMENT, GOODPUT, LATENCY_STATS, OK_SHARE, RATE_STAT, RATES, TOKEN_ATTAINMENT,
+    TOKEN_GOODPUT, is_share, joined_by, scale, statistic, statistics, stats, unit,
+};
 use rows::{float, table, text, whole};
 
 pub(super) use blocks::Blocks;
@@ -21,9 +24,10 @@ pub(super) use blocks::Blocks;
 pub(super) const DRAWN: [&str; 3] = ["intervals", "stationarity", "differences"];
 
 /// The queries whose answers they build upon.
-pub(super) const NEEDED: [&str; 3] = [
+pub(super) const NEEDED: [&str; 4] = [
     "latency_percentiles",
     "throughput_windows",
+    "goodput",
     "schedule_pairs",
 ];
 
@@ -66,18 +70,13 @@ pub(super) struct Uncertainty {
 }
 
 impl Uncertainty {
-    /// Draws from the blocks; `percentiles` and `windows` have the exact numbers.
-    pub(super) fn new(
-        blocks: &Blocks,
-        members: Vec<Member>,
-        percentiles: &Table,
-        windows: &Table,
-    ) -> Self {
+    /// Draws from the blocks; the tables have the exact numbers.
+    pub(super) fn new(blocks: &Blocks, members: Vec<Member>, exact: &Exact<'_>) -> Self {
         let keys = blocks.latencies.keys().chain(blocks.rates.keys());
         let drawn = keys.filter_map(|(run, metric)| {
             let series = blocks.series(run, metric)?;
             let statistics = statistics(metric);
-            let sampled = group(&series, &statistics)
+            let sampled = group(&series, &joined_by(metric))
                 .map(|grouped| Sampled::new(grouped, &statistics, Drawing(0)));
             Some(((run.clone(), metric.clone()), Drawn { series, sampled }))
         });
@@ -85,7 +84,7 @@ impl Uncertainty {
         let (low, _) = blocks.frame();
         let from = usize::try_from(-low).unwrap_or(0);
         Self {
-            exact: exact(&drawn, percentiles, windows),
+            exact: exact.numbers(&drawn),
             members,
             drawn,
             window: from..from + usize::try_from(WINDOW_BLOCKS).unwrap_or(0),
@@ -101,21 +100,48 @@ impl Uncertainty {
         self.exact.get(&key).copied()
     }
 
-    fn spread(&self, drawn: &Drawn, metric: &str, stat: &str) -> Result<Spread, Lack> {
+    fn spread(&self, run: &str, metric: &str, stat: &str) -> Result<Spread, Lack> {
+        let drawn = self.drawn(run, metric).ok_or(Lack::Values)?;
         let sampled = drawn.sampled.as_ref().map_err(|lack| *lack)?;
         let mut spread = sampled.spread(statistic(stat), scale(metric))?;
-        if metric == "ok_share" {
-            // Where nothing failed, something may yet: a share is never known better than as many
-            // draws would know it (Agresti and Coull, The American Statistician 52(2), 1998).
-            let (mut ok, mut offered) = (2.0, 4.0);
-            for block in &drawn.series.blocks {
-                ok += block.numerator;
-                offered += block.denominator;
-            }
-            let share: f64 = ok / offered;
-            spread.error = spread.error.max((share * (1.0 - share) / offered).sqrt());
-        }
+        // Where nothing failed, something may yet: a share is never known better than as many draws
+        // would know it (Agresti and Coull, The American Statistician 52(2), 1998).
+        let least = self.successes(run, metric).map_or(0.0, |(good, offered)| {
+            let share = (good + 2.0) / (offered + 4.0);
+            (share * (1.0 - share) / (offered + 4.0)).sqrt()
+        });
+        let least = self.in_unit(run, metric, least);
+        let least = match (spread.scale, drawn.series.sums()) {
+            (Scale::Log, (numerator, denominator)) => least * denominator / numerator,
+            (Scale::Plain, _) => least,
+        };
+        spread.error = spread.error.max(least);
         Ok(spread)
+    }
+
+    /// What a number that counts successes counts, and of how many; `None` for other numbers.
+    fn successes(&self, run: &str, metric: &str) -> Option<(f64, f64)> {
+        let counted = match metric {
+            OK_SHARE => OK_SHARE,
+            ATTAINMENT | TOKEN_ATTAINMENT | GOODPUT | TOKEN_GOODPUT => ATTAINMENT,
+            _ => return None,
+        };
+        Some(self.drawn(run, counted)?.series.sums())
+    }
+
+    /// An error of a share of the requests, in the unit of a number that counts the same successes:
+    /// of a rate, as what there would be a second, were all of it good.
+    fn in_unit(&self, run: &str, metric: &str, error: f64) -> f64 {
+        let sums = |metric: &str| self.drawn(run, metric).map(|drawn| drawn.series.sums());
+        let whole = match metric {
+            GOODPUT => sums(ATTAINMENT),
+            TOKEN_GOODPUT => sums(TOKEN_ATTAINMENT),
+            _ => None,
+        };
+        match (whole, sums(metric)) {
+            (Some((_, whole)), Some((_, seconds))) if seconds > 0.0 => error * whole / seconds,
+            _ => error,
+        }
     }
 
     /// The table `intervals`: how far each number of each run is known.
@@ -123,17 +149,14 @@ impl Uncertainty {
         let mut rows = Vec::new();
         for member in &self.members {
             for metric in self.metrics(&member.run) {
-                let Some(drawn) = self.drawn(&member.run, metric) else {
-                    continue;
-                };
                 for stat in stats(metric) {
                     let Some(value) = self.value(&member.run, metric, stat) else {
                         continue;
                     };
-                    let spread = self.spread(drawn, metric, stat);
+                    let spread = self.spread(&member.run, metric, stat);
                     let bounds = spread.map(|spread| {
                         let (low, high) = spread.interval(value, CONFIDENCE);
-                        if metric == "ok_share" {
+                        if is_share(metric) {
                             (low.clamp(0.0, 1.0), high.clamp(0.0, 1.0))
                         } else {
                             (low, high)
@@ -195,50 +218,68 @@ impl Uncertainty {
     }
 }
 
-/// The exact numbers: latencies and rates as their own queries have them, shares of the blocks.
-fn exact(
-    drawn: &BTreeMap<(String, String), Drawn>,
-    percentiles: &Table,
-    windows: &Table,
-) -> BTreeMap<(String, String, &'static str), f64> {
-    let mut exact = BTreeMap::new();
-    for row in &percentiles.rows {
-        let (Some(run), Some(metric)) = (
-            word(percentiles, row, "run"),
-            word(percentiles, row, "metric"),
-        ) else {
-            continue;
-        };
-        for (stat, column, _) in LATENCY_STATS {
-            if let Some(value) = number(percentiles, row, column) {
-                exact.insert((run.to_owned(), metric.to_owned(), stat), value);
+/// The tables that have the numbers themselves.
+pub(super) struct Exact<'a> {
+    pub(super) percentiles: &'a Table,
+    pub(super) windows: &'a Table,
+    pub(super) goodput: &'a Table,
+}
+
+impl Exact<'_> {
+    /// The numbers, by run, metric and statistic: latencies and rates as their own queries have
+    /// them, the share of requests that were ok of the blocks.
+    fn numbers(
+        &self,
+        drawn: &BTreeMap<(String, String), Drawn>,
+    ) -> BTreeMap<(String, String, &'static str), f64> {
+        let mut exact = BTreeMap::new();
+        let table = self.percentiles;
+        for row in &table.rows {
+            let (Some(run), Some(metric)) = (word(table, row, "run"), word(table, row, "metric"))
+            else {
+                continue;
+            };
+            for (stat, column, _) in LATENCY_STATS {
+                if let Some(value) = number(table, row, column) {
+                    exact.insert((run.to_owned(), metric.to_owned(), stat), value);
+                }
             }
         }
-    }
-    for ((run, metric), drawn) in drawn {
-        if metric == "ok_share"
-            && let Some(share) = drawn.series.value(Statistic::Ratio)
-        {
-            exact.insert((run.clone(), metric.clone(), RATE_STAT), share);
-        }
-    }
-    // The window whose blocks are drawn from: the first one that has a length, which is the steady
-    // one where it has any. A rate that is unknown in it is not known from another.
-    let mut seen = BTreeSet::new();
-    for row in &windows.rows {
-        let Some(run) = word(windows, row, "run") else {
-            continue;
-        };
-        if number(windows, row, "seconds").is_none() || !seen.insert(run) {
-            continue;
-        }
-        for (metric, ..) in RATES {
-            if let Some(value) = number(windows, row, metric) {
-                exact.insert((run.to_owned(), metric.to_owned(), RATE_STAT), value);
+        for ((run, metric), drawn) in drawn {
+            if metric == OK_SHARE
+                && let Some(share) = drawn.series.value(Statistic::Ratio)
+            {
+                exact.insert((run.clone(), metric.clone(), RATE_STAT), share);
             }
         }
+        // The window whose blocks are drawn from: the first one that has a length, which is the
+        // steady one where it has any. A rate that is unknown in it is not known from another.
+        let mut seen = BTreeMap::new();
+        for row in &self.windows.rows {
+            let name = |column| word(self.windows, row, column);
+            if let (Some(run), Some(window)) = (name("run"), name("window_name"))
+                && number(self.windows, row, "seconds").is_some()
+            {
+                seen.entry(run).or_insert(window);
+            }
+        }
+        for table in [self.windows, self.goodput] {
+            for row in &table.rows {
+                let Some(run) = word(table, row, "run") else {
+                    continue;
+                };
+                if word(table, row, "window_name") != seen.get(run).copied() {
+                    continue;
+                }
+                for (metric, ..) in RATES {
+                    if let Some(value) = number(table, row, metric) {
+                        exact.insert((run.to_owned(), metric.to_owned(), RATE_STAT), value);
+                    }
+                }
+            }
+        }
+        exact
     }
-    exact
 }
 
 fn word<'a>(table: &Table, row: &'a [Cell], column: &str) -> Option<&'a str> {

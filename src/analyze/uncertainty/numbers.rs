@@ -3,20 +3,33 @@
 use crate::analyze::statistics::{Scale, Statistic};
 
 /// Statistics of a latency: name, column of `latency_percentiles`, what it is.
-pub(super) const LATENCY_STATS: [(&str, &str, Statistic); 5] = [
+pub(super) const LATENCY_STATS: [(&str, &str, Statistic); 6] = [
     ("mean", "mean_ns", Statistic::Ratio),
     ("p50", "p50_ns", Statistic::Quantile(0.5)),
     ("p90", "p90_ns", Statistic::Quantile(0.9)),
     ("p95", "p95_ns", Statistic::Quantile(0.95)),
     ("p99", "p99_ns", Statistic::Quantile(0.99)),
+    ("p999", "p999_ns", Statistic::Quantile(0.999)),
 ];
 
-/// Rates and shares: name, unit, column that is counted, column that it is counted by.
-pub(super) const RATES: [(&str, &str, &str, &str); 4] = [
+/// Shares and rates that count successes.
+pub(super) const OK_SHARE: &str = "ok_share";
+pub(super) const GOODPUT: &str = "goodput_rps";
+pub(super) const TOKEN_GOODPUT: &str = "goodput_tps";
+pub(super) const ATTAINMENT: &str = "attainment";
+pub(super) const TOKEN_ATTAINMENT: &str = "token_attainment";
+
+/// Rates and shares: name, unit, column that is counted, column that it is counted by. Those of
+/// goodput have no value where no goal was set.
+pub(super) const RATES: [(&str, &str, &str, &str); 8] = [
     ("rps", "requests/s", "requests", "seconds"),
     ("input_tps", "tokens/s", "input_tokens", "seconds"),
     ("output_tps", "tokens/s", "output_tokens", "seconds"),
-    ("ok_share", "share", "ok", "offered"),
+    (OK_SHARE, "share", "ok", "offered"),
+    (GOODPUT, "requests/s", "good", "seconds"),
+    (TOKEN_GOODPUT, "tokens/s", "good_tokens", "seconds"),
+    (ATTAINMENT, "share", "good", "offered"),
+    (TOKEN_ATTAINMENT, "share", "good_tokens", "owed_tokens"),
 ];
 
 /// The statistic of a rate or a share, as its rows name it.
@@ -24,7 +37,7 @@ pub(super) const RATE_STAT: &str = "window";
 
 /// The numbers that verdicts are about, and that are tested together. Where both sides are open
 /// loops, the form from the intended time stands for the other.
-pub(super) const HEADLINE: [(&str, &str); 9] = [
+pub(super) const HEADLINE: [(&str, &str); 11] = [
     ("ttft", "p50"),
     ("ttft", "p99"),
     ("tpot", "p50"),
@@ -33,7 +46,9 @@ pub(super) const HEADLINE: [(&str, &str); 9] = [
     ("e2el", "p99"),
     ("rps", RATE_STAT),
     ("output_tps", RATE_STAT),
-    ("ok_share", RATE_STAT),
+    (OK_SHARE, RATE_STAT),
+    (GOODPUT, RATE_STAT),
+    (ATTAINMENT, RATE_STAT),
 ];
 
 /// The numbers by which a run is held to be steady.
@@ -44,20 +59,35 @@ pub(super) const STEADY: [(&str, &str); 4] = [
     ("output_tps", RATE_STAT),
 ];
 
+/// What is drawn of a metric.
 pub(super) fn statistics(metric: &str) -> Vec<Statistic> {
-    if RATES.iter().any(|(name, ..)| *name == metric) {
+    if is_rate(metric) {
         vec![Statistic::Ratio]
     } else {
-        LATENCY_STATS
-            .iter()
-            .map(|(_, _, statistic)| *statistic)
-            .collect()
+        let all = LATENCY_STATS.iter();
+        all.map(|(_, _, statistic)| *statistic).collect()
     }
+}
+
+/// By which of them blocks are joined: a run has too few values beyond its 99.9th percentile for
+/// their correlation to be more than noise.
+pub(super) fn joined_by(metric: &str) -> Vec<Statistic> {
+    let mut statistics = statistics(metric);
+    statistics.retain(|one| !matches!(one, Statistic::Quantile(share) if *share > 0.99));
+    statistics
+}
+
+pub(super) fn is_rate(metric: &str) -> bool {
+    RATES.iter().any(|(name, ..)| *name == metric)
+}
+
+pub(super) fn is_share(metric: &str) -> bool {
+    unit(metric) == "share"
 }
 
 /// The scale that a metric varies on.
 pub(super) fn scale(metric: &str) -> Scale {
-    if metric == "ok_share" {
+    if is_share(metric) {
         Scale::Plain
     } else {
         Scale::Log
@@ -76,7 +106,7 @@ pub(super) fn unit(metric: &str) -> &'static str {
 
 /// All numbers of a metric, by name of the statistic.
 pub(super) fn stats(metric: &str) -> Vec<&'static str> {
-    if RATES.iter().any(|(name, ..)| *name == metric) {
+    if is_rate(metric) {
         vec![RATE_STAT]
     } else {
         LATENCY_STATS.iter().map(|(name, ..)| *name).collect()
@@ -85,5 +115,5 @@ pub(super) fn stats(metric: &str) -> Vec<&'static str> {
 
 /// Tells which way a metric should go.
 pub(super) fn is_higher_better(metric: &str) -> bool {
-    RATES.iter().any(|(name, ..)| *name == metric)
+    is_rate(metric)
 }
