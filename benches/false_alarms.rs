@@ -1,15 +1,17 @@
 //! How often comparisons alarm falsely, and whether they find what they say they would.
 //!
-//! `cargo bench --bench false_alarms -- [apart|paired|repeats] [PAIRS]` (200 pairs of runs that have
-//! nothing in common by default) simulates pairs of runs in virtual time that differ in nothing but
-//! their draws, analyses each pair as `analyze` does, and counts those with any verdict of better or
-//! worse: of 200, 3 to 19 are what a chance of 5 percent gives with 95 percent confidence. Then it
-//! slows the server of every second run by 5 percent, in runs as long as the pilot pairs said was
-//! needed, and counts how often that is found.
+//! `cargo bench --bench false_alarms -- [apart|paired|repeats] [PAIRS [SLOWER [FIRST]]]` (200 pairs of
+//! runs that have nothing in common by default, from number 0 on) simulates pairs of runs in virtual
+//! time that differ in nothing but their draws, analyses each pair as `analyze` does, and counts
+//! those with any verdict of better or worse: of 200, 3 to 19 are what a chance of 5 percent gives
+//! with 95 percent confidence. Then it slows the server of every second run by 5 percent, in runs as
+//! long as the pilot pairs said was needed, and counts how often that is found (SLOWER pairs, by
+//! default a fifth).
 //!
 //! `paired` replays one schedule in both runs, with other times of the server's steps. `repeats`
 //! compares two groups of three runs each.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -57,13 +59,16 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let mut numbers = words.iter().filter_map(|word| word.parse::<u32>().ok());
     let pairs = numbers.next().unwrap_or(200);
+    let slower = numbers.next().unwrap_or(pairs.div_ceil(5));
+    let first = numbers.next().unwrap_or(0);
     let has = |name: &str| words.iter().any(|word| word == name);
     let design = match (has("paired"), has("repeats")) {
         (true, _) => Design::Paired,
         (_, true) => Design::Repeats,
         _ => Design::Apart,
     };
-    let outcome = false_alarms(design, pairs).and_then(|()| slowdowns(design, pairs.div_ceil(5)));
+    let outcome = false_alarms(design, first..first + pairs)
+        .and_then(|()| slowdowns(design, first..first + slower));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -78,10 +83,11 @@ fn print(text: &str) {
     println!("{text}");
 }
 
-fn false_alarms(design: Design, pairs: u32) -> Result<(), Failure> {
+fn false_alarms(design: Design, pairs: Range<u32>) -> Result<(), Failure> {
+    let count = pairs.len();
     let mut alarms = 0;
     let mut by_number = std::collections::BTreeMap::<String, [u32; 3]>::new();
-    for pair in 0..pairs {
+    for pair in pairs {
         let seeds = [2 * u64::from(pair), 2 * u64::from(pair) + 1];
         let analysis = compared(design, seeds, REQUESTS, 1.0)?;
         let mut is_alarm = false;
@@ -99,7 +105,7 @@ fn false_alarms(design: Design, pairs: u32) -> Result<(), Failure> {
         alarms += u32::from(is_alarm);
     }
     print(&format!(
-        "{pairs} pairs without a difference: {alarms} with an alarm"
+        "{count} pairs without a difference: {alarms} with an alarm"
     ));
     for (number, [alarmed, none, lacking]) in by_number {
         print(&format!(
@@ -109,9 +115,13 @@ fn false_alarms(design: Design, pairs: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-fn slowdowns(design: Design, pairs: u32) -> Result<(), Failure> {
+fn slowdowns(design: Design, pairs: Range<u32>) -> Result<(), Failure> {
+    let count = pairs.len();
+    if count == 0 {
+        return Ok(());
+    }
     let (mut found, mut needed) = (0, Vec::new());
-    for pair in 0..pairs {
+    for pair in pairs {
         let seeds = [
             1_000_000 + 2 * u64::from(pair),
             1_000_001 + 2 * u64::from(pair),
@@ -140,7 +150,7 @@ fn slowdowns(design: Design, pairs: u32) -> Result<(), Failure> {
     needed.sort_by(f64::total_cmp);
     let middle = needed.get(needed.len() / 2).copied().unwrap_or(f64::NAN);
     print(&format!(
-        "{pairs} pairs with a server that is 5 % slower, {middle:.2} times as long (median) as \
+        "{count} pairs with a server that is 5 % slower, {middle:.2} times as long (median) as \
          {REQUESTS} requests: {found} found by {} {}",
         SOUGHT.0, SOUGHT.1
     ));
