@@ -50,6 +50,21 @@ pub struct Options {
     pub count_tokens: Option<TokenCounter>,
 }
 
+impl Options {
+    /// What the views need to know of this.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            goals: self.slos.iter().map(goal).collect(),
+            slo_from: self.slo_from,
+            span: self.span,
+            yardsticks: self.yardsticks.clone(),
+            by: self.by.clone(),
+            partitions: self.partitions,
+            ..Settings::default()
+        }
+    }
+}
+
 /// Answers the queries of the catalogue over the tapes.
 ///
 /// Must run inside [`crate::sql::block_on`].
@@ -72,14 +87,9 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
         _ => Recounts::default(),
     };
     let settings = Settings {
-        goals: options.slos.iter().map(goal).collect(),
-        slo_from: options.slo_from,
-        span: options.span,
-        yardsticks: options.yardsticks.clone(),
-        by: options.by.clone(),
         keeps_results: true,
-        partitions: options.partitions,
         recounts,
+        ..options.settings()
     };
     let Tapes { context, runs } = open_tapes(tapes, &settings).await?;
     ensure_single(&context).await?;

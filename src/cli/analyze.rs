@@ -3,12 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::args::{AnalyzeArgs, Global, SloForm, Warmup, WindowArgs, YardstickArgs};
+use super::args::{AnalyzeArgs, Global};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print, say};
 use crate::analyze::{
-    Analysis, Condition, ConditionError, DEFINITIONS, Options, SloFrom, Span, TokenCounter,
-    Yardsticks, analyze,
+    Analysis, Condition, ConditionError, DEFINITIONS, Options, TokenCounter, analyze,
 };
 use crate::error::{Error, exit};
 use crate::report::{
@@ -32,24 +31,12 @@ const METRICS: [&str; 10] = [
 ];
 
 pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
-    let tapes: Vec<PathBuf> = args
-        .tapes
-        .iter()
-        .cloned()
-        .chain(args.goals.strays())
-        .collect();
+    let tapes = args.judge.tapes(&args.tapes);
     let options = Options {
-        slos: args.goals.parse()?,
-        slo_from: args.slo_from.map(|form| match form {
-            SloForm::Intended => SloFrom::Intended,
-            SloForm::Sent => SloFrom::Sent,
-        }),
-        span: span(&args.window)?,
-        yardsticks: yardsticks(&args.yardsticks),
         by: args.by.clone(),
         definitions: known_definitions(&args.definitions)?,
         count_tokens: args.tokenizer.as_deref().map(counter).transpose()?,
-        ..Options::default()
+        ..args.judge.options()?
     };
     let conditions: Vec<Condition> = args
         .fail_if
@@ -82,37 +69,6 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         }
     }
     Ok(code)
-}
-
-fn span(args: &WindowArgs) -> Result<Span, Error> {
-    if let (Some(from_ns), Some(to_ns)) = (args.from, args.to)
-        && from_ns >= to_ns
-    {
-        return Err(Error::usage(
-            "the window ends before it begins",
-            "let `--to` be later than `--from`",
-        ));
-    }
-    Ok(Span {
-        warmup_ns: match args.warmup {
-            Warmup::Given(ns) => ns,
-            Warmup::Auto => 0,
-        },
-        finds_warmup: args.warmup == Warmup::Auto,
-        from_ns: args.from,
-        to_ns: args.to,
-    })
-}
-
-fn yardsticks(args: &YardstickArgs) -> Yardsticks {
-    Yardsticks {
-        stall_ns: args.stall,
-        reader_tps: args.reader,
-        price_input: args.price_input,
-        price_output: args.price_output,
-        gpu_hour: args.gpu_hour,
-        gpus: args.gpus,
-    }
 }
 
 /// Refuses a name that is no definition's.

@@ -11,7 +11,7 @@ use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per
 mod judge;
 mod trace;
 
-pub(crate) use judge::{Warmup, WindowArgs, YardstickArgs};
+pub(crate) use judge::{JudgeArgs, SloForm, Warmup, WindowArgs, YardstickArgs};
 pub(crate) use trace::{
     ChangeArgs, ConvertArgs, FailedRows, InspectArgs, OutputLengthArg, SelectionArgs, ServeGenArgs,
     SessionsArg, SynthesizeArgs, TiesArg, TraceVerb,
@@ -384,14 +384,7 @@ pub(crate) struct AnalyzeArgs {
     #[arg(value_name = "TAPE")]
     pub(crate) tapes: Vec<PathBuf>,
     #[command(flatten)]
-    pub(crate) goals: GoalArgs,
-    /// Form of a latency that goals apply to [default: intended in open loop]
-    #[arg(long, value_name = "FORM")]
-    pub(crate) slo_from: Option<SloForm>,
-    #[command(flatten)]
-    pub(crate) window: WindowArgs,
-    #[command(flatten)]
-    pub(crate) yardsticks: YardstickArgs,
+    pub(crate) judge: JudgeArgs,
     /// Compare groups of requests, or of tapes that repeat each other, by a label or a column
     ///
     /// A label that the tapes carry (`--label` of a run) makes one group of all tapes with one
@@ -455,18 +448,10 @@ pub(crate) struct AnalyzeArgs {
     pub(crate) metric_percentiles: Vec<f64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SloForm {
-    /// From when a request was due
-    Intended,
-    /// From when it was sent
-    Sent,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
     /// The tapes
-    #[arg(required_unless_present_any = ["list", "show"], value_name = "TAPE")]
+    #[arg(required_unless_present_any = ["list", "show", "goodput"], value_name = "TAPE")]
     pub(crate) tapes: Vec<PathBuf>,
     /// Statements to run, separated by `;`
     ///
@@ -494,6 +479,8 @@ pub(crate) struct SqlArgs {
     /// How results are printed
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: SqlFormat,
+    #[command(flatten)]
+    pub(crate) judge: JudgeArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -9,6 +9,7 @@ mod goals;
 mod host;
 mod inspect;
 mod interrupt;
+mod judge;
 mod output;
 mod plan;
 mod progress;

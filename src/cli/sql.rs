@@ -18,7 +18,15 @@ pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
         return print(file_of(name)?);
     }
     let sql = statements(args)?;
-    let answers = block_on(run_sql(&args.tapes, &sql, &needed_by(&sql)))
+    let tapes = args.judge.tapes(&args.tapes);
+    if tapes.is_empty() {
+        return Err(Error::usage(
+            "no tape was named",
+            "name it, such as `tokentape sql run.tape`",
+        ));
+    }
+    let settings = args.judge.options()?.settings();
+    let answers = block_on(run_sql(&tapes, &sql, &needed_by(&sql), settings))
         .map_err(|error| Error::System("start the SQL engine".into(), error))??;
     let format = match args.format {
         SqlFormat::Table => Format::Table,

@@ -22,13 +22,12 @@ pub use error::SqlError;
 pub use format::{Format, format_batches};
 pub use header::Definition;
 pub use session::block_on;
-pub use statements::{Answers, run_sql};
 pub use tapes::{SloFrom, Span, Yardsticks};
 
 pub(crate) use error::message;
 pub(crate) use header::Header;
 pub(crate) use recounts::{AnswerTokens, AttemptKey, ChunkTokens, Recounts};
 pub(crate) use session::{new_session, new_spilling_session};
-pub(crate) use statements::collect;
+pub(crate) use statements::{collect, run_sql};
 pub(crate) use tapes::{Goal, OpenedTape, Settings, Tapes, open_tapes};
 pub(crate) use views::{PUBLIC_VIEWS, VIEWS, keep, keep_view};

@@ -14,16 +14,17 @@ use super::{Settings, SqlError, message, open_tapes};
 
 /// What statements over some tapes came to.
 #[derive(Debug)]
-pub struct Answers {
+pub(crate) struct Answers {
     /// What has to be said about the tapes, such as a recovery: the run and a sentence.
-    pub notes: Vec<(String, String)>,
+    pub(crate) notes: Vec<(String, String)>,
     /// A result each: its batches, at least one, so that the columns are known also where there is
     /// no row; or what is wrong with a statement.
-    pub results: Result<Vec<Vec<RecordBatch>>, SqlError>,
+    pub(crate) results: Result<Vec<Vec<RecordBatch>>, SqlError>,
 }
 
 /// Runs every statement of `sql` (separated by `;`) over tapes. `queries` are names with their SQL
 /// that the statements may read like views, each after those that it reads: they are run first.
+/// `settings` has what they judge by.
 ///
 /// Must run inside [`super::block_on`].
 ///
@@ -31,14 +32,15 @@ pub struct Answers {
 ///
 /// Fails when a tape cannot be opened. A statement that is wrong or no query fails the results
 /// alone, so that what was done to open the tapes is still told.
-pub async fn run_sql(
+pub(crate) async fn run_sql(
     tapes: &[PathBuf],
     sql: &str,
     queries: &[(&str, &str)],
+    settings: Settings,
 ) -> Result<Answers, SqlError> {
     let settings = Settings {
         keeps_results: !queries.is_empty(),
-        ..Settings::default()
+        ..settings
     };
     let tapes = open_tapes(tapes, &settings).await?;
     // Each is computed once: as a view it would be planned anew wherever it is read.
@@ -137,12 +139,12 @@ fn refused(error: &DataFusionError) -> SqlError {
 mod tests {
     use super::run_sql;
     use crate::sql::fixture::TapeFixture;
-    use crate::sql::{Format, SqlError, block_on, format_batches};
+    use crate::sql::{Format, Settings, SqlError, block_on, format_batches};
 
     fn run(sql: &str) -> Result<Vec<String>, SqlError> {
         let folder = tempfile::tempdir().unwrap();
         let tape = TapeFixture::small().write(&folder.path().join("small.tape"));
-        block_on(async { run_sql(&[tape], sql, &[]).await })
+        block_on(async { run_sql(&[tape], sql, &[], Settings::default()).await })
             .unwrap()?
             .results?
             .iter()

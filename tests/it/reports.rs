@@ -139,6 +139,23 @@ fn the_catalogue_is_listed_shown_and_run_by_name() {
 }
 
 #[test]
+fn sql_judges_by_the_goals_and_yardsticks_that_it_is_given() {
+    let folder = Folder::new();
+    let run = tape("run.tape");
+    let answer = |flags: &[&str], query: &str| {
+        let words = ["sql", run.as_str(), "-q", query, "--format", "csv"];
+        let outcome = folder.run(&[&words, flags].concat()).expect_code(0);
+        outcome.stdout.lines().count()
+    };
+    // No goal, no rows; one of the steady window and one of the run where there is one.
+    assert_eq!(answer(&[], "goodput"), 1);
+    assert_eq!(answer(&["--goodput", "ttft:200"], "goodput"), 3);
+    let goals = ["sql", "-q", "goodput", "--goodput", "itl:5", &run];
+    let refused = folder.run(&goals).expect_code(2);
+    assert!(refused.stderr.contains("itl:5"), "{}", refused.stderr);
+}
+
+#[test]
 fn an_analysis_looks_at_the_window_and_by_the_yardsticks_that_it_is_given() {
     let folder = Folder::new();
     let run = tape("run.tape");

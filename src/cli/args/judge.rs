@@ -1,7 +1,8 @@
 //! What an analysis looks at, and what it holds numbers against.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use super::GoalArgs;
 use crate::units::{parse_duration_ns, parse_positive_duration_ns};
 
 /// Where the warm-up ends.
@@ -11,6 +12,28 @@ pub(crate) enum Warmup {
     Given(i64),
     /// Where the run itself says so.
     Auto,
+}
+
+/// What numbers are judged by.
+#[derive(Debug, Args)]
+pub(crate) struct JudgeArgs {
+    #[command(flatten)]
+    pub(crate) goals: GoalArgs,
+    /// Form of a latency that goals apply to [default: intended in open loop]
+    #[arg(long, value_name = "FORM")]
+    pub(crate) slo_from: Option<SloForm>,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
+    #[command(flatten)]
+    pub(crate) yardsticks: YardstickArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SloForm {
+    /// From when a request was due
+    Intended,
+    /// From when it was sent
+    Sent,
 }
 
 #[derive(Debug, Args)]
