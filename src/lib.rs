@@ -44,3 +44,9 @@ pub mod workload;
 // The entries of the fuzz targets name the crate as one that stands outside does.
 #[cfg(test)]
 extern crate self as tokentape;
+
+/// Returns the analysis of a made-up run, into which a fuzz target puts its texts.
+#[cfg(fuzzing)]
+pub fn sample_analysis() -> analyze::Analysis {
+    report::fixture::single()
+}

@@ -5,24 +5,14 @@
 //! are built in minutes. The crate goes by the name of the whole one: a target can't tell.
 #![allow(dead_code, reason = "what the left out stages would use")]
 
-pub mod analyze;
 #[path = "../../src/backend/mod.rs"]
 pub mod backend;
 #[path = "../../src/capture/mod.rs"]
 pub mod capture;
-#[path = "../../src/report/mod.rs"]
-pub mod report;
-#[path = "../../src/report/fixture.rs"]
-mod sample;
 
 /// The parts of the wires that are pure.
 #[path = "../../src/wire"]
 pub mod wire {
     pub mod chunked;
     pub mod response;
-}
-
-/// Returns the analysis of a made-up run, into which a target puts its texts.
-pub fn sample_analysis() -> analyze::Analysis {
-    sample::single()
 }

@@ -13,7 +13,7 @@ mod csv;
 mod definitions;
 mod fidelity;
 mod figures;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fixture;
 pub(crate) mod format;
 pub(crate) mod grid;
