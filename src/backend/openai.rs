@@ -97,8 +97,14 @@ impl EventReader {
     /// Reads data that the server calls an error, in whatever shape it is.
     fn read_named_error(&mut self, data: &[u8]) -> Reading {
         let reading = self.read(data);
+        // Text takes precedence, as it does beside an error of another form: it was counted.
+        let channel = if reading.channel.is_token_bearing() {
+            reading.channel
+        } else {
+            Channel::Error
+        };
         Reading {
-            channel: Channel::Error,
+            channel,
             error: reading.error.or_else(|| {
                 Some(StreamError {
                     message: failure::error_message(data),

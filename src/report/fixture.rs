@@ -237,11 +237,11 @@ fn chance(seed: i64) -> f64 {
     let mixed = seed
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);
-    f64::from(u16::try_from((mixed >> 33) & 0xffff).unwrap()) / 65_536.0
+    f64::from(u16::try_from((mixed >> 33) & 0xffff).expect("sixteen bits")) / 65_536.0
 }
 
 fn float(value: i64) -> f64 {
-    f64::from(i32::try_from(value).unwrap())
+    f64::from(i32::try_from(value).expect("a small number"))
 }
 
 /// The metrics that a run of size n has, with median and tail in milliseconds.

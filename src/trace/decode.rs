@@ -1,11 +1,14 @@
 //! Turns batches of canonical columns into rows, and refuses values that no request can have.
 
-use arrow::array::{Array, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray};
-use arrow::datatypes::{Int64Type, UInt64Type};
+use std::sync::Arc;
 
-use super::mapping::CANONICAL;
+use arrow::array::{Array, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{Int64Type, Schema, UInt64Type};
+
+use super::mapping::{CANONICAL, canonical_type};
 use super::row::{BlockScope, RowText, TraceRow};
-use super::source::file_of;
+use super::source::{LINE, file_of};
 
 /// Blocks that a row may have beyond what its length needs: published lengths are a few tokens off.
 const SPARE_BLOCKS: usize = 1;
@@ -48,14 +51,49 @@ pub(super) struct Problem {
 
 /// Decodes a batch; its first row is the `first_number`th of the trace.
 pub(super) fn rows(batch: &RecordBatch, first_number: u64) -> Result<Vec<Decoded>, Problem> {
-    let columns = Columns::of(batch);
+    let batch = typed(batch)?;
+    let columns = Columns::of(&batch);
     (0..batch.num_rows())
         .zip(first_number..)
         .map(|(at, number)| columns.row(at, number))
         .collect()
 }
 
-/// A batch's columns by name; the plan has cast them to these types.
+/// Returns the batch with its columns in their canonical types. The plan has cast them, but the
+/// engine may leave a list inside a `CASE` as the file has it.
+fn typed(batch: &RecordBatch) -> Result<RecordBatch, Problem> {
+    let unsafely = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    for (position, column) in batch.columns().iter().enumerate() {
+        let field = batch.schema().field(position).clone();
+        let wanted = match CANONICAL.get(position) {
+            Some(name) => canonical_type(name),
+            None => field.data_type().clone(),
+        };
+        let column = if *column.data_type() == wanted {
+            Arc::clone(column)
+        } else {
+            cast_with_options(column, &wanted, &unsafely).map_err(|error| Problem {
+                line: None,
+                column: CANONICAL.get(position).copied().unwrap_or(LINE),
+                what: format!("can't be read: {error}"),
+            })?
+        };
+        fields.push(field.with_data_type(wanted));
+        columns.push(column);
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|error| Problem {
+        line: None,
+        column: LINE,
+        what: format!("can't be read: {error}"),
+    })
+}
+
+/// A batch's columns by name, in their canonical types.
 struct Columns<'a> {
     arrival_ns: &'a Int64Array,
     input_tokens: &'a Int64Array,

@@ -238,6 +238,7 @@ fn recognises_an_error_in_every_shape() {
         r#"data: {"error":null,"choices":[{"text":"fine"}]}"#, "\n\n",
         "event: error\ndata: the engine died\n\n",
         "event: error\ndata: {\"message\":\"died\",\"type\":\"x\"}\n\n",
+        "event: error\ndata: {\"choices\":[{\"text\":\"cut\"}]}\n\n",
         "event: message\ndata: {\"choices\":[{\"text\":\"fine\"}]}\n\n",
     )), @r#"
     error error=500:"out of memory"
@@ -249,6 +250,7 @@ fn recognises_an_error_in_every_shape() {
     content choices "fine"
     error error=-:"the engine died"
     error error=-:"died"
+    content choices "cut" error=-:"{\"choices\":[{\"text\":\"cut\"}]}"
     content choices "fine"
     "#);
 }

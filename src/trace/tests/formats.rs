@@ -161,6 +161,23 @@ async fn weka_conversations_keep_their_think_times_and_local_blocks() {
 }
 
 #[tokio::test]
+async fn a_block_id_beyond_64_bits_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("huge.json");
+    let calls = format!(
+        r#"{{"t": 1.0, "type": "n", "model": "m", "in": 130, "out": 5, "hash_ids": [1, {}]}}"#,
+        "7".repeat(100)
+    );
+    let inner = r#"{"t": 4.0, "type": "subagent", "requests": [{"t": 4.5, "type": "s", "in": 70, "out": 6, "hash_ids": [9]}]}"#;
+    let text = format!(
+        r#"{{"id": "c", "block_size": 64, "hash_id_scope": "local", "requests": [{calls}, {inner}]}}"#
+    );
+    std::fs::write(&path, text).unwrap();
+    let refused = read(&path).await.unwrap_err().to_string();
+    assert!(refused.contains("prefix_blocks"), "{refused}");
+}
+
+#[tokio::test]
 async fn weka_sub_agents_are_turns_of_their_conversation() {
     let (_, rows) = rows(concat!(
         r#"{"id": "c", "block_size": 64, "hash_id_scope": "local", "requests": ["#,
