@@ -71,8 +71,16 @@ fn put(analysis: &mut Analysis, mut text: impl FnMut() -> String) {
     }
 }
 
-/// A page asks for nothing, runs nothing, and has no text of ours left as it came.
+/// The one script of a page.
+const SCRIPT: &str = include_str!("../../templates/_script.js");
+
+/// A page asks for nothing, runs nothing but its own script, and has no text of ours left as it
+/// came.
 fn check_page(page: &str) {
+    let (before, rest) = page.split_once("<script>").expect("a script");
+    let (script, after) = rest.split_once("</script>").expect("an end");
+    assert_eq!(script, SCRIPT.trim_end(), "another script");
+    let page = format!("{before}{after}");
     for banned in [
         "<zqx",
         "zqx>",

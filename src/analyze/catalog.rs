@@ -80,6 +80,8 @@ const GROUPS: &[(&str, Files)] = &[
             query!("latency_over_time"),
             query!("itl_heatmap"),
             query!("latency_by_length"),
+            query!("ttft_by_length"),
+            query!("waterfall"),
             query!("latency_by_turn"),
             query!("latency_by_step"),
         ],

@@ -80,7 +80,8 @@ pub(crate) struct HeatCell {
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;
 
-/// Draws lines, with `bands` of x shaded behind them.
+/// Draws lines, with `bands` of x shaded behind them. Each series is a group of its own, by its
+/// number, so that a reader can be shown some of them.
 pub(crate) fn lines(
     x: &Axis,
     y: &Axis,
@@ -88,21 +89,26 @@ pub(crate) fn lines(
     bands: &[(f64, f64)],
     alt: &str,
 ) -> Result<String, ReportError> {
-    draw(HEIGHT, alt, |root| {
-        let plane = plane(x, y);
-        let area = root.apply_coord_spec(plane);
+    let mut body = paint(HEIGHT, |root| {
+        let area = root.apply_coord_spec(plane(x, y, HEIGHT));
         for (from, to) in bands {
             let corners = [(x.place(*from), y.from), (x.place(*to), y.to)];
             area.draw(&Rectangle::new(corners, BAND.filled()))
                 .map_err(drawing)?;
         }
-        frame(root, &area, x, y)?;
-        for one in series {
-            join(&area, x, y, one)?;
-        }
-        Ok(())
-    })
+        frame(root, &area, (x, y), HEIGHT)
+    })?;
+    for (index, one) in series.iter().enumerate() {
+        let drawn = paint(HEIGHT, |root| {
+            join(&root.apply_coord_spec(plane(x, y, HEIGHT)), x, y, one)
+        })?;
+        body.push_str(&format!("<g data-s=\"{index}\">{drawn}</g>"));
+    }
+    Ok(wrap(&body, HEIGHT, alt))
 }
+
+/// Where a drawing of lines has its plane, in its own units: left, right, top, bottom.
+pub(crate) const PLANE: [i32; 4] = [LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM];
 
 /// Draws a grid of rectangles, the deeper the more there is.
 pub(crate) fn heat_map(
@@ -111,9 +117,9 @@ pub(crate) fn heat_map(
     cells: &[HeatCell],
     alt: &str,
 ) -> Result<String, ReportError> {
-    let svg = draw(HEIGHT, alt, |root| {
-        let area = root.apply_coord_spec(plane(x, y));
-        frame(root, &area, x, y)?;
+    let body = paint(HEIGHT, |root| {
+        let area = root.apply_coord_spec(plane(x, y, HEIGHT));
+        frame(root, &area, (x, y), HEIGHT)?;
         for cell in cells {
             let corners = [
                 (x.place(cell.x.0), y.place(cell.y.0)),
@@ -128,8 +134,36 @@ pub(crate) fn heat_map(
         Ok(())
     })?;
     // The style sheet fills all rectangles at once, which takes a fifth off the drawing.
-    let svg = svg.replace(" fill=\"#4477AA\"", "");
-    Ok(svg.replacen("<svg ", "<svg class=\"heat\" ", 1))
+    let body = body.replace(" fill=\"#4477AA\"", "");
+    Ok(wrap(&body, HEIGHT, alt).replacen("<svg ", "<svg class=\"heat\" ", 1))
+}
+
+/// One lane of a waterfall: stretches of x, each with the index of its colour.
+pub(crate) type Lane = Vec<((f64, f64), usize)>;
+
+/// Draws a lane an item, the first one on top.
+pub(crate) fn lanes(x: &Axis, lanes: &[Lane], alt: &str) -> Result<String, ReportError> {
+    const ROOM: i32 = 24;
+    let count = i32::try_from(lanes.len()).unwrap_or(i32::MAX / 100);
+    let height = count.saturating_mul(ROOM).saturating_add(TOP + BOTTOM);
+    let mut y = Axis::linear(0.0, f64::from(count.max(1)), 1, "");
+    y.ticks.clear();
+    let body = paint(height, |root| {
+        let area = root.apply_coord_spec(plane(x, &y, height));
+        frame(root, &area, (x, &y), height)?;
+        // The plane counts upwards.
+        for (lane, from_top) in lanes.iter().zip(1..) {
+            let foot = y.to - f64::from(from_top);
+            for ((from, to), color) in lane {
+                let corners = [(x.place(*from), foot + 0.18), (x.place(*to), foot + 0.82)];
+                let style = PALETTE[color % PALETTE.len()].filled();
+                area.draw(&Rectangle::new(corners, style))
+                    .map_err(drawing)?;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(wrap(&body, height, alt))
 }
 
 /// Draws one bar an item, each with its name above and its value behind it.
@@ -142,7 +176,7 @@ pub(crate) fn bars(items: &[(String, f64, String)], alt: &str) -> Result<String,
         .map(|item| item.1)
         .fold(0.0, f64::max)
         .max(f64::MIN_POSITIVE);
-    draw(height, alt, |root| {
+    let body = paint(height, |root| {
         let length = Axis::linear(0.0, most, 1, "");
         let area = root.apply_coord_spec(Plane::new(
             0.0..length.to,
@@ -167,14 +201,15 @@ pub(crate) fn bars(items: &[(String, f64, String)], alt: &str) -> Result<String,
             top += room;
         }
         Ok(())
-    })
+    })?;
+    Ok(wrap(&body, height, alt))
 }
 
-/// Opens a canvas, lets `paint` fill it, and returns SVG that can stand inside HTML.
-fn draw(
+/// Opens a canvas, lets `fill` paint on it, and returns what was drawn, without what inline SVG
+/// does not need: the name space (an address), the fixed size, and what the style sheet sets.
+fn paint(
     height: i32,
-    alt: &str,
-    paint: impl FnOnce(&Canvas<'_>) -> Result<(), ReportError>,
+    fill: impl FnOnce(&Canvas<'_>) -> Result<(), ReportError>,
 ) -> Result<String, ReportError> {
     let mut svg = String::new();
     {
@@ -183,21 +218,13 @@ fn draw(
             u32::try_from(height).unwrap_or(1),
         );
         let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        paint(&root)?;
+        fill(&root)?;
         root.present().map_err(drawing)?;
     }
-    Ok(inline(&svg, height, alt))
-}
-
-/// Trims what inline SVG does not need: the name space (an address), the fixed size, and what the
-/// style sheet sets.
-fn inline(svg: &str, height: i32, alt: &str) -> String {
     let body = svg.split_once(">\n").map_or("", |(_, body)| body);
-    let mut out = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">",
-        escape(alt)
-    );
-    let body = body
+    Ok(body
+        .trim_end()
+        .trim_end_matches("</svg>")
         .replace(" opacity=\"1\"", "")
         .replace(" stroke=\"none\"", "")
         .replace(" font-family=\"sans-serif\"", "")
@@ -205,9 +232,15 @@ fn inline(svg: &str, height: i32, alt: &str) -> String {
         .replace(" \"", "\"")
         // Not even text in a chart may read as an address.
         .replace("://", ":&#47;&#47;")
-        .replace('\n', "");
-    out.push_str(&body);
-    out
+        .replace('\n', ""))
+}
+
+/// Makes SVG that can stand inside HTML of what was drawn.
+fn wrap(body: &str, height: i32, alt: &str) -> String {
+    format!(
+        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">{body}</svg>",
+        escape(alt)
+    )
 }
 
 fn escape(text: &str) -> String {
@@ -219,12 +252,12 @@ fn escape(text: &str) -> String {
 }
 
 /// Returns the plane that the two axes span inside the margins.
-fn plane(x: &Axis, y: &Axis) -> Plane {
+fn plane(x: &Axis, y: &Axis, height: i32) -> Plane {
     // Pixels count downwards, values upwards.
     Plane::new(
         x.from..x.to,
         y.to..y.from,
-        (LEFT..WIDTH - RIGHT, TOP..HEIGHT - BOTTOM),
+        (LEFT..WIDTH - RIGHT, TOP..height - BOTTOM),
     )
 }
 
@@ -232,8 +265,8 @@ fn plane(x: &Axis, y: &Axis) -> Plane {
 fn frame(
     root: &Canvas<'_>,
     area: &DrawingArea<SVGBackend<'_>, Plane>,
-    x: &Axis,
-    y: &Axis,
+    (x, y): (&Axis, &Axis),
+    height: i32,
 ) -> Result<(), ReportError> {
     for tick in &y.ticks {
         let line = vec![(x.from, tick.at), (x.to, tick.at)];
@@ -255,13 +288,13 @@ fn frame(
         root.draw_text(
             &tick.label,
             &text(HPos::Center, VPos::Top),
-            (at, HEIGHT - BOTTOM + 14),
+            (at, height - BOTTOM + 14),
         )
         .map_err(drawing)?;
     }
     root.draw_text(&y.title, &text(HPos::Left, VPos::Top), (8, 0))
         .map_err(drawing)?;
-    let inside = (WIDTH - RIGHT - 8, HEIGHT - BOTTOM - 14);
+    let inside = (WIDTH - RIGHT - 8, height - BOTTOM - 14);
     root.draw_text(&x.title, &text(HPos::Right, VPos::Bottom), inside)
         .map_err(drawing)?;
     Ok(())

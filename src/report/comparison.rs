@@ -5,9 +5,7 @@ use crate::analyze::Analysis;
 use super::format::{self, NS_PER_MS};
 use super::grid::{Field, Grid, Tone};
 use super::rows::{Row, rows};
-
-/// Change, as a share, from which on a cell is coloured.
-const NOTABLE: f64 = 0.05;
+use super::uncertainty::{difference, verdict_tone};
 
 /// One number of a run and of the first run, in the unit that is shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,7 +91,10 @@ pub(crate) fn comparison_grid(analysis: &Analysis) -> Grid {
             let found = changes.iter().find(|other| {
                 other.run == run.run && (other.metric.as_str(), other.stat.as_str()) == key
             });
-            cells.push(found.map_or_else(|| Field::plain(format::NONE), against));
+            cells.push(found.map_or_else(
+                || Field::plain(format::NONE),
+                |change| against(analysis, change),
+            ));
         }
         grid.push(cells);
     }
@@ -101,12 +102,12 @@ pub(crate) fn comparison_grid(analysis: &Analysis) -> Grid {
 }
 
 /// Writes a value with its change in percent.
-pub(crate) fn against(change: &Change) -> Field {
+fn against(analysis: &Analysis, change: &Change) -> Field {
     let text = match percent_change(change) {
         Some(percent) => format!("{} ({percent})", format::optional(change.value, 2)),
         None => format::optional(change.value, 2),
     };
-    Field::plain(text).toned(tone(change))
+    Field::plain(text).toned(tone(analysis, change))
 }
 
 /// Writes the change in percent, with its sign.
@@ -119,14 +120,23 @@ pub(crate) fn percent_change(change: &Change) -> Option<String> {
     ))
 }
 
-/// Tells whether a change is one to be noted, and which way.
-pub(crate) fn tone(change: &Change) -> Tone {
-    let Some(ratio) = change.ratio.filter(|ratio| (ratio - 1.0).abs() >= NOTABLE) else {
+/// Tells which way a change goes: by its verdict where it has one, else where its interval holds
+/// no 0; a change of which neither is known goes no way.
+pub(crate) fn tone(analysis: &Analysis, change: &Change) -> Tone {
+    let Some(tested) = difference(analysis, &change.run, &change.metric, &change.stat) else {
         return Tone::Plain;
+    };
+    if let Some(verdict) = tested.text("verdict") {
+        return verdict_tone(verdict);
+    }
+    let is_up = match (tested.number("low"), tested.number("high")) {
+        (Some(low), _) if low > 0.0 => true,
+        (_, Some(high)) if high < 0.0 => false,
+        _ => return Tone::Plain,
     };
     match is_higher_better(&change.metric, &change.stat) {
         None => Tone::Plain,
-        Some(is_higher_better) if (ratio > 1.0) == is_higher_better => Tone::Good,
+        Some(is_higher_better) if is_up == is_higher_better => Tone::Good,
         Some(_) => Tone::Bad,
     }
 }
@@ -155,28 +165,67 @@ pub(crate) fn is_higher_better(metric: &str, stat: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analyze::{Cell, Column, Table};
     use crate::report::fixture;
 
-    fn sample(metric: &str, ratio: f64) -> Change {
+    fn sample(metric: &str) -> Change {
         Change {
             run: "b".to_owned(),
             metric: metric.to_owned(),
             stat: "p99".to_owned(),
             unit: Some("ms".to_owned()),
             baseline: Some(100.0),
-            value: Some(100.0 * ratio),
-            difference: Some(100.0 * (ratio - 1.0)),
-            ratio: Some(ratio),
+            value: Some(120.0),
+            difference: Some(20.0),
+            ratio: Some(1.2),
         }
     }
 
+    /// The tone of a change of which this much is known: bounds, and a verdict.
+    fn tone_of(metric: &str, bounds: Option<(f64, f64)>, verdict: Option<&str>) -> Tone {
+        let text = |word: &str| Cell::Text(word.to_owned());
+        let number = |value: Option<f64>| value.map_or(Cell::Null, Cell::Float);
+        let columns = ["run", "metric", "stat", "low", "high", "verdict"];
+        let mut analysis = fixture::several(2);
+        analysis.tables.push(Table {
+            name: "differences".to_owned(),
+            purpose: String::new(),
+            columns: columns
+                .iter()
+                .map(|name| Column {
+                    name: (*name).to_owned(),
+                    unit: None,
+                })
+                .collect(),
+            rows: vec![vec![
+                text("b"),
+                text(metric),
+                text("p99"),
+                number(bounds.map(|(low, _)| low)),
+                number(bounds.map(|(_, high)| high)),
+                verdict.map_or(Cell::Null, text),
+            ]],
+            sql: String::new(),
+        });
+        tone(&analysis, &sample(metric))
+    }
+
     #[test]
-    fn a_change_is_good_or_bad_by_what_it_is_of_and_small_ones_are_neither() {
-        assert_eq!(tone(&sample("ttft", 1.2)), Tone::Bad);
-        assert_eq!(tone(&sample("ttft", 0.8)), Tone::Good);
-        assert_eq!(tone(&sample("output_tps", 1.2)), Tone::Good);
-        assert_eq!(tone(&sample("ttft", 1.04)), Tone::Plain);
-        assert_eq!(tone(&sample("chunks", 2.0)), Tone::Plain);
+    fn a_change_goes_as_its_verdict_says_or_its_interval() {
+        let above = Some((0.01, 0.3));
+        assert_eq!(tone_of("ttft", above, Some("worse")), Tone::Bad);
+        assert_eq!(
+            tone_of("ttft", above, Some("no difference seen")),
+            Tone::Plain
+        );
+        assert_eq!(tone_of("ttft", above, None), Tone::Bad);
+        assert_eq!(tone_of("output_tps", above, None), Tone::Good);
+        assert_eq!(tone_of("ttft", Some((-0.3, -0.1)), None), Tone::Good);
+        assert_eq!(tone_of("ttft", Some((-0.1, 0.5)), None), Tone::Plain);
+        assert_eq!(tone_of("chunks", above, None), Tone::Plain);
+        assert_eq!(tone_of("ttft", None, None), Tone::Plain);
+        // A change of 20 % of which nothing is known.
+        assert_eq!(tone(&fixture::several(2), &sample("ttft")), Tone::Plain);
     }
 
     #[test]

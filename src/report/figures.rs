@@ -10,10 +10,11 @@ use super::ReportError;
 use super::chart::{self, HeatCell, Join, Series};
 use super::format;
 use super::grid::{Field, Grid};
+use super::pointing;
 use super::scale::Axis;
 
 /// Most rows in the table under a chart.
-const TABLE_ROWS: usize = 40;
+const TABLE_ROWS: usize = 30;
 
 /// Most points of one line, and of all lines of a chart together.
 const LINE_POINTS: usize = 360;
@@ -32,6 +33,8 @@ pub(crate) struct Figure {
     pub(crate) legend: Vec<Entry>,
     /// The drawing.
     pub(crate) svg: String,
+    /// The numbers as JSON, as the page's script reads them; none where nothing is to be pointed at.
+    pub(crate) data: Option<String>,
     /// The numbers that were drawn.
     pub(crate) grid: Grid,
 }
@@ -95,6 +98,7 @@ impl Plot {
             self.caption.push_str(&remark);
         }
         let grid = self.grid();
+        let data = pointing::lines(&self);
         let svg = chart::lines(&self.x, &self.y, &self.series, &self.bands, &self.title)?;
         let legend = if self.series.len() > 1 {
             self.series
@@ -116,6 +120,7 @@ impl Plot {
             caption,
             legend,
             svg,
+            data: Some(data),
             grid,
         }))
     }
@@ -203,6 +208,8 @@ pub(crate) struct HeatPlot {
     pub(crate) headings: [String; 4],
     /// Unit of the horizontal axis.
     pub(crate) x_unit: String,
+    /// Whether that axis is by the logarithm.
+    pub(crate) is_x_log: bool,
     /// Title of the vertical axis.
     pub(crate) y_title: String,
     /// Edges of each cell in the axes' units, and its count.
@@ -236,13 +243,15 @@ impl HeatPlot {
         let edge = |pick: fn(&HeatCount) -> f64, best: fn(f64, f64) -> f64| {
             self.cells.iter().map(pick).reduce(best).unwrap_or_default()
         };
-        let x_axis = Axis::linear(
+        let (first, last) = (
             edge(|cell| cell.x.0, f64::min),
             edge(|cell| cell.x.1, f64::max),
-            6,
-            "",
-        )
-        .with_suffix(&format!(" {}", self.x_unit));
+        );
+        let x_axis = if self.is_x_log {
+            Axis::logarithmic(first, last, &self.x_unit)
+        } else {
+            Axis::linear(first, last, 6, "").with_suffix(&format!(" {}", self.x_unit))
+        };
         let y_axis = Axis::logarithmic(
             edge(|cell| cell.y.0, f64::min),
             edge(|cell| cell.y.1, f64::max),
@@ -260,6 +269,7 @@ impl HeatPlot {
             .collect();
         let svg = chart::heat_map(&x_axis, &y_axis, &cells, &self.title)?;
         let grid = self.grid();
+        let data = pointing::cells(&self.cells, &self.x_unit, &self.y_title);
         let legend = legend(most);
         let Self {
             id, title, caption, ..
@@ -270,6 +280,7 @@ impl HeatPlot {
             caption,
             legend,
             svg,
+            data: Some(data),
             grid,
         }))
     }
@@ -424,6 +435,7 @@ pub(crate) fn bar_figure(
         caption: caption.to_owned(),
         legend: Vec::new(),
         svg: chart::bars(&bars, title)?,
+        data: None,
         grid: grid.thinned(TABLE_ROWS),
     }))
 }
@@ -476,6 +488,7 @@ mod tests {
             caption: String::new(),
             headings: ["at", "low", "high", "n"].map(str::to_owned),
             x_unit: String::new(),
+            is_x_log: false,
             y_title: String::new(),
             cells,
         };

@@ -26,6 +26,8 @@ pub(crate) struct Field {
     pub(crate) text: String,
     /// How it is to be understood.
     pub(crate) tone: Tone,
+    /// The interval that holds the true number, in the same unit; empty where there is none.
+    pub(crate) interval: String,
 }
 
 impl Field {
@@ -34,6 +36,7 @@ impl Field {
         Self {
             text: text.into(),
             tone: Tone::Plain,
+            interval: String::new(),
         }
     }
 
@@ -42,6 +45,15 @@ impl Field {
         Self {
             text: text.into(),
             tone: Tone::Foreign,
+            interval: String::new(),
+        }
+    }
+
+    /// Gives the cell an interval, where there is one.
+    pub(crate) fn within(self, interval: Option<String>) -> Self {
+        Self {
+            interval: interval.unwrap_or_default(),
+            ..self
         }
     }
 

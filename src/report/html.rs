@@ -1,4 +1,4 @@
-//! The page that is handed on: one file, no address in it, no script, light and dark.
+//! The page that is handed on: one file, no address in it, one script of ours, light and dark.
 //!
 //! Everything that comes from a tape passes through the template engine's escaping. The only raw
 //! part is the SVG, which `chart.rs` writes and escapes itself.

@@ -30,10 +30,13 @@ pub fn markdown(analysis: &Analysis) -> Result<String, ReportError> {
                 .unwrap_or_default()
         };
         let text = part("text");
+        let interval = part("interval");
         if part("tone") == "foreign" {
             code(&text)
-        } else {
+        } else if interval.is_empty() {
             prose(&text)
+        } else {
+            format!("{} ({})", prose(&text), prose(&interval))
         }
     });
     let text = page::fill(&environment, "report.md", &report(analysis)?)?;
@@ -119,11 +122,13 @@ mod tests {
     #[test]
     fn begins_with_the_verdict_and_the_headline() {
         let text = markdown(&fixture::single()).unwrap();
-        let head: Vec<&str> = text.lines().take(24).collect();
+        let head: Vec<&str> = text.lines().take(26).collect();
         insta::assert_snapshot!(head.join("\n"), @r#"
         # tokentape: `demo`
 
         > **VALID** – the client kept up: p99 send slip 0.220 ms (limit 1.000 ms); p99 runtime lag 0.340 ms (limit 1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %); the client adds at most 182 µs at p99 (self-check)
+        >
+        > Goals missed by 109 of 1,000 requests: attainment 89.1 %; TTFT ≤ 200 ms by 90.2 %, TPOT ≤ 50 ms by 98.1 %
         >
         > - **8 of 1,000 requests failed (0.8 %)**: latencies cover successful requests only, and a server that refuses work looks fast. *See the errors by kind before you quote a latency.*
         >

@@ -23,6 +23,8 @@ mod markdown;
 mod model;
 mod page;
 mod plots;
+mod pointing;
+mod requests;
 pub(crate) mod rows;
 mod run_card;
 mod scale;

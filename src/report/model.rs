@@ -11,11 +11,12 @@ use super::definitions::{Definition, definitions};
 use super::format;
 use super::rows::rows_of;
 use super::run_card::{Fact, run_card};
-use super::sections::{Section, carries_note, sections};
+use super::sections::{self, Section, carries_note, sections};
+use super::uncertainty;
 use super::verdict::{Verdict, verdict};
 
 /// Longest SQL text and longest plan that a page shows, in bytes.
-const LONG_TEXT: usize = 8_000;
+const LONG_TEXT: usize = 6_000;
 
 /// All that stands on a page, in its order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,6 +48,8 @@ pub(crate) struct RunView {
     pub(crate) class: String,
     /// May its numbers be believed?
     pub(crate) verdict: Verdict,
+    /// How far the goals were met; none where none was stated.
+    pub(crate) goals: Option<String>,
     /// Warnings.
     pub(crate) advice: Vec<Advice>,
     /// The few numbers that most readers came for.
@@ -123,11 +126,47 @@ fn run_view(analysis: &Analysis, run: &RunFacts, index: usize) -> RunView {
         run: format::name(&run.run),
         class: format!("c{}", index % 8 + 1),
         verdict,
+        goals: goals(analysis, run),
         advice,
         tiles: tiles(analysis, run),
         card: run_card(analysis, run),
         plan: format::clean_lines(&plan, LONG_TEXT),
     }
+}
+
+/// Says how far the goals were met, in one line.
+fn goals(analysis: &Analysis, run: &RunFacts) -> Option<String> {
+    let found = rows_of(analysis, "goodput", &run.run);
+    let row = found
+        .iter()
+        .find(|row| row.number("offered").is_some_and(|offered| offered > 0.0))?;
+    let number = |column| row.number(column).unwrap_or(0.0);
+    let (offered, good) = (number("offered"), number("good"));
+    let each = analysis.slos.iter().map(|slo| {
+        let limit = format::duration(sections::ns_from(slo.limit_ns));
+        let name = format::clean(&slo.metric);
+        let met = format::percent(row.number(&format!("{name}_met")));
+        format!("{} ≤ {limit} by {met}", name.to_uppercase())
+    });
+    let each: Vec<String> = each.collect();
+    let interval = uncertainty::share_interval(analysis, &run.run, "attainment")
+        .map_or_else(String::new, |interval| {
+            format!(" (95 % interval {interval})")
+        });
+    let word = if good >= offered {
+        "met by every request".to_owned()
+    } else {
+        format!(
+            "missed by {} of {} requests",
+            format::decimal(offered - good, 0),
+            format::decimal(offered, 0)
+        )
+    };
+    Some(format!(
+        "Goals {word}: attainment {}{interval}; {}",
+        format::percent(Some(good / offered)),
+        each.join(", ")
+    ))
 }
 
 /// Picks the numbers that most readers came for.

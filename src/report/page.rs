@@ -2,17 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
 use super::ReportError;
 
+/// What makes a page come alive; the only script that the page's own policy lets run.
+const SCRIPT: &str = "_script.js";
+
 /// The templates, by file name; those with an underscore are parts of others.
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("report.html", include_str!("../../templates/report.html")),
     ("report.md", include_str!("../../templates/report.md")),
     ("_style.css", include_str!("../../templates/_style.css")),
+    (SCRIPT, include_str!("../../templates/_script.js")),
     (
         "_run_card.html",
         include_str!("../../templates/_run_card.html"),
@@ -55,6 +62,16 @@ pub(crate) fn environment() -> Result<Environment<'static>, ReportError> {
             .add_template(template, source)
             .map_err(|source| ReportError::Template { template, source })?;
     }
+    let script = environment
+        .get_template(SCRIPT)
+        .and_then(|script| script.render(()))
+        .map_err(|source| ReportError::Template {
+            template: SCRIPT,
+            source,
+        })?;
+    let hash = STANDARD.encode(digest(&SHA256, script.as_bytes()));
+    environment.add_global("script_hash", Value::from_safe_string(hash));
+    environment.add_global("script", Value::from_safe_string(script));
     Ok(environment)
 }
 

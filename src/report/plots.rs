@@ -10,12 +10,12 @@ use super::ReportError;
 use super::chart::{Join, Series};
 use super::figures::{Figure, HeatCount, HeatPlot, Plot, Written, bar_figure, series};
 use super::format::{self, NS_PER_MS};
-use super::rows::{rows, rows_of};
+use super::rows::{Row, rows, rows_of};
 use super::scale::Axis;
 use super::timeline::Clock;
 
 /// Most rectangles in all heat maps of a page together.
-const HEAT_CELLS: usize = 1400;
+const HEAT_CELLS: usize = 1100;
 
 /// A line's points.
 type Points = Vec<(f64, Option<f64>)>;
@@ -194,6 +194,7 @@ fn heat_plot(analysis: &Analysis, run: &RunFacts, index: usize) -> HeatPlot {
         ),
         headings: [&clock.heading(), "from ms", "to ms", "n"].map(str::to_owned),
         x_unit: clock.unit.to_owned(),
+        is_x_log: false,
         y_title: "ms".to_owned(),
         cells,
     }
@@ -233,54 +234,133 @@ pub(crate) fn error_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportEr
         .collect())
 }
 
-/// Draws throughput against latency, a dot a run: the picture that decides between several.
+/// One dot of the pictures that decide between runs or steps.
+struct Dot {
+    name: String,
+    output_tps: f64,
+    ttft_p99_ms: Option<f64>,
+    tpot_p99_ms: Option<f64>,
+}
+
+/// Draws throughput against latency: a dot a run, or a dot a step of the only run.
 pub(crate) fn knee_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
-    let mut dots = Vec::new();
-    for (index, run) in analysis.runs.iter().enumerate() {
-        let windows = rows_of(analysis, "throughput_windows", &run.run);
-        let steady = windows
-            .iter()
-            .find(|row| row.text("window_name") == Some("steady"));
-        let rate = steady
-            .or(windows.first())
-            .and_then(|row| row.number("output_tps"));
-        let latencies = rows_of(analysis, "latency_percentiles", &run.run);
-        let ttft = latencies
-            .iter()
-            .find(|row| row.text("metric") == Some("ttft"));
-        let ttft = ttft.and_then(|row| row.number("p99_ns"));
-        if let (Some(rate), Some(ttft)) = (rate, ttft) {
-            let points = vec![(rate, Some(ttft / NS_PER_MS))];
-            dots.push(series(format::name(&run.run), index, Join::Dots, points));
-        }
-    }
-    if dots.len() < 2 {
-        return Ok(Vec::new());
-    }
-    let fastest = dots.iter().map(|dot| dot.points[0].0).fold(0.0, f64::max);
-    let slowest = dots
-        .iter()
-        .filter_map(|dot| dot.points[0].1)
-        .fold(0.0, f64::max);
-    let plot = Plot {
-        id: "knee".to_owned(),
-        title: "First-token latency against throughput (right and down is better)".to_owned(),
-        caption: format!(
-            "p99 TTFT in ms over output tokens/s · n = {} runs",
-            dots.len()
+    let (dots, of) = match analysis.runs.as_slice() {
+        [run] => (step_dots(analysis, run), "steps"),
+        runs => (
+            runs.iter()
+                .filter_map(|run| run_dot(analysis, run))
+                .collect(),
+            "runs",
         ),
+    };
+    let ttft = knee(&dots, of, ("ttft", "p99 TTFT, ms"), |dot| dot.ttft_p99_ms)?;
+    let tpot = knee(&dots, of, ("tpot", "p99 TPOT, ms"), |dot| dot.tpot_p99_ms)?;
+    Ok(ttft.into_iter().chain(tpot).collect())
+}
+
+fn run_dot(analysis: &Analysis, run: &RunFacts) -> Option<Dot> {
+    let windows = rows_of(analysis, "throughput_windows", &run.run);
+    let steady = windows
+        .iter()
+        .find(|row| row.text("window_name") == Some("steady"));
+    let rate = steady
+        .or(windows.first())
+        .and_then(|row| row.number("output_tps"));
+    let latencies = rows_of(analysis, "latency_percentiles", &run.run);
+    let p99 = |metric| {
+        let row = latencies
+            .iter()
+            .find(|row| row.text("metric") == Some(metric));
+        Some(row?.number("p99_ns")? / NS_PER_MS)
+    };
+    Some(Dot {
+        name: format::name(&run.run),
+        output_tps: rate?,
+        ttft_p99_ms: p99("ttft"),
+        tpot_p99_ms: p99("tpot"),
+    })
+}
+
+fn step_dots(analysis: &Analysis, run: &RunFacts) -> Vec<Dot> {
+    let latencies = rows_of(analysis, "latency_by_step", &run.run);
+    let steps = rows_of(analysis, "throughput_by_step", &run.run);
+    let dot = |step: &Row<'_>| {
+        let number = step.number("step");
+        let p99 = |metric| {
+            let row = latencies.iter().find(|row| {
+                row.number("step") == number
+                    && row.text("phase") == Some("measure")
+                    && row.text("metric") == Some(metric)
+            });
+            Some(row?.number("p99_ns")? / NS_PER_MS)
+        };
+        Some(Dot {
+            name: step_name(*step),
+            output_tps: step.number("output_tps")?,
+            ttft_p99_ms: p99("ttft"),
+            tpot_p99_ms: p99("tpot"),
+        })
+    };
+    steps.iter().filter_map(dot).collect()
+}
+
+/// What a step is called: its labels, or its number.
+pub(crate) fn step_name(step: Row<'_>) -> String {
+    let labels = step.text("labels").unwrap_or_default();
+    let labels: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(labels).unwrap_or_default();
+    let words = labels.iter().map(|(name, value)| match value.as_str() {
+        Some(text) => format!("{name}={text}"),
+        None => format!("{name}={value}"),
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() {
+        return format!("step {}", format::optional(step.number("step"), 0));
+    }
+    format::clean_to(&words.join(", "), 60)
+}
+
+fn knee(
+    dots: &[Dot],
+    of: &str,
+    (metric, unit): (&str, &str),
+    latency: fn(&Dot) -> Option<f64>,
+) -> Result<Option<Figure>, ReportError> {
+    let placed: Vec<(&Dot, f64)> = dots
+        .iter()
+        .filter_map(|dot| Some((dot, latency(dot)?)))
+        .collect();
+    if placed.len() < 2 {
+        return Ok(None);
+    }
+    let fastest = placed
+        .iter()
+        .map(|(dot, _)| dot.output_tps)
+        .fold(0.0, f64::max);
+    let slowest = placed.iter().map(|(_, ms)| *ms).fold(0.0, f64::max);
+    let dots = placed.iter().enumerate().map(|(index, (dot, ms))| {
+        let points = vec![(dot.output_tps, Some(*ms))];
+        series(dot.name.clone(), index, Join::Dots, points)
+    });
+    Plot {
+        id: format!("knee-{metric}"),
+        title: format!(
+            "{} against throughput (right and down is better)",
+            full_name(metric)
+        ),
+        caption: format!("{unit} over output tokens/s · n = {} {of}", placed.len()),
         x: Axis::from_zero(fastest, "output tokens/s"),
         x_written: Written {
             heading: "output tokens/s".to_owned(),
             places: 2,
         },
-        y: Axis::from_zero(slowest, "p99 TTFT, ms"),
+        y: Axis::from_zero(slowest, unit),
         y_written: Written {
-            heading: "p99 TTFT, ms".to_owned(),
+            heading: unit.to_owned(),
             places: 2,
         },
-        series: dots,
+        series: dots.collect(),
         bands: Vec::new(),
-    };
-    Ok(plot.figure()?.into_iter().collect())
+    }
+    .figure()
 }

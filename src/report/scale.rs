@@ -148,6 +148,15 @@ impl Axis {
         self
     }
 
+    /// Names the layout, for the page's script.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.layout {
+            Layout::Linear => "linear",
+            Layout::Logarithmic => "log",
+            Layout::Nines => "nines",
+        }
+    }
+
     /// Returns where `value` stands between `from` and `to`.
     pub(crate) fn place(&self, value: f64) -> f64 {
         let at = match self.layout {

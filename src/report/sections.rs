@@ -12,6 +12,7 @@ use super::figures::Figure;
 use super::format;
 use super::grid::{Field, Grid, Tone};
 use super::plots::{self, carries};
+use super::requests;
 use super::rows::{Row, rows, rows_of};
 use super::streams;
 use super::timeline;
@@ -67,7 +68,7 @@ pub(crate) const FEW: &str =
 pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError> {
     let mut all = vec![
         latency_section(analysis),
-        throughput_section(analysis),
+        throughput_section(analysis)?,
         Section {
             id: "percentiles",
             heading: "Latency by percentile",
@@ -94,6 +95,15 @@ pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError>
                 .to_owned(),
             grids: streams::smoothness(analysis).into_iter().collect(),
             figures: plots::heat_figures(analysis)?,
+        },
+        Section {
+            id: "requests",
+            heading: "Single requests",
+            lead: "What the percentiles are made of: how long prompts make the first token wait, \
+                   and where single requests spent their time."
+                .to_owned(),
+            grids: Vec::new(),
+            figures: requests::figures(analysis)?,
         },
         schedule_section(analysis)?,
         errors_section(analysis)?,
@@ -135,12 +145,16 @@ fn latency_section(analysis: &Analysis) -> Section {
                     Field::plain(name),
                     Field::plain(from),
                     Field::plain(format::decimal(n, 0)),
-                    Field::plain(format::milliseconds(row.number("mean_ns"))),
+                    Field::plain(format::milliseconds(row.number("mean_ns"))).within(
+                        uncertainty::latency_interval(analysis, &run.run, metric, "mean"),
+                    ),
                 ];
                 for (_, share, column) in SHOWN {
                     let field = percentile(row.number(column), n, share);
                     is_any_weak |= field.tone == Tone::Faint;
-                    cells.push(field);
+                    let stat = column.trim_end_matches("_ns");
+                    let interval = uncertainty::latency_interval(analysis, &run.run, metric, stat);
+                    cells.push(field.within(interval));
                 }
                 cells.push(Field::plain(format::milliseconds(row.number("max_ns"))));
                 grid.push(cells);
@@ -150,6 +164,10 @@ fn latency_section(analysis: &Analysis) -> Section {
     if is_any_weak {
         grid.notes.push(FEW.to_owned());
     }
+    grid.notes.extend(uncertainty::remarks(analysis, |row| {
+        let mut metrics = HEADLINE.iter();
+        metrics.any(|(metric, ..)| row.text("metric") == Some(metric))
+    }));
     let is_open = analysis
         .runs
         .iter()
@@ -165,7 +183,6 @@ fn latency_section(analysis: &Analysis) -> Section {
         grid.groups.clear();
     }
     let mut grids = vec![grid.without_run(is_single(analysis))];
-    grids.extend(uncertainty::latency_intervals(analysis));
     grids.extend(streams::lengths(analysis));
     Section {
         id: "latency",
@@ -194,7 +211,7 @@ pub(crate) fn carries_note(value: Option<f64>, n: f64, share: f64) -> &'static s
     }
 }
 
-fn throughput_section(analysis: &Analysis) -> Section {
+fn throughput_section(analysis: &Analysis) -> Result<Section, ReportError> {
     let headings = [
         "run",
         "window",
@@ -206,6 +223,7 @@ fn throughput_section(analysis: &Analysis) -> Section {
         "#total tokens/s",
     ];
     let mut grid = Grid::new("Rates; higher is better", &headings);
+    let mut drawn = None;
     for row in rows(analysis, "throughput_windows") {
         let window = match (row.text("window_name"), row.text("basis")) {
             (Some("steady"), Some("asked")) => "asked for".to_owned(),
@@ -223,38 +241,57 @@ fn throughput_section(analysis: &Analysis) -> Section {
             grid.notes
                 .push(format!("{whose}{window}: {}.", format::clean(note)));
         }
+        // The window that intervals are about is the first one that has a length.
+        let is_drawn = row.number("seconds").is_some() && drawn != Some(row.run());
+        if is_drawn {
+            drawn = Some(row.run());
+        }
         let mut cells = vec![
             Field::foreign(format::name(row.run())),
             Field::plain(window),
         ];
-        cells.extend(
-            [
-                ("seconds", 2),
-                ("requests", 0),
-                ("rps", 2),
-                ("input_tps", 1),
-                ("output_tps", 1),
-                ("total_tps", 1),
-            ]
-            .map(|(column, places)| Field::plain(format::optional(row.number(column), places))),
-        );
+        cells.extend(rates(analysis, row, is_drawn));
         grid.push(cells);
     }
+    grid.notes.extend(uncertainty::remarks(analysis, |row| {
+        row.text("stat") == Some("window")
+    }));
     let mut grids = vec![grid.without_run(is_single(analysis))];
-    grids.extend(uncertainty::rate_intervals(analysis));
-    grids.extend(streams::speeds(analysis));
     grids.extend(goodput_grid(analysis));
+    grids.extend(streams::steps(analysis));
+    grids.extend(streams::speeds(analysis));
     grids.extend(token_grid(analysis));
     let lead = "The steady window is the headline: it leaves out the start, when the server is \
                 still empty, and the end, when it drains. Requests are those that succeeded and \
                 ended in the window; tokens are those of every request, as they passed.";
-    Section {
+    Ok(Section {
         id: "throughput",
         heading: "Throughput",
         lead: lead.to_owned(),
         grids,
-        figures: Vec::new(),
-    }
+        figures: if is_single(analysis) {
+            plots::knee_figures(analysis)?
+        } else {
+            Vec::new()
+        },
+    })
+}
+
+/// The numbers of a window, with their intervals if it is the one that those are about.
+fn rates(analysis: &Analysis, row: Row<'_>, is_drawn: bool) -> [Field; 6] {
+    [
+        ("seconds", 2),
+        ("requests", 0),
+        ("rps", 2),
+        ("input_tps", 1),
+        ("output_tps", 1),
+        ("total_tps", 1),
+    ]
+    .map(|(column, places)| {
+        let interval =
+            is_drawn.then(|| uncertainty::rate_interval(analysis, row.run(), column, places));
+        Field::plain(format::optional(row.number(column), places)).within(interval.flatten())
+    })
 }
 
 /// Lays out goodput; `None` where no goal was stated.
@@ -290,9 +327,23 @@ fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
         "#TPOT n",
     ];
     let mut grid = Grid::new(caption, &headings);
+    let mut drawn = None;
     for row in found {
+        let is_drawn = row.number("goodput_rps").is_some() && drawn != Some(row.run());
+        if is_drawn {
+            drawn = Some(row.run());
+        }
         let count = |column| Field::plain(format::optional(row.number(column), 0));
-        let share = |column| Field::plain(format::percent(row.number(column)));
+        let share = |column| {
+            let interval =
+                is_drawn.then(|| uncertainty::share_interval(analysis, row.run(), column));
+            Field::plain(format::percent(row.number(column))).within(interval.flatten())
+        };
+        let rate = |column, places| {
+            let interval =
+                is_drawn.then(|| uncertainty::rate_interval(analysis, row.run(), column, places));
+            Field::plain(format::optional(row.number(column), places)).within(interval.flatten())
+        };
         let window = match row.text("window_name") {
             Some("run") | None => "whole run".to_owned(),
             Some(window) => format::clean(window),
@@ -303,9 +354,9 @@ fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
             count("offered"),
             count("good"),
             share("attainment"),
-            Field::plain(format::optional(row.number("goodput_rps"), 2)),
+            rate("goodput_rps", 2),
             Field::plain(format::optional(row.number("ok_rps"), 2)),
-            Field::plain(format::optional(row.number("goodput_tps"), 1)),
+            rate("goodput_tps", 1),
             share("ttft_met"),
             share("tpot_met"),
             share("e2el_met"),
@@ -319,7 +370,7 @@ fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
     clippy::cast_precision_loss,
     reason = "a goal in nanoseconds is far below 2^53"
 )]
-fn ns_from(limit_ns: i64) -> f64 {
+pub(super) fn ns_from(limit_ns: i64) -> f64 {
     limit_ns as f64
 }
 
@@ -429,7 +480,8 @@ fn check_row(row: Row<'_>) -> Vec<Field> {
 
 fn comparison_section(analysis: &Analysis) -> Result<Section, ReportError> {
     let lead = "Every run against the first: verdicts on the numbers that matter most, with what \
-                stands behind them, then every number. Changes of 5 % and more are coloured there.";
+                stands behind them, then every number. A change is coloured where its interval \
+                holds no 0.";
     let mut grids: Vec<Grid> = uncertainty::verdicts(analysis).into_iter().collect();
     grids.push(comparison_grid(analysis));
     Ok(Section {

@@ -5,6 +5,7 @@ use crate::analyze::Analysis;
 
 use super::format;
 use super::grid::{Field, Grid};
+use super::plots::step_name;
 use super::rows::{Row, rows};
 use super::sections::percentile;
 
@@ -62,6 +63,54 @@ pub(super) fn speeds(analysis: &Analysis) -> Option<Grid> {
         ]);
     }
     kept(grid, analysis)
+}
+
+/// Lays out the steps of each tape: the rungs of a ladder, the probes of a search.
+pub(super) fn steps(analysis: &Analysis) -> Option<Grid> {
+    let headings = [
+        "run",
+        "step",
+        "#seconds",
+        "#offered/s",
+        "#requests/s",
+        "#output tokens/s",
+        "#in flight",
+        "#ok",
+        "#TTFT p50",
+        "#TTFT p99",
+        "#TPOT p50",
+        "#TPOT p99",
+    ];
+    let mut grid = Grid::new("By step; latencies in milliseconds", &headings);
+    for row in rows(analysis, "throughput_by_step") {
+        let latencies = rows(analysis, "latency_by_step");
+        let at = |metric, column, rank| {
+            let found = latencies.iter().find(|other| {
+                other.run() == row.run()
+                    && other.number("step") == row.number("step")
+                    && other.text("phase") == Some("measure")
+                    && other.text("metric") == Some(metric)
+            });
+            let n = found.and_then(|found| found.number("n")).unwrap_or(0.0);
+            percentile(found.and_then(|found| found.number(column)), n, rank)
+        };
+        let rate = |column, places| Field::plain(format::optional(row.number(column), places));
+        grid.push(vec![
+            run(&row),
+            Field::foreign(step_name(row)),
+            rate("seconds", 1),
+            rate("offered_rps", 2),
+            rate("rps", 2),
+            rate("output_tps", 1),
+            rate("in_flight_mean", 1),
+            share(&row, "ok_share"),
+            at("ttft", "p50_ns", 0.5),
+            at("ttft", "p99_ns", 0.99),
+            at("tpot", "p50_ns", 0.5),
+            at("tpot", "p99_ns", 0.99),
+        ]);
+    }
+    kept(grid.cut(LENGTHS), analysis)
 }
 
 /// Lays out how smoothly answers were streamed.

@@ -335,7 +335,7 @@ fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOpt
             Field::plain(words.join(" ")),
             Field::plain(format::optional(change.baseline, 2)),
             Field::plain(format::optional(change.value, 2)),
-            Field::plain(text).toned(tone(&change)),
+            Field::plain(text).toned(tone(analysis, &change)),
             Field::plain(interval_of(tested)),
             Field::plain(verdict).toned(verdict_tone(verdict)),
         ]);

@@ -5,18 +5,6 @@ use crate::analyze::Analysis;
 use super::format::{self, NS_PER_MS};
 use super::grid::{Field, Grid, Tone};
 use super::rows::{Row, rows, rows_of};
-use super::sections::{HEADLINE, is_shown};
-
-/// Statistics that are shown with an interval.
-const STATS: [&str; 4] = ["mean", "p50", "p90", "p99"];
-
-/// Rates and shares that are shown with an interval: name, heading.
-const RATES: [(&str, &str); 4] = [
-    ("rps", "requests/s"),
-    ("input_tps", "input tokens/s"),
-    ("output_tps", "output tokens/s"),
-    ("ok_share", "share ok"),
-];
 
 /// The interval of one number of a run, in the unit of its table.
 pub(crate) fn interval(
@@ -54,16 +42,77 @@ fn bounds(row: Row<'_>, by: f64) -> Option<(f64, f64)> {
     Some((row.number("low")? / by, row.number("high")? / by))
 }
 
-/// Spells bounds, or a dash.
-fn between(bounds: Option<(f64, f64)>, places: usize) -> Field {
-    match bounds {
-        Some((low, high)) => Field::plain(format!(
-            "{} – {}",
-            format::decimal(low, places),
-            format::decimal(high, places)
-        )),
-        None => Field::plain(format::NONE).toned(Tone::Faint),
+/// Spells the interval of a latency, in milliseconds; `None` where there is none.
+pub(crate) fn latency_interval(
+    analysis: &Analysis,
+    run: &str,
+    metric: &str,
+    stat: &str,
+) -> Option<String> {
+    let (low, high) = interval(analysis, run, metric, stat)?;
+    Some(between(
+        format::milliseconds(Some(low)),
+        format::milliseconds(Some(high)),
+    ))
+}
+
+/// Spells the interval of a rate.
+pub(crate) fn rate_interval(
+    analysis: &Analysis,
+    run: &str,
+    metric: &str,
+    places: usize,
+) -> Option<String> {
+    let (low, high) = interval(analysis, run, metric, "window")?;
+    Some(between(
+        format::decimal(low, places),
+        format::decimal(high, places),
+    ))
+}
+
+/// Spells the interval of a share.
+pub(crate) fn share_interval(analysis: &Analysis, run: &str, metric: &str) -> Option<String> {
+    let (low, high) = interval(analysis, run, metric, "window")?;
+    Some(between(
+        format::percent(Some(low)),
+        format::percent(Some(high)),
+    ))
+}
+
+fn between(low: String, high: String) -> String {
+    let low = low.trim_end_matches(" %");
+    format!("{low} – {high}")
+}
+
+/// What is to be said of the intervals of some metrics: what they are, and which are missing for
+/// what reason.
+pub(crate) fn remarks(analysis: &Analysis, is_about: impl Fn(Row<'_>) -> bool) -> Vec<String> {
+    let all: Vec<Row<'_>> = rows(analysis, "intervals")
+        .into_iter()
+        .filter(|row| is_about(*row))
+        .collect();
+    if all.is_empty() {
+        return Vec::new();
     }
+    let mut remarks = Vec::new();
+    if all.iter().any(|row| bounds(*row, 1.0).is_some()) {
+        remarks.push(
+            "In small print: the interval that holds the true value with 95 % confidence, were \
+             the run to go on (block bootstrap over time). What differs from run to run is not in \
+             it."
+            .to_owned(),
+        );
+        if all.iter().all(|row| bounds(*row, 1.0).is_some()) {
+            return remarks;
+        }
+        remarks.push("Numbers without an interval:".to_owned());
+    } else {
+        remarks.push("No number here has a confidence interval:".to_owned());
+    }
+    let reasons = lacks(all.into_iter());
+    let last = remarks.len() - 1;
+    remarks[last] = format!("{} {}.", remarks[last], reasons.join("; "));
+    remarks
 }
 
 /// What keeps numbers from having an interval, one remark a reason that occurs.
@@ -72,15 +121,15 @@ fn lacks<'a>(rows: impl Iterator<Item = Row<'a>>) -> Vec<String> {
     found.sort_unstable();
     found.dedup();
     let remark = |lack: &str| match lack {
-        "few blocks" => "– few blocks: under 20 stretches of time have a value.",
+        "few blocks" => "under 20 stretches of time have a value (few blocks)",
         "few values" => {
-            "– few values: those beyond the percentile come from fewer than 3 stretches of time."
+            "those beyond the percentile come from fewer than 3 stretches of time (few values)"
         }
         "correlated blocks" => {
-            "– correlated blocks: the run is too short for its own swings; a twentieth of it still depends on the twentieth before."
+            "the run is too short for its own swings: a twentieth of it still depends on the twentieth before (correlated blocks)"
         }
-        "wide interval" => "– wide interval: it would span more than a factor of ten.",
-        _ => "– no interval.",
+        "wide interval" => "it would span more than a factor of ten (wide interval)",
+        _ => "nothing is known of their spread",
     };
     found
         .into_iter()
@@ -88,71 +137,10 @@ fn lacks<'a>(rows: impl Iterator<Item = Row<'a>>) -> Vec<String> {
         .collect()
 }
 
-/// The intervals of the latencies, in milliseconds.
-pub(crate) fn latency_intervals(analysis: &Analysis) -> Option<Grid> {
-    let mut headings = vec!["run", "metric", "from"];
-    let names: Vec<String> = STATS.iter().map(|stat| format!("#{stat}")).collect();
-    headings.extend(names.iter().map(String::as_str));
-    let mut grid = Grid::new("95 % confidence intervals, milliseconds", &headings);
-    for (metric, name, from) in HEADLINE {
-        grid.groups.push(grid.rows.len());
-        for run in analysis.runs.iter().filter(|run| is_shown(run, metric)) {
-            let of_metric: Vec<Row<'_>> = rows_of(analysis, "intervals", &run.run)
-                .into_iter()
-                .filter(|row| row.text("metric") == Some(metric))
-                .collect();
-            if of_metric.is_empty() {
-                continue;
-            }
-            let mut cells = vec![
-                Field::foreign(format::name(&run.run)),
-                Field::plain(name),
-                Field::plain(from),
-            ];
-            cells.extend(STATS.iter().map(|stat| {
-                let row = of_metric.iter().find(|row| row.text("stat") == Some(stat));
-                between(row.and_then(|row| bounds(*row, NS_PER_MS)), 2)
-            }));
-            grid.push(cells);
-        }
-    }
-    grid.notes.push(
-        "By a block bootstrap over time: what the true value would be, were this run to go on. \
-         What differs from run to run is not in it."
-            .to_owned(),
-    );
-    grid.notes.extend(lacks(
-        rows(analysis, "intervals")
-            .into_iter()
-            .filter(|row| row.text("unit") == Some("ns"))
-            .filter(|row| row.text("stat").is_some_and(|stat| STATS.contains(&stat))),
-    ));
-    (!grid.rows.is_empty()).then(|| grid.without_run(analysis.runs.len() == 1))
-}
-
-/// The intervals of rates and shares.
-pub(crate) fn rate_intervals(analysis: &Analysis) -> Option<Grid> {
-    let mut headings = vec!["run"];
-    let names: Vec<String> = RATES.iter().map(|(_, name)| format!("#{name}")).collect();
-    headings.extend(names.iter().map(String::as_str));
-    let mut grid = Grid::new("95 % confidence intervals of rates", &headings);
-    for run in &analysis.runs {
-        let mut cells = vec![Field::foreign(format::name(&run.run))];
-        cells.extend(RATES.iter().map(|(metric, _)| {
-            let places = if *metric == "ok_share" { 4 } else { 2 };
-            between(interval(analysis, &run.run, metric, "window"), places)
-        }));
-        grid.push(cells);
-    }
-    grid.notes.extend(lacks(
-        rows(analysis, "intervals")
-            .into_iter()
-            .filter(|row| row.text("stat") == Some("window")),
-    ));
-    let has_any = rows(analysis, "intervals")
-        .iter()
-        .any(|row| row.text("stat") == Some("window"));
-    has_any.then(|| grid.without_run(analysis.runs.len() == 1))
+/// Why some rows have no result.
+fn not_enough<'a>(rows: impl Iterator<Item = Row<'a>>) -> Option<String> {
+    let reasons = lacks(rows);
+    (!reasons.is_empty()).then(|| format!("Not enough data: {}.", reasons.join("; ")))
 }
 
 /// The first half of each run against the second.
@@ -190,7 +178,7 @@ pub(crate) fn stationarity(analysis: &Analysis) -> Option<Grid> {
             }),
         ]);
     }
-    grid.notes.extend(lacks(all.into_iter()));
+    grid.notes.extend(not_enough(all.into_iter()));
     (!grid.rows.is_empty()).then(|| grid.without_run(analysis.runs.len() == 1))
 }
 
@@ -279,7 +267,7 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
          long both sides would have to be to find a change of 5 % as surely."
             .to_owned(),
     );
-    grid.notes.extend(lacks(headline.into_iter()));
+    grid.notes.extend(not_enough(headline.into_iter()));
     Some(grid)
 }
 
@@ -315,7 +303,7 @@ fn scope(judged: &[Row<'_>]) -> String {
         "Over runs that repeat each other: what differs from run to run is in the intervals."
     } else {
         "Within these runs: what would differ from one run to the next, such as a warmer cache or \
-         a busier host, is not in the intervals; repeat the runs and use `--by` for that."
+         a busier host, is not in the intervals; repeat the runs and use --by for that."
     };
     if judged.iter().any(|row| row.flag("paired") == Some(true)) {
         format!("{reach} Runs with the same schedule are compared pair by pair.")

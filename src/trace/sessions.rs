@@ -21,7 +21,7 @@ const BLOCK_TOKENS: u32 = 16;
 const BLOCK_BITS: u32 = 24;
 
 /// Sessions, and rows with a name, that are known at least.
-const KEPT: usize = 1 << 19;
+const KEPT: usize = 1 << 18;
 
 /// The sessions of a trace, as far as its rows have been seen.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import select
 import shutil
 import subprocess
@@ -108,7 +109,7 @@ PROBE = r"""
     return 'rgb(255, 255, 255)';
   };
   const pale = new Set();
-  for (const element of document.querySelectorAll('h1, h2, h3, p, td, th, dt, dd, a, summary, li')) {
+  for (const element of document.querySelectorAll('h1, h2, h3, p, td, th, dt, dd, a, summary, li, small, button')) {
     if (!element.textContent.trim() || !isShown(element)) continue;
     const pair = [light(getComputedStyle(element).color), light(background(element))];
     const contrast = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
@@ -126,6 +127,100 @@ PROBE = r"""
     paper: light(background(document.body)),
     height: Math.ceil(document.documentElement.scrollHeight),
   };
+})()
+"""
+
+# Runs inside a page that is used as a reader would. Returns the faults as sentences, and how many
+# things of each kind were used.
+USE = r"""
+(() => {
+  const faults = [];
+  const used = { lines: 0, cells: 0, legends: 0, tables: 0 };
+  const move = (target, x, y, type = 'pointermove') =>
+    target.dispatchEvent(new PointerEvent(type, { clientX: x, clientY: y, bubbles: true, pointerType: 'mouse' }));
+  const press = (target, key) =>
+    target.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+  const told = (figure) => {
+    const tip = figure.querySelector('.tip');
+    return tip && !tip.hidden && tip.getBoundingClientRect().width > 0 ? tip.innerText : '';
+  };
+  const written = (value) =>
+    Number(value.toPrecision(4)).toLocaleString('en-US', { maximumFractionDigits: 9 });
+
+  for (const figure of document.querySelectorAll('figure[data-chart]')) {
+    const svg = figure.querySelector('svg');
+    const data = JSON.parse(figure.dataset.chart);
+    const box = svg.getBoundingClientRect();
+    if (data.c) {
+      used.cells += 1;
+      const rects = [...svg.querySelectorAll('rect')];
+      if (rects.length !== data.c.length) faults.push(`#${figure.id} draws other cells than it tells of`);
+      const cell = rects[Math.floor(rects.length / 2)];
+      move(cell, 0, 0);
+      const n = written(data.c[Math.floor(rects.length / 2)][4]);
+      if (!told(figure).endsWith(`: ${n}`)) faults.push(`#${figure.id} tells "${told(figure)}" of a cell of ${n}`);
+    } else {
+      used.lines += 1;
+      move(svg, box.left + box.width / 2, box.top + box.height / 2);
+      const middle = told(figure);
+      const named = data.s.length > 1 ? `${data.s[0][0]}: ` : '';
+      const isOne = data.s[0][4].some((value) => value !== null && middle.includes(`${named}${written(value)} ${data.y.u}`));
+      const isAny = data.s.some((one) => middle.includes(one[0]));
+      if (!middle || !(isOne || isAny)) faults.push(`#${figure.id} tells "${middle}" under the pointer`);
+      move(svg, 0, 0, 'pointerleave');
+      if (told(figure)) faults.push(`#${figure.id} goes on telling when the pointer has left`);
+      svg.focus();
+      press(svg, 'End');
+      const last = told(figure);
+      press(svg, 'Home');
+      const first = told(figure);
+      if (!last || !first) faults.push(`#${figure.id} tells nothing by the keyboard`);
+      press(svg, 'Escape');
+      if (told(figure)) faults.push(`#${figure.id} goes on telling after Escape`);
+    }
+    const buttons = figure.querySelectorAll('.legend button');
+    const groups = svg.querySelectorAll('[data-s]');
+    if (data.s && data.s.length > 1 && buttons.length !== data.s.length) {
+      faults.push(`#${figure.id} has ${buttons.length} switches for ${data.s.length} series`);
+    }
+    buttons.forEach((button, index) => {
+      used.legends += 1;
+      const isShown = () => getComputedStyle(groups[index]).display !== 'none';
+      button.click();
+      if (isShown() || button.getAttribute('aria-pressed') !== 'false') faults.push(`#${figure.id} does not hide series ${index}`);
+      button.click();
+      if (!isShown() || button.getAttribute('aria-pressed') !== 'true') faults.push(`#${figure.id} does not show series ${index} again`);
+    });
+  }
+
+  for (const table of document.querySelectorAll('table')) {
+    const rows = () => [...table.tBodies[0].rows];
+    const heads = [...table.tHead.rows[0].cells];
+    const before = rows();
+    if (before.length < 3) continue;
+    const isGrouped = before.filter((row) => row.classList.contains('group')).length > 1;
+    const button = heads[heads.length - 1].querySelector('button');
+    if (!button) { if (!isGrouped) faults.push(`a table is not to be sorted: ${table.caption.innerText}`); continue; }
+    used.tables += 1;
+    const column = heads.length - 1;
+    const numbers = () => rows().map((row) => Number(row.cells[column].innerText.replace(/[†,]/g, '').split(/[\s%]/)[0]));
+    const name = table.caption.innerText;
+    button.click();
+    const up = numbers();
+    if (heads[column].getAttribute('aria-sort') !== 'ascending') faults.push(`"${name}" does not say that it is sorted`);
+    if (!isGrouped && up.every((n) => !isNaN(n)) && up.some((n, at) => at && n < up[at - 1])) faults.push(`"${name}" is not sorted: ${up}`);
+    button.click();
+    const down = numbers();
+    if (!isGrouped && down.every((n) => !isNaN(n)) && down.some((n, at) => at && n > down[at - 1])) faults.push(`"${name}" is not sorted downwards: ${down}`);
+    button.click();
+    if (rows().some((row, at) => row !== before[at])) faults.push(`"${name}" does not get its order back`);
+  }
+
+  const foreign = document.createElement('script');
+  foreign.textContent = 'window.foreignScriptRan = true';
+  document.body.append(foreign);
+  if (window.foreignScriptRan) faults.push('a script that is not the page\'s own runs');
+  return { faults, used };
 })()
 """
 
@@ -151,6 +246,7 @@ FINDINGS = (
     "a word on the console",
     "nonsense is not defined",
 )
+UNUSABLE = ("under the pointer", "by the keyboard", "switches", "not to be sorted")
 
 
 class Unchecked(Exception):
@@ -305,6 +401,18 @@ def look(browser, page, width, scheme):
     return list(dict.fromkeys(faults)), measured
 
 
+def use(browser, page):
+    """Uses a page as a reader would; returns its faults and what was used."""
+    look(browser, page, 1280, "light")
+    result = browser.call("Runtime.evaluate", expression=USE, returnByValue=True)
+    if "exceptionDetails" in result:
+        details = result["exceptionDetails"]
+        text = details.get("exception", {}).get("description", details["text"])
+        raise Unchecked(f"{page}: the use of it failed: {text}")
+    value = result["result"]["value"]
+    return [f"{page}, in use: {fault}" for fault in value["faults"]], value["used"]
+
+
 def take_screenshot(browser, path, width, height):
     clip = {"x": 0, "y": 0, "width": width, "height": min(height, SHOT_HEIGHT), "scale": 1}
     shot = browser.call(
@@ -327,17 +435,22 @@ def check(browser, page, screenshots):
             if screenshots:
                 name = f"{pathlib.Path(page).stem}-{width}-{scheme}.png"
                 take_screenshot(browser, screenshots / name, width, measured["height"])
+    faults, used = use(browser, page)
+    found += faults
     if figures == 0:
         found.append(f"{page}: has no figure")
+    if not all(used.values()):
+        found.append(f"{page}: not everything was there to be used: {used}")
     if not papers["dark"] < 0.2 < 0.5 < papers["light"]:
         found.append(f"{page}: light and dark look the same")
     if not found:
-        print(f"{page}: {figures} figures, {len(WIDTHS)} widths, light and dark: no fault")
+        words = ", ".join(f"{count} {name}" for name, count in used.items())
+        print(f"{page}: {figures} figures, {len(WIDTHS)} widths, light and dark, used {words}: no fault")
     return found
 
 
-def check_the_check(browser):
-    """Fails unless every fault of a page made of faults is found."""
+def check_the_check(browser, sound):
+    """Fails unless every fault of a page made of faults is found, and a script that is missing."""
     with tempfile.TemporaryDirectory() as folder:
         page = pathlib.Path(folder) / "faulty.html"
         page.write_text(FAULTY, encoding="utf-8")
@@ -346,6 +459,14 @@ def check_the_check(browser):
     missed = [finding for finding in FINDINGS if finding not in text]
     if missed:
         raise Unchecked(f"the check is blind to {missed}; it found:\n{text}")
+    with tempfile.TemporaryDirectory() as folder:
+        dumb = pathlib.Path(folder) / "dumb.html"
+        text = pathlib.Path(sound).read_text(encoding="utf-8")
+        dumb.write_text(re.sub("(?s)<script>.*?</script>", "", text), encoding="utf-8")
+        faults, _ = use(browser, dumb)
+    missed = [word for word in UNUSABLE if not any(word in fault for fault in faults)]
+    if missed:
+        raise Unchecked(f"the use of a page without a script has no fault for {missed}: {faults}")
 
 
 def main():
@@ -363,7 +484,7 @@ def main():
     browser = None
     try:
         browser = Browser(program)
-        check_the_check(browser)
+        check_the_check(browser, args.pages[0])
         found = [fault for page in args.pages for fault in check(browser, page, args.screenshots)]
     except (Unchecked, OSError) as error:
         print(f"check.py: {error}", file=sys.stderr)

@@ -192,6 +192,55 @@ closed given 0 4 0 - - 5000000 60000000 slots";
 }
 
 /// The answer of one query to one tape called `t`.
+// All prompts have 8 tokens, and 10 ms lie between 2^(93/4) and 2^(94/4) ns.
+#[test]
+fn spreads_first_tokens_by_length() {
+    let expected = "\
+run from_tokens to_tokens low_ns high_ns n
+small 8 9.5137 9975792 11863283 1
+small 8 9.5137 19951585 23726566 1
+small 8 9.5137 28215802 33554432 1
+closed 8 9.5137 9975792 11863283 4";
+    assert_eq!(answer("ttft_by_length"), expected);
+}
+
+// From when they were due, the requests of the first tape took 41, 50, 40 and, unfinished, 52 ms.
+#[test]
+fn shows_the_lives_of_the_slowest_and_of_a_sample() {
+    let expected = "\
+run picked place request_id intended_ns sent_ns first_token_ns end_ns status input_tokens output_tokens
+small slowest 1 3 300000000 302000000 352000000 352000000 timeout 8 1
+small slowest 2 1 100000000 100000000 120000000 150000000 ok 8 6
+small slowest 3 0 0 1000000 11000000 41000000 ok 8 4
+small slowest 4 2 200000000 210000000 240000000 240000000 ok 8 1
+small sample 1 0 0 1000000 11000000 41000000 ok 8 4
+small sample 2 1 100000000 100000000 120000000 150000000 ok 8 6
+small sample 3 2 200000000 210000000 240000000 240000000 ok 8 1
+small sample 4 3 300000000 302000000 352000000 352000000 timeout 8 1
+closed slowest 1 1 0 5000000 15000000 55000000 ok 8 3
+closed slowest 2 0 0 0 10000000 30000000 ok 8 3
+closed slowest 3 2 30000000 30000000 40000000 60000000 ok 8 2
+closed slowest 4 3 55000000 55000000 65000000 85000000 ok 8 3
+closed sample 1 0 0 0 10000000 30000000 ok 8 3
+closed sample 2 1 0 5000000 15000000 55000000 ok 8 3
+closed sample 3 2 30000000 30000000 40000000 60000000 ok 8 2
+closed sample 4 3 55000000 55000000 65000000 85000000 ok 8 3";
+    assert_eq!(answer("waterfall"), expected);
+    // Of 90 requests every third, and the 20 slowest.
+    let mut tape = TapeFixture::default();
+    for (request_id, due) in (0_u64..).zip((0..900).step_by(10)) {
+        tape.answer(
+            request_id,
+            [due, due],
+            &[(due + 5, None), (due + 20 + due % 70, None)],
+        );
+    }
+    let lives = one(tape, "waterfall", Options::default());
+    let of = |picked: &str| lives.lines().filter(|line| line.contains(picked)).count();
+    assert_eq!((of("slowest"), of("sample")), (20, 30), "{lives}");
+    assert!(lives.contains("\nt sample 30 87 870000000"), "{lives}");
+}
+
 fn one(tape: TapeFixture, query: &str, options: Options) -> String {
     spelled(several(tape, &[query], options).table(query).unwrap())
 }

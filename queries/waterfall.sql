@@ -1,0 +1,35 @@
+-- name: waterfall
+-- purpose: the life of single requests: the slowest ones, and a sample of all
+-- input: measured, runs
+-- columns (unit): run, picked (slowest or sample), place (from 1), request_id, intended_ns (ns), sent_ns (ns), first_token_ns (ns), end_ns (ns), status, input_tokens (tokens), output_tokens (tokens)
+-- notes: slowest are the 20 that took longest from the intended time to the last token or the end, failed ones too
+--   the sample is every k-th of the requests in the order of their intended times, from the first on, at most 40
+--   end_ns is the last token's, or that of a request without one; measured requests that were sent
+WITH lives AS (
+  SELECT
+    m.run, m.request_id, m.intended_ns, m.sent_ns, m.first_token_ns, m.status,
+    coalesce(m.last_token_ns, m.end_ns) AS end_ns,
+    coalesce(m.usage_input_tokens, m.input_tokens_counted) AS input_tokens,
+    coalesce(m.usage_output_tokens, m.output_tokens_counted, m.chunk_count) AS output_tokens
+  FROM measured m
+  WHERE m.sent_ns IS NOT NULL AND coalesce(m.last_token_ns, m.end_ns) IS NOT NULL
+),
+ranked AS (
+  SELECT
+    *,
+    row_number() OVER (PARTITION BY run ORDER BY end_ns - intended_ns DESC, request_id) AS slowness,
+    row_number() OVER (PARTITION BY run ORDER BY intended_ns, request_id) - 1 AS nth,
+    count(*) OVER (PARTITION BY run) AS n
+  FROM lives
+),
+picked AS (
+  SELECT *, 'slowest' AS picked, slowness AS place FROM ranked WHERE slowness <= 20
+  UNION ALL
+  SELECT *, 'sample' AS picked, nth / ((n + 39) / 40) + 1 AS place FROM ranked WHERE nth % ((n + 39) / 40) = 0
+)
+SELECT
+  p.run, p.picked, p.place, p.request_id, p.intended_ns, p.sent_ns, p.first_token_ns, p.end_ns,
+  p.status, p.input_tokens, p.output_tokens
+FROM picked p
+JOIN runs r ON r.run = p.run
+ORDER BY r.run_index, p.picked DESC, p.place

@@ -1,0 +1,355 @@
+//! Pictures of single requests: their lives side by side, and what the length of a prompt does.
+
+use crate::analyze::Analysis;
+
+use super::ReportError;
+use super::chart::{self, Lane};
+use super::figures::{Entry, Figure, HeatCount, HeatPlot};
+use super::format::{self, NS_PER_MS, NS_PER_S};
+use super::grid::{Field, Grid, Tone};
+use super::rows::{Row, rows, rows_of};
+use super::scale::Axis;
+
+/// Most rectangles in all pictures by length together.
+const LENGTH_CELLS: usize = 600;
+
+/// Colours of a life's parts: due and not sent, sent and silent, streaming, ended otherwise.
+const WAITING: usize = 7;
+const SILENT: usize = 0;
+const STREAMING: usize = 2;
+const FAILED: usize = 1;
+
+/// Draws all of them.
+pub(crate) fn figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    let mut figures = length_figures(analysis)?;
+    figures.extend(waterfalls(analysis)?);
+    Ok(figures)
+}
+
+/// Draws how the time to first token spreads by the length of the prompt.
+fn length_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    let limit = LENGTH_CELLS / analysis.runs.len().max(1);
+    let mut figures = Vec::new();
+    for (index, run) in analysis.runs.iter().enumerate() {
+        let found = rows_of(analysis, "ttft_by_length", &run.run);
+        let cells: Vec<HeatCount> = found.iter().filter_map(|row| length_cell(*row)).collect();
+        let first = cells.first().map(|cell| cell.x.0.to_bits());
+        // Prompts of one length have nothing to tell.
+        if cells.iter().all(|cell| Some(cell.x.0.to_bits()) == first) {
+            continue;
+        }
+        let total: f64 = cells.iter().map(|cell| cell.n).sum();
+        let whose = if analysis.runs.len() == 1 {
+            String::new()
+        } else {
+            format!(", {}", format::name(&run.run))
+        };
+        let plot = HeatPlot {
+            id: format!("ttft-by-length-{}", index + 1),
+            title: format!("Time to first token by input length{whose} (lower is better)"),
+            caption: format!(
+                "ms by input tokens · n = {} requests",
+                format::decimal(total, 0)
+            ),
+            headings: ["input tokens from", "from ms", "to ms", "n"].map(str::to_owned),
+            x_unit: "input tokens".to_owned(),
+            is_x_log: true,
+            y_title: "ms".to_owned(),
+            cells,
+        };
+        figures.extend(plot.figure(limit)?);
+    }
+    Ok(figures)
+}
+
+fn length_cell(row: Row<'_>) -> Option<HeatCount> {
+    Some(HeatCount {
+        x: (row.number("from_tokens")?, row.number("to_tokens")?),
+        y: (
+            row.number("low_ns")? / NS_PER_MS,
+            row.number("high_ns")? / NS_PER_MS,
+        ),
+        n: row.number("n")?,
+    })
+}
+
+/// One request's life, in nanoseconds.
+struct Life<'a> {
+    row: Row<'a>,
+    intended: f64,
+    sent: f64,
+    first: Option<f64>,
+    end: f64,
+}
+
+impl<'a> Life<'a> {
+    fn of(row: Row<'a>) -> Option<Self> {
+        Some(Self {
+            row,
+            intended: row.number("intended_ns")?,
+            sent: row.number("sent_ns")?,
+            first: row.number("first_token_ns"),
+            end: row.number("end_ns")?,
+        })
+    }
+
+    fn is_ok(&self) -> bool {
+        self.row.text("status") == Some("ok")
+    }
+
+    /// The parts of the life, from `start` on and in seconds.
+    fn lane(&self, start: f64) -> Lane {
+        let at = |ns: f64| (ns - start) / NS_PER_S;
+        let first = self.first.unwrap_or(self.end);
+        let rest = if self.is_ok() { STREAMING } else { FAILED };
+        let silent = if self.first.is_some() || self.is_ok() {
+            SILENT
+        } else {
+            FAILED
+        };
+        [
+            ((at(self.intended), at(self.sent)), WAITING),
+            ((at(self.sent), at(first)), silent),
+            ((at(first), at(self.end)), rest),
+        ]
+        .into_iter()
+        .filter(|((from, to), _)| to > from)
+        .collect()
+    }
+}
+
+/// Draws the lives of the slowest requests of the only run, and of a sample.
+fn waterfalls(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    if analysis.runs.len() != 1 {
+        return Ok(Vec::new());
+    }
+    let lives = |picked: &str| -> Vec<Life<'_>> {
+        rows(analysis, "waterfall")
+            .into_iter()
+            .filter(|row| row.text("picked") == Some(picked))
+            .filter_map(Life::of)
+            .collect()
+    };
+    let (slowest, sample) = (lives("slowest"), lives("sample"));
+    let mut figures = Vec::new();
+    figures.extend(waterfall(
+        (
+            "slowest-requests",
+            "The slowest requests, each from when it was due",
+        ),
+        &slowest,
+        None,
+    )?);
+    let start = sample.iter().map(|life| life.intended).reduce(f64::min);
+    figures.extend(waterfall(
+        ("sampled-requests", "A sample of requests, when each ran"),
+        &sample,
+        start,
+    )?);
+    Ok(figures)
+}
+
+/// Draws a lane a life: on one axis of time from `start`, or each from its own beginning.
+fn waterfall(
+    (id, title): (&str, &str),
+    lives: &[Life<'_>],
+    start: Option<f64>,
+) -> Result<Option<Figure>, ReportError> {
+    if lives.is_empty() {
+        return Ok(None);
+    }
+    let origin = |life: &Life<'_>| start.map_or(life.intended, |_| 0.0);
+    let lanes: Vec<Lane> = lives.iter().map(|life| life.lane(origin(life))).collect();
+    let ends = lives
+        .iter()
+        .map(|life| (life.end - origin(life)) / NS_PER_S);
+    let last = ends.fold(0.0, f64::max);
+    let first = start.map_or(0.0, |start| (start / NS_PER_S).min(last));
+    let axis = Axis::linear(first, last, 6, "").with_suffix(" s");
+    let n = format::decimal(f64::from(u32::try_from(lives.len()).unwrap_or(u32::MAX)), 0);
+    let since = if start.is_some() {
+        "s since the start of the schedule"
+    } else {
+        "s since each was due"
+    };
+    let is_used = |color: usize| {
+        let mut parts = lanes.iter().flatten();
+        parts.any(|(_, other)| *other == color)
+    };
+    let entries = [
+        (WAITING, "due, not sent yet"),
+        (SILENT, "sent, no token yet"),
+        (STREAMING, "streaming"),
+        (FAILED, "did not succeed"),
+    ];
+    let legend = entries.into_iter().filter(|(color, _)| is_used(*color));
+    Ok(Some(Figure {
+        id: id.to_owned(),
+        title: title.to_owned(),
+        caption: format!("{since} · n = {n} requests, a lane each"),
+        legend: legend
+            .map(|(color, label)| Entry {
+                class: format!("c{}", color + 1),
+                label: label.to_owned(),
+            })
+            .collect(),
+        svg: chart::lanes(&axis, &lanes, title)?,
+        data: None,
+        grid: table(lives),
+    }))
+}
+
+fn table(lives: &[Life<'_>]) -> Grid {
+    let headings = [
+        "#request",
+        "status",
+        "#due, s",
+        "#waited, ms",
+        "#TTFT, ms",
+        "#streamed, ms",
+        "#in all, ms",
+        "#input tokens",
+        "#output tokens",
+    ];
+    let mut grid = Grid::new("One request a row; times as in the picture", &headings);
+    for life in lives {
+        let ms = |ns: Option<f64>| Field::plain(format::milliseconds(ns));
+        let count = |column| Field::plain(format::optional(life.row.number(column), 0));
+        let status = format::clean(life.row.text("status").unwrap_or_default());
+        let tone = if life.is_ok() { Tone::Plain } else { Tone::Bad };
+        grid.push(vec![
+            count("request_id"),
+            Field::plain(status).toned(tone),
+            Field::plain(format::decimal(life.intended / NS_PER_S, 3)),
+            ms(Some(life.sent - life.intended)),
+            ms(life.first.map(|first| first - life.sent)),
+            ms(life.first.map(|first| life.end - first)),
+            ms(Some(life.end - life.intended)),
+            count("input_tokens"),
+            count("output_tokens"),
+        ]);
+    }
+    grid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analyze::{Cell, Column, Table};
+    use crate::report::fixture;
+
+    fn with(table: &str, columns: &str, rows: Vec<Vec<Cell>>) -> Analysis {
+        let mut analysis = fixture::single();
+        let columns = columns.split_whitespace().map(|name| Column {
+            name: name.to_owned(),
+            unit: None,
+        });
+        analysis.tables.push(Table {
+            name: table.to_owned(),
+            purpose: String::new(),
+            columns: columns.collect(),
+            rows,
+            sql: String::new(),
+        });
+        analysis
+    }
+
+    fn text(word: &str) -> Cell {
+        Cell::Text(word.to_owned())
+    }
+
+    /// A request that was due at 1 s, was sent after 100 ms and ended after 2 s.
+    fn life(picked: &str, first_ns: Option<i64>, status: &str) -> Vec<Cell> {
+        vec![
+            text("demo"),
+            text(picked),
+            Cell::Int(1),
+            Cell::Int(7),
+            Cell::Int(1_000_000_000),
+            Cell::Int(1_100_000_000),
+            first_ns.map_or(Cell::Null, Cell::Int),
+            Cell::Int(3_000_000_000),
+            text(status),
+            Cell::Int(512),
+            Cell::Null,
+        ]
+    }
+
+    const COLUMNS: &str = "run picked place request_id intended_ns sent_ns first_token_ns end_ns \
+                           status input_tokens output_tokens";
+
+    #[test]
+    fn a_life_is_drawn_in_parts_and_told_in_milliseconds() {
+        let rows = vec![life("slowest", Some(1_500_000_000), "ok")];
+        let figures = waterfalls(&with("waterfall", COLUMNS, rows)).unwrap();
+        let [figure] = figures.as_slice() else {
+            panic!("{} figures", figures.len());
+        };
+        let labels: Vec<&str> = figure.legend.iter().map(|one| one.label.as_str()).collect();
+        assert_eq!(
+            labels,
+            ["due, not sent yet", "sent, no token yet", "streaming"]
+        );
+        let cells: Vec<&str> = figure.grid.rows[0]
+            .iter()
+            .map(|cell| cell.text.as_str())
+            .collect();
+        assert_eq!(
+            cells,
+            [
+                "7", "ok", "1.000", "100.00", "400.00", "1,500.00", "2,000.00", "512", "–"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_life_without_a_token_that_ended_badly_is_all_one_colour() {
+        let life = life("sample", None, "error");
+        let analysis = with("waterfall", COLUMNS, vec![life]);
+        let row = rows(&analysis, "waterfall")[0];
+        let lane = Life::of(row).unwrap().lane(0.0);
+        assert_eq!(lane, [((1.0, 1.1), WAITING), ((1.1, 3.0), FAILED)]);
+    }
+
+    #[test]
+    fn nothing_is_drawn_of_nothing_and_of_several_runs() {
+        assert!(figures(&fixture::single()).unwrap().is_empty());
+        let mut analysis = with("waterfall", COLUMNS, vec![life("sample", None, "ok")]);
+        let again = analysis.runs[0].clone();
+        analysis.runs.push(again);
+        assert!(waterfalls(&analysis).unwrap().is_empty());
+    }
+
+    #[test]
+    fn prompts_of_one_length_have_no_picture_by_length() {
+        let cell = |from: f64, low: i64| {
+            vec![
+                text("demo"),
+                Cell::Float(from),
+                Cell::Float(from * 1.19),
+                Cell::Int(low),
+                Cell::Int(low * 2),
+                Cell::Int(3),
+            ]
+        };
+        let columns = "run from_tokens to_tokens low_ns high_ns n";
+        let alike = with(
+            "ttft_by_length",
+            columns,
+            vec![cell(64.0, 1_000_000), cell(64.0, 9_000_000)],
+        );
+        assert!(length_figures(&alike).unwrap().is_empty());
+        let spread = with(
+            "ttft_by_length",
+            columns,
+            vec![cell(64.0, 1_000_000), cell(512.0, 9_000_000)],
+        );
+        let figures = length_figures(&spread).unwrap();
+        assert!(
+            figures[0].caption.contains("n = 6 requests"),
+            "{}",
+            figures[0].caption
+        );
+        assert!(figures[0].data.is_some());
+    }
+}
