@@ -1,8 +1,9 @@
 -- name: run_summary
 -- purpose: what each run did, on one line
 -- input: runs, requests, measured, tape_requests, run_spans, in_flight, tokens
--- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), cancelled (requests), not_sent (requests), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share)
--- notes: failed is error, timeout and interrupted; tokens and chunks are those of every measured request, also of one that failed
+-- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), interrupted (requests), cancelled (requests), not_sent (requests), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share)
+-- notes: failed is error and timeout; tokens and chunks are those of every measured request, also of one that failed
+--   interrupted were in flight when the run was stopped or its process died; output_tokens_source is that of the requests that were ok
 --   mean_in_flight is over the time from the first send to the last token
 --   unresolved_share: of the gaps between chunks of ok requests, those with an end that shared its read with another chunk; null where the wire can't tell
 WITH outcomes AS (
@@ -10,14 +11,15 @@ WITH outcomes AS (
     run,
     count(*) AS requests,
     count(*) FILTER (WHERE status = 'ok') AS ok,
-    count(*) FILTER (WHERE status IN ('error', 'timeout', 'interrupted')) AS failed,
+    count(*) FILTER (WHERE status IN ('error', 'timeout')) AS failed,
+    count(*) FILTER (WHERE status = 'interrupted') AS interrupted,
     count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
     count(*) FILTER (WHERE status = 'not_sent') AS not_sent,
     sum(chunk_count) AS chunks,
     sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens,
-    count(DISTINCT output_tokens_source) AS sources,
-    min(output_tokens_source) AS source
+    count(DISTINCT output_tokens_source) FILTER (WHERE status = 'ok') AS sources,
+    min(output_tokens_source) FILTER (WHERE status = 'ok') AS source
   FROM requests
   GROUP BY run
 ),
@@ -55,6 +57,7 @@ SELECT
   coalesce(o.requests, 0) AS requests,
   coalesce(o.ok, 0) AS ok,
   coalesce(o.failed, 0) AS failed,
+  coalesce(o.interrupted, 0) AS interrupted,
   coalesce(o.cancelled, 0) AS cancelled,
   coalesce(o.not_sent, 0) AS not_sent,
   coalesce(w.warmups, 0) AS warmups,

@@ -128,8 +128,11 @@ impl Error {
             Self::Verify(VerifyError::Interrupted) => exit::INTERRUPTED,
             Self::Trace(TraceError::Selection { .. } | TraceError::UnknownFormat { .. })
             | Self::Workload(WorkloadError::Lengths { .. }) => exit::USAGE,
-            Self::Sql(
-                SqlError::Statement { .. } | SqlError::NotAQuery { .. } | SqlError::NoTape,
+            Self::Sql(error) | Self::Analyze(AnalyzeError::Sql(error)) if error.is_usage() => {
+                exit::USAGE
+            }
+            Self::Analyze(
+                AnalyzeError::UnknownGoal { .. } | AnalyzeError::UnknownDefinition { .. },
             ) => exit::USAGE,
             _ => exit::IO,
         }

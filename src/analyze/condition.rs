@@ -76,6 +76,11 @@ impl FromStr for Condition {
             return Err(wrong("what is before < or > is no metric"));
         }
         let bound = text[at + 1..].trim();
+        if bound.ends_with('%') && !bound.starts_with(['+', '-']) {
+            return Err(wrong(
+                "a bound in percent is one on a change, and lacks its sign, as in +5%",
+            ));
+        }
         let bound = Bound::parse(bound).ok_or_else(|| wrong("its bound is no number"))?;
         Ok(Self {
             text: text.to_owned(),
@@ -300,6 +305,12 @@ mod tests {
         ] {
             assert!(text.parse::<Condition>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_percentage_without_its_sign_is_told_what_it_lacks() {
+        let refused = "ttft_p99 > 5%".parse::<Condition>().unwrap_err();
+        assert!(refused.to_string().contains("lacks its sign"), "{refused}");
     }
 
     fn table(name: &str, columns: &[&str], rows: Vec<Vec<Cell>>) -> Table {

@@ -46,6 +46,9 @@ pub struct Options {
     pub partitions: usize,
     /// Names of the definitions of others to answer beside our own, or `all`.
     pub definitions: Vec<String>,
+    /// Flags of files that are made of the analysis, with their paths: the command that makes it
+    /// again names them.
+    pub outputs: Vec<(&'static str, PathBuf)>,
     /// Counts kept texts anew, for definitions that tokenize.
     pub count_tokens: Option<TokenCounter>,
 }
@@ -368,6 +371,8 @@ fn command(tapes: &[PathBuf], options: &Options) -> String {
             words.push(format!("--tokenizer {}", quoted(Path::new(counter.name()))));
         }
     }
+    let outputs = options.outputs.iter();
+    words.extend(outputs.map(|(flag, path)| format!("{flag} {}", quoted(path))));
     words.join(" ")
 }
 
@@ -450,6 +455,21 @@ mod tests {
         assert_eq!(
             command(&tapes, &options),
             "tokentape analyze a.tape 'it'\\''s b.tape' --goodput ttft:200 tpot:2.5 --slo-from sent --warmup 5000ms"
+        );
+    }
+
+    #[test]
+    fn spells_the_files_that_are_made_again() {
+        let options = Options {
+            outputs: vec![
+                ("--html", PathBuf::from("report.html")),
+                ("--csv", PathBuf::from("my tables")),
+            ],
+            ..Options::default()
+        };
+        assert_eq!(
+            command(&[PathBuf::from("a.tape")], &options),
+            "tokentape analyze a.tape --html report.html --csv 'my tables'"
         );
     }
 

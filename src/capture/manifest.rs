@@ -146,6 +146,9 @@ pub struct Manifest {
     /// The client's own limits that were hit, by name.
     #[serde(default)]
     pub bounds_hit: BTreeMap<String, u64>,
+    /// What recovering the tape after a crash came to; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<String>,
     /// What the client was found to add before the run; absent where that was not measured.
     #[serde(default)]
     pub self_check: Option<SelfCheck>,
@@ -173,6 +176,7 @@ impl Manifest {
             origin_ns: 0,
             counts: Counts::default(),
             bounds_hit: BTreeMap::new(),
+            recovered: None,
             self_check: None,
         }
     }

@@ -204,7 +204,7 @@ pub fn recover(tape: &Path) -> Result<Option<String>, CaptureError> {
     }
     manifest.state = State::Interrupted;
     let sealed = seal(tape, &mut manifest)?;
-    Ok(Some(format!(
+    let note = format!(
         "recovered from its log after a crash: {} requests ({} in flight at the end), {} chunks{}",
         manifest.counts.requests,
         sealed.interrupted,
@@ -214,7 +214,11 @@ pub fn recover(tape: &Path) -> Result<Option<String>, CaptureError> {
         } else {
             ""
         },
-    )))
+    );
+    // Whoever opens the tape next is to know it too.
+    manifest.recovered = Some(note.clone());
+    manifest.write(tape)?;
+    Ok(Some(note))
 }
 
 /// Takes the lock on a log, or returns `None` when another process has it.

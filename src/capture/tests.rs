@@ -213,6 +213,8 @@ fn a_dead_writer_leaves_what_it_flushed_and_says_what_was_in_flight() {
     assert_eq!(requests[1].first_token_ns, Some(7_000));
     assert_eq!(requests[1].chunk_count, 1);
     assert_eq!(recover(&path).unwrap(), None);
+    // Who opens it later is told the same.
+    assert_eq!(Manifest::read(&path).unwrap().recovered, Some(said));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::analyze::{
 };
 use crate::error::{Error, exit};
 use crate::report::{
-    TerminalOptions, csv_files, html, is_client_limited, json, markdown, terminal,
+    TerminalOptions, csv_files, has_success, html, is_client_limited, json, markdown, terminal,
 };
 use crate::sql::block_on;
 use crate::workload::Tokenizer;
@@ -35,6 +35,7 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
     let options = Options {
         by: args.by.clone(),
         definitions: known_definitions(&args.definitions)?,
+        outputs: outputs(args),
         count_tokens: args.tokenizer.as_deref().map(counter).transpose()?,
         ..args.judge.options()?
     };
@@ -64,7 +65,7 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         for line in &judged.held {
             say(&format!("failed: `--fail-if \"{condition}\"`: {line}"));
         }
-        if !judged.held.is_empty() {
+        if !judged.held.is_empty() && code == exit::DONE {
             code = exit::GOAL_MISSED;
         }
     }
@@ -105,7 +106,9 @@ pub(super) fn run_analysis(tapes: &[PathBuf], options: &Options) -> Result<Analy
 
 /// The exit code that the analysis stands for.
 pub(super) fn verdict_code(analysis: &Analysis, global: &Global) -> u8 {
-    if global.strict && is_client_limited(analysis) {
+    if !has_success(analysis) {
+        exit::NO_SUCCESS
+    } else if global.strict && is_client_limited(analysis) {
         exit::GOAL_MISSED
     } else {
         exit::DONE
@@ -141,6 +144,20 @@ pub(super) fn terminal_options(
         percentiles: percentiles.to_vec(),
         color: has_color(global.color),
     })
+}
+
+/// The flags that make the same files again.
+fn outputs(args: &AnalyzeArgs) -> Vec<(&'static str, PathBuf)> {
+    let files = [
+        ("--html", &args.html),
+        ("--markdown", &args.markdown),
+        ("--json", &args.json),
+        ("--csv", &args.csv),
+    ];
+    files
+        .into_iter()
+        .filter_map(|(flag, path)| Some((flag, path.clone()?)))
+        .collect()
 }
 
 /// The files that were asked for, open before the analysis starts.

@@ -519,6 +519,18 @@ fn say_once(args: &DriveArgs) {
     for (flag, _) in ignored.iter().filter(|(_, is_given)| *is_given) {
         say(&format!("note: `{flag}` has no effect here"));
     }
+    let output = &args.output;
+    let of_results = [
+        ("--result-dir", output.result_dir.is_some()),
+        ("--result-filename", output.result_filename.is_some()),
+    ];
+    for (flag, is_given) in of_results {
+        if is_given && !output.save_result {
+            say(&format!(
+                "note: `{flag}` has no effect without `--save-result`"
+            ));
+        }
+    }
 }
 
 fn result_file(args: &DriveArgs, tape: &Path, replaces: bool) -> Result<Option<PathBuf>, Error> {

@@ -417,16 +417,22 @@ fn is_secret(name: &str) -> bool {
 pub(super) fn labels(
     given: &[String],
 ) -> Result<std::collections::BTreeMap<String, String>, Error> {
-    given
-        .iter()
-        .map(|label| match label.split_once('=') {
-            Some((axis, value)) if !axis.is_empty() => Ok((axis.to_owned(), value.to_owned())),
-            _ => Err(Error::usage(
+    let mut labels = std::collections::BTreeMap::new();
+    for label in given {
+        let Some((axis, value)) = label.split_once('=').filter(|(axis, _)| !axis.is_empty()) else {
+            return Err(Error::usage(
                 format!("`--label {label}` is not AXIS=VALUE"),
                 "write it as in batch=4",
-            )),
-        })
-        .collect()
+            ));
+        };
+        if labels.insert(axis.to_owned(), value.to_owned()).is_some() {
+            return Err(Error::usage(
+                format!("the label `{axis}` is given twice"),
+                "give each axis one value",
+            ));
+        }
+    }
+    Ok(labels)
 }
 
 #[cfg(test)]
@@ -435,6 +441,22 @@ mod tests {
 
     use super::super::args::{App, Verb};
     use super::*;
+
+    #[test]
+    fn a_label_has_one_value() {
+        let of = |given: &[&str]| {
+            labels(
+                &given
+                    .iter()
+                    .map(|&word| word.to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(of(&["batch=4", "build=a=b"]).unwrap()["build"], "a=b");
+        let twice = of(&["batch=4", "batch=8"]).unwrap_err().to_string();
+        assert_eq!(twice, "the label `batch` is given twice");
+        assert!(of(&["=4"]).is_err() && of(&["batch"]).is_err());
+    }
 
     fn shape(flags: &[&str]) -> Result<LoadShape, Error> {
         let words = ["tokentape", "load"].iter().chain(flags);

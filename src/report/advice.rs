@@ -147,6 +147,17 @@ fn of_outcomes(summary: Row<'_>, found: &mut Vec<Advice>) {
             "see the errors by kind before you quote a latency",
         ));
     }
+    let interrupted = count("interrupted");
+    if interrupted > 0.0 {
+        found.push(say(
+            format!(
+                "{} requests were in flight when the run ended before its time",
+                format::decimal(interrupted, 0)
+            ),
+            "nobody knows how long they would have taken, and the slow ones are among them",
+            "let the run end by itself before you quote its tail",
+        ));
+    }
     let unfinished = count("cancelled") + count("not_sent");
     if unfinished > 0.0 {
         found.push(say(
@@ -224,7 +235,16 @@ fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
         .find(|row| row.text("window_name") == Some("steady"));
     let seconds = steady.and_then(|row| row.number("seconds"));
     let is_asked = steady.is_some_and(|row| row.text("basis") == Some("asked"));
-    if let Some(seconds) = seconds.filter(|seconds| *seconds < SHORT_WINDOW_S) {
+    let is_empty = is_asked
+        && rows_of(analysis, "latency_percentiles", &run.run).is_empty()
+        && windows.iter().any(|row| row.number("rps").is_some());
+    if is_empty {
+        found.push(say(
+            "nothing was due in the window that was asked for",
+            "there is no latency in it, and a rate of it would be 0",
+            "look at when the run began and ended, and move --from and --to",
+        ));
+    } else if let Some(seconds) = seconds.filter(|seconds| *seconds < SHORT_WINDOW_S) {
         let (window, remedy) = if is_asked {
             ("window that was asked for", "ask for a longer one")
         } else {
@@ -274,6 +294,7 @@ fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analyze::Cell;
     use crate::report::fixture;
     use crate::report::verdict::verdict;
 
@@ -293,6 +314,27 @@ mod tests {
             "2 requests were cancelled or never sent",
         ]
         "#);
+    }
+
+    #[test]
+    fn what_was_in_flight_at_a_crash_has_not_failed() {
+        let mut analysis = fixture::single();
+        for table in &mut analysis.tables {
+            let at = table
+                .columns
+                .iter()
+                .position(|column| column.name == "interrupted");
+            if let Some(at) = at {
+                table.rows[0][at] = Cell::Int(12);
+            }
+        }
+        let said = of(&analysis);
+        assert!(
+            said.iter()
+                .any(|what| what.starts_with("12 requests were in flight")),
+            "{said:?}"
+        );
+        assert!(said[0].starts_with("8 of 1,000"), "{said:?}");
     }
 
     #[test]

@@ -299,6 +299,7 @@ fn summary(specs: &[Spec]) -> Table {
             Cell::Int(spec.n),
             Cell::Int(ok),
             Cell::Int(failed),
+            Cell::Int(0),
             Cell::Int(spec.n - ok - failed),
             Cell::Int(0),
             Cell::Int(10),
@@ -325,7 +326,7 @@ fn summary(specs: &[Spec]) -> Table {
     table(
         "run_summary",
         "One row a run: counts, length and load",
-        "run loop requests ok failed cancelled not_sent warmups chunks first_sent_ns last_token_ns \
+        "run loop requests ok failed interrupted cancelled not_sent warmups chunks first_sent_ns last_token_ns \
          duration_s input_tokens output_tokens peak_in_flight mean_in_flight output_tokens_source \
          unresolved_share",
         rows,

@@ -32,10 +32,11 @@ const STATS: [(&str, &str); 9] = [
 ];
 
 /// Counts and sizes of a run: key, column, unit.
-const SUMMARY: [(&str, &str, &str); 12] = [
+const SUMMARY: [(&str, &str, &str); 13] = [
     ("requests_total", "requests", "requests"),
     ("requests_ok", "ok", "requests"),
     ("requests_failed", "failed", "requests"),
+    ("requests_interrupted", "interrupted", "requests"),
     ("requests_cancelled", "cancelled", "requests"),
     ("requests_not_sent", "not_sent", "requests"),
     ("chunks_total", "chunks", "chunks"),

@@ -43,7 +43,7 @@ pub use html::html;
 pub use json::json;
 pub use markdown::markdown;
 pub use terminal::{TerminalOptions, terminal};
-pub use verdict::is_client_limited;
+pub use verdict::{has_success, is_client_limited};
 
 pub(crate) use json::add_metric;
 pub(crate) use plots::carries;

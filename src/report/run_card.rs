@@ -126,10 +126,14 @@ fn add_counts(summary: Row<'_>, add: &mut impl FnMut(&str, String)) {
     if let Some(seconds) = summary.number("duration_s") {
         add("Duration", format::duration(seconds * NS_PER_S));
     }
+    let interrupted = summary.number("interrupted").filter(|n| *n > 0.0);
+    let interrupted = interrupted.map_or_else(String::new, |n| {
+        format!(", {} interrupted", format::decimal(n, 0))
+    });
     add(
         "Requests",
         format!(
-            "{} measured: {} ok, {} failed, {} cancelled, {} not sent; {} warm-ups",
+            "{} measured: {} ok, {} failed{interrupted}, {} cancelled, {} not sent; {} warm-ups",
             count("requests"),
             count("ok"),
             count("failed"),

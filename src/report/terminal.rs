@@ -74,7 +74,7 @@ fn first_line(out: &mut String, run: &RunFacts, verdict: &Verdict, is_single: bo
     let code = match verdict.standing {
         Standing::Valid => "1;32",
         Standing::ClientLimited => "1;31",
-        Standing::NotChecked => "1;33",
+        Standing::NotChecked | Standing::NoResult => "1;33",
     };
     let whose = if is_single {
         String::new()
@@ -106,6 +106,7 @@ fn run_block(out: &mut String, analysis: &Analysis, run: &RunFacts) {
     fact("Successful requests:", count("ok"));
     fact("Failed requests:", count("failed"));
     for (name, column) in [
+        ("Interrupted requests:", "interrupted"),
         ("Cancelled requests:", "cancelled"),
         ("Never sent:", "not_sent"),
     ] {

@@ -18,8 +18,10 @@ pub(crate) enum Standing {
     Valid,
     /// The client was the bottleneck, so the latencies are partly its own.
     ClientLimited,
-    /// The tape lacks what the checks need.
+    /// The tape lacks what the checks need, or some of them.
     NotChecked,
+    /// No request succeeded: there is nothing to be valid.
+    NoResult,
 }
 
 /// The first line for one run.
@@ -43,6 +45,18 @@ pub fn is_client_limited(analysis: &Analysis) -> bool {
         .runs
         .iter()
         .any(|run| verdict(analysis, &run.run).standing == Standing::ClientLimited)
+}
+
+/// Tells whether a request of any run succeeded.
+pub fn has_success(analysis: &Analysis) -> bool {
+    let mut runs = analysis.runs.iter();
+    runs.any(|run| succeeded(analysis, &run.run) != Some(false))
+}
+
+/// Tells whether a request of `run` succeeded; `None` where nobody counted.
+fn succeeded(analysis: &Analysis, run: &str) -> Option<bool> {
+    let summary = rows_of(analysis, "run_summary", run).into_iter().next()?;
+    Some(summary.number("ok")? > 0.0)
 }
 
 /// Returns the first line for `run`.
@@ -93,7 +107,11 @@ fn checked(analysis: &Analysis, run: &str) -> Verdict {
     }
     let failed_checks = Vec::new();
     if made == 0 {
-        let reason = "the tape holds nothing to check the client by".to_owned();
+        let reason = match succeeded(analysis, run) {
+            Some(false) => "no request succeeded, and nothing is there to check the client by",
+            _ => "the tape holds nothing to check the client by",
+        };
+        let reason = reason.to_owned();
         let (standing, word) = (Standing::NotChecked, "NOT CHECKED");
         return Verdict {
             standing,
@@ -102,17 +120,25 @@ fn checked(analysis: &Analysis, run: &str) -> Verdict {
             failed_checks,
         };
     }
-    let unmade = checks.len() - made;
-    let mut reason = format!("the client kept up: {}", sentences(&checks));
-    if unmade > 0 {
-        reason.push_str(&format!(
-            "; {unmade} of {} checks could not be made",
-            checks.len()
-        ));
-    }
+    let unmade: Vec<String> = checks
+        .iter()
+        .filter(|check| check.flag("ok").is_none())
+        .map(|check| subject(&name(*check)).to_owned())
+        .collect();
+    let kept_up = sentences(&checks);
+    let (standing, word, reason) = if succeeded(analysis, run) == Some(false) {
+        let reason = format!("no request succeeded; the client kept up: {kept_up}");
+        (Standing::NoResult, "NO RESULT", reason)
+    } else if unmade.is_empty() {
+        let reason = format!("the client kept up: {kept_up}");
+        (Standing::Valid, "VALID", reason)
+    } else {
+        let reason = format!("{kept_up}; not checked: {}", unmade.join(", "));
+        (Standing::NotChecked, "PARTLY CHECKED", reason)
+    };
     Verdict {
-        standing: Standing::Valid,
-        word: "VALID",
+        standing,
+        word,
         reason,
         failed_checks,
     }
@@ -167,6 +193,7 @@ fn sentences(checks: &[Row<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analyze::Cell;
     use crate::report::fixture;
 
     #[test]
@@ -176,6 +203,44 @@ mod tests {
         assert_eq!(verdict.word, "CLIENT-LIMITED");
         insta::assert_snapshot!(verdict.reason, @"p99 send slip 7.300 ms (limit 1.000 ms); before the run the client added at most 182 µs at p99 (self-check)");
         assert!(is_client_limited(&analysis));
+    }
+
+    fn put(analysis: &mut Analysis, table: &str, row: usize, column: &str, cell: &Cell) {
+        let mut tables = analysis.tables.iter_mut();
+        let table = tables.find(|other| other.name == table).unwrap();
+        let at = table.columns.iter().position(|other| other.name == column);
+        table.rows[row][at.unwrap()] = cell.clone();
+    }
+
+    #[test]
+    fn a_run_of_which_nothing_succeeded_is_not_called_valid() {
+        let mut analysis = fixture::single();
+        put(&mut analysis, "run_summary", 0, "ok", &Cell::Int(0));
+        let verdict = verdict(&analysis, "demo");
+        assert_eq!(verdict.word, "NO RESULT");
+        assert!(
+            verdict.reason.starts_with("no request succeeded; "),
+            "{}",
+            verdict.reason
+        );
+        assert!(!has_success(&analysis));
+        assert!(has_success(&fixture::single()));
+    }
+
+    #[test]
+    fn a_run_that_was_partly_checked_says_what_was_not() {
+        let mut analysis = fixture::single();
+        put(&mut analysis, "validity", 2, "ok", &Cell::Null);
+        let verdict = verdict(&analysis, "demo");
+        assert_eq!(
+            (verdict.standing, verdict.word),
+            (Standing::NotChecked, "PARTLY CHECKED")
+        );
+        assert!(
+            verdict.reason.contains("not checked: probes over 90 % CPU"),
+            "{}",
+            verdict.reason
+        );
     }
 
     #[test]

@@ -85,6 +85,19 @@ pub enum SqlError {
 }
 
 impl SqlError {
+    /// Tells whether the command line is at fault, and not a file.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::NoTape
+                | Self::Statement { .. }
+                | Self::NotAQuery { .. }
+                | Self::NoGroup { .. }
+                | Self::NoLabel { .. }
+                | Self::ManyParts { .. }
+        )
+    }
+
     /// Returns what to do about it, as an imperative.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

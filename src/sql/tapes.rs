@@ -143,6 +143,10 @@ pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result
     for path in paths {
         for folder in tapes_under(path)? {
             let mut tape = open_tape(&folder)?;
+            if let Some(first) = runs.iter().find(|other| other.path == tape.path) {
+                tape.notes
+                    .push(format!("it is the tape `{}`, named again", first.run));
+            }
             let seen = times_seen.entry(tape.run.clone()).or_default();
             *seen += 1;
             if *seen > 1 {
@@ -169,8 +173,9 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
         source,
     };
     // A tape whose writer died is recovered here, before anything reads its tables.
-    let mut notes: Vec<String> = recover(path)?.into_iter().collect();
+    recover(path)?;
     let manifest = Manifest::read(path)?;
+    let mut notes: Vec<String> = manifest.recovered.clone().into_iter().collect();
     let path = fs::canonicalize(path).map_err(read)?;
     match manifest.state {
         State::Interrupted if notes.is_empty() => {
@@ -328,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn recovers_a_tape_whose_writer_died_and_says_so_once() {
+    fn recovers_a_tape_whose_writer_died_and_says_so_from_then_on() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.tape");
         let died = crate::capture::dead_tape(&path);
@@ -339,9 +344,6 @@ mod tests {
             "{first:?}"
         );
         assert!(first[0].contains(&format!("{died} requests")), "{first:?}");
-        assert_eq!(
-            notes(open(&[&path]).unwrap()),
-            ["it was interrupted, and is whole up to then"]
-        );
+        assert_eq!(notes(open(&[&path]).unwrap()), first);
     }
 }

@@ -94,7 +94,7 @@ fn grid(verification: &Verification, rungs: &[&Measurement]) -> Grid {
         let (word, tone) = match measured.verdict().standing {
             Standing::Valid => ("valid", Tone::Good),
             Standing::ClientLimited => ("LIMITED", Tone::Bad),
-            Standing::NotChecked => ("unknown", Tone::Plain),
+            Standing::NotChecked | Standing::NoResult => ("unknown", Tone::Plain),
         };
         let mut rung = vec![
             Field::plain(format::decimal(f64::from(measured.rung.streams), 0)),

@@ -235,6 +235,12 @@ fn reports_that_exist_are_kept_unless_it_is_forced() {
     folder
         .run(&["analyze", &tape, "--json", "no/such/folder.json"])
         .expect_code(4);
+    let nameless = folder.run(&["analyze", "--json", "r.json"]).expect_code(2);
+    assert!(
+        nameless.stderr.contains("no tape was named"),
+        "{}",
+        nameless.stderr
+    );
     // Nothing half-made stays behind when the analysis can't be made.
     folder
         .run(&["analyze", "missing.tape", "--json", "r.json"])
@@ -318,6 +324,8 @@ fn sql_prints_in_every_format_and_tells_tapes_apart() {
     "#);
     let twice = folder.run(&["sql", &run, &run, "-c", sql, "--format", "csv"]);
     assert_eq!(twice.stdout, "run,n\nrun#2,12\nrun,12\n");
+    let told = "note: `run#2`: it is the tape `run`, named again";
+    assert!(twice.stderr.contains(told), "{}", twice.stderr);
     folder.write("two.sql", "SELECT 1 AS one; SELECT 2 AS two;");
     let file = folder.run(&["sql", &run, "-f", "two.sql", "--format", "csv"]);
     assert_eq!(file.stdout, "one\n1\ntwo\n2\n");

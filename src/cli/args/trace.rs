@@ -26,7 +26,7 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     pub(crate) speed: f64,
     /// Take this many rows at most
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
     /// Take this share of the sessions, whole, chosen by hash
     #[arg(long, value_name = "SHARE")]
@@ -142,7 +142,7 @@ pub(crate) struct InspectArgs {
     #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration_ns)]
     pub(crate) window: Option<i64>,
     /// Read this many rows of the file at most
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
     /// Look at this share of the sessions, whole, chosen by hash
     #[arg(long, value_name = "SHARE")]
