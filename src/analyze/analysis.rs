@@ -1,6 +1,7 @@
 //! What is known after an analysis: the one input of every report.
 
 use super::table::Table;
+use super::thresholds::Thresholds;
 use crate::capture::manifest::Manifest;
 
 /// A goal on one latency.
@@ -32,6 +33,8 @@ pub struct Analysis {
     pub tables: Vec<Table>,
     /// The goals that goodput was asked for.
     pub slos: Vec<Slo>,
+    /// What grades are given by.
+    pub thresholds: Thresholds,
     /// Command that makes the same analysis again.
     pub command: String,
 }

@@ -369,6 +369,7 @@ mod tests {
             runs: Vec::new(),
             tables: vec![table("differences", &columns, rows)],
             slos: Vec::new(),
+            thresholds: crate::analyze::Thresholds::default(),
             command: String::new(),
         }
     }

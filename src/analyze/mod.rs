@@ -12,6 +12,7 @@ mod statistics;
 mod table;
 #[cfg(test)]
 mod tests;
+mod thresholds;
 mod uncertainty;
 
 pub use crate::sql::{SloFrom, Span, Yardsticks};
@@ -23,6 +24,7 @@ pub use error::AnalyzeError;
 pub use recount::TokenCounter;
 pub use run::{Options, analyze};
 pub use table::{Cell, Column, Table};
+pub use thresholds::{Threshold, Thresholds, ThresholdsError};
 
 /// The latencies that a goal may be set on.
 pub const SLO_METRICS: [&str; 3] = ["ttft", "tpot", "e2el"];

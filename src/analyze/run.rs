@@ -14,7 +14,7 @@ use super::recount::recount;
 use super::uncertainty::{Blocks, DRAWN, Exact, Member, NEEDED, Uncertainty, is_pair};
 use super::{
     Analysis, AnalyzeError, CATALOG, Cell, Column, DEFINITIONS, Query, RunFacts, SLO_METRICS, Slo,
-    SloFrom, Table, TokenCounter,
+    SloFrom, Table, Thresholds, TokenCounter,
 };
 use crate::capture::manifest::Loop;
 use crate::sql::{
@@ -46,6 +46,8 @@ pub struct Options {
     pub partitions: usize,
     /// Names of the definitions of others to answer beside our own, or `all`.
     pub definitions: Vec<String>,
+    /// What grades are given by.
+    pub thresholds: Thresholds,
     /// Flags of files that are made of the analysis, with their paths: the command that makes it
     /// again names them.
     pub outputs: Vec<(&'static str, PathBuf)>,
@@ -133,6 +135,7 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
             .collect(),
         tables,
         slos: options.slos.clone(),
+        thresholds: options.thresholds.clone(),
         command: command(tapes, options),
     })
 }

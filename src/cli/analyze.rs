@@ -7,7 +7,7 @@ use super::args::{AnalyzeArgs, Global};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print, say};
 use crate::analyze::{
-    Analysis, Condition, ConditionError, DEFINITIONS, Options, TokenCounter, analyze,
+    Analysis, Condition, ConditionError, DEFINITIONS, Options, Thresholds, TokenCounter, analyze,
 };
 use crate::error::{Error, exit};
 use crate::report::{
@@ -35,6 +35,10 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
     let options = Options {
         by: args.by.clone(),
         definitions: known_definitions(&args.definitions)?,
+        thresholds: args
+            .thresholds
+            .as_deref()
+            .map_or_else(|| Ok(Thresholds::default()), thresholds)?,
         outputs: outputs(args),
         count_tokens: args.tokenizer.as_deref().map(counter).transpose()?,
         ..args.judge.options()?
@@ -70,6 +74,17 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         }
     }
     Ok(code)
+}
+
+/// Reads a file of thresholds.
+fn thresholds(path: &Path) -> Result<Thresholds, Error> {
+    let text = fs::read_to_string(path).map_err(|source| Error::File {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    Thresholds::parse(Some(path.display().to_string()), &text)
+        .map_err(|error| Error::usage(format!("`{}`: {error}", path.display()), error.hint()))
 }
 
 /// Refuses a name that is no definition's.
@@ -149,6 +164,7 @@ pub(super) fn terminal_options(
 /// The flags that make the same files again.
 fn outputs(args: &AnalyzeArgs) -> Vec<(&'static str, PathBuf)> {
     let files = [
+        ("--thresholds", &args.thresholds),
         ("--html", &args.html),
         ("--markdown", &args.markdown),
         ("--json", &args.json),

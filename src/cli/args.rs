@@ -402,6 +402,14 @@ pub(crate) struct AnalyzeArgs {
     /// repeated.
     #[arg(long, value_name = "CONDITION")]
     pub(crate) fail_if: Vec<String>,
+    /// Grade the numbers by the thresholds in this file
+    ///
+    /// A JSON object of numbers, each with `excellent`, `good` and `needs_work`, times in
+    /// milliseconds: {"ttft_p50": {"excellent": 100, "good": 200, "needs_work": 500}}. Numbers are
+    /// latencies with mean, p50, p90, p95, p99 or max, and rps, output_tps, ok_share, attainment
+    /// and tpot_p99_by_p50. Those that are built in suit a chat with a person.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) thresholds: Option<PathBuf>,
     /// Show what other tools would say of the same requests
     ///
     /// Names of tools, or all: vllm, sglang, aiperf, guidellm, inference-perf, genai-bench,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::analyze::{Analysis, Cell, Column, RunFacts, Slo, Table};
+use crate::analyze::{Analysis, Cell, Column, RunFacts, Slo, Table, Thresholds};
 use crate::capture::manifest::{
     ClockAnchor, Counts, Host, Loop, Manifest, SelfCheck, Spread, State,
 };
@@ -145,6 +145,7 @@ fn build(specs: &[Spec]) -> Analysis {
                 limit_ns: 50_000_000,
             },
         ],
+        thresholds: Thresholds::default(),
         command: "tokentape analyze demo.tape --html report.html --goodput ttft:200 tpot:50"
             .to_owned(),
     }

@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::analyze::{Analysis, RunFacts};
 
 use super::comparison::{Change, changes};
+use super::diagnosis::diagnoses;
 use super::format::NS_PER_MS;
+use super::grades::grades;
 use super::rows::rows_of;
 use super::tools::tools_json;
 use super::uncertainty::{difference, interval};
@@ -58,7 +60,8 @@ const RATES: [(&str, &str, &str); 5] = [
 ];
 
 /// Renders the numbers as
-/// `{schema, runs: [{run, labels, metrics: {key: {value, unit, n, low, high}}}], comparisons}`; where
+/// `{schema, runs: [{run, labels, grades: {number: {grade, value}}, diagnoses: [{id, what, why, act}],
+/// metrics: {key: {value, unit, n, low, high}}}], comparisons}`; where
 /// definitions of other tools were asked for, a run has `definitions` as well.
 pub fn json(analysis: &Analysis) -> Value {
     let runs: Vec<Value> = analysis
@@ -80,6 +83,10 @@ fn run_value(analysis: &Analysis, run: &RunFacts) -> Value {
         "labels": run.manifest.labels,
         "validity": { "verdict": verdict.word, "reason": verdict.reason },
         "self_check": run.manifest.self_check,
+        "grades": grades(analysis, run).into_iter().map(|one| {
+            (one.number, json!({ "grade": one.grade, "value": one.value }))
+        }).collect::<Map<String, Value>>(),
+        "diagnoses": diagnoses(analysis, run),
         "metrics": metrics(analysis, &run.run),
     });
     if let Some(tools) = tools_json(analysis, &run.run) {
@@ -155,7 +162,16 @@ fn goodput_metrics(found: &mut Map<String, Value>, analysis: &Analysis, run: &st
         );
         for (key, column, unit) in GOODPUT {
             let key = format!("{key}_{window}");
-            add_metric(found, key, row.number(column), unit, n);
+            add_metric(found, key.clone(), row.number(column), unit, n);
+            if window == "steady" {
+                add_interval(found, &key, interval(analysis, run, column, "window"), 1.0);
+            }
+        }
+        if window == "steady" {
+            for (key, metric) in [("goodput", "goodput_rps"), ("attainment", "attainment")] {
+                let bounds = interval(analysis, run, metric, "window");
+                add_interval(found, &format!("{key}_steady"), bounds, 1.0);
+            }
         }
     }
 }

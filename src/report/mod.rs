@@ -11,11 +11,13 @@ pub(crate) mod columns;
 mod comparison;
 mod csv;
 mod definitions;
+mod diagnosis;
 mod fidelity;
 mod figures;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fixture;
 pub(crate) mod format;
+mod grades;
 pub(crate) mod grid;
 mod html;
 mod json;

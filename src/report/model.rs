@@ -8,7 +8,9 @@ use crate::capture::manifest::Loop;
 use super::ReportError;
 use super::advice::{Advice, advice};
 use super::definitions::{Definition, definitions};
+use super::diagnosis::{Diagnosis, diagnoses};
 use super::format;
+use super::grades::{self, Grade, grades};
 use super::rows::rows_of;
 use super::run_card::{Fact, run_card};
 use super::sections::{self, Section, carries_note, sections};
@@ -27,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) runs: Vec<RunView>,
     /// Whether there are several runs.
     pub(crate) is_comparison: bool,
+    /// Where the thresholds of grades are from.
+    pub(crate) thresholds: String,
     /// Tables and pictures.
     pub(crate) sections: Vec<Section>,
     /// What the words mean.
@@ -52,6 +56,10 @@ pub(crate) struct RunView {
     pub(crate) goals: Option<String>,
     /// Warnings.
     pub(crate) advice: Vec<Advice>,
+    /// What it shows of the server.
+    pub(crate) diagnoses: Vec<Diagnosis>,
+    /// How its numbers are graded.
+    pub(crate) grades: Vec<Grade>,
     /// The few numbers that most readers came for.
     pub(crate) tiles: Vec<Tile>,
     /// Where, when and how it was run.
@@ -110,6 +118,7 @@ pub(crate) fn report(analysis: &Analysis) -> Result<Report, ReportError> {
         title,
         is_comparison: runs.len() > 1,
         runs,
+        thresholds: grades::source(analysis),
         sections: sections(analysis)?,
         definitions: definitions(analysis),
         queries,
@@ -128,6 +137,8 @@ fn run_view(analysis: &Analysis, run: &RunFacts, index: usize) -> RunView {
         verdict,
         goals: goals(analysis, run),
         advice,
+        diagnoses: diagnoses(analysis, run),
+        grades: grades(analysis, run),
         tiles: tiles(analysis, run),
         card: run_card(analysis, run),
         plan: format::clean_lines(&plan, LONG_TEXT),

@@ -8,7 +8,9 @@ use crate::analyze::{Analysis, RunFacts};
 use super::advice::{Advice, advice};
 use super::columns::{WIDTH, fit, paint, push_line, rule, table, wrap};
 use super::comparison::{changes, is_higher_better, percent_change, tone};
+use super::diagnosis::diagnoses;
 use super::format;
+use super::grades::{grades, source};
 use super::grid::{Field, Grid, Tone};
 use super::rows::{Row, rows_of};
 use super::sections::{FEW, HEADLINE, is_shown};
@@ -65,6 +67,8 @@ pub fn terminal(analysis: &Analysis, options: &TerminalOptions) -> String {
     }
     tool_tables(&mut out, analysis, options);
     rule(&mut out, '=', "");
+    grade_lines(&mut out, analysis, is_single);
+    diagnosis_lines(&mut out, analysis, options.color);
     warnings(&mut out, analysis, options.color);
     out
 }
@@ -386,6 +390,52 @@ fn tool_tables(out: &mut String, analysis: &Analysis, options: &TerminalOptions)
     }
 }
 
+/// Writes the grades of each run.
+fn grade_lines(out: &mut String, analysis: &Analysis, is_single: bool) {
+    for run in &analysis.runs {
+        let graded: Vec<String> = grades(analysis, run)
+            .iter()
+            .map(|one| format!("{} {} {}", one.label, one.value, one.grade))
+            .collect();
+        if graded.is_empty() {
+            continue;
+        }
+        let whose = if is_single {
+            String::new()
+        } else {
+            format!(" of {}", fit(&format::name(&run.run), 24))
+        };
+        let text = format!(
+            "Grades{whose}: {} ({}).",
+            graded.join(", "),
+            source(analysis)
+        );
+        for line in wrap(&text, WIDTH, "  ") {
+            push_line(out, &line);
+        }
+    }
+}
+
+/// Writes what the only run shows of its server; of several, a report has it.
+fn diagnosis_lines(out: &mut String, analysis: &Analysis, color: bool) {
+    let [run] = analysis.runs.as_slice() else {
+        return;
+    };
+    for one in diagnoses(analysis, run).iter().take(3) {
+        let text = format!("Seen: {}.", one.what);
+        for line in wrap(&text, WIDTH, "  ") {
+            push_line(
+                out,
+                &line.replacen("Seen", &paint("Seen", "1;36", color), 1),
+            );
+        }
+        let text = format!("  Likely: {}. To try: {}.", one.why, one.act);
+        for line in wrap(&text, WIDTH, "    ") {
+            push_line(out, &line);
+        }
+    }
+}
+
 /// Writes the warnings: what, why, what to do; one that several runs share is written once.
 fn warnings(out: &mut String, analysis: &Analysis, color: bool) {
     let is_single = analysis.runs.len() == 1;
@@ -467,6 +517,13 @@ mod tests {
         E2EL (intended)      990  4,452.88  3,940.60  5,763.03  10,073.11  12,100.00
         Request goodput, whole run (req/s):          28.20 (89.1 % of 1000 met every goal)
         ======================================================================
+        Grades: TTFT p50 84.40 ms excellent, TPOT p50 21.50 ms excellent, TPOT p99 ÷ p50 2.49 fair, success
+          99.0 % good (built-in rules of thumb).
+        Seen: one gap between tokens in a hundred is over 217.32 ms, where the median is 19.8 ms; gaps are
+          longer when more requests begin.
+          Likely: prompts are read in the same steps in which answers are written, and hold those up. To
+            try: chunk long prompts, give a step a smaller budget of tokens, or prefill on machines of its
+            own.
         Warning: 8 of 1,000 requests failed (0.8 %): latencies cover successful requests only, and a server
           that refuses work looks fast.
           To do: see the errors by kind before you quote a latency.
@@ -521,6 +578,10 @@ mod tests {
         e2el_intended p99 ms  10,073.11  13,598.70  +35.0 %              –
         output_tps tokens/s    5,683.40   6,603.51  +16.2 %              –
         ======================================================================
+        Grades of batch-1: TTFT p50 84.40 ms excellent, TPOT p50 21.50 ms excellent, TPOT p99 ÷ p50 2.49
+          fair, success 99.0 % good (built-in rules of thumb).
+        Grades of batch-2: TTFT p50 113.94 ms good, TPOT p50 29.03 ms excellent, TPOT p99 ÷ p50 2.49 fair,
+          success 99.0 % good (built-in rules of thumb).
         Warning, for 2 runs: latencies cover successful requests only, and a server that refuses work looks
           fast.
           batch-1: 8 of 1,000 requests failed (0.8 %)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::analyze::{Analysis, Cell};
+use crate::analyze::{Analysis, Cell, Thresholds};
 
 /// Every analysis that a page has to stand.
 fn all() -> Vec<(&'static str, Analysis)> {
@@ -14,6 +14,7 @@ fn all() -> Vec<(&'static str, Analysis)> {
                 runs: vec![],
                 tables: vec![],
                 slos: vec![],
+                thresholds: Thresholds::default(),
                 command: String::new(),
             },
         ),

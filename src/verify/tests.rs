@@ -116,6 +116,7 @@ fn measured(streams: u32, arrival_loop: Loop, slip_ms: f64) -> Measurement {
             }],
             tables: tables(streams, slip_ms),
             slos: Vec::new(),
+            thresholds: crate::analyze::Thresholds::default(),
             command: String::new(),
         },
     }

@@ -1,0 +1,498 @@
+//! What a run shows of the server: what was seen, the likely cause, what to try.
+//!
+//! Each rule is a function from tables to a [`Diagnosis`], with its bounds and their reasons beside
+//! it. They say "likely": a tape shows when tokens came, not why.
+
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+use crate::analyze::{Analysis, RunFacts};
+use crate::capture::manifest::Loop;
+
+use super::format::{self, NS_PER_MS};
+use super::rows::{Row, rows_of};
+
+/// Most that is told of one run.
+const MOST: usize = 5;
+
+/// One thing that a run shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Diagnosis {
+    /// A name that stays, for scripts.
+    pub(crate) id: &'static str,
+    /// What was seen, with its numbers.
+    pub(crate) what: String,
+    /// The likely cause.
+    pub(crate) why: &'static str,
+    /// What to try.
+    pub(crate) act: &'static str,
+}
+
+/// One window of a run's time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    at_ns: f64,
+    width_ns: f64,
+    sent: f64,
+    in_flight: f64,
+    output_tps: f64,
+    ttft_p50_ns: Option<f64>,
+    itl_p50_ns: Option<f64>,
+    itl_max_ns: Option<f64>,
+}
+
+/// What rules look at.
+struct Seen<'a> {
+    analysis: &'a Analysis,
+    run: &'a RunFacts,
+    /// The windows inside the steady one, in order.
+    windows: Vec<Window>,
+}
+
+/// Tells what a run shows of its server, the gravest first.
+pub(crate) fn diagnoses(analysis: &Analysis, run: &RunFacts) -> Vec<Diagnosis> {
+    let seen = Seen {
+        analysis,
+        run,
+        windows: windows(analysis, run),
+    };
+    let rules: [fn(&Seen<'_>) -> Option<Diagnosis>; 9] = [
+        failures,
+        backlog,
+        periodic,
+        buffered,
+        saturation,
+        long_prompts,
+        interference,
+        waiting,
+        several_a_chunk,
+    ];
+    let mut found: Vec<Diagnosis> = rules.iter().filter_map(|rule| rule(&seen)).collect();
+    // What a growing backlog does to first tokens is not told again as something else.
+    if found.iter().any(|one| one.id == "backlog") {
+        found.retain(|one| one.id != "waiting");
+    }
+    // Answers that come at once have no gaps to speak of.
+    if found.iter().any(|one| one.id == "buffered") {
+        found.retain(|one| !["interference", "unstable-tpot", "several-a-chunk"].contains(&one.id));
+    }
+    found.truncate(MOST);
+    found
+}
+
+fn windows(analysis: &Analysis, run: &RunFacts) -> Vec<Window> {
+    let latencies = rows_of(analysis, "latency_over_time", &run.run);
+    let spans = rows_of(analysis, "throughput_windows", &run.run);
+    let steady = spans
+        .iter()
+        .find(|row| row.text("window_name") == Some("steady"))
+        .and_then(|row| row.number("from_ns").zip(row.number("to_ns")));
+    let (from, to) = steady.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    let window = |row: &Row<'_>| {
+        let at_ns = row.number("at_ns")?;
+        let width_ns = row.number("width_ns")?;
+        let same = |other: &&Row<'_>| {
+            other
+                .number("at_ns")
+                .is_some_and(|other| (other - at_ns).abs() < 0.5)
+        };
+        let latency = latencies.iter().find(same);
+        let number = |column| latency.and_then(|row| row.number(column));
+        (at_ns >= from && at_ns + width_ns <= to).then(|| Window {
+            at_ns,
+            width_ns,
+            sent: row.number("sent").unwrap_or(0.0),
+            in_flight: row.number("in_flight").unwrap_or(0.0),
+            output_tps: row.number("output_tps").unwrap_or(0.0),
+            ttft_p50_ns: number("ttft_p50_ns"),
+            itl_p50_ns: number("itl_p50_ns"),
+            itl_max_ns: number("itl_max_ns"),
+        })
+    };
+    let load = rows_of(analysis, "throughput_over_time", &run.run);
+    load.iter().filter_map(window).collect()
+}
+
+impl Seen<'_> {
+    fn row(&self, table: &str, metric: &str) -> Option<Row<'_>> {
+        let found = rows_of(self.analysis, table, &self.run.run);
+        found
+            .into_iter()
+            .find(|row| row.text("metric") == Some(metric))
+    }
+
+    /// A percentile of a latency, if it has at least 100 values: a p99 of fewer is their maximum.
+    fn latency(&self, metric: &str, column: &str) -> Option<f64> {
+        let row = self.row("latency_percentiles", metric)?;
+        row.number("n").filter(|n| *n >= 100.0)?;
+        row.number(column)
+    }
+
+    fn summary(&self, column: &str) -> Option<f64> {
+        let found = rows_of(self.analysis, "run_summary", &self.run.run);
+        found.first()?.number(column)
+    }
+
+    /// How two columns of the windows go together, by ranks (Spearman): needs 12 windows that have
+    /// both.
+    fn together(
+        &self,
+        one: impl Fn(&Window) -> Option<f64>,
+        other: impl Fn(&Window) -> Option<f64>,
+    ) -> Option<f64> {
+        let pairs: Vec<(f64, f64)> = self
+            .windows
+            .iter()
+            .filter_map(|window| Some((one(window)?, other(window)?)))
+            .collect();
+        (pairs.len() >= 12).then(|| spearman(&pairs))
+    }
+}
+
+/// Fewer than 99 in 100 requests succeeded: the kind that most of the others ended with.
+fn failures(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let (requests, ok) = (seen.summary("requests")?, seen.summary("ok")?);
+    if requests < 1.0 || ok >= 0.99 * requests {
+        return None;
+    }
+    let outcomes = rows_of(seen.analysis, "requests_by_outcome", &seen.run.run);
+    let worst = outcomes
+        .iter()
+        .filter(|row| matches!(row.text("status"), Some("error" | "timeout")))
+        .max_by(|a, b| {
+            let n = |row: &Row<'_>| row.number("requests").unwrap_or(0.0);
+            n(a).total_cmp(&n(b))
+        })?;
+    let kind = worst.text("error_kind").unwrap_or("error");
+    let n = worst.number("requests")?;
+    let http = worst.number("http_status").unwrap_or(0.0);
+    let (why, act) = if (http - 429.0).abs() < 0.5 {
+        (
+            "the server limits its rate, so it refused the load before it could serve it",
+            "raise its limit, or drive a rate below it",
+        )
+    } else if kind.starts_with("timeout") || worst.text("status") == Some("timeout") {
+        (
+            "the server is slower than the time that was allowed, as an overloaded one is",
+            "lower the load, or see where the time goes before --request-timeout is raised",
+        )
+    } else if http >= 500.0 {
+        (
+            "the server, or a proxy in front of it, fails under this load",
+            "read its log at those times; a full queue and a lack of memory answer like this",
+        )
+    } else if kind.starts_with("connect") {
+        (
+            "nobody took the connection: a full backlog, a limit on sockets, or no server",
+            "look at the listen backlog and the limits on open files on both sides",
+        )
+    } else {
+        (
+            "the server or something before it breaks answers off, or refuses what was asked",
+            "see the messages under outcomes and errors",
+        )
+    };
+    Some(Diagnosis {
+        id: "failures",
+        what: format!(
+            "{} of {} requests did not succeed, {} of them with {}",
+            format::decimal(requests - ok, 0),
+            format::decimal(requests, 0),
+            format::decimal(n, 0),
+            format::clean_to(kind, 40),
+        ),
+        why,
+        act,
+    })
+}
+
+/// In an open loop, first tokens take twice as long in the last third of the steady window as in
+/// the first, and half as many requests more are in flight: such growth has no end.
+fn backlog(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let third = seen.windows.len() / 3;
+    if seen.run.manifest.arrival_loop != Loop::Open || third < 4 {
+        return None;
+    }
+    let (first, last) = (
+        &seen.windows[..third],
+        &seen.windows[seen.windows.len() - third..],
+    );
+    let ttft = |part: &[Window]| middle(part.iter().filter_map(|window| window.ttft_p50_ns));
+    let load = |part: &[Window]| middle(part.iter().map(|window| window.in_flight));
+    let (early, late) = (ttft(first)?, ttft(last)?);
+    let (few, many) = (load(first)?, load(last)?);
+    (late >= 2.0 * early && many >= 1.5 * few && many >= few + 4.0).then(|| Diagnosis {
+        id: "backlog",
+        what: format!(
+            "the median TTFT rose from {} to {}, and requests in flight from {} to {}, between the \
+             first and the last third of the steady window",
+            format::duration(early),
+            format::duration(late),
+            format::decimal(few, 0),
+            format::decimal(many, 0),
+        ),
+        why: "requests come faster than the server serves them, so its queue grows as long as the \
+              load lasts; latencies then say how long the run was",
+        act: "lower the rate until TTFT stays level, or add capacity; compare servers below that rate",
+    })
+}
+
+/// At least four windows whose longest gap is five times the usual one and over 50 ms, at distances
+/// that vary by under a quarter.
+fn periodic(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let usual = middle(seen.windows.iter().filter_map(|window| window.itl_max_ns))?;
+    let bound = (5.0 * usual).max(50.0 * NS_PER_MS);
+    let mut at: Vec<f64> = Vec::new();
+    let mut longest: f64 = 0.0;
+    for window in &seen.windows {
+        let Some(gap) = window.itl_max_ns.filter(|gap| *gap >= bound) else {
+            continue;
+        };
+        longest = longest.max(gap);
+        // A gap that ends in the next window too is one.
+        if at
+            .last()
+            .is_none_or(|last| window.at_ns - last > 1.5 * window.width_ns)
+        {
+            at.push(window.at_ns);
+        }
+    }
+    let gaps: Vec<f64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    if gaps.len() < 3 {
+        return None;
+    }
+    let period = middle(gaps.iter().copied())?;
+    let is_even = gaps.iter().all(|gap| (gap - period).abs() <= 0.25 * period);
+    is_even.then(|| Diagnosis {
+        id: "periodic-stalls",
+        what: format!(
+            "every {} or so, {} times, tokens paused for up to {}",
+            format::duration(period),
+            format::decimal(f64::from(u32::try_from(at.len()).unwrap_or(u32::MAX)), 0),
+            format::duration(longest),
+        ),
+        why: "something that runs at fixed times stops the server: garbage collection, a health \
+              check, a metrics scrape, a checkpoint, or a neighbour on the host",
+        act: "find what has this period in the server's logs and on its host",
+    })
+}
+
+/// First tokens take 95 % of the whole answer's time although it has more than 10 tokens.
+fn buffered(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let (ttft, e2el) = (
+        seen.latency("ttft", "p50_ns")?,
+        seen.latency("e2el", "p50_ns")?,
+    );
+    let (tokens, ok) = (seen.summary("output_tokens")?, seen.summary("ok")?);
+    (ttft >= 0.95 * e2el && e2el > 0.0 && tokens >= 10.0 * ok).then(|| Diagnosis {
+        id: "buffered",
+        what: format!(
+            "the first token came after {} of {}, at the median, though answers have {} tokens",
+            format::duration(ttft),
+            format::duration(e2el),
+            format::decimal(tokens / ok.max(1.0), 0),
+        ),
+        why: "something between the model and the client gathers the answer and passes it on whole, \
+              such as a proxy that buffers",
+        act: "switch off buffering and compression of event streams on the way, or measure in front \
+              of it",
+    })
+}
+
+/// Windows with at least twice the median of requests in flight have at most a tenth more tokens a
+/// second than those around the median, and slower tokens; or a ladder's last step does.
+fn saturation(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let why = "the batch is as large as this server can make use of: more requests only share the \
+               same tokens";
+    let act = "cap the concurrency near where tokens/s stop to rise, or give the server more compute \
+               or KV cache";
+    let steps = rows_of(seen.analysis, "throughput_by_step", &seen.run.run);
+    if let [.., before, last] = steps.as_slice() {
+        let number =
+            |row: &Row<'_>| Some((row.number("in_flight_mean")?, row.number("output_tps")?));
+        let ((few, slower), (many, faster)) = (number(before)?, number(last)?);
+        return (many >= 1.3 * few && faster <= 1.05 * slower).then(|| Diagnosis {
+            id: "saturation",
+            what: format!(
+                "from {} to {} requests in flight tokens/s went from {} to {}",
+                format::decimal(few, 0),
+                format::decimal(many, 0),
+                format::decimal(slower, 0),
+                format::decimal(faster, 0),
+            ),
+            why,
+            act,
+        });
+    }
+    let usual = middle(seen.windows.iter().map(|window| window.in_flight))?;
+    let around: Vec<&Window> = seen
+        .windows
+        .iter()
+        .filter(|window| (0.6 * usual..=1.1 * usual).contains(&window.in_flight))
+        .collect();
+    let above: Vec<&Window> = seen
+        .windows
+        .iter()
+        .filter(|window| window.in_flight >= 2.0 * usual)
+        .collect();
+    if usual < 2.0 || around.len() < 5 || above.len() < 5 {
+        return None;
+    }
+    let rate = |part: &[&Window]| middle(part.iter().map(|window| window.output_tps));
+    let gap = |part: &[&Window]| middle(part.iter().filter_map(|window| window.itl_p50_ns));
+    let load = |part: &[&Window]| middle(part.iter().map(|window| window.in_flight));
+    let (slower, faster) = (rate(&around)?, rate(&above)?);
+    let is_slower = gap(&above)? >= 1.3 * gap(&around)?;
+    (faster <= 1.1 * slower && is_slower).then(|| Diagnosis {
+        id: "saturation",
+        what: format!(
+            "with {} requests in flight there were {} tokens/s, and with {} no more than {}",
+            format::decimal(load(&around).unwrap_or(0.0), 0),
+            format::decimal(slower, 0),
+            format::decimal(load(&above).unwrap_or(0.0), 0),
+            format::decimal(faster, 0),
+        ),
+        why,
+        act,
+    })
+}
+
+/// Prompts at least four times as long wait at least three times as long for their first token, in
+/// buckets of ten requests or more.
+fn long_prompts(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let found = rows_of(seen.analysis, "latency_by_length", &seen.run.run);
+    let buckets: Vec<(f64, f64)> = found
+        .iter()
+        .filter(|row| row.text("side") == Some("input"))
+        .filter(|row| row.number("n").is_some_and(|n| n >= 10.0))
+        .filter_map(|row| Some((row.number("from_tokens")?, row.number("ttft_p50_ns")?)))
+        .collect();
+    let ((short, fast), (long, slow)) = (*buckets.first()?, *buckets.last()?);
+    (short > 0.0 && long >= 4.0 * short && fast > 0.0 && slow >= 3.0 * fast).then(|| Diagnosis {
+        id: "long-prompts",
+        what: format!(
+            "the median TTFT is {} for prompts of about {} tokens, and {} from {} tokens on",
+            format::duration(fast),
+            format::decimal(short, 0),
+            format::duration(slow),
+            format::decimal(long, 0),
+        ),
+        why: "reading the prompt takes most of the wait: prefill is bound by compute",
+        act: "look at prefix caching and chunked prefill, and set goals on TTFT by length",
+    })
+}
+
+/// The 99th percentile of gaps is over four times the median and over 50 ms, and windows in which
+/// more requests begin have longer gaps.
+fn interference(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let (p50, p99) = (
+        seen.latency("itl", "p50_ns")?,
+        seen.latency("itl", "p99_ns")?,
+    );
+    if p50 <= 0.0 || p99 < 4.0 * p50 || p99 < 50.0 * NS_PER_MS {
+        return None;
+    }
+    let together = seen.together(|window| Some(window.sent), |window| window.itl_max_ns);
+    let what = format!(
+        "one gap between tokens in a hundred is over {}, where the median is {}",
+        format::duration(p99),
+        format::duration(p50),
+    );
+    Some(if together.is_some_and(|rank| rank >= 0.4) {
+        Diagnosis {
+            id: "interference",
+            what: format!("{what}; gaps are longer when more requests begin"),
+            why: "prompts are read in the same steps in which answers are written, and hold those up",
+            act: "chunk long prompts, give a step a smaller budget of tokens, or prefill on machines \
+                  of its own",
+        }
+    } else {
+        Diagnosis {
+            id: "unstable-tpot",
+            what,
+            why: "the size of the batch, or what else the server does, changes from step to step",
+            act: "see the gaps over time: bands are modes, and lines down are pauses",
+        }
+    })
+}
+
+/// First tokens at the 99th percentile take over four times the median, while the time per output
+/// token stays within twice its own, and the wait goes with the requests in flight.
+fn waiting(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let ratio = |metric: &str| {
+        let middle = seen.latency(metric, "p50_ns").filter(|ns| *ns > 0.0)?;
+        Some(seen.latency(metric, "p99_ns")? / middle)
+    };
+    let together = seen.together(|window| Some(window.in_flight), |window| window.ttft_p50_ns);
+    let is_so = ratio("ttft")? >= 4.0 && ratio("tpot")? <= 2.0 && together? >= 0.5;
+    is_so.then(|| Diagnosis {
+        id: "waiting",
+        what: format!(
+            "TTFT is {} at the median and {} at p99, longer when more requests are in flight; time \
+             per output token hardly changes",
+            format::duration(seen.latency("ttft", "p50_ns").unwrap_or(0.0)),
+            format::duration(seen.latency("ttft", "p99_ns").unwrap_or(0.0)),
+        ),
+        why: "requests queue in front of prefill: a limit on sequences or on tokens a step lets in \
+              no more",
+        act: "raise that limit if memory allows, or add replicas; smoother arrivals help as well",
+    })
+}
+
+/// A chunk has at least one and a half tokens on average.
+fn several_a_chunk(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let itl = seen.row("latency_percentiles", "itl")?.number("n")?;
+    let icl = seen.row("latency_percentiles", "icl")?.number("n")?;
+    (icl >= 100.0 && itl >= 1.5 * icl).then(|| Diagnosis {
+        id: "several-a-chunk",
+        what: format!(
+            "the server sends {} tokens a chunk on average",
+            format::decimal(itl / icl, 1)
+        ),
+        why: "it decodes several tokens a step, as speculative decoding does, or gathers them; the \
+              tokens of a chunk share one time, so that ITL has zeros",
+        act: "read ICL for what a user sees, and ITL spread for the pace of tokens",
+    })
+}
+
+/// The middle of some numbers.
+fn middle(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// Spearman's rank correlation; equal values share their mean rank.
+fn spearman(pairs: &[(f64, f64)]) -> f64 {
+    let ranks = |values: Vec<f64>| -> Vec<f64> {
+        let rank = |value: &f64| {
+            let below = values.iter().filter(|other| *other < value).count();
+            let same = values
+                .iter()
+                .filter(|other| other.to_bits() == value.to_bits())
+                .count();
+            count(below) + (count(same) - 1.0) / 2.0
+        };
+        values.iter().map(rank).collect()
+    };
+    let one = ranks(pairs.iter().map(|pair| pair.0).collect());
+    let other = ranks(pairs.iter().map(|pair| pair.1).collect());
+    let mean = (count(pairs.len()) - 1.0) / 2.0;
+    let (mut both, mut first, mut second) = (0.0, 0.0, 0.0);
+    for (a, b) in one.iter().zip(&other) {
+        both += (a - mean) * (b - mean);
+        first += (a - mean).powi(2);
+        second += (b - mean).powi(2);
+    }
+    if first > 0.0 && second > 0.0 {
+        both / (first * second).sqrt()
+    } else {
+        0.0
+    }
+}
+
+fn count(n: usize) -> f64 {
+    f64::from(u32::try_from(n).unwrap_or(u32::MAX))
+}

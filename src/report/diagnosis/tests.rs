@@ -1,0 +1,343 @@
+//! Each rule on a run that has its fault, and on runs that have not.
+
+use super::*;
+use crate::analyze::{Cell, Column, Table};
+use crate::report::fixture;
+
+const SECOND: i64 = 1_000_000_000;
+
+fn put(analysis: &mut Analysis, name: &str, columns: &str, rows: Vec<Vec<Cell>>) {
+    analysis.tables.retain(|table| table.name != name);
+    let columns = columns.split_whitespace().map(|name| Column {
+        name: name.to_owned(),
+        unit: None,
+    });
+    analysis.tables.push(Table {
+        name: name.to_owned(),
+        purpose: String::new(),
+        columns: columns.collect(),
+        rows: rows
+            .into_iter()
+            .map(|row| [vec![text("demo")], row].concat())
+            .collect(),
+        sql: String::new(),
+    });
+}
+
+fn text(word: &str) -> Cell {
+    Cell::Text(word.to_owned())
+}
+
+/// What one second of a run was like.
+#[derive(Clone, Copy)]
+struct Moment {
+    sent: f64,
+    in_flight: f64,
+    tps: f64,
+    ttft_ms: f64,
+    itl_ms: f64,
+    itl_max_ms: f64,
+}
+
+const CALM: Moment = Moment {
+    sent: 10.0,
+    in_flight: 8.0,
+    tps: 400.0,
+    ttft_ms: 80.0,
+    itl_ms: 20.0,
+    itl_max_ms: 30.0,
+};
+
+/// A run of a minute, a moment a second, on a server without a fault but those of the moments.
+fn minute(moment: impl Fn(i64) -> Moment) -> Analysis {
+    let mut analysis = fixture::single();
+    let (mut load, mut latency) = (Vec::new(), Vec::new());
+    for second in 0..60 {
+        let now = moment(second);
+        let start = vec![Cell::Int(second * SECOND), Cell::Int(SECOND)];
+        let numbers = [now.sent, now.in_flight, now.tps].map(Cell::Float);
+        load.push([start.clone(), numbers.to_vec()].concat());
+        let numbers = [now.ttft_ms, now.itl_ms, now.itl_max_ms].map(|ms| Cell::Float(ms * 1e6));
+        latency.push([start, numbers.to_vec()].concat());
+    }
+    put(
+        &mut analysis,
+        "throughput_over_time",
+        "run at_ns width_ns sent in_flight output_tps",
+        load,
+    );
+    let columns = "run at_ns width_ns ttft_p50_ns itl_p50_ns itl_max_ns";
+    put(&mut analysis, "latency_over_time", columns, latency);
+    let steady = vec![text("steady"), Cell::Int(0), Cell::Int(60 * SECOND)];
+    put(
+        &mut analysis,
+        "throughput_windows",
+        "run window_name from_ns to_ns",
+        vec![steady],
+    );
+    latencies(
+        &mut analysis,
+        &[
+            ("ttft", 80.0, 120.0),
+            ("tpot", 20.0, 30.0),
+            ("itl", 20.0, 40.0),
+            ("icl", 20.0, 40.0),
+            ("e2el", 900.0, 2_000.0),
+        ],
+    );
+    analysis
+}
+
+fn latencies(analysis: &mut Analysis, rows: &[(&str, f64, f64)]) {
+    let row = |&(metric, p50, p99): &(&str, f64, f64)| {
+        vec![
+            text(metric),
+            Cell::Int(1_000),
+            Cell::Float(p50 * 1e6),
+            Cell::Float(p99 * 1e6),
+        ]
+    };
+    let rows = rows.iter().map(row).collect();
+    put(
+        analysis,
+        "latency_percentiles",
+        "run metric n p50_ns p99_ns",
+        rows,
+    );
+}
+
+fn ids(analysis: &Analysis) -> Vec<&'static str> {
+    let found = diagnoses(analysis, &analysis.runs[0]);
+    found.iter().map(|one| one.id).collect()
+}
+
+#[test]
+fn a_calm_run_shows_nothing() {
+    assert_eq!(ids(&minute(|_| CALM)), [""; 0]);
+    assert_eq!(ids(&fixture::of_size(0)), [""; 0]);
+    let nothing = Analysis {
+        tables: Vec::new(),
+        ..fixture::single()
+    };
+    assert_eq!(ids(&nothing), [""; 0]);
+}
+
+#[test]
+fn a_queue_that_grows_is_a_backlog_and_nothing_else() {
+    #[expect(clippy::cast_precision_loss, reason = "a minute has 60 seconds")]
+    let growing = minute(|second| Moment {
+        in_flight: 8.0 + second as f64,
+        ttft_ms: 80.0 + 40.0 * second as f64,
+        ..CALM
+    });
+    assert_eq!(ids(&growing), ["backlog"]);
+}
+
+#[test]
+fn pauses_at_even_distances_are_periodic_and_others_are_not() {
+    let paused = |is_paused: fn(i64) -> bool| {
+        minute(move |second| Moment {
+            itl_max_ms: if is_paused(second) { 400.0 } else { 30.0 },
+            ..CALM
+        })
+    };
+    let even = paused(|second| second % 10 == 3);
+    let found = diagnoses(&even, &even.runs[0]);
+    assert_eq!(found[0].id, "periodic-stalls");
+    assert!(
+        found[0].what.starts_with("every 10 s or so, 6 times"),
+        "{}",
+        found[0].what
+    );
+    assert_eq!(
+        ids(&paused(|second| [3, 5, 20, 41, 44].contains(&second))),
+        [""; 0]
+    );
+}
+
+#[test]
+fn more_in_flight_without_more_tokens_is_saturation() {
+    let full = |tps: f64| {
+        minute(move |second| {
+            if second % 3 == 0 {
+                Moment {
+                    in_flight: 32.0,
+                    tps,
+                    itl_ms: 80.0,
+                    ..CALM
+                }
+            } else {
+                CALM
+            }
+        })
+    };
+    assert_eq!(ids(&full(410.0)), ["saturation"]);
+    assert_eq!(ids(&full(900.0)), [""; 0]);
+}
+
+#[test]
+fn a_ladder_whose_last_step_brings_no_token_more_is_saturated() {
+    let mut ladder = minute(|_| CALM);
+    let step = |in_flight: f64, tps: f64| vec![Cell::Float(in_flight), Cell::Float(tps)];
+    let columns = "run in_flight_mean output_tps";
+    put(
+        &mut ladder,
+        "throughput_by_step",
+        columns,
+        vec![step(8.0, 400.0), step(16.0, 410.0)],
+    );
+    assert_eq!(ids(&ladder), ["saturation"]);
+    put(
+        &mut ladder,
+        "throughput_by_step",
+        columns,
+        vec![step(8.0, 400.0), step(16.0, 700.0)],
+    );
+    assert_eq!(ids(&ladder), [""; 0]);
+}
+
+#[test]
+fn long_gaps_that_go_with_new_requests_are_interference() {
+    let mixed = |goes_along: bool| {
+        let mut analysis = minute(move |second| {
+            let is_busy = second % 2 == 0;
+            Moment {
+                sent: if is_busy { 20.0 } else { 2.0 },
+                itl_max_ms: if is_busy == goes_along || second % 3 == 0 {
+                    120.0
+                } else {
+                    40.0
+                },
+                ..CALM
+            }
+        });
+        latencies(&mut analysis, &[("itl", 20.0, 110.0), ("icl", 20.0, 110.0)]);
+        analysis
+    };
+    assert_eq!(ids(&mixed(true)), ["interference"]);
+    assert_eq!(ids(&mixed(false)), ["unstable-tpot"]);
+}
+
+#[test]
+fn a_wait_that_goes_with_the_load_is_one_in_front_of_prefill() {
+    let mut queued = minute(|second| {
+        let is_full = second % 7 < 2;
+        Moment {
+            in_flight: if is_full { 12.0 } else { 8.0 },
+            ttft_ms: if is_full { 900.0 } else { 80.0 },
+            ..CALM
+        }
+    });
+    latencies(
+        &mut queued,
+        &[("ttft", 80.0, 1_200.0), ("tpot", 20.0, 30.0)],
+    );
+    assert_eq!(ids(&queued), ["waiting"]);
+}
+
+#[test]
+fn answers_that_come_at_once_were_buffered() {
+    let mut whole = minute(|_| CALM);
+    latencies(
+        &mut whole,
+        &[
+            ("ttft", 980.0, 1_200.0),
+            ("e2el", 1_000.0, 1_250.0),
+            ("itl", 0.1, 80.0),
+            ("icl", 0.1, 80.0),
+        ],
+    );
+    assert_eq!(ids(&whole), ["buffered"]);
+}
+
+#[test]
+fn the_kind_of_most_failures_is_named() {
+    let mut limited = minute(|_| CALM);
+    put(
+        &mut limited,
+        "run_summary",
+        "run requests ok output_tokens",
+        vec![vec![Cell::Int(100), Cell::Int(60), Cell::Int(6_000)]],
+    );
+    let row = |status: &str, kind: &str, http: i64, n: i64| {
+        vec![text(status), text(kind), Cell::Int(http), Cell::Int(n)]
+    };
+    let columns = "run status error_kind http_status requests";
+    put(
+        &mut limited,
+        "requests_by_outcome",
+        columns,
+        vec![
+            row("ok", "", 200, 60),
+            row("error", "http_4xx", 429, 35),
+            row("error", "http_5xx", 503, 5),
+        ],
+    );
+    let found = diagnoses(&limited, &limited.runs[0]);
+    assert_eq!(found[0].id, "failures");
+    assert!(
+        found[0].what.contains("40 of 100") && found[0].what.contains("35 of them"),
+        "{}",
+        found[0].what
+    );
+    assert!(found[0].why.contains("limits its rate"));
+}
+
+#[test]
+fn long_prompts_that_wait_longer_are_told_with_their_lengths() {
+    let mut by_length = minute(|_| CALM);
+    let bucket = |from: i64, n: i64, ms: f64| {
+        vec![
+            text("input"),
+            Cell::Int(from),
+            Cell::Int(n),
+            Cell::Float(ms * 1e6),
+        ]
+    };
+    let columns = "run side from_tokens n ttft_p50_ns";
+    put(
+        &mut by_length,
+        "latency_by_length",
+        columns,
+        vec![
+            bucket(64, 200, 50.0),
+            bucket(1_024, 40, 400.0),
+            bucket(8_192, 3, 2_000.0),
+        ],
+    );
+    let found = diagnoses(&by_length, &by_length.runs[0]);
+    assert_eq!(found[0].id, "long-prompts");
+    assert!(
+        found[0].what.contains("from 1,024 tokens on"),
+        "{}",
+        found[0].what
+    );
+}
+
+#[test]
+fn several_tokens_a_chunk_are_told() {
+    let mut analysis = minute(|_| CALM);
+    let row = |metric: &str, n: i64| {
+        vec![
+            text(metric),
+            Cell::Int(n),
+            Cell::Float(20e6),
+            Cell::Float(40e6),
+        ]
+    };
+    put(
+        &mut analysis,
+        "latency_percentiles",
+        "run metric n p50_ns p99_ns",
+        vec![row("itl", 3_000), row("icl", 1_000)],
+    );
+    assert_eq!(ids(&analysis), ["several-a-chunk"]);
+}
+
+// By hand: ranks 0, 1.5, 1.5, 3 against 0, 1, 2, 3 have 4.5 / sqrt(4.5 * 5).
+#[test]
+fn ranks_are_correlated_as_by_hand() {
+    let pairs = [(1.0, 1.0), (2.0, 2.0), (2.0, 3.0), (9.0, 4.0)];
+    assert!((spearman(&pairs) - 4.5 / 22.5_f64.sqrt()).abs() < 1e-12);
+    assert!(spearman(&[(1.0, 1.0), (1.0, 2.0)]).abs() < 1e-12);
+}
