@@ -40,6 +40,7 @@ struct Window {
     output_tps: f64,
     ttft_p50_ns: Option<f64>,
     itl_p50_ns: Option<f64>,
+    itl_p99_ns: Option<f64>,
     itl_max_ns: Option<f64>,
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn diagnoses(analysis: &Analysis, run: &RunFacts) -> Vec<Diagnosis> {
     let mut found: Vec<Diagnosis> = rules.iter().filter_map(|rule| rule(&seen)).collect();
     // What a growing backlog does to first tokens is not told again as something else.
     if found.iter().any(|one| one.id == "backlog") {
-        found.retain(|one| one.id != "waiting");
+        found.retain(|one| !["waiting", "long-prompts"].contains(&one.id));
     }
     // Answers that come at once have no gaps to speak of.
     if found.iter().any(|one| one.id == "buffered") {
@@ -108,6 +109,7 @@ fn windows(analysis: &Analysis, run: &RunFacts) -> Vec<Window> {
             output_tps: row.number("output_tps").unwrap_or(0.0),
             ttft_p50_ns: number("ttft_p50_ns"),
             itl_p50_ns: number("itl_p50_ns"),
+            itl_p99_ns: number("itl_p99_ns"),
             itl_max_ns: number("itl_max_ns"),
         })
     };
@@ -135,17 +137,17 @@ impl Seen<'_> {
         found.first()?.number(column)
     }
 
-    /// How two columns of the windows go together, by ranks (Spearman): needs 12 windows that have
-    /// both.
+    /// How two sides of the windows go together, by ranks (Spearman). What one brings may show in
+    /// the next, so neighbours are taken together until there are at most 30; under 12 say nothing.
     fn together(
         &self,
-        one: impl Fn(&Window) -> Option<f64>,
-        other: impl Fn(&Window) -> Option<f64>,
+        one: impl Fn(&[Window]) -> Option<f64>,
+        other: impl Fn(&[Window]) -> Option<f64>,
     ) -> Option<f64> {
         let pairs: Vec<(f64, f64)> = self
             .windows
-            .iter()
-            .filter_map(|window| Some((one(window)?, other(window)?)))
+            .chunks(self.windows.len().div_ceil(30).max(1))
+            .filter_map(|part| Some((one(part)?, other(part)?)))
             .collect();
         (pairs.len() >= 12).then(|| spearman(&pairs))
     }
@@ -279,14 +281,17 @@ fn periodic(seen: &Seen<'_>) -> Option<Diagnosis> {
     })
 }
 
-/// First tokens take 95 % of the whole answer's time although it has more than 10 tokens.
+/// First tokens take 95 % of the whole answer's time, which has more than 10 tokens, and the others
+/// follow within a millisecond each: a queue makes first tokens late as well, but not the others
+/// fast.
 fn buffered(seen: &Seen<'_>) -> Option<Diagnosis> {
     let (ttft, e2el) = (
         seen.latency("ttft", "p50_ns")?,
         seen.latency("e2el", "p50_ns")?,
     );
     let (tokens, ok) = (seen.summary("output_tokens")?, seen.summary("ok")?);
-    (ttft >= 0.95 * e2el && e2el > 0.0 && tokens >= 10.0 * ok).then(|| Diagnosis {
+    let is_at_once = seen.latency("tpot", "p50_ns")? <= NS_PER_MS;
+    (is_at_once && ttft >= 0.95 * e2el && tokens >= 10.0 * ok).then(|| Diagnosis {
         id: "buffered",
         what: format!(
             "the first token came after {} of {}, at the median, though answers have {} tokens",
@@ -394,7 +399,10 @@ fn interference(seen: &Seen<'_>) -> Option<Diagnosis> {
     if p50 <= 0.0 || p99 < 4.0 * p50 || p99 < 50.0 * NS_PER_MS {
         return None;
     }
-    let together = seen.together(|window| Some(window.sent), |window| window.itl_max_ns);
+    let together = seen.together(
+        |part| Some(part.iter().map(|window| window.sent).sum()),
+        |part| middle(part.iter().filter_map(|window| window.itl_p99_ns)),
+    );
     let what = format!(
         "one gap between tokens in a hundred is over {}, where the median is {}",
         format::duration(p99),
@@ -425,7 +433,10 @@ fn waiting(seen: &Seen<'_>) -> Option<Diagnosis> {
         let middle = seen.latency(metric, "p50_ns").filter(|ns| *ns > 0.0)?;
         Some(seen.latency(metric, "p99_ns")? / middle)
     };
-    let together = seen.together(|window| Some(window.in_flight), |window| window.ttft_p50_ns);
+    let together = seen.together(
+        |part| middle(part.iter().map(|window| window.in_flight)),
+        |part| middle(part.iter().filter_map(|window| window.ttft_p50_ns)),
+    );
     let is_so = ratio("ttft")? >= 4.0 && ratio("tpot")? <= 2.0 && together? >= 0.5;
     is_so.then(|| Diagnosis {
         id: "waiting",

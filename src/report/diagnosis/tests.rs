@@ -57,7 +57,8 @@ fn minute(moment: impl Fn(i64) -> Moment) -> Analysis {
         let start = vec![Cell::Int(second * SECOND), Cell::Int(SECOND)];
         let numbers = [now.sent, now.in_flight, now.tps].map(Cell::Float);
         load.push([start.clone(), numbers.to_vec()].concat());
-        let numbers = [now.ttft_ms, now.itl_ms, now.itl_max_ms].map(|ms| Cell::Float(ms * 1e6));
+        let numbers = [now.ttft_ms, now.itl_ms, now.itl_max_ms, now.itl_max_ms]
+            .map(|ms| Cell::Float(ms * 1e6));
         latency.push([start, numbers.to_vec()].concat());
     }
     put(
@@ -66,7 +67,7 @@ fn minute(moment: impl Fn(i64) -> Moment) -> Analysis {
         "run at_ns width_ns sent in_flight output_tps",
         load,
     );
-    let columns = "run at_ns width_ns ttft_p50_ns itl_p50_ns itl_max_ns";
+    let columns = "run at_ns width_ns ttft_p50_ns itl_p50_ns itl_p99_ns itl_max_ns";
     put(&mut analysis, "latency_over_time", columns, latency);
     let steady = vec![text("steady"), Cell::Int(0), Cell::Int(60 * SECOND)];
     put(
@@ -200,7 +201,7 @@ fn a_ladder_whose_last_step_brings_no_token_more_is_saturated() {
 fn long_gaps_that_go_with_new_requests_are_interference() {
     let mixed = |goes_along: bool| {
         let mut analysis = minute(move |second| {
-            let is_busy = second % 2 == 0;
+            let is_busy = second / 4 % 2 == 0;
             Moment {
                 sent: if is_busy { 20.0 } else { 2.0 },
                 itl_max_ms: if is_busy == goes_along || second % 3 == 0 {
@@ -238,16 +239,20 @@ fn a_wait_that_goes_with_the_load_is_one_in_front_of_prefill() {
 #[test]
 fn answers_that_come_at_once_were_buffered() {
     let mut whole = minute(|_| CALM);
-    latencies(
-        &mut whole,
-        &[
+    let mut of = |tpot_ms: f64| {
+        let rows = [
             ("ttft", 980.0, 1_200.0),
             ("e2el", 1_000.0, 1_250.0),
+            ("tpot", tpot_ms, 2.0 * tpot_ms),
             ("itl", 0.1, 80.0),
             ("icl", 0.1, 80.0),
-        ],
-    );
-    assert_eq!(ids(&whole), ["buffered"]);
+        ];
+        latencies(&mut whole, &rows);
+        ids(&whole)
+    };
+    assert_eq!(of(0.2), ["buffered"]);
+    // A queue makes first tokens late, and the others no faster.
+    assert_eq!(of(15.0), ["unstable-tpot"]);
 }
 
 #[test]
