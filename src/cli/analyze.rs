@@ -11,7 +11,8 @@ use crate::analyze::{
 };
 use crate::error::{Error, exit};
 use crate::report::{
-    TerminalOptions, csv_files, has_success, html, is_client_limited, json, markdown, terminal,
+    Templates, TerminalOptions, csv_files, has_success, html, is_client_limited, json, markdown,
+    terminal,
 };
 use crate::sql::block_on;
 use crate::workload::Tokenizer;
@@ -50,6 +51,8 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         .collect::<Result<_, ConditionError>>()
         .map_err(|error| Error::usage(error.to_string(), error.hint()))?;
     let shown = terminal_options(&args.percentile_metrics, &args.metric_percentiles, global)?;
+    let templates = args.template.as_deref().map(templates).transpose()?;
+    let templates = templates.unwrap_or_default();
     let outputs = Outputs::open(args, global.force)?;
     let analysis = match run_analysis(&tapes, &options) {
         Ok(analysis) => analysis,
@@ -59,7 +62,7 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         }
     };
     let takes_stdout = outputs.takes_stdout;
-    outputs.write(&analysis)?;
+    outputs.write(&analysis, &templates)?;
     if !takes_stdout {
         print(&terminal(&analysis, &shown))?;
     }
@@ -85,6 +88,48 @@ fn thresholds(path: &Path) -> Result<Thresholds, Error> {
     })?;
     Thresholds::parse(Some(path.display().to_string()), &text)
         .map_err(|error| Error::usage(format!("`{}`: {error}", path.display()), error.hint()))
+}
+
+/// Largest template, and most files of a folder of templates.
+const TEMPLATE_BYTES: u64 = 1 << 20;
+const TEMPLATE_FILES: usize = 100;
+
+/// Reads the templates in a folder: plain files, none below it and none that a link leads to.
+fn templates(folder: &Path) -> Result<Templates, Error> {
+    let unread = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::File {
+            verb: "read",
+            path,
+            source,
+        }
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unread(folder))? {
+        let entry = entry.map_err(unread(folder))?;
+        let path = entry.path();
+        let facts = fs::symlink_metadata(&path).map_err(unread(&path))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !facts.is_file() || name.starts_with('.') {
+            continue;
+        }
+        if facts.len() > TEMPLATE_BYTES || files.len() == TEMPLATE_FILES {
+            return Err(Error::usage(
+                format!("`{}` is no folder of templates", folder.display()),
+                "a template has at most 1 MiB, and a folder at most 100 of them",
+            ));
+        }
+        files.push((name, fs::read_to_string(&path).map_err(unread(&path))?));
+    }
+    let templates = Templates::new(files);
+    if templates.replaces_any() {
+        return Ok(templates);
+    }
+    let known: Vec<_> = Templates::built_in().collect();
+    Err(Error::usage(
+        format!("`{}` has no template", folder.display()),
+        format!("call a file like one of {}", known.join(", ")),
+    ))
 }
 
 /// Refuses a name that is no definition's.
@@ -165,6 +210,7 @@ pub(super) fn terminal_options(
 fn outputs(args: &AnalyzeArgs) -> Vec<(&'static str, PathBuf)> {
     let files = [
         ("--thresholds", &args.thresholds),
+        ("--template", &args.template),
         ("--html", &args.html),
         ("--markdown", &args.markdown),
         ("--json", &args.json),
@@ -220,12 +266,24 @@ impl Outputs {
             .for_each(Output::discard);
     }
 
-    fn write(self, analysis: &Analysis) -> Result<(), Error> {
-        if let Some(output) = self.html {
-            output.write(&html(analysis)?)?;
-        }
-        if let Some(output) = self.markdown {
-            output.write(&markdown(analysis)?)?;
+    fn write(self, analysis: &Analysis, templates: &Templates) -> Result<(), Error> {
+        // What cannot be rendered leaves nothing behind.
+        let page = self.html.is_some().then(|| html(analysis, templates));
+        let text = self
+            .markdown
+            .is_some()
+            .then(|| markdown(analysis, templates));
+        let (page, text) = match (page.transpose(), text.transpose()) {
+            (Ok(page), Ok(text)) => (page, text),
+            (Err(error), _) | (_, Err(error)) => {
+                self.discard();
+                return Err(error.into());
+            }
+        };
+        for (output, text) in [(self.html, page), (self.markdown, text)] {
+            if let (Some(output), Some(text)) = (output, text) {
+                output.write(&text)?;
+            }
         }
         if let Some(output) = self.json {
             output.write(&format!("{:#}\n", json(analysis)))?;

@@ -410,6 +410,13 @@ pub(crate) struct AnalyzeArgs {
     /// and tpot_p99_by_p50. Those that are built in suit a chat with a person.
     #[arg(long, value_name = "FILE")]
     pub(crate) thresholds: Option<PathBuf>,
+    /// Render with the templates in this folder in place of the built-in ones
+    ///
+    /// A file that is called like a built-in template, such as `report.html`, `report.md` or
+    /// `_style.css`, stands in for it; others may be included by those. `docs/templates.md` has
+    /// what a template can show.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) template: Option<PathBuf>,
     /// Show what other tools would say of the same requests
     ///
     /// Names of tools, or all: vllm, sglang, aiperf, guidellm, inference-perf, genai-bench,

@@ -7,14 +7,18 @@ use crate::analyze::Analysis;
 
 use super::ReportError;
 use super::model::report;
-use super::page;
+use super::page::{self, Templates};
 
 /// Renders the analysis as one self-contained HTML page.
 ///
 /// # Errors
 ///
-/// Fails only where a template and the view model do not fit, or a chart cannot be drawn; both
-/// are faults of this program.
-pub fn html(analysis: &Analysis) -> Result<String, ReportError> {
-    page::fill(&page::environment()?, "report.html", &report(analysis)?)
+/// Fails where a template and the view model do not fit, or a chart cannot be drawn: with the
+/// built-in templates both are faults of this program.
+pub fn html(analysis: &Analysis, templates: &Templates) -> Result<String, ReportError> {
+    page::fill(
+        &page::environment(templates)?,
+        "report.html",
+        &report(analysis)?,
+    )
 }

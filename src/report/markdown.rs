@@ -10,15 +10,16 @@ use crate::analyze::Analysis;
 use super::ReportError;
 use super::format;
 use super::model::report;
-use super::page;
+use super::page::{self, Templates};
 
 /// Renders the analysis as Markdown, without pictures.
 ///
 /// # Errors
 ///
-/// Fails only where a template and the view model do not fit, which is a fault of this program.
-pub fn markdown(analysis: &Analysis) -> Result<String, ReportError> {
-    let mut environment = page::environment()?;
+/// Fails where a template and the view model do not fit: with the built-in templates that is a
+/// fault of this program.
+pub fn markdown(analysis: &Analysis, templates: &Templates) -> Result<String, ReportError> {
+    let mut environment = page::environment(templates)?;
     environment.add_filter("code", |text: String| code(&text));
     environment.add_filter("prose", |text: String| prose(&text));
     environment.add_filter("sentence", |text: String| sentence(&text));
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn begins_with_the_verdict_and_the_headline() {
-        let text = markdown(&fixture::single()).unwrap();
+        let text = markdown(&fixture::single(), &Templates::default()).unwrap();
         let head: Vec<&str> = text.lines().take(30).collect();
         insta::assert_snapshot!(head.join("\n"), @r#"
         # tokentape: `demo`
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn every_row_of_a_table_has_as_many_cells_as_its_head() {
         for analysis in [fixture::single(), fixture::several(3), fixture::hostile()] {
-            let text = markdown(&analysis).unwrap();
+            let text = markdown(&analysis, &Templates::default()).unwrap();
             let mut width = None;
             for line in text.lines() {
                 if !line.starts_with('|') {
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn has_no_picture_and_survives_an_empty_run() {
         for n in [0, 1, 2] {
-            let text = markdown(&fixture::of_size(n)).unwrap();
+            let text = markdown(&fixture::of_size(n), &Templates::default()).unwrap();
             assert!(!text.contains("![") && !text.contains("NaN"), "{text}");
         }
     }

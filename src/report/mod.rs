@@ -44,6 +44,7 @@ pub use csv::csv_files;
 pub use html::html;
 pub use json::json;
 pub use markdown::markdown;
+pub use page::Templates;
 pub use terminal::{TerminalOptions, terminal};
 pub use verdict::{has_success, is_client_limited};
 
@@ -53,14 +54,15 @@ pub(crate) use sections::FEW;
 
 /// Why a report could not be rendered.
 ///
-/// Each case is a fault of this program, not of its input: any analysis has a report.
+/// With the built-in templates each case is a fault of this program, not of its input: any analysis
+/// has a report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A template does not fit the view model.
     #[error("fill in the template `{template}`")]
     Template {
         /// File name under `templates/`.
-        template: &'static str,
+        template: String,
         /// What the template engine says.
         #[source]
         source: minijinja::Error,

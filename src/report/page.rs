@@ -36,16 +36,42 @@ const TEMPLATES: [(&str, &str); 9] = [
     ),
 ];
 
+/// Templates of a user's own. One that is called like a built-in one stands in for it; others are
+/// there to be included and imported.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Templates {
+    files: BTreeMap<String, String>,
+}
+
+impl Templates {
+    /// Takes files by their names, each with its text.
+    pub fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self {
+            files: files.into_iter().collect(),
+        }
+    }
+
+    /// Names the built-in templates.
+    pub fn built_in() -> impl Iterator<Item = &'static str> {
+        TEMPLATES.iter().map(|(name, _)| *name)
+    }
+
+    /// Tells whether one of the built-in templates is replaced.
+    pub fn replaces_any(&self) -> bool {
+        Self::built_in().any(|name| self.files.contains_key(name))
+    }
+}
+
 /// Returns an environment with all templates, which escapes for HTML by file name and refuses a
 /// name that the view model lacks.
-pub(crate) fn environment() -> Result<Environment<'static>, ReportError> {
+pub(crate) fn environment(own: &Templates) -> Result<Environment<'static>, ReportError> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
         .lstrip_blocks(true)
         .build()
         .map_err(|source| ReportError::Template {
-            template: "report.html",
+            template: "report.html".to_owned(),
             source,
         })?;
     environment.set_syntax(syntax);
@@ -60,15 +86,17 @@ pub(crate) fn environment() -> Result<Environment<'static>, ReportError> {
     for (template, source) in TEMPLATES {
         environment
             .add_template(template, source)
-            .map_err(|source| ReportError::Template { template, source })?;
+            .map_err(|source| failed(template, source))?;
+    }
+    for (template, text) in &own.files {
+        environment
+            .add_template_owned(template.clone(), text.clone())
+            .map_err(|source| failed(template, source))?;
     }
     let script = environment
         .get_template(SCRIPT)
         .and_then(|script| script.render(()))
-        .map_err(|source| ReportError::Template {
-            template: SCRIPT,
-            source,
-        })?;
+        .map_err(|source| failed(SCRIPT, source))?;
     let hash = STANDARD.encode(digest(&SHA256, script.as_bytes()));
     environment.add_global("script_hash", Value::from_safe_string(hash));
     environment.add_global("script", Value::from_safe_string(script));
@@ -78,7 +106,7 @@ pub(crate) fn environment() -> Result<Environment<'static>, ReportError> {
 /// Renders `template` with `model` under the name `report`.
 pub(crate) fn fill(
     environment: &Environment<'_>,
-    template: &'static str,
+    template: &str,
     model: &impl Serialize,
 ) -> Result<String, ReportError> {
     let model = serde_json::to_value(model).map_err(ReportError::Model)?;
@@ -86,7 +114,15 @@ pub(crate) fn fill(
     environment
         .get_template(template)
         .and_then(|page| page.render(Value::from(context)))
-        .map_err(|source| ReportError::Template { template, source })
+        .map_err(|source| failed(template, source))
+}
+
+fn failed(template: &str, source: minijinja::Error) -> ReportError {
+    // What was included may be at fault, and says so itself.
+    ReportError::Template {
+        template: source.name().unwrap_or(template).to_owned(),
+        source,
+    }
 }
 
 /// Hands a JSON value to the template engine, whose own bridge to serde is not compiled in.

@@ -79,7 +79,7 @@ fn without_script(page: &str) -> String {
 // `openssl dgst -sha256 -binary | base64` of the script says the same.
 #[test]
 fn the_policy_of_a_page_lets_its_own_script_run_and_no_other() {
-    let page = html(&fixture::single()).unwrap();
+    let page = html(&fixture::single(), &Templates::default()).unwrap();
     let (_, rest) = page.split_once("<script>").unwrap();
     let (script, _) = rest.split_once("</script>").unwrap();
     let hash = ring::digest::digest(&ring::digest::SHA256, script.as_bytes());
@@ -93,7 +93,7 @@ fn the_policy_of_a_page_lets_its_own_script_run_and_no_other() {
 #[test]
 fn a_page_has_no_address_no_script_but_its_own_and_loads_nothing() {
     for (name, analysis) in all() {
-        let page = without_script(&html(&analysis).unwrap());
+        let page = without_script(&html(&analysis, &Templates::default()).unwrap());
         for banned in [
             "http://", "https://", "<script", "<link", "<img", "<iframe", "@import", "url(",
         ] {
@@ -119,7 +119,7 @@ fn a_page_has_no_address_no_script_but_its_own_and_loads_nothing() {
 #[test]
 fn a_page_is_light_whatever_it_shows() {
     for (name, analysis) in all() {
-        let page = html(&analysis).unwrap();
+        let page = html(&analysis, &Templates::default()).unwrap();
         if name == "much" {
             std::fs::write("/tmp/much.html", &page).unwrap();
         }
@@ -131,7 +131,7 @@ fn a_page_is_light_whatever_it_shows() {
 #[test]
 fn every_figure_has_a_caption_with_n_and_a_table() {
     for (name, analysis) in all() {
-        let page = html(&analysis).unwrap();
+        let page = html(&analysis, &Templates::default()).unwrap();
         for figure in page.split("<figure").skip(1) {
             let figure = figure.split("</figure>").next().unwrap();
             let title = figure.split("<h3>").nth(1).unwrap_or_default();
@@ -156,7 +156,7 @@ fn every_figure_has_a_caption_with_n_and_a_table() {
 #[test]
 fn tags_are_balanced_and_anchors_lead_somewhere() {
     for (name, analysis) in all() {
-        let page = html(&analysis).unwrap();
+        let page = html(&analysis, &Templates::default()).unwrap();
         for tag in [
             "section", "figure", "table", "tr", "details", "svg", "div", "ul", "dl", "bdi", "p",
         ] {
@@ -201,8 +201,8 @@ fn no_format_ever_says_nan_or_inf() {
             }
         }
         let mut texts = vec![
-            html(&analysis).unwrap(),
-            markdown(&analysis).unwrap(),
+            html(&analysis, &Templates::default()).unwrap(),
+            markdown(&analysis, &Templates::default()).unwrap(),
             terminal(&analysis, &TerminalOptions::default()),
             json(&analysis).to_string(),
         ];
@@ -221,7 +221,7 @@ fn no_format_ever_says_nan_or_inf() {
 
 #[test]
 fn hostile_text_stays_text() {
-    let page = html(&fixture::hostile()).unwrap();
+    let page = html(&fixture::hostile(), &Templates::default()).unwrap();
     assert!(!page.contains("alert(1)</script>") && !page.contains("<img"));
     assert!(!page.contains('\u{202e}') && !page.contains('\u{1b}') && !page.contains('\u{0}'));
     assert!(
@@ -229,7 +229,7 @@ fn hostile_text_stays_text() {
         "a template inside the text was run"
     );
     assert!(page.contains("שלום") && page.contains("<bdi>"));
-    let text = markdown(&fixture::hostile()).unwrap();
+    let text = markdown(&fixture::hostile(), &Templates::default()).unwrap();
     let outside = outside_code(&text);
     assert!(
         !outside.contains("<img") && !outside.contains("<script"),
@@ -280,7 +280,7 @@ fn outside_code(text: &str) -> String {
 fn every_colour_that_is_drawn_follows_the_page() {
     let style = include_str!("../../templates/_style.css");
     for analysis in [fixture::several(8), fixture::single()] {
-        let page = html(&analysis).unwrap();
+        let page = html(&analysis, &Templates::default()).unwrap();
         for part in page.split("<svg ").skip(1) {
             let svg = part.split("</svg>").next().unwrap();
             for attribute in ["fill", "stroke"] {
@@ -295,18 +295,18 @@ fn every_colour_that_is_drawn_follows_the_page() {
 
 #[test]
 fn an_open_loop_shows_both_forms_and_a_closed_one_only_the_actual() {
-    let open = markdown(&fixture::single()).unwrap();
+    let open = markdown(&fixture::single(), &Templates::default()).unwrap();
     assert!(open.contains("| TTFT | intended |"));
-    let closed = markdown(&fixture::closed()).unwrap();
+    let closed = markdown(&fixture::closed(), &Templates::default()).unwrap();
     assert!(!closed.contains("| intended |") && !closed.contains("From intended"));
 }
 
 #[test]
 fn weak_percentiles_are_marked() {
-    let page = html(&fixture::of_size(50)).unwrap();
+    let page = html(&fixture::of_size(50), &Templates::default()).unwrap();
     assert!(page.contains("class=\"n faint\">†"));
     assert!(
-        !html(&fixture::several(2))
+        !html(&fixture::several(2), &Templates::default())
             .unwrap()
             .contains("few values in this")
     );
@@ -314,11 +314,124 @@ fn weak_percentiles_are_marked() {
 
 #[test]
 fn page_opens_with_verdict() {
-    let page = html(&fixture::limited()).unwrap();
+    let page = html(&fixture::limited(), &Templates::default()).unwrap();
     let body = page.split("<main>").nth(1).unwrap();
     let first = body.split("</p>").next().unwrap();
     assert!(
         first.contains("CLIENT-LIMITED") && first.contains("p99 send slip"),
         "{first}"
     );
+}
+
+/// The places of a view model, such as `runs[].verdict.word`.
+fn places(value: &serde_json::Value, at: &str, found: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (name, field) in fields {
+                let below = if at.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{at}.{name}")
+                };
+                places(field, &below, found);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            let below = format!("{at}[]");
+            if items.is_empty() {
+                found.insert(below.clone());
+            }
+            for item in items {
+                places(item, &below, found);
+            }
+        }
+        _ => {
+            found.insert(at.to_owned());
+        }
+    }
+}
+
+#[test]
+fn the_page_on_templates_has_every_place_of_the_view_model_and_no_other() {
+    let mut found = BTreeSet::new();
+    for (_, analysis) in all() {
+        let model = serde_json::to_value(model::report(&analysis).unwrap()).unwrap();
+        places(&model, "", &mut found);
+    }
+    // An empty list is one of what others have in it.
+    let lists: Vec<String> = found
+        .iter()
+        .filter(|place| place.ends_with("[]"))
+        .cloned()
+        .collect();
+    for list in lists {
+        let has_more = found
+            .iter()
+            .any(|place| place.len() > list.len() && place.starts_with(&list));
+        if has_more {
+            found.remove(&list);
+        }
+    }
+    let text = include_str!("../../docs/templates.md");
+    let told: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(place, _)| place.trim_start_matches("report.").to_owned())
+        .collect();
+    let missing: Vec<_> = found.difference(&told).collect();
+    let stale: Vec<_> = told.difference(&found).collect();
+    assert!(
+        missing.is_empty() && stale.is_empty(),
+        "missing {missing:#?}, stale {stale:#?}"
+    );
+}
+
+#[test]
+fn a_template_of_ones_own_stands_in_for_the_built_in_one() {
+    let own = |name: &str, text: &str| Templates::new([(name.to_owned(), text.to_owned())]);
+    let page = html(
+        &fixture::hostile(),
+        &own("report.html", "<p>{{ report.title }}</p>"),
+    )
+    .unwrap();
+    assert!(page.starts_with("<p>&lt;&#x2f;script&gt;"), "{page}");
+    // A part alone, inside what is built in; the policy follows the script.
+    let page = html(&fixture::single(), &own("_script.js", "let own = 1;")).unwrap();
+    assert!(page.contains("<script>let own = 1;</script>"));
+    let hash = ring::digest::digest(&ring::digest::SHA256, b"let own = 1;");
+    let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
+    assert!(page.contains(&format!("script-src 'sha256-{hash}'")));
+    let text = markdown(
+        &fixture::single(),
+        &own("report.md", "{{ report.runs[0].tiles[0].value }}"),
+    );
+    assert_eq!(text.unwrap(), "5,683\n");
+}
+
+#[test]
+fn a_template_that_is_wrong_is_named_with_its_line() {
+    for (text, said) in [
+        ("\n\n{{ report.nothing }}", "undefined"),
+        ("\n\n{% for %}", "report.html:3"),
+        ("{% include \"../../etc/passwd\" %}", "non-existing"),
+    ] {
+        let own = Templates::new([("report.html".to_owned(), text.to_owned())]);
+        let refused = html(&fixture::single(), &own).unwrap_err();
+        assert_eq!(refused.to_string(), "fill in the template `report.html`");
+        let source = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(source.contains(said), "{source}");
+    }
+}
+
+#[test]
+fn the_example_of_a_summary_is_one_short_page() {
+    let text = include_str!("../../examples/executive/report.html").to_owned();
+    let own = Templates::new([("report.html".to_owned(), text)]);
+    for (name, analysis) in all() {
+        let page = html(&analysis, &own).unwrap();
+        assert!(page.len() < 60_000, "{name}: {} bytes", page.len());
+        for banned in ["http://", "https://", "<script", "NaN"] {
+            assert!(!page.contains(banned), "{name}: {banned}");
+        }
+    }
 }

@@ -249,6 +249,89 @@ fn reports_that_exist_are_kept_unless_it_is_forced() {
 }
 
 #[test]
+fn a_report_is_rendered_by_ones_own_templates_and_thresholds() {
+    let folder = Folder::new();
+    let run = tape("run.tape");
+    std::fs::create_dir(folder.path("mine")).unwrap();
+    folder.write(
+        "mine/report.html",
+        "{{ report.runs[0].grades[0].value }} {% include 'part.txt' %}",
+    );
+    folder.write(
+        "mine/part.txt",
+        "by {{ report.thresholds }} {{ report.command }}",
+    );
+    let graded = r#"{"ok_share": {"excellent": 0.99, "good": 0.9, "needs_work": 0.5}}"#;
+    folder.write("mine.json", graded);
+    let words = [
+        "analyze",
+        &run,
+        "--html",
+        "r.html",
+        "--template",
+        "mine",
+        "--thresholds",
+        "mine.json",
+    ];
+    folder.run(&words).expect_code(0);
+    let page = folder.read("r.html");
+    assert!(
+        page.starts_with("100.0 % by mine.json tokentape analyze "),
+        "{page}"
+    );
+    assert!(
+        page.ends_with("--thresholds mine.json --template mine --html r.html"),
+        "{page}"
+    );
+}
+
+#[test]
+fn wrong_templates_and_thresholds_are_named_and_leave_no_file() {
+    let folder = Folder::new();
+    let run = tape("run.tape");
+    std::fs::create_dir(folder.path("mine")).unwrap();
+    folder.write("mine/report.html", "\n{{ report.nothing }}");
+    let words = [
+        "analyze",
+        &run,
+        "--html",
+        "s.html",
+        "--markdown",
+        "s.md",
+        "--template",
+        "mine",
+    ];
+    let refused = folder.run(&words).expect_code(4);
+    assert!(
+        refused.stderr.contains("report.html:2"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!folder.path("s.html").exists() && !folder.path("s.md").exists());
+
+    folder.write(
+        "mine.json",
+        r#"{"ok_share": {"excellent": 0.9, "good": 0.99, "needs_work": 0.5}}"#,
+    );
+    let refused = folder
+        .run(&["analyze", &run, "--thresholds", "mine.json"])
+        .expect_code(2);
+    assert!(refused.stderr.contains("`ok_share`"), "{}", refused.stderr);
+    std::fs::create_dir(folder.path("empty")).unwrap();
+    let refused = folder
+        .run(&["analyze", &run, "--template", "empty"])
+        .expect_code(2);
+    assert!(
+        refused.stderr.contains("has no template"),
+        "{}",
+        refused.stderr
+    );
+    folder
+        .run(&["analyze", &run, "--template", "missing"])
+        .expect_code(4);
+}
+
+#[test]
 fn the_summary_reads_like_the_ones_people_know() {
     let folder = Folder::new();
     let mock = Mock::answering(&["a", "b"]);
