@@ -242,17 +242,20 @@ fn backlog(seen: &Seen<'_>) -> Option<Diagnosis> {
 }
 
 /// At least four windows whose longest gap is five times the usual one and over 50 ms, at distances
-/// that vary by under a quarter.
+/// that vary by under a quarter; but not where requests begin then: those of a closed loop march in
+/// step, and their prompts are read together.
 fn periodic(seen: &Seen<'_>) -> Option<Diagnosis> {
     let usual = middle(seen.windows.iter().filter_map(|window| window.itl_max_ns))?;
     let bound = (5.0 * usual).max(50.0 * NS_PER_MS);
     let mut at: Vec<f64> = Vec::new();
     let mut longest: f64 = 0.0;
+    let mut paused: Vec<f64> = Vec::new();
     for window in &seen.windows {
         let Some(gap) = window.itl_max_ns.filter(|gap| *gap >= bound) else {
             continue;
         };
         longest = longest.max(gap);
+        paused.push(window.at_ns);
         // A gap that ends in the next window too is one.
         if at
             .last()
@@ -263,6 +266,22 @@ fn periodic(seen: &Seen<'_>) -> Option<Diagnosis> {
     }
     let gaps: Vec<f64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
     if gaps.len() < 3 {
+        return None;
+    }
+    // Do more requests begin just before a pause, or in it, than at other times?
+    let near = |window: &&Window| {
+        let lead = (1.5 * longest).max(window.width_ns) + 1.0;
+        let mut paused = paused.iter();
+        paused.any(|at| (0.0..=lead).contains(&(at - window.at_ns)))
+    };
+    let sent = |part: &mut dyn Iterator<Item = &Window>| -> (f64, f64) {
+        part.fold((0.0, 0.0), |(sent, n), window| {
+            (sent + window.sent, n + 1.0)
+        })
+    };
+    let (begun, near) = sent(&mut seen.windows.iter().filter(near));
+    let (all, total) = sent(&mut seen.windows.iter());
+    if begun * total >= 1.5 * all * near && begun > 0.0 {
         return None;
     }
     let period = middle(gaps.iter().copied())?;

@@ -97,7 +97,7 @@ pub(crate) fn remarks(analysis: &Analysis, is_about: impl Fn(Row<'_>) -> bool) -
     let mut remarks = Vec::new();
     if all.iter().any(|row| bounds(*row, 1.0).is_some()) {
         remarks.push(
-            "In small print: the interval that holds the true value with 95 % confidence, were \
+            "In small print or in brackets: the interval that holds the true value with 95 % confidence, were \
              the run to go on (block bootstrap over time). What differs from run to run is not in \
              it."
             .to_owned(),

@@ -157,6 +157,16 @@ fn pauses_at_even_distances_are_periodic_and_others_are_not() {
 }
 
 #[test]
+fn pauses_that_begin_with_requests_are_no_stalls_of_the_server() {
+    let in_step = minute(|second| Moment {
+        sent: if second % 10 == 3 { 8.0 } else { 0.0 },
+        itl_max_ms: if second % 10 == 3 { 400.0 } else { 30.0 },
+        ..CALM
+    });
+    assert_eq!(ids(&in_step), [""; 0]);
+}
+
+#[test]
 fn more_in_flight_without_more_tokens_is_saturation() {
     let full = |tps: f64| {
         minute(move |second| {
