@@ -28,6 +28,11 @@ pub(crate) fn difference<'a>(
 ) -> Option<Row<'a>> {
     // A rate has one number for the window that is its headline.
     let stat = if stat == "steady" { "window" } else { stat };
+    let metric = if metric == "goodput" {
+        "goodput_rps"
+    } else {
+        metric
+    };
     rows_of(analysis, "differences", run)
         .into_iter()
         .find(|row| row.text("metric") == Some(metric) && row.text("stat") == Some(stat))

@@ -390,4 +390,8 @@ fn two_runs_without_a_failure_do_not_prove_that_none_would_fail() {
     let share = row_of(&analysis, "differences", ["same", "ok_share", "window"]).unwrap();
     let bounds: Vec<f64> = share[1..].iter().filter_map(|cell| cell.number()).collect();
     assert!(bounds[0] < -0.005 && bounds[1] > 0.005, "{bounds:?}");
+    // Nor that both would always end as many.
+    let rate = row_of(&analysis, "differences", ["same", "rps", "window"]).unwrap();
+    let bounds: Vec<f64> = rate[1..].iter().filter_map(|cell| cell.number()).collect();
+    assert!(bounds[0] < -0.005 && bounds[1] > 0.005, "{bounds:?}");
 }

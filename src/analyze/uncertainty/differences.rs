@@ -1,7 +1,7 @@
 //! The table `differences`: every number of every group of runs against the first group's.
 
 use super::numbers::{
-    HEADLINE, is_higher_better, joined_by, scale, statistic, statistics, stats, unit,
+    HEADLINE, RPS, is_higher_better, joined_by, scale, statistic, statistics, stats, unit,
 };
 use super::rows::{float, table, text, whole};
 use super::{CONFIDENCE, Member, Uncertainty};
@@ -191,10 +191,18 @@ impl Uncertainty {
         // request had gone well in just one of them (Agresti and Min, Statistics in Medicine 24(5),
         // 2005, where nothing went differently).
         for (member, value) in [(first, from), (second, to)] {
-            let Some((_, offered)) = self.successes(&member.run, metric) else {
-                continue;
+            let least = if metric == RPS {
+                // Nor do two runs that ended as many prove that they always would.
+                let ended = self
+                    .drawn(&member.run, metric)
+                    .map(|drawn| drawn.series.sums().0);
+                value / (ended.unwrap_or(0.0) + 2.0)
+            } else {
+                let Some((_, offered)) = self.successes(&member.run, metric) else {
+                    continue;
+                };
+                self.in_unit(&member.run, metric, 1.0 / (offered + 2.0))
             };
-            let least = self.in_unit(&member.run, metric, 1.0 / (offered + 2.0));
             let least = match change.scale {
                 Scale::Log => least / value,
                 Scale::Plain => least,

@@ -13,6 +13,7 @@ pub(super) const LATENCY_STATS: [(&str, &str, Statistic); 6] = [
 ];
 
 /// Shares and rates that count successes.
+pub(super) const RPS: &str = "rps";
 pub(super) const OK_SHARE: &str = "ok_share";
 pub(super) const GOODPUT: &str = "goodput_rps";
 pub(super) const TOKEN_GOODPUT: &str = "goodput_tps";
@@ -22,7 +23,7 @@ pub(super) const TOKEN_ATTAINMENT: &str = "token_attainment";
 /// Rates and shares: name, unit, column that is counted, column that it is counted by. Those of
 /// goodput have no value where no goal was set.
 pub(super) const RATES: [(&str, &str, &str, &str); 8] = [
-    ("rps", "requests/s", "requests", "seconds"),
+    (RPS, "requests/s", "requests", "seconds"),
     ("input_tps", "tokens/s", "input_tokens", "seconds"),
     ("output_tps", "tokens/s", "output_tokens", "seconds"),
     (OK_SHARE, "share", "ok", "offered"),
@@ -44,7 +45,7 @@ pub(super) const HEADLINE: [(&str, &str); 11] = [
     ("itl", "p99"),
     ("e2el", "p50"),
     ("e2el", "p99"),
-    ("rps", RATE_STAT),
+    (RPS, RATE_STAT),
     ("output_tps", RATE_STAT),
     (OK_SHARE, RATE_STAT),
     (GOODPUT, RATE_STAT),
