@@ -9,7 +9,10 @@ verdict against the inter-token error of the same rung:
 - right: VALID within the tolerance, or CLIENT-LIMITED beyond it;
 - near: the error is within a factor of two of the tolerance, where either verdict will do;
 - trusting: VALID, and the error is over twice the tolerance;
-- cautious: CLIENT-LIMITED, and every error is under half of it.
+- cautious: CLIENT-LIMITED, and every error is under half of it;
+- unknown: VALID with a large error, but the server sent under nine tenths of the tokens a second
+  that it was to send: beyond its own limit its stamps are older than its writes, and the error is
+  its own.
 
 The tolerance is that of the verdict: 1 ms or 5 % of the time between two tokens, whichever is more
 (`queries/validity.sql`). Ends with 1 if a verdict was trusting.
@@ -46,12 +49,14 @@ def judged(rung: dict) -> dict:
         return rung["metrics"].get(key, {}).get("value")
 
     error = value("itl_error_p99")
+    asked = rung["streams"] * rung["rate_per_s"]
+    is_server_behind = (value("events_rate") or 0.0) < 0.9 * asked
     known = [one for one in (error, value("ttft_error_p50"), value("slip_p99")) if one is not None]
     is_valid = rung["validity"]["verdict"] == "VALID"
     if error is None:
         outcome = "unknown"
     elif is_valid and error > 2 * tolerance:
-        outcome = "trusting"
+        outcome = "unknown" if is_server_behind else "trusting"
     elif not is_valid and max(known) < tolerance / 2:
         outcome = "cautious"
     elif tolerance / 2 <= error <= 2 * tolerance:
@@ -63,6 +68,7 @@ def judged(rung: dict) -> dict:
         "streams": rung["streams"],
         "itl_error_p99_ms": error,
         "slip_p99_ms": value("slip_p99"),
+        "events_per_s": value("events_rate"),
         "tolerance_ms": tolerance,
         "verdict": rung["validity"]["verdict"],
         "reason": rung["validity"]["reason"],
