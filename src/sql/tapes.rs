@@ -175,7 +175,12 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
     // A tape whose writer died is recovered here, before anything reads its tables.
     recover(path)?;
     let manifest = Manifest::read(path)?;
-    let mut notes: Vec<String> = manifest.recovered.clone().into_iter().collect();
+    let mut notes: Vec<String> = manifest
+        .recovered
+        .as_deref()
+        .map(one_line)
+        .into_iter()
+        .collect();
     let path = fs::canonicalize(path).map_err(read)?;
     match manifest.state {
         State::Interrupted if notes.is_empty() => {
@@ -194,6 +199,15 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
         notes,
         part: None,
     })
+}
+
+/// What a manifest says, on one line and of a bounded length: it may be anybody's file.
+fn one_line(text: &str) -> String {
+    let is_plain = |letter: &char| {
+        let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        !letter.is_control() && !turns
+    };
+    text.chars().filter(is_plain).take(200).collect()
 }
 
 /// Says which tables have other rows than the manifest counted when the tape was finished.
@@ -345,5 +359,11 @@ mod tests {
         );
         assert!(first[0].contains(&format!("{died} requests")), "{first:?}");
         assert_eq!(notes(open(&[&path]).unwrap()), first);
+        // A manifest is a file that anybody may have written.
+        let mut manifest = crate::capture::Manifest::read(&path).unwrap();
+        manifest.recovered = Some(format!("\u{1b}[2J\n\u{202e}{}", "x".repeat(1_000)));
+        manifest.write(&path).unwrap();
+        let said = notes(open(&[&path]).unwrap());
+        assert_eq!(said[0], format!("[2J{}", "x".repeat(197)));
     }
 }

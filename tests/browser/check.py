@@ -117,6 +117,7 @@ PROBE = r"""
   }
   faults.push(...[...pale].slice(0, 5));
 
+  if (document.title.includes('broken out')) faults.push('text from outside ran as a script');
   overflow('as it opens');
   document.querySelectorAll('details').forEach((fold) => { fold.open = true; });
   overflow('with every fold open');
@@ -226,7 +227,7 @@ USE = r"""
 
 # A page with one fault of each kind, and a word that its finding must have.
 FAULTY = """<!doctype html><meta charset="utf-8"><title>faults</title>
-<body style="color: #888; background: #999"><p>pale</p>
+<body style="color: #888; background: #999"><p>pale</p><script>document.title = 'broken out'</script>
 <div style="width: 2500px">wide</div>
 <figure id="hidden"><figcaption>a</figcaption><svg style="display: none"><path d="M0 0L9 9"/></svg><table></table></figure>
 <figure id="bare"><svg width="300" height="200"></svg></figure>
@@ -245,6 +246,7 @@ FINDINGS = (
     "127.0.0.1:9/picture.png",
     "a word on the console",
     "nonsense is not defined",
+    "ran as a script",
 )
 UNUSABLE = ("under the pointer", "by the keyboard", "switches", "not to be sorted")
 
