@@ -22,7 +22,7 @@ WITH numbers AS (
   UNION ALL
   SELECT run, 20, 'goodput', window_name, 'requests/s', goodput_rps FROM goodput WHERE window_name = 'steady'
   UNION ALL
-  SELECT run, 21, 'attainment', window_name, 'share', attainment FROM goodput WHERE window_name = 'run'
+  SELECT run, 21, 'attainment', window_name, 'share', attainment FROM goodput
   UNION ALL
   SELECT run, 30 + place, metric, stat, 'ns', value
   FROM (

@@ -187,4 +187,10 @@
       head.append(button);
     });
   }
+
+  for (const field of document.querySelectorAll('textarea')) {
+    field.addEventListener('keydown', (event) => {
+      if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) field.form.requestSubmit();
+    });
+  }
 })();

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use tokentape::analyze::{Analysis, Cell};
-use tokentape::report::{Templates, TerminalOptions, csv_files, html, json, markdown, terminal};
+use tokentape::report::{PageOptions, TerminalOptions, csv_files, html, json, markdown, terminal};
 
 /// Stands before every text; a page that has any of it as it is has not escaped it.
 const MARK: &str = "'\"<zqx>&";
@@ -28,8 +28,8 @@ pub(crate) fn check(bytes: &[u8], mut analysis: Analysis) {
         .collect();
     let mut next = texts.iter().cycle();
     put(&mut analysis, || next.next().cloned().unwrap_or_default());
-    check_page(&html(&analysis, &Templates::default()).unwrap());
-    check_markdown(&markdown(&analysis, &Templates::default()).unwrap());
+    check_page(&html(&analysis, &PageOptions::default()).unwrap());
+    check_markdown(&markdown(&analysis, &PageOptions::default()).unwrap());
     let shown = terminal(&analysis, &TerminalOptions::default());
     let is_harmless = |letter: char| !letter.is_control() || letter == '\n';
     assert!(shown.chars().all(is_harmless), "{shown:?}");

@@ -83,6 +83,7 @@ const GROUPS: &[(&str, Files)] = &[
             query!("ttft_by_length"),
             query!("waterfall"),
             query!("latency_by_turn"),
+            query!("ttft_by_turn"),
             query!("latency_by_step"),
         ],
     ),

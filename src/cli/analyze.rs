@@ -11,8 +11,8 @@ use crate::analyze::{
 };
 use crate::error::{Error, exit};
 use crate::report::{
-    Templates, TerminalOptions, csv_files, has_success, html, is_client_limited, json, markdown,
-    terminal,
+    PageOptions, Templates, TerminalOptions, csv_files, has_success, html, is_client_limited, json,
+    markdown, terminal,
 };
 use crate::sql::block_on;
 use crate::workload::Tokenizer;
@@ -52,7 +52,11 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         .map_err(|error| Error::usage(error.to_string(), error.hint()))?;
     let shown = terminal_options(&args.percentile_metrics, &args.metric_percentiles, global)?;
     let templates = args.template.as_deref().map(templates).transpose()?;
-    let templates = templates.unwrap_or_default();
+    let page = PageOptions {
+        templates: templates.unwrap_or_default(),
+        language: args.lang.into(),
+        live: None,
+    };
     let outputs = Outputs::open(args, global.force)?;
     let analysis = match run_analysis(&tapes, &options) {
         Ok(analysis) => analysis,
@@ -62,7 +66,7 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         }
     };
     let takes_stdout = outputs.takes_stdout;
-    outputs.write(&analysis, &templates)?;
+    outputs.write(&analysis, &page)?;
     if !takes_stdout {
         print(&terminal(&analysis, &shown))?;
     }
@@ -80,7 +84,7 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
 }
 
 /// Reads a file of thresholds.
-fn thresholds(path: &Path) -> Result<Thresholds, Error> {
+pub(super) fn thresholds(path: &Path) -> Result<Thresholds, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::File {
         verb: "read",
         path: path.to_owned(),
@@ -95,7 +99,7 @@ const TEMPLATE_BYTES: u64 = 1 << 20;
 const TEMPLATE_FILES: usize = 100;
 
 /// Reads the templates in a folder: plain files, none below it and none that a link leads to.
-fn templates(folder: &Path) -> Result<Templates, Error> {
+pub(super) fn templates(folder: &Path) -> Result<Templates, Error> {
     let unread = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::File {
@@ -266,13 +270,10 @@ impl Outputs {
             .for_each(Output::discard);
     }
 
-    fn write(self, analysis: &Analysis, templates: &Templates) -> Result<(), Error> {
+    fn write(self, analysis: &Analysis, options: &PageOptions) -> Result<(), Error> {
         // What cannot be rendered leaves nothing behind.
-        let page = self.html.is_some().then(|| html(analysis, templates));
-        let text = self
-            .markdown
-            .is_some()
-            .then(|| markdown(analysis, templates));
+        let page = self.html.is_some().then(|| html(analysis, options));
+        let text = self.markdown.is_some().then(|| markdown(analysis, options));
         let (page, text) = match (page.transpose(), text.transpose()) {
             (Ok(page), Ok(text)) => (page, text),
             (Err(error), _) | (_, Err(error)) => {

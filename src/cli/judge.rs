@@ -27,7 +27,7 @@ impl JudgeArgs {
     }
 }
 
-fn span(args: &WindowArgs) -> Result<Span, Error> {
+pub(super) fn span(args: &WindowArgs) -> Result<Span, Error> {
     if let (Some(from_ns), Some(to_ns)) = (args.from, args.to)
         && from_ns >= to_ns
     {

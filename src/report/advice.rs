@@ -6,6 +6,7 @@ use crate::analyze::{Analysis, RunFacts};
 use crate::capture::manifest::{Loop, State};
 
 use super::format;
+use super::language::{said, say};
 use super::rows::{Row, rows_of};
 use super::verdict::Verdict;
 
@@ -43,7 +44,7 @@ pub(crate) fn advice(analysis: &Analysis, run: &RunFacts, verdict: &Verdict) -> 
         of_outcomes(summary, &mut found);
         of_counting(analysis, run, summary, &mut found);
     } else {
-        found.push(say(
+        found.push(warning(
             "the run has no summary",
             "the tape has no measured request",
             "look at what was sent with `tokentape sql TAPE -c \"SELECT * FROM attempts\"`",
@@ -53,33 +54,34 @@ pub(crate) fn advice(analysis: &Analysis, run: &RunFacts, verdict: &Verdict) -> 
     found
 }
 
-fn say(what: impl Into<String>, why: impl Into<String>, act: impl Into<String>) -> Advice {
+/// Makes a warning of sentences; those that have no values are said in the report's language.
+fn warning(what: impl AsRef<str>, why: &str, act: &str) -> Advice {
     Advice {
-        what: what.into(),
-        why: why.into(),
-        act: act.into(),
+        what: said(what.as_ref()),
+        why: said(why),
+        act: said(act),
     }
 }
 
 fn failed_check(check: &str) -> Advice {
     match check {
-        "slip" => say(
+        "slip" => warning(
             "requests left later than they were due, by the client's own fault",
             "the load that the server saw is not the load that was asked for",
             "build with --release, lower the rate, or spread the load over more machines",
         ),
-        "runtime_lag" => say(
+        "runtime_lag" => warning(
             "the client was slow to wake up when data arrived",
             "a late time stamp adds the client's delay to the server's latencies",
             "leave the client cores of its own, or ask for fewer streams at once",
         ),
-        "cpu" => say(
+        "cpu" => warning(
             "a receiving thread was busy nearly all of the time",
             "events queued up in the client before they were stamped",
             "give the client more cores, or spread the load over more machines",
         ),
-        other => say(
-            format!("the check `{other}` failed"),
+        other => warning(
+            say!("the check `{other}` failed", other),
             "the client may have been the bottleneck",
             "look at the section on the client's health",
         ),
@@ -90,19 +92,19 @@ fn failed_check(check: &str) -> Advice {
 fn of_the_tape(run: &RunFacts, found: &mut Vec<Advice>) {
     match run.manifest.state {
         State::Complete => {}
-        State::Interrupted => found.push(say(
+        State::Interrupted => found.push(warning(
             "the run was stopped before its schedule ended",
             "it shows the part up to then, and perhaps not the load's peak",
             "repeat it to the end before you compare it with another",
         )),
-        State::Running => found.push(say(
+        State::Running => found.push(warning(
             "the run's writer did not finish",
             "the last moments before it ended may be missing",
             "see whether the process was killed or the disk was full",
         )),
     }
     for note in &run.notes {
-        found.push(say(
+        found.push(warning(
             format::clean(note),
             "the tape was not read as it was left",
             "check that the counts in the run card are those you expect",
@@ -114,10 +116,11 @@ fn of_the_tape(run: &RunFacts, found: &mut Vec<Advice>) {
         .iter()
         .filter(|(_, hits)| **hits > 0)
     {
-        found.push(say(
-            format!(
-                "the client's bound `{}` was hit {hits} times",
-                format::name(bound)
+        found.push(warning(
+            say!(
+                "the client's bound `{bound}` was hit {hits} times",
+                bound = format::name(bound),
+                hits
             ),
             "where a bound is hit, work waits or is cut short in the client",
             "raise the bound, or lower the load",
@@ -130,18 +133,18 @@ fn of_outcomes(summary: Row<'_>, found: &mut Vec<Advice>) {
     let count = |column: &str| summary.number(column).unwrap_or(0.0);
     let (requests, ok, failed) = (count("requests"), count("ok"), count("failed"));
     if ok <= 0.0 {
-        found.push(say(
+        found.push(warning(
             "no request succeeded",
             "there is no latency to speak of",
             "see the errors by kind, and try the target with a single request",
         ));
     } else if failed > 0.0 {
-        found.push(say(
-            format!(
-                "{} of {} requests failed ({})",
-                format::decimal(failed, 0),
-                format::decimal(requests, 0),
-                format::percent(Some(failed / requests.max(1.0))),
+        found.push(warning(
+            say!(
+                "{failed} of {requests} requests failed ({share})",
+                failed = format::decimal(failed, 0),
+                requests = format::decimal(requests, 0),
+                share = format::percent(Some(failed / requests.max(1.0)))
             ),
             "latencies cover successful requests only, and a server that refuses work looks fast",
             "see the errors by kind before you quote a latency",
@@ -149,10 +152,10 @@ fn of_outcomes(summary: Row<'_>, found: &mut Vec<Advice>) {
     }
     let interrupted = count("interrupted");
     if interrupted > 0.0 {
-        found.push(say(
-            format!(
-                "{} requests were in flight when the run ended before its time",
-                format::decimal(interrupted, 0)
+        found.push(warning(
+            say!(
+                "{interrupted} requests were in flight when the run ended before its time",
+                interrupted = format::decimal(interrupted, 0)
             ),
             "nobody knows how long they would have taken, and the slow ones are among them",
             "let the run end by itself before you quote its tail",
@@ -160,18 +163,21 @@ fn of_outcomes(summary: Row<'_>, found: &mut Vec<Advice>) {
     }
     let unfinished = count("cancelled") + count("not_sent");
     if unfinished > 0.0 {
-        found.push(say(
-            format!(
-                "{} requests were cancelled or never sent",
-                format::decimal(unfinished, 0)
+        found.push(warning(
+            say!(
+                "{unfinished} requests were cancelled or never sent",
+                unfinished = format::decimal(unfinished, 0)
             ),
             "the slowest requests are the ones that are cut off, so the tail is too good",
             "allow more time with --drain, or lower the load",
         ));
     }
     if ok > 0.0 && ok < ENOUGH_FOR_P99 {
-        found.push(say(
-            format!("only {} of the requests succeeded", format::decimal(ok, 0)),
+        found.push(warning(
+            say!(
+                "only {ok} of the requests succeeded",
+                ok = format::decimal(ok, 0)
+            ),
             "a 99th percentile of so few is little more than the maximum",
             "send at least 100 requests for a p99, and 1,000 for a p99.9",
         ));
@@ -182,7 +188,7 @@ fn of_outcomes(summary: Row<'_>, found: &mut Vec<Advice>) {
 fn of_counting(analysis: &Analysis, run: &RunFacts, summary: Row<'_>, found: &mut Vec<Advice>) {
     let source = summary.text("output_tokens_source").unwrap_or_default();
     if matches!(source, "chunks" | "mixed") {
-        found.push(say(
+        found.push(warning(
             "output tokens were counted by chunks, for some requests at least",
             "the server sent no usage, and a chunk can hold several tokens or half of one",
             "name the model's tokenizer with --tokenizer",
@@ -192,10 +198,10 @@ fn of_counting(analysis: &Analysis, run: &RunFacts, summary: Row<'_>, found: &mu
         .number("unresolved_share")
         .filter(|share| *share > 0.1)
     {
-        found.push(say(
-            format!(
-                "{} of the gaps have an end in a shared read",
-                format::percent(Some(share))
+        found.push(warning(
+            say!(
+                "{share} of the gaps have an end in a shared read",
+                share = format::percent(Some(share))
             ),
             "events that arrive together carry one time stamp, so gaps read as zero or as a sum",
             "read inter-token times beside their resolved form; look for a proxy that buffers",
@@ -206,20 +212,20 @@ fn of_counting(analysis: &Analysis, run: &RunFacts, summary: Row<'_>, found: &mu
         .next();
     let exact = |column: &str| tokens.and_then(|row| row.number(column));
     if let Some(share) = exact("output_exact").filter(|share| *share < 0.95) {
-        found.push(say(
-            format!(
-                "only {} of the answers have the planned length",
-                format::percent(Some(share))
+        found.push(warning(
+            say!(
+                "only {share} of the answers have the planned length",
+                share = format::percent(Some(share))
             ),
             "the model stopped by itself, so the load is not the one that was planned",
             "pass --ignore-eos where the server knows it",
         ));
     }
     if let Some(share) = exact("input_exact").filter(|share| *share < 0.95) {
-        found.push(say(
-            format!(
-                "only {} of the prompts have the planned length",
-                format::percent(Some(share))
+        found.push(warning(
+            say!(
+                "only {share} of the prompts have the planned length",
+                share = format::percent(Some(share))
             ),
             "the server counts tokens in another way, or adds a chat template",
             "name the model's own tokenizer with --tokenizer",
@@ -239,19 +245,22 @@ fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
         && rows_of(analysis, "latency_percentiles", &run.run).is_empty()
         && windows.iter().any(|row| row.number("rps").is_some());
     if is_empty {
-        found.push(say(
+        found.push(warning(
             "nothing was due in the window that was asked for",
             "there is no latency in it, and a rate of it would be 0",
             "look at when the run began and ended, and move --from and --to",
         ));
     } else if let Some(seconds) = seconds.filter(|seconds| *seconds < SHORT_WINDOW_S) {
-        let (window, remedy) = if is_asked {
-            ("window that was asked for", "ask for a longer one")
+        let seconds = format::trimmed(seconds, 1);
+        let (what, remedy) = if is_asked {
+            let what = say!("the window that was asked for is {seconds} s long", seconds);
+            (what, "ask for a longer one")
         } else {
-            ("steady window", "run for a minute or longer")
+            let what = say!("the steady window is {seconds} s long", seconds);
+            (what, "run for a minute or longer")
         };
-        found.push(say(
-            format!("the {window} is {} s long", format::trimmed(seconds, 1)),
+        found.push(warning(
+            what,
             "a rate over so short a time says more about chance than about the server",
             remedy,
         ));
@@ -266,10 +275,10 @@ fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
         return;
     };
     if let Some(queued) = pace.number("queued_p99_ns").filter(|queued| *queued >= 1e6) {
-        found.push(say(
-            format!(
-                "requests waited for a free slot, {} at p99",
-                format::duration(queued)
+        found.push(warning(
+            say!(
+                "requests waited for a free slot, {queued} at p99",
+                queued = format::duration(queued)
             ),
             "--max-concurrency held them back, which latencies from the send time do not show",
             "read the latencies from the intended time, or raise --max-concurrency",
@@ -279,11 +288,11 @@ fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
         .number("achieved_rate_per_s")
         .zip(pace.number("intended_rate_per_s"));
     if let Some((achieved, intended)) = rates.filter(|(achieved, asked)| *achieved < 0.95 * asked) {
-        found.push(say(
-            format!(
-                "{} requests/s were sent where {} were due",
-                format::decimal(achieved, 2),
-                format::decimal(intended, 2),
+        found.push(warning(
+            say!(
+                "{achieved} requests/s were sent where {intended} were due",
+                achieved = format::decimal(achieved, 2),
+                intended = format::decimal(intended, 2)
             ),
             "the load that was asked for never reached the server in time",
             "see schedule fidelity for where it waited",

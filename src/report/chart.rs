@@ -10,6 +10,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::ReportError;
+use super::language::said;
 use super::scale::Axis;
 
 /// Colours of series, in order; told apart by people with the common colour vision deficiencies.
@@ -292,10 +293,10 @@ fn frame(
         )
         .map_err(drawing)?;
     }
-    root.draw_text(&y.title, &text(HPos::Left, VPos::Top), (8, 0))
+    root.draw_text(&said(&y.title), &text(HPos::Left, VPos::Top), (8, 0))
         .map_err(drawing)?;
     let inside = (WIDTH - RIGHT - 8, height - BOTTOM - 14);
-    root.draw_text(&x.title, &text(HPos::Right, VPos::Bottom), inside)
+    root.draw_text(&said(&x.title), &text(HPos::Right, VPos::Bottom), inside)
         .map_err(drawing)?;
     Ok(())
 }

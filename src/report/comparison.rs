@@ -65,15 +65,9 @@ fn change(row: Row<'_>) -> Change {
 /// Lays out a row a number and a column a run.
 pub(crate) fn comparison_grid(analysis: &Analysis) -> Grid {
     let changes = changes(analysis);
-    let names: Vec<String> = analysis
-        .runs
-        .iter()
-        .map(|run| format::name(&run.run))
-        .collect();
-    let mut headings = vec!["metric".to_owned(), "stat".to_owned(), "unit".to_owned()];
-    headings.extend(names.iter().map(|name| format!("#{name}")));
-    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-    let mut grid = Grid::new("Value, and change against the first run", &headings);
+    let names = analysis.runs.iter().map(|run| format::name(&run.run));
+    let caption = "Value, and change against the first run";
+    let mut grid = Grid::new(caption, &["metric", "stat", "unit"]).with_numbers(names);
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for change in &changes {
         let key = (change.metric.as_str(), change.stat.as_str());
@@ -82,8 +76,8 @@ pub(crate) fn comparison_grid(analysis: &Analysis) -> Grid {
         }
         seen.push(key);
         let mut cells = vec![
-            Field::plain(key.0),
-            Field::plain(key.1),
+            Field::verbatim(key.0),
+            Field::verbatim(key.1),
             Field::plain(change.unit.clone().unwrap_or_default()),
             Field::plain(format::optional(change.baseline, 2)),
         ];

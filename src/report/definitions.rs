@@ -8,55 +8,64 @@ use serde::Serialize;
 use crate::analyze::Analysis;
 use crate::capture::manifest::Loop;
 
+use super::language::said;
+
 /// One word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Definition {
     /// The word.
-    pub(crate) term: &'static str,
+    pub(crate) term: String,
     /// What it means.
-    pub(crate) meaning: &'static str,
+    pub(crate) meaning: String,
     /// The choice that was made where tools differ.
-    pub(crate) policy: &'static str,
+    pub(crate) policy: String,
 }
 
-const ALL: [Definition; 16] = [
-    Definition {
+/// A definition in English.
+struct English {
+    term: &'static str,
+    meaning: &'static str,
+    policy: &'static str,
+}
+
+const ALL: [English; 16] = [
+    English {
         term: "Send time",
         meaning: "When the first byte of the request was handed to a connected socket. Beside it \
                   stands the intended time: when the schedule said that the request was due.",
         policy: "Both are kept for every request, so a late client cannot make a server look fast.",
     },
-    Definition {
+    English {
         term: "TTFT, time to first token",
         meaning: "From the send to the first event that carries a token: content, reasoning, \
                   arguments of a tool call, a refusal or audio.",
         policy: "Policy: token-bearing events only. Role-only, empty, comment, ping and usage \
                  events never count.",
     },
-    Definition {
+    English {
         term: "From intended",
         meaning: "The same latency counted from the moment at which the request was due. It holds \
                   whatever waited on the client's side as well.",
         policy: "Policy: shown as a pair in an open loop; in a closed loop only the form from the \
                  send is shown.",
     },
-    Definition {
+    English {
         term: "TTFA, time to first answer token",
         meaning: "From the send to the first token that is not reasoning.",
         policy: "Policy: reasoning tokens count for TTFT and not for TTFA.",
     },
-    Definition {
+    English {
         term: "E2EL, end-to-end latency",
         meaning: "From the send to the last event that carries a token.",
         policy: "Policy: the usage event and the end mark come after it and do not count; without \
                  a stream, the end of the response does.",
     },
-    Definition {
+    English {
         term: "ICL, inter-chunk latency",
         meaning: "The gaps between successive token-bearing chunks of one answer.",
         policy: "A chunk is not a token: one chunk can carry several.",
     },
-    Definition {
+    English {
         term: "ITL, inter-token latency",
         meaning: "The times between successive tokens of one answer. All tokens of all answers \
                   form one pool.",
@@ -64,26 +73,26 @@ const ALL: [Definition; 16] = [
                  the first chunk gives none. The numbers in JSON and CSV have the policy spread \
                  too, the gap ÷ k k times (itl_spread).",
     },
-    Definition {
+    English {
         term: "ITL, resolved",
         meaning: "Only those gaps whose both ends came alone in their read of the socket.",
         policy: "Events that arrive in one read share a time stamp; they stay in ITL and are left \
                  out here.",
     },
-    Definition {
+    English {
         term: "TPOT, time per output token",
         meaning: "Time from the first token to the last one, by the tokens that came after the \
                   first chunk; one value a request.",
         policy: "Policy: the first chunk's tokens are not in the divisor, and reasoning tokens \
                  that were never streamed are not either. No value where nothing is left.",
     },
-    Definition {
+    English {
         term: "Output tokens",
         meaning: "The server's own usage where it sends it, else our tokenizer on the whole text, \
                   else the number of chunks.",
         policy: "Policy: never the length that was asked for; the source is in the run card.",
     },
-    Definition {
+    English {
         term: "Throughput (RPS, TPS)",
         meaning: "Requests whose last token fell into the window, and tokens that arrived in it, \
                   by the window's length. A request's chunks are weighted so that they add up to \
@@ -92,13 +101,13 @@ const ALL: [Definition; 16] = [
                  the last due time. Closed loop: from all slots busy to the first slot without \
                  work. No rate where nothing fell into the window of what the run has.",
     },
-    Definition {
+    English {
         term: "Speed of a request",
         meaning: "Output tokens by E2EL (request), one by TPOT (decode), and input tokens by TTFT \
                   (prefill); one value a request.",
         policy: "The slow requests are at p1 and p10.",
     },
-    Definition {
+    English {
         term: "Stalls, jitter, in time, fluidity",
         meaning: "A stall is a gap between chunks over a bound. Jitter is the mean absolute \
                   difference of successive gaps of an answer. A token is in time if it comes \
@@ -107,7 +116,7 @@ const ALL: [Definition; 16] = [
         policy: "Policy: of successful requests. Being early counts for later tokens; no fluidity \
                  without both goals.",
     },
-    Definition {
+    English {
         term: "Goodput",
         meaning: "Offered requests that succeeded and met every stated goal, by the window's \
                   length. Attainment is their share of all offered requests. Offered are those \
@@ -116,12 +125,12 @@ const ALL: [Definition; 16] = [
                  the send in a closed one. Cancelled and never-sent requests miss; a request \
                  without a TPOT passes the goal on TPOT.",
     },
-    Definition {
+    English {
         term: "Percentiles",
         meaning: "Exact, over all values, with linear interpolation between the two neighbours.",
         policy: "Policy: no sketch, no average of percentiles; n and max are always beside them.",
     },
-    Definition {
+    English {
         term: "Slip",
         meaning: "The client's own lateness: send less intended, less the wait for a slot, less \
                   connecting.",
@@ -138,6 +147,10 @@ pub(crate) fn definitions(analysis: &Analysis) -> Vec<Definition> {
         .any(|run| run.manifest.arrival_loop == Loop::Open);
     ALL.iter()
         .filter(|one| is_open || one.term != "From intended")
-        .cloned()
+        .map(|one| Definition {
+            term: said(one.term),
+            meaning: said(one.meaning),
+            policy: said(one.policy),
+        })
         .collect()
 }

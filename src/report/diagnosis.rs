@@ -12,6 +12,7 @@ use crate::analyze::{Analysis, RunFacts};
 use crate::capture::manifest::Loop;
 
 use super::format::{self, NS_PER_MS};
+use super::language::{said, say};
 use super::rows::{Row, rows_of};
 
 /// Most that is told of one run.
@@ -25,9 +26,9 @@ pub(crate) struct Diagnosis {
     /// What was seen, with its numbers.
     pub(crate) what: String,
     /// The likely cause.
-    pub(crate) why: &'static str,
+    pub(crate) why: String,
     /// What to try.
-    pub(crate) act: &'static str,
+    pub(crate) act: String,
 }
 
 /// One window of a run's time.
@@ -198,15 +199,15 @@ fn failures(seen: &Seen<'_>) -> Option<Diagnosis> {
     };
     Some(Diagnosis {
         id: "failures",
-        what: format!(
-            "{} of {} requests did not succeed, {} of them with {}",
-            format::decimal(requests - ok, 0),
-            format::decimal(requests, 0),
-            format::decimal(n, 0),
-            format::clean_to(kind, 40),
+        what: say!(
+            "{failed} of {requests} requests did not succeed, {n} of them with {kind}",
+            failed = format::decimal(requests - ok, 0),
+            requests = format::decimal(requests, 0),
+            n = format::decimal(n, 0),
+            kind = format::clean_to(kind, 40)
         ),
-        why,
-        act,
+        why: said(why),
+        act: said(act),
     })
 }
 
@@ -227,17 +228,10 @@ fn backlog(seen: &Seen<'_>) -> Option<Diagnosis> {
     let (few, many) = (load(first)?, load(last)?);
     (late >= 2.0 * early && many >= 1.5 * few && many >= few + 4.0).then(|| Diagnosis {
         id: "backlog",
-        what: format!(
-            "the median TTFT rose from {} to {}, and requests in flight from {} to {}, between the \
-             first and the last third of the steady window",
-            format::duration(early),
-            format::duration(late),
-            format::decimal(few, 0),
-            format::decimal(many, 0),
-        ),
-        why: "requests come faster than the server serves them, so its queue grows as long as the \
-              load lasts; latencies then say how long the run was",
-        act: "lower the rate until TTFT stays level, or add capacity; compare servers below that rate",
+        what: say!("the median TTFT rose from {early} to {late}, and requests in flight from {few} to {many}, between the first and the last third of the steady window", early = format::duration(early), late = format::duration(late), few = format::decimal(few, 0), many = format::decimal(many, 0)),
+        why: said("requests come faster than the server serves them, so its queue grows as long as the \
+              load lasts; latencies then say how long the run was"),
+        act: said("lower the rate until TTFT stays level, or add capacity; compare servers below that rate"),
     })
 }
 
@@ -288,15 +282,17 @@ fn periodic(seen: &Seen<'_>) -> Option<Diagnosis> {
     let is_even = gaps.iter().all(|gap| (gap - period).abs() <= 0.25 * period);
     is_even.then(|| Diagnosis {
         id: "periodic-stalls",
-        what: format!(
-            "every {} or so, {} times, tokens paused for up to {}",
-            format::duration(period),
-            format::decimal(f64::from(u32::try_from(at.len()).unwrap_or(u32::MAX)), 0),
-            format::duration(longest),
+        what: say!(
+            "every {period} or so, {times} times, tokens paused for up to {longest}",
+            period = format::duration(period),
+            times = format::decimal(f64::from(u32::try_from(at.len()).unwrap_or(u32::MAX)), 0),
+            longest = format::duration(longest)
         ),
-        why: "something that runs at fixed times stops the server: garbage collection, a health \
+        why: said(
+            "something that runs at fixed times stops the server: garbage collection, a health \
               check, a metrics scrape, a checkpoint, or a neighbour on the host",
-        act: "find what has this period in the server's logs and on its host",
+        ),
+        act: said("find what has this period in the server's logs and on its host"),
     })
 }
 
@@ -312,16 +308,11 @@ fn buffered(seen: &Seen<'_>) -> Option<Diagnosis> {
     let is_at_once = seen.latency("tpot", "p50_ns")? <= NS_PER_MS;
     (is_at_once && ttft >= 0.95 * e2el && tokens >= 10.0 * ok).then(|| Diagnosis {
         id: "buffered",
-        what: format!(
-            "the first token came after {} of {}, at the median, though answers have {} tokens",
-            format::duration(ttft),
-            format::duration(e2el),
-            format::decimal(tokens / ok.max(1.0), 0),
-        ),
-        why: "something between the model and the client gathers the answer and passes it on whole, \
-              such as a proxy that buffers",
-        act: "switch off buffering and compression of event streams on the way, or measure in front \
-              of it",
+        what: say!("the first token came after {ttft} of {e2el}, at the median, though answers have {tokens} tokens", ttft = format::duration(ttft), e2el = format::duration(e2el), tokens = format::decimal(tokens / ok.max(1.0), 0)),
+        why: said("something between the model and the client gathers the answer and passes it on whole, \
+              such as a proxy that buffers"),
+        act: said("switch off buffering and compression of event streams on the way, or measure in front \
+              of it"),
     })
 }
 
@@ -339,15 +330,15 @@ fn saturation(seen: &Seen<'_>) -> Option<Diagnosis> {
         let ((few, slower), (many, faster)) = (number(before)?, number(last)?);
         return (many >= 1.3 * few && faster <= 1.05 * slower).then(|| Diagnosis {
             id: "saturation",
-            what: format!(
-                "from {} to {} requests in flight tokens/s went from {} to {}",
-                format::decimal(few, 0),
-                format::decimal(many, 0),
-                format::decimal(slower, 0),
-                format::decimal(faster, 0),
+            what: say!(
+                "from {few} to {many} requests in flight tokens/s went from {slower} to {faster}",
+                few = format::decimal(few, 0),
+                many = format::decimal(many, 0),
+                slower = format::decimal(slower, 0),
+                faster = format::decimal(faster, 0)
             ),
-            why,
-            act,
+            why: said(why),
+            act: said(act),
         });
     }
     let usual = middle(seen.windows.iter().map(|window| window.in_flight))?;
@@ -371,15 +362,9 @@ fn saturation(seen: &Seen<'_>) -> Option<Diagnosis> {
     let is_slower = gap(&above)? >= 1.3 * gap(&around)?;
     (faster <= 1.1 * slower && is_slower).then(|| Diagnosis {
         id: "saturation",
-        what: format!(
-            "with {} requests in flight there were {} tokens/s, and with {} no more than {}",
-            format::decimal(load(&around).unwrap_or(0.0), 0),
-            format::decimal(slower, 0),
-            format::decimal(load(&above).unwrap_or(0.0), 0),
-            format::decimal(faster, 0),
-        ),
-        why,
-        act,
+        what: say!("with {few} requests in flight there were {slower} tokens/s, and with {many} no more than {faster}", few = format::decimal(load(&around).unwrap_or(0.0), 0), slower = format::decimal(slower, 0), many = format::decimal(load(&above).unwrap_or(0.0), 0), faster = format::decimal(faster, 0)),
+        why: said(why),
+        act: said(act),
     })
 }
 
@@ -396,15 +381,9 @@ fn long_prompts(seen: &Seen<'_>) -> Option<Diagnosis> {
     let ((short, fast), (long, slow)) = (*buckets.first()?, *buckets.last()?);
     (short > 0.0 && long >= 4.0 * short && fast > 0.0 && slow >= 3.0 * fast).then(|| Diagnosis {
         id: "long-prompts",
-        what: format!(
-            "the median TTFT is {} for prompts of about {} tokens, and {} from {} tokens on",
-            format::duration(fast),
-            format::decimal(short, 0),
-            format::duration(slow),
-            format::decimal(long, 0),
-        ),
-        why: "reading the prompt takes most of the wait: prefill is bound by compute",
-        act: "look at prefix caching and chunked prefill, and set goals on TTFT by length",
+        what: say!("the median TTFT is {fast} for prompts of about {short} tokens, and {slow} from {long} tokens on", fast = format::duration(fast), short = format::decimal(short, 0), slow = format::duration(slow), long = format::decimal(long, 0)),
+        why: said("reading the prompt takes most of the wait: prefill is bound by compute"),
+        act: said("look at prefix caching and chunked prefill, and set goals on TTFT by length"),
     })
 }
 
@@ -422,25 +401,31 @@ fn interference(seen: &Seen<'_>) -> Option<Diagnosis> {
         |part| Some(part.iter().map(|window| window.sent).sum()),
         |part| middle(part.iter().filter_map(|window| window.itl_p99_ns)),
     );
-    let what = format!(
-        "one gap between tokens in a hundred is over {}, where the median is {}",
-        format::duration(p99),
-        format::duration(p50),
+    let what = say!(
+        "one gap between tokens in a hundred is over {p99}, where the median is {p50}",
+        p99 = format::duration(p99),
+        p50 = format::duration(p50)
     );
     Some(if together.is_some_and(|rank| rank >= 0.4) {
         Diagnosis {
             id: "interference",
-            what: format!("{what}; gaps are longer when more requests begin"),
-            why: "prompts are read in the same steps in which answers are written, and hold those up",
-            act: "chunk long prompts, give a step a smaller budget of tokens, or prefill on machines \
+            what: say!("{what}; gaps are longer when more requests begin", what),
+            why: said(
+                "prompts are read in the same steps in which answers are written, and hold those up",
+            ),
+            act: said(
+                "chunk long prompts, give a step a smaller budget of tokens, or prefill on machines \
                   of its own",
+            ),
         }
     } else {
         Diagnosis {
             id: "unstable-tpot",
             what,
-            why: "the size of the batch, or what else the server does, changes from step to step",
-            act: "see the gaps over time: bands are modes, and lines down are pauses",
+            why: said(
+                "the size of the batch, or what else the server does, changes from step to step",
+            ),
+            act: said("see the gaps over time: bands are modes, and lines down are pauses"),
         }
     })
 }
@@ -459,15 +444,10 @@ fn waiting(seen: &Seen<'_>) -> Option<Diagnosis> {
     let is_so = ratio("ttft")? >= 4.0 && ratio("tpot")? <= 2.0 && together? >= 0.5;
     is_so.then(|| Diagnosis {
         id: "waiting",
-        what: format!(
-            "TTFT is {} at the median and {} at p99, longer when more requests are in flight; time \
-             per output token hardly changes",
-            format::duration(seen.latency("ttft", "p50_ns").unwrap_or(0.0)),
-            format::duration(seen.latency("ttft", "p99_ns").unwrap_or(0.0)),
-        ),
-        why: "requests queue in front of prefill: a limit on sequences or on tokens a step lets in \
-              no more",
-        act: "raise that limit if memory allows, or add replicas; smoother arrivals help as well",
+        what: say!("TTFT is {p50} at the median and {p99} at p99, longer when more requests are in flight; time per output token hardly changes", p50 = format::duration(seen.latency("ttft", "p50_ns").unwrap_or(0.0)), p99 = format::duration(seen.latency("ttft", "p99_ns").unwrap_or(0.0))),
+        why: said("requests queue in front of prefill: a limit on sequences or on tokens a step lets in \
+              no more"),
+        act: said("raise that limit if memory allows, or add replicas; smoother arrivals help as well"),
     })
 }
 
@@ -477,13 +457,15 @@ fn several_a_chunk(seen: &Seen<'_>) -> Option<Diagnosis> {
     let icl = seen.row("latency_percentiles", "icl")?.number("n")?;
     (icl >= 100.0 && itl >= 1.5 * icl).then(|| Diagnosis {
         id: "several-a-chunk",
-        what: format!(
-            "the server sends {} tokens a chunk on average",
-            format::decimal(itl / icl, 1)
+        what: say!(
+            "the server sends {tokens} tokens a chunk on average",
+            tokens = format::decimal(itl / icl, 1)
         ),
-        why: "it decodes several tokens a step, as speculative decoding does, or gathers them; the \
+        why: said(
+            "it decodes several tokens a step, as speculative decoding does, or gathers them; the \
               tokens of a chunk share one time, so that ITL has zeros",
-        act: "read ICL for what a user sees, and ITL spread for the pace of tokens",
+        ),
+        act: said("read ICL for what a user sees, and ITL spread for the pace of tokens"),
     })
 }
 

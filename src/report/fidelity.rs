@@ -1,25 +1,38 @@
-//! The tables that say how faithful a run was to its schedule: pace, bursts, sessions, prefixes.
+//! The tables that say how faithful a run was to its schedule (pace, bursts), and those of sessions
+//! and of the prefixes that their turns share.
 
 use crate::analyze::Analysis;
 
 use super::format;
 use super::grid::{Field, Grid};
+use super::language::said;
 use super::rows::{Row, rows};
+use super::sections::percentile;
 
-/// Returns the tables, in the order of their importance; those without a row are left out.
+/// Returns the tables of the schedule; all but the first are left out where they have no row.
 pub(super) fn grids(analysis: &Analysis) -> Vec<Grid> {
-    let all = [
-        pace(analysis),
-        arrivals(analysis),
-        sessions(analysis),
-        prefixes(analysis),
-    ];
     let is_single = analysis.runs.len() == 1;
-    all.into_iter()
-        .enumerate()
-        .filter(|(place, grid)| *place == 0 || !grid.rows.is_empty())
-        .map(|(_, grid)| grid.without_run(is_single))
-        .collect()
+    let pace = pace(analysis).without_run(is_single);
+    let mut grids = vec![pace];
+    grids.extend(with_rows(analysis, [arrivals(analysis)]));
+    grids
+}
+
+/// Returns the tables of sessions; none where there are no sessions and no shared prefixes.
+pub(super) fn session_grids(analysis: &Analysis) -> Vec<Grid> {
+    let all = [sessions(analysis), turns(analysis), prefixes(analysis)];
+    with_rows(analysis, all).collect()
+}
+
+fn with_rows<const N: usize>(
+    analysis: &Analysis,
+    grids: [Grid; N],
+) -> impl Iterator<Item = Grid> + use<N> {
+    let is_single = analysis.runs.len() == 1;
+    grids
+        .into_iter()
+        .filter(|grid| !grid.rows.is_empty())
+        .map(move |grid| grid.without_run(is_single))
 }
 
 fn run(row: &Row<'_>) -> Field {
@@ -85,11 +98,8 @@ fn arrivals(analysis: &Analysis) -> Grid {
             count(&row, "count_off_max"),
         ]);
     }
-    grid.notes.push(
-        "KS is the largest distance between the distribution of gaps that were due and that of gaps \
-         as sent, in whole milliseconds: 0 is the same, 1 is all different."
-            .to_owned(),
-    );
+    grid.notes.push(said("KS is the largest distance between the distribution of gaps that were due and that of gaps \
+         as sent, in whole milliseconds: 0 is the same, 1 is all different."));
     grid
 }
 
@@ -120,6 +130,44 @@ fn sessions(analysis: &Analysis) -> Grid {
     grid
 }
 
+fn turns(analysis: &Analysis) -> Grid {
+    let headings = [
+        "run",
+        "turns",
+        "#n",
+        "#input tokens, mean",
+        "#cached",
+        "#TTFT p50",
+        "#TTFT p99",
+        "#TPOT p50",
+        "#E2EL p50",
+    ];
+    let mut grid = Grid::new(
+        "By turn; latencies in milliseconds from the send",
+        &headings,
+    );
+    for row in rows(analysis, "latency_by_turn") {
+        let name = match row.text("turns") {
+            Some("first") => "first of a session",
+            _ => "later ones",
+        };
+        let n = row.number("n").unwrap_or_default();
+        let at = |column, rank| percentile(row.number(column), n, rank);
+        grid.push(vec![
+            run(&row),
+            Field::plain(name),
+            count(&row, "n"),
+            Field::plain(format::optional(row.number("input_tokens_mean"), 1)),
+            Field::plain(format::percent(row.number("cached_share"))),
+            at("ttft_p50_ns", 0.5),
+            at("ttft_p99_ns", 0.99),
+            at("tpot_p50_ns", 0.5),
+            at("e2el_p50_ns", 0.5),
+        ]);
+    }
+    grid
+}
+
 fn prefixes(analysis: &Analysis) -> Grid {
     let headings = [
         "run",
@@ -134,11 +182,8 @@ fn prefixes(analysis: &Analysis) -> Grid {
         "Prefix cache: what the trace allows and what the server had",
         &headings,
     );
-    grid.notes.push(
-        "Shares of tokens, not of blocks as `trace inspect` counts them; the last block of a prompt may \
-         be short."
-            .to_owned(),
-    );
+    grid.notes.push(said("Shares of tokens, not of blocks as `trace inspect` counts them; the last block of a prompt may \
+         be short."));
     for row in rows(analysis, "prefix_hits") {
         grid.push(vec![
             run(&row),

@@ -10,11 +10,16 @@ use super::ReportError;
 use super::chart::{self, HeatCell, Join, Series};
 use super::format;
 use super::grid::{Field, Grid};
+use super::language::{said, say};
 use super::pointing;
 use super::scale::Axis;
+use super::sparks::{Spark, spark};
 
 /// Most rows in the table under a chart.
 const TABLE_ROWS: usize = 30;
+
+/// Most bars of one picture.
+pub(crate) const MOST_BARS: usize = 12;
 
 /// Most points of one line, and of all lines of a chart together.
 const LINE_POINTS: usize = 360;
@@ -35,6 +40,8 @@ pub(crate) struct Figure {
     pub(crate) svg: String,
     /// The numbers as JSON, as the page's script reads them; none where nothing is to be pointed at.
     pub(crate) data: Option<String>,
+    /// Its lines as text, for where there are no pictures; none where they are not lines.
+    pub(crate) sparks: Vec<Spark>,
     /// The numbers that were drawn.
     pub(crate) grid: Grid,
 }
@@ -89,17 +96,26 @@ impl Plot {
             return Ok(None);
         }
         let limit = (CHART_POINTS / self.series.len()).min(LINE_POINTS);
+        let written = &self.y_written;
+        let sparks = self.series.iter().filter_map(|one| spark(one, written));
+        let sparks = sparks.collect();
         let mut width = 1;
         for one in &mut self.series {
             width = width.max(thin(&mut one.points, limit));
         }
         if width > 1 {
-            let remark = format!(" · each point is the largest of {width} windows");
+            let remark = say!(" · each point is the largest of {width} windows", width);
             self.caption.push_str(&remark);
         }
         let grid = self.grid();
         let data = pointing::lines(&self);
-        let svg = chart::lines(&self.x, &self.y, &self.series, &self.bands, &self.title)?;
+        let svg = chart::lines(
+            &self.x,
+            &self.y,
+            &self.series,
+            &self.bands,
+            &said(&self.title),
+        )?;
         let legend = if self.series.len() > 1 {
             self.series
                 .iter()
@@ -116,11 +132,12 @@ impl Plot {
         } = self;
         Ok(Some(Figure {
             id,
-            title,
+            title: said(&title),
             caption,
             legend,
             svg,
             data: Some(data),
+            sparks,
             grid,
         }))
     }
@@ -139,13 +156,12 @@ impl Plot {
         let x = |value: f64| Field::plain(format::decimal(value, self.x_written.places));
         let y = |value| Field::plain(format::optional(value, self.y_written.places));
         if is_shared {
-            let mut headings = vec![format!("#{}", self.x_written.heading)];
-            headings.extend(self.series.iter().map(|one| match self.series.len() {
-                1 => format!("#{}", self.y_written.heading),
-                _ => format!("#{}", one.label),
-            }));
-            let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-            let mut grid = Grid::new(self.y_written.heading.clone(), &headings);
+            let names = self.series.iter().map(|one| match self.series.len() {
+                1 => said(&self.y_written.heading),
+                _ => one.label.clone(),
+            });
+            let x_heading = format!("#{}", self.x_written.heading);
+            let mut grid = Grid::new(&self.y_written.heading, &[&x_heading]).with_numbers(names);
             for (index, point) in first.iter().enumerate() {
                 let mut row = vec![x(point.0)];
                 row.extend(self.series.iter().map(|one| y(one.points[index].1)));
@@ -158,7 +174,7 @@ impl Plot {
             &format!("#{}", self.x_written.heading),
             &format!("#{}", self.y_written.heading),
         ];
-        let mut all = Grid::new(self.y_written.heading.clone(), &headings);
+        let mut all = Grid::new(&self.y_written.heading, &headings);
         for one in &self.series {
             let mut grid = Grid::new("", &headings);
             for point in &one.points {
@@ -238,7 +254,7 @@ impl HeatPlot {
         let merged = self.merge(limit);
         if merged > 1 {
             self.caption
-                .push_str(&format!(" · {merged} windows in a column"));
+                .push_str(&say!(" · {merged} windows in a column", merged));
         }
         let edge = |pick: fn(&HeatCount) -> f64, best: fn(f64, f64) -> f64| {
             self.cells.iter().map(pick).reduce(best).unwrap_or_default()
@@ -267,7 +283,7 @@ impl HeatPlot {
                 level: level(cell.n, most),
             })
             .collect();
-        let svg = chart::heat_map(&x_axis, &y_axis, &cells, &self.title)?;
+        let svg = chart::heat_map(&x_axis, &y_axis, &cells, &said(&self.title))?;
         let grid = self.grid();
         let data = pointing::cells(&self.cells, &self.x_unit, &self.y_title);
         let legend = legend(most);
@@ -276,11 +292,12 @@ impl HeatPlot {
         } = self;
         Ok(Some(Figure {
             id,
-            title,
+            title: said(&title),
             caption,
             legend,
             svg,
             data: Some(data),
+            sparks: Vec::new(),
             grid,
         }))
     }
@@ -396,7 +413,7 @@ fn legend(most: f64) -> Vec<Entry> {
             let label = if top - below < 1.5 {
                 first
             } else {
-                format!("{first} to {}", format::decimal(top, 0))
+                say!("{first} to {last}", first, last = format::decimal(top, 0))
             };
             entries.push(Entry {
                 class: format!("h{level}"),
@@ -408,36 +425,51 @@ fn legend(most: f64) -> Vec<Entry> {
     entries
 }
 
-/// Draws one bar an item, with its number in a table.
-pub(crate) fn bar_figure(
-    id: &str,
-    title: &str,
-    caption: &str,
-    items: &[(String, f64)],
-) -> Result<Option<Figure>, ReportError> {
-    if items.is_empty() {
-        return Ok(None);
+/// Bars, before they are drawn: one an item, with its number behind it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct BarPlot {
+    /// Anchor inside the page.
+    pub(crate) id: String,
+    /// What is to be seen, and which way is better.
+    pub(crate) title: String,
+    /// Unit and n.
+    pub(crate) caption: String,
+    /// Headings of the table: the names, the numbers.
+    pub(crate) headings: [String; 2],
+    /// Name, number, and the number as it is written.
+    pub(crate) items: Vec<(String, f64, String)>,
+}
+
+impl BarPlot {
+    /// Draws the first bars; `None` where there is none.
+    pub(crate) fn figure(self) -> Result<Option<Figure>, ReportError> {
+        if self.items.is_empty() {
+            return Ok(None);
+        }
+        let [names, numbers] = self.headings;
+        let caption = said(&self.caption);
+        let columns = [(said(&names), false), (said(&numbers), true)];
+        let mut grid = Grid::new(&caption, &[]).with_columns(columns);
+        for (name, _, written) in &self.items {
+            grid.push(vec![
+                Field::foreign(name.clone()),
+                Field::verbatim(written.clone()),
+            ]);
+        }
+        let mut bars = self.items;
+        bars.truncate(MOST_BARS);
+        let title = said(&self.title);
+        Ok(Some(Figure {
+            id: self.id,
+            legend: Vec::new(),
+            svg: chart::bars(&bars, &title)?,
+            title,
+            caption,
+            data: None,
+            sparks: Vec::new(),
+            grid: grid.thinned(TABLE_ROWS),
+        }))
     }
-    let mut grid = Grid::new(caption, &["kind", "#requests"]);
-    let mut bars = Vec::new();
-    for (name, value) in items {
-        let written = format::decimal(*value, 0);
-        grid.push(vec![
-            Field::foreign(name.clone()),
-            Field::plain(written.clone()),
-        ]);
-        bars.push((name.clone(), *value, written));
-    }
-    bars.truncate(12);
-    Ok(Some(Figure {
-        id: id.to_owned(),
-        title: title.to_owned(),
-        caption: caption.to_owned(),
-        legend: Vec::new(),
-        svg: chart::bars(&bars, title)?,
-        data: None,
-        grid: grid.thinned(TABLE_ROWS),
-    }))
 }
 
 /// Makes a series from points.

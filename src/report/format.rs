@@ -4,6 +4,8 @@
 //! else. Text that came from outside (model names, error messages, labels) passes through
 //! [`clean`] before it enters the view model, so that no format has to remember to.
 
+use super::language::{said, say};
+
 /// What stands where a value is unknown or does not apply.
 pub(crate) const NONE: &str = "–";
 
@@ -39,6 +41,11 @@ pub(crate) fn decimal(value: f64, places: usize) -> String {
     format!("{sign}{grouped}{rest}")
 }
 
+/// Writes a count of things in memory.
+pub(crate) fn whole(count: usize) -> String {
+    decimal(f64::from(u32::try_from(count).unwrap_or(u32::MAX)), 0)
+}
+
 /// Writes an optional number with `places` decimals.
 pub(crate) fn optional(value: Option<f64>, places: usize) -> String {
     value.map_or_else(|| NONE.to_owned(), |value| decimal(value, places))
@@ -68,7 +75,7 @@ pub(crate) fn percent(share: Option<f64>) -> String {
 pub(crate) fn duration(ns: f64) -> String {
     let seconds = ns / NS_PER_S;
     if seconds.abs() >= 600.0 {
-        format!("{} min", decimal(seconds / 60.0, 1))
+        format!("{} {}", decimal(seconds / 60.0, 1), said("min"))
     } else if seconds.abs() >= 1.0 {
         format!("{} s", trimmed(seconds, 2))
     } else {
@@ -92,8 +99,8 @@ pub(crate) fn counts(of_runs: &[f64]) -> String {
     let most = of_runs.iter().copied().reduce(f64::max).unwrap_or(0.0);
     match (decimal(least, 0), decimal(most, 0)) {
         (_, most) if of_runs.len() < 2 => most,
-        (least, most) if least == most => format!("{most} each"),
-        (least, most) => format!("{least} to {most}"),
+        (least, most) if least == most => say!("{most} each", most),
+        (least, most) => say!("{least} to {most}", least, most),
     }
 }
 
@@ -120,7 +127,7 @@ pub(crate) fn clean_to(text: &str, limit: usize) -> String {
     let mut kept: String = text.chars().take(limit).map(tame).collect();
     let length = text.chars().count();
     if length > limit {
-        kept.push_str(&format!("… ({length} characters)"));
+        kept.push_str(&say!("… ({length} characters)", length));
     }
     kept
 }
@@ -138,7 +145,8 @@ pub(crate) fn clean_lines(text: &str, limit: usize) -> String {
             letter.len_utf8()
         };
         if size > limit {
-            kept.push_str("\n… (cut here)");
+            kept.push('\n');
+            kept.push_str(&said("… (cut here)"));
             break;
         }
         kept.push(if letter == '\n' { letter } else { tame(letter) });

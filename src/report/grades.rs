@@ -6,6 +6,7 @@ use crate::analyze::{Analysis, RunFacts};
 use crate::capture::manifest::Loop;
 
 use super::format::{self, NS_PER_MS};
+use super::language::said;
 use super::rows::rows_of;
 
 /// One number and its grade.
@@ -18,7 +19,7 @@ pub(crate) struct Grade {
     /// The number, written with its unit.
     pub(crate) value: String,
     /// `excellent`, `good`, `fair` or `needs work`.
-    pub(crate) grade: &'static str,
+    pub(crate) grade: String,
     /// Name of the class for it.
     pub(crate) class: &'static str,
 }
@@ -33,7 +34,7 @@ pub(crate) fn grades(analysis: &Analysis, run: &RunFacts) -> Vec<Grade> {
             number: threshold.number.clone(),
             label: label(&threshold.number),
             value: written,
-            grade,
+            grade: said(grade),
             class: match grade {
                 "excellent" | "good" => "good",
                 "fair" => "faint",
@@ -47,16 +48,16 @@ pub(crate) fn grades(analysis: &Analysis, run: &RunFacts) -> Vec<Grade> {
 /// Names where the thresholds are from.
 pub(crate) fn source(analysis: &Analysis) -> String {
     let named = analysis.thresholds.source.as_deref();
-    named.map_or_else(|| "built-in rules of thumb".to_owned(), format::clean)
+    named.map_or_else(|| said("built-in rules of thumb"), format::clean)
 }
 
 fn label(number: &str) -> String {
     match number {
-        "rps" => "requests/s".to_owned(),
-        "output_tps" => "output tokens/s".to_owned(),
-        "ok_share" => "success".to_owned(),
-        "attainment" => "goals met".to_owned(),
-        "tpot_p99_by_p50" => "TPOT p99 ÷ p50".to_owned(),
+        "rps" => said("requests/s"),
+        "output_tps" => said("output tokens/s"),
+        "ok_share" => said("success"),
+        "attainment" => said("goals met"),
+        "tpot_p99_by_p50" => said("TPOT p99 ÷ p50"),
         other => match other.rsplit_once('_') {
             Some((metric, stat)) => format!("{} {stat}", metric.to_uppercase()),
             None => other.to_owned(),

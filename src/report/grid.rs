@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::language::{said, say};
+
 /// How a cell is to be understood beside its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -31,8 +33,17 @@ pub(crate) struct Field {
 }
 
 impl Field {
-    /// Makes a cell of our own.
-    pub(crate) fn plain(text: impl Into<String>) -> Self {
+    /// Makes a cell of our own: a number, or a word that is said in the report's language.
+    pub(crate) fn plain(text: impl AsRef<str>) -> Self {
+        Self {
+            text: said(text.as_ref()),
+            tone: Tone::Plain,
+            interval: String::new(),
+        }
+    }
+
+    /// Makes a cell of our own that is the same in every language.
+    pub(crate) fn verbatim(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
             tone: Tone::Plain,
@@ -88,20 +99,38 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// Starts a table; a heading that begins with `#` is a number's.
-    pub(crate) fn new(caption: impl Into<String>, headings: &[&str]) -> Self {
+    /// Starts a table, in words that are said in the report's language; a heading that begins with
+    /// `#` is a number's.
+    pub(crate) fn new(caption: impl AsRef<str>, headings: &[&str]) -> Self {
         let headings = headings
             .iter()
             .map(|heading| Heading {
-                name: heading.trim_start_matches('#').to_owned(),
+                name: said(heading.trim_start_matches('#')),
                 is_number: heading.starts_with('#'),
             })
             .collect();
         Self {
-            caption: caption.into(),
+            caption: said(caption.as_ref()),
             headings,
             ..Self::default()
         }
+    }
+
+    /// Adds columns of numbers that are called as they are, such as the names of runs.
+    pub(crate) fn with_numbers(self, names: impl IntoIterator<Item = String>) -> Self {
+        self.with_columns(names.into_iter().map(|name| (name, true)))
+    }
+
+    /// Adds columns that are called as they are, each with whether it holds numbers.
+    pub(crate) fn with_columns(
+        mut self,
+        columns: impl IntoIterator<Item = (String, bool)>,
+    ) -> Self {
+        let columns = columns
+            .into_iter()
+            .map(|(name, is_number)| Heading { name, is_number });
+        self.headings.extend(columns);
+        self
     }
 
     /// Adds a row.
@@ -126,8 +155,10 @@ impl Grid {
         let total = self.rows.len();
         if total > limit {
             self.rows.truncate(limit);
-            self.notes.push(format!(
-                "The first {limit} of {total} rows; all of them are in the CSV export."
+            self.notes.push(say!(
+                "The first {limit} of {total} rows; all of them are in the CSV export.",
+                limit,
+                total
             ));
         }
         self
@@ -144,9 +175,10 @@ impl Grid {
                 index += 1;
                 keep
             });
-            let note = format!(
-                "{} of {total} rows; all of them are in the CSV export.",
-                self.rows.len()
+            let note = say!(
+                "{kept} of {total} rows; all of them are in the CSV export.",
+                kept = self.rows.len(),
+                total
             );
             self.notes.push(note);
         }

@@ -7,7 +7,7 @@ use crate::analyze::Analysis;
 
 use super::ReportError;
 use super::model::report;
-use super::page::{self, Templates};
+use super::page::{self, PageOptions};
 
 /// Renders the analysis as one self-contained HTML page.
 ///
@@ -15,10 +15,12 @@ use super::page::{self, Templates};
 ///
 /// Fails where a template and the view model do not fit, or a chart cannot be drawn: with the
 /// built-in templates both are faults of this program.
-pub fn html(analysis: &Analysis, templates: &Templates) -> Result<String, ReportError> {
-    page::fill(
-        &page::environment(templates)?,
-        "report.html",
-        &report(analysis)?,
-    )
+pub fn html(analysis: &Analysis, options: &PageOptions) -> Result<String, ReportError> {
+    options.language.speaking(|| {
+        page::fill(
+            &page::environment(options)?,
+            "report.html",
+            &report(analysis)?,
+        )
+    })
 }

@@ -9,17 +9,33 @@ use crate::analyze::Analysis;
 
 use super::ReportError;
 use super::format;
-use super::model::report;
-use super::page::{self, Templates};
+use super::language::said;
+use super::model::{Report, report};
+use super::page::{self, PageOptions};
 
-/// Renders the analysis as Markdown, without pictures.
+/// Longest text, in bytes: GitHub takes comments of up to 65,536 letters.
+const LIMIT: usize = 65_535;
+
+/// Sections that are left out only when nothing else is left to leave out.
+const FIRST: [&str; 3] = ["latency", "throughput", "comparison"];
+
+/// Fewest rows that a table keeps.
+const ROWS: usize = 6;
+
+/// Renders the analysis as Markdown, without pictures, fit for a comment on GitHub.
+///
+/// What there is no room for is left out, the least important first, and named at the end.
 ///
 /// # Errors
 ///
 /// Fails where a template and the view model do not fit: with the built-in templates that is a
 /// fault of this program.
-pub fn markdown(analysis: &Analysis, templates: &Templates) -> Result<String, ReportError> {
-    let mut environment = page::environment(templates)?;
+pub fn markdown(analysis: &Analysis, options: &PageOptions) -> Result<String, ReportError> {
+    options.language.speaking(|| rendered(analysis, options))
+}
+
+fn rendered(analysis: &Analysis, options: &PageOptions) -> Result<String, ReportError> {
+    let mut environment = page::environment(options)?;
     environment.add_filter("code", |text: String| code(&text));
     environment.add_filter("prose", |text: String| prose(&text));
     environment.add_filter("sentence", |text: String| sentence(&text));
@@ -40,8 +56,73 @@ pub fn markdown(analysis: &Analysis, templates: &Templates) -> Result<String, Re
             format!("{} ({})", prose(&text), prose(&interval))
         }
     });
-    let text = page::fill(&environment, "report.md", &report(analysis)?)?;
-    Ok(squeeze(&text))
+    let mut report = report(analysis)?;
+    loop {
+        let text = squeeze(&page::fill(&environment, "report.md", &report)?);
+        if text.len() <= LIMIT || !shorten(&mut report) {
+            return Ok(text);
+        }
+    }
+}
+
+/// Leaves out the least important part that is left; false where nothing is.
+fn shorten(report: &mut Report) -> bool {
+    let is_extra = |id: &str| !FIRST.contains(&id);
+    let last = |report: &Report, is_one: &dyn Fn(&str) -> bool| {
+        let mut sections = report.sections.iter();
+        sections.rposition(|section| is_one(section.id))
+    };
+    if !report.definitions.is_empty() {
+        report.definitions.clear();
+        report.left_out.push(said("Definitions"));
+    } else if let Some(at) = last(report, &is_extra) {
+        drop_section(report, at);
+    } else if report.runs.iter().any(|run| !run.card.is_empty()) {
+        report.runs.iter_mut().for_each(|run| run.card.clear());
+        report.left_out.push(said("Run cards"));
+    } else if halve_long(report) {
+        note_once(report, &said("Rows of tables"));
+    } else if report.runs.iter().any(|run| !run.advice.is_empty()) {
+        for run in &mut report.runs {
+            run.advice.clear();
+            run.diagnoses.clear();
+        }
+        report.left_out.push(said("Warnings"));
+    } else if let Some(at) = last(report, &|_| true) {
+        drop_section(report, at);
+    } else if report.runs.len() > 1 {
+        report.runs.truncate(report.runs.len().div_ceil(2));
+        note_once(report, &said("Some of the runs"));
+    } else {
+        return false;
+    }
+    true
+}
+
+/// Cuts every table that is long in half; false where all are short.
+fn halve_long(report: &mut Report) -> bool {
+    let sections = report.sections.iter_mut();
+    let mut is_any = false;
+    for grid in sections.flat_map(|section| &mut section.grids) {
+        let kept = (grid.rows.len() / 2).max(ROWS);
+        is_any |= kept < grid.rows.len();
+        grid.rows.truncate(kept);
+    }
+    is_any
+}
+
+/// Leaves a section out, and names it where it would have been shown.
+fn drop_section(report: &mut Report, at: usize) {
+    let section = report.sections.remove(at);
+    if !section.grids.is_empty() || section.id == "over-time" {
+        report.left_out.push(section.heading);
+    }
+}
+
+fn note_once(report: &mut Report, what: &str) {
+    if !report.left_out.iter().any(|known| known == what) {
+        report.left_out.push(what.to_owned());
+    }
 }
 
 /// Puts text into a code span that nothing inside can end, fit for a table's cell.
@@ -104,6 +185,8 @@ fn squeeze(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::report::fixture;
+    use crate::report::language::Language;
+    use crate::report::tests::all;
 
     #[test]
     fn a_code_span_cannot_be_left_from_inside() {
@@ -122,7 +205,7 @@ mod tests {
 
     #[test]
     fn begins_with_the_verdict_and_the_headline() {
-        let text = markdown(&fixture::single(), &Templates::default()).unwrap();
+        let text = markdown(&fixture::single(), &PageOptions::default()).unwrap();
         let head: Vec<&str> = text.lines().take(30).collect();
         insta::assert_snapshot!(head.join("\n"), @r#"
         # tokentape: `demo`
@@ -160,7 +243,7 @@ mod tests {
     #[test]
     fn every_row_of_a_table_has_as_many_cells_as_its_head() {
         for analysis in [fixture::single(), fixture::several(3), fixture::hostile()] {
-            let text = markdown(&analysis, &Templates::default()).unwrap();
+            let text = markdown(&analysis, &PageOptions::default()).unwrap();
             let mut width = None;
             for line in text.lines() {
                 if !line.starts_with('|') {
@@ -176,8 +259,58 @@ mod tests {
     #[test]
     fn has_no_picture_and_survives_an_empty_run() {
         for n in [0, 1, 2] {
-            let text = markdown(&fixture::of_size(n), &Templates::default()).unwrap();
+            let text = markdown(&fixture::of_size(n), &PageOptions::default()).unwrap();
             assert!(!text.contains("![") && !text.contains("NaN"), "{text}");
         }
+    }
+
+    #[test]
+    fn fits_into_a_comment_whatever_it_shows() {
+        for language in [Language::English, Language::Chinese] {
+            let options = PageOptions {
+                language,
+                ..PageOptions::default()
+            };
+            for (name, analysis) in all() {
+                let text = markdown(&analysis, &options).unwrap();
+                assert!(text.len() <= LIMIT, "{name}: {} bytes", text.len());
+            }
+            for runs in [40, 100] {
+                let text = markdown(&fixture::several(runs), &options).unwrap();
+                assert!(text.len() <= LIMIT, "{runs} runs: {} bytes", text.len());
+                assert!(text.contains("| metric |") || text.contains("VALID"));
+            }
+        }
+    }
+
+    #[test]
+    fn says_what_it_had_no_room_for_and_keeps_what_matters_most() {
+        let mut report = report(&fixture::several(3)).unwrap();
+        let mut lasts = Vec::new();
+        while shorten(&mut report) {
+            lasts.extend(report.left_out.last().cloned());
+        }
+        lasts.dedup();
+        assert_eq!(
+            lasts[..3],
+            ["Definitions", "Health of the client", "Outcomes and errors"]
+        );
+        assert_eq!(
+            lasts[lasts.len() - 3..],
+            ["Throughput", "Latency", "Some of the runs"]
+        );
+        assert_eq!(report.runs.len(), 1);
+        let text = markdown(&fixture::several(40), &PageOptions::default()).unwrap();
+        assert!(text.contains("There was no room here for these"), "{text}");
+        let short = markdown(&fixture::single(), &PageOptions::default()).unwrap();
+        assert!(!short.contains("There was no room"));
+    }
+
+    #[test]
+    fn shows_courses_over_time_as_lines_of_letters() {
+        let text = markdown(&fixture::single(), &PageOptions::default()).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains('█')).collect();
+        assert_eq!(lines.len(), 12);
+        insta::assert_snapshot!(lines[4], @"| Requests in flight | `▁▃▄▇▇█████████▇▇▇▆▆▆▅▅▅▅▅▄▄▄▄▅▅▅▅▅▆▆▆▇▇▇` | 0.00 | 159.30 | requests |");
     }
 }

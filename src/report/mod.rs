@@ -6,6 +6,7 @@
 //! from here on.
 
 mod advice;
+mod answer;
 mod chart;
 pub(crate) mod columns;
 mod comparison;
@@ -21,6 +22,7 @@ mod grades;
 pub(crate) mod grid;
 mod html;
 mod json;
+mod language;
 mod markdown;
 mod model;
 mod page;
@@ -31,6 +33,7 @@ pub(crate) mod rows;
 mod run_card;
 mod scale;
 mod sections;
+mod sparks;
 mod streams;
 mod terminal;
 #[cfg(test)]
@@ -40,11 +43,13 @@ mod tools;
 mod uncertainty;
 pub(crate) mod verdict;
 
+pub use answer::{Drawing, SqlAsked, sql_page};
 pub use csv::csv_files;
 pub use html::html;
 pub use json::json;
+pub use language::Language;
 pub use markdown::markdown;
-pub use page::Templates;
+pub use page::{Live, PageOptions, Templates, refused_page};
 pub use terminal::{TerminalOptions, terminal};
 pub use verdict::{has_success, is_client_limited};
 

@@ -11,6 +11,7 @@ use super::definitions::{Definition, definitions};
 use super::diagnosis::{Diagnosis, diagnoses};
 use super::format;
 use super::grades::{self, Grade, grades};
+use super::language::{said, say};
 use super::rows::rows_of;
 use super::run_card::{Fact, run_card};
 use super::sections::{self, Section, carries_note, sections};
@@ -37,6 +38,8 @@ pub(crate) struct Report {
     pub(crate) definitions: Vec<Definition>,
     /// The SQL of each number.
     pub(crate) queries: Vec<Query>,
+    /// What a format that is bounded had no room for.
+    pub(crate) left_out: Vec<String>,
     /// Command that makes the report again.
     pub(crate) command: String,
     /// Version of the tool that made the report.
@@ -72,11 +75,11 @@ pub(crate) struct RunView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Tile {
     /// What it is.
-    pub(crate) label: &'static str,
+    pub(crate) label: String,
     /// The number.
     pub(crate) value: String,
     /// Its unit.
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     /// What it covers.
     pub(crate) note: String,
 }
@@ -101,16 +104,16 @@ pub(crate) fn report(analysis: &Analysis) -> Result<Report, ReportError> {
         .map(|(index, run)| run_view(analysis, run, index))
         .collect();
     let title = match runs.as_slice() {
-        [] => "No run".to_owned(),
+        [] => said("No run"),
         [run] => run.run.clone(),
-        several => format!("{} runs compared", several.len()),
+        several => say!("{n} runs compared", n = several.len()),
     };
     let queries = analysis
         .tables
         .iter()
         .map(|table| Query {
             name: format::clean(&table.name),
-            purpose: format::clean(&table.purpose),
+            purpose: said(&format::clean(&table.purpose)),
             sql: format::clean_lines(table.sql.trim(), LONG_TEXT),
         })
         .collect();
@@ -122,6 +125,7 @@ pub(crate) fn report(analysis: &Analysis) -> Result<Report, ReportError> {
         sections: sections(analysis)?,
         definitions: definitions(analysis),
         queries,
+        left_out: Vec::new(),
         command: format::clean_to(&analysis.command, 4_000),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     })
@@ -157,26 +161,33 @@ fn goals(analysis: &Analysis, run: &RunFacts) -> Option<String> {
         let limit = format::duration(sections::ns_from(slo.limit_ns));
         let name = format::clean(&slo.metric);
         let met = format::percent(row.number(&format!("{name}_met")));
-        format!("{} ≤ {limit} by {met}", name.to_uppercase())
+        say!(
+            "{metric} ≤ {limit} by {met}",
+            metric = name.to_uppercase(),
+            limit,
+            met
+        )
     });
     let each: Vec<String> = each.collect();
     let interval = uncertainty::share_interval(analysis, &run.run, "attainment")
         .map_or_else(String::new, |interval| {
-            format!(" (95 % interval {interval})")
+            say!(" (95 % interval {interval})", interval)
         });
     let word = if good >= offered {
-        "met by every request".to_owned()
+        said("met by every request")
     } else {
-        format!(
-            "missed by {} of {} requests",
-            format::decimal(offered - good, 0),
-            format::decimal(offered, 0)
+        say!(
+            "missed by {missed} of {offered} requests",
+            missed = format::decimal(offered - good, 0),
+            offered = format::decimal(offered, 0)
         )
     };
-    Some(format!(
-        "Goals {word}: attainment {}{interval}; {}",
-        format::percent(Some(good / offered)),
-        each.join(", ")
+    Some(say!(
+        "Goals {word}: attainment {attainment}{interval}; {each}",
+        word,
+        attainment = format::percent(Some(good / offered)),
+        interval,
+        each = each.join(&said(", "))
     ))
 }
 
@@ -210,16 +221,16 @@ fn tiles(analysis: &Analysis, run: &RunFacts) -> Vec<Tile> {
         .filter(|(_, all)| *all > 0.0);
     vec![
         Tile {
-            label: "Output",
+            label: said("Output"),
             value: rate("output_tps", 0),
-            unit: "tokens/s",
-            note: over.to_owned(),
+            unit: said("tokens/s"),
+            note: said(over),
         },
         Tile {
-            label: "Requests",
+            label: said("Requests"),
             value: rate("rps", 2),
-            unit: "/s",
-            note: over.to_owned(),
+            unit: said("/s"),
+            note: said(over),
         },
         latency_tile(analysis, run, ("TTFT p50", ttft, "p50_ns", 0.5), from),
         latency_tile(analysis, run, ("TTFT p99", ttft, "p99_ns", 0.99), from),
@@ -230,13 +241,13 @@ fn tiles(analysis: &Analysis, run: &RunFacts) -> Vec<Tile> {
             "per output token",
         ),
         Tile {
-            label: "Succeeded",
+            label: said("Succeeded"),
             value: format::percent(share.map(|(ok, all)| ok / all)),
-            unit: "",
-            note: format!(
-                "{} of {} requests",
-                format::optional(count("ok"), 0),
-                format::optional(count("requests"), 0)
+            unit: said(""),
+            note: say!(
+                "{ok} of {requests} requests",
+                ok = format::optional(count("ok"), 0),
+                requests = format::optional(count("requests"), 0)
             ),
         },
     ]
@@ -253,9 +264,9 @@ fn latency_tile(
     let value = row.and_then(|row| row.number(column));
     let n = row.and_then(|row| row.number("n")).unwrap_or(0.0);
     Tile {
-        label,
+        label: said(label),
         value: format::milliseconds(value),
-        unit: if value.is_some() { "ms" } else { "" },
-        note: format!("{note}{}", carries_note(value, n, share)),
+        unit: if value.is_some() { "ms" } else { "" }.to_owned(),
+        note: format!("{}{}", said(note), carries_note(value, n, share)),
     }
 }

@@ -8,8 +8,9 @@ use crate::capture::manifest::Loop;
 
 use super::ReportError;
 use super::chart::{Join, Series};
-use super::figures::{Figure, HeatCount, HeatPlot, Plot, Written, bar_figure, series};
+use super::figures::{BarPlot, Figure, HeatCount, HeatPlot, Plot, Written, series};
 use super::format::{self, NS_PER_MS};
+use super::language::{said, say};
 use super::rows::{Row, rows, rows_of};
 use super::scale::Axis;
 use super::timeline::Clock;
@@ -21,20 +22,20 @@ const HEAT_CELLS: usize = 1100;
 type Points = Vec<(f64, Option<f64>)>;
 
 /// What a metric is called in a title.
-pub(crate) fn full_name(metric: &str) -> &str {
+pub(crate) fn full_name(metric: &str) -> String {
     match metric {
-        "ttft" | "ttft_intended" => "Time to first token",
-        "ttfa" => "Time to first answer token",
-        "tpot" => "Time per output token",
-        "itl" => "Inter-token time",
-        "itl_spread" => "Inter-token time, spread",
-        "itl_resolved" => "Inter-token time, resolved",
-        "icl" => "Inter-chunk time",
-        "e2el" | "e2el_intended" => "End-to-end latency",
-        "queued" => "Wait for a slot",
-        "connect" => "Connect",
-        "slip" => "Send slip",
-        other => other,
+        "ttft" | "ttft_intended" => said("Time to first token"),
+        "ttfa" => said("Time to first answer token"),
+        "tpot" => said("Time per output token"),
+        "itl" => said("Inter-token time"),
+        "itl_spread" => said("Inter-token time, spread"),
+        "itl_resolved" => said("Inter-token time, resolved"),
+        "icl" => said("Inter-chunk time"),
+        "e2el" | "e2el_intended" => said("End-to-end latency"),
+        "queued" => said("Wait for a slot"),
+        "connect" => said("Connect"),
+        "slip" => said("Send slip"),
+        other => other.to_owned(),
     }
 }
 
@@ -65,10 +66,15 @@ fn curve(analysis: &Analysis, metric: &str, id: &str) -> Result<Option<Figure>, 
             lines.push(series(format::name(&run.run), index, Join::Line, points));
             continue;
         }
-        lines.push(series("from the send", 0, Join::Line, points));
+        lines.push(series(said("from the send"), 0, Join::Line, points));
         if run.manifest.arrival_loop == Loop::Open {
             let points = curve_points(analysis, &run.run, &intended).0;
-            lines.push(series("from the intended time", 1, Join::Line, points));
+            lines.push(series(
+                said("from the intended time"),
+                1,
+                Join::Line,
+                points,
+            ));
         }
     }
     let shares = lines
@@ -82,11 +88,14 @@ fn curve(analysis: &Analysis, metric: &str, id: &str) -> Result<Option<Figure>, 
     let y = latency_axis(&lines);
     Plot {
         id: id.to_owned(),
-        title: format!("{} by percentile (lower is better)", full_name(metric)),
-        caption: format!(
-            "{}; each further nine is as wide · n = {}",
-            y.title,
-            format::counts(&counts)
+        title: say!(
+            "{metric} by percentile (lower is better)",
+            metric = full_name(metric)
+        ),
+        caption: say!(
+            "{unit}; each further nine is as wide · n = {n}",
+            unit = said(&y.title),
+            n = format::counts(&counts)
         ),
         x: Axis::nines(highest),
         x_written: Written {
@@ -186,11 +195,14 @@ fn heat_plot(analysis: &Analysis, run: &RunFacts, index: usize) -> HeatPlot {
     };
     HeatPlot {
         id: format!("gaps-{}", index + 1),
-        title: format!("Inter-token times over time{whose} (lower is better)"),
-        caption: format!(
-            "ms{} · n = {} inter-token times · zeros stand at the foot",
-            clock.window(),
-            format::decimal(total, 0)
+        title: say!(
+            "Inter-token times over time{whose} (lower is better)",
+            whose
+        ),
+        caption: say!(
+            "ms{window} · n = {n} inter-token times · zeros stand at the foot",
+            window = clock.window(),
+            n = format::decimal(total, 0)
         ),
         headings: [&clock.heading(), "from ms", "to ms", "n"].map(str::to_owned),
         x_unit: clock.unit.to_owned(),
@@ -224,14 +236,22 @@ pub(crate) fn error_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportEr
             None => kinds.push((name, n)),
         }
     }
-    let caption = format!(
-        "requests by kind of failure · n = {} requests",
-        format::decimal(total, 0)
+    let caption = say!(
+        "requests by kind of failure · n = {n} requests",
+        n = format::decimal(total, 0)
     );
-    let title = "Requests that did not succeed (lower is better)";
-    Ok(bar_figure("errors-by-kind", title, &caption, &kinds)?
+    let items = kinds
         .into_iter()
-        .collect())
+        .map(|(name, n)| (name, n, format::decimal(n, 0)))
+        .collect();
+    let plot = BarPlot {
+        id: "errors-by-kind".to_owned(),
+        title: "Requests that did not succeed (lower is better)".to_owned(),
+        caption,
+        headings: ["kind", "requests"].map(str::to_owned),
+        items,
+    };
+    Ok(plot.figure()?.into_iter().collect())
 }
 
 /// One dot of the pictures that decide between runs or steps.
@@ -245,16 +265,16 @@ struct Dot {
 /// Draws throughput against latency: a dot a run, or a dot a step of the only run.
 pub(crate) fn knee_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
     let (dots, of) = match analysis.runs.as_slice() {
-        [run] => (step_dots(analysis, run), "steps"),
+        [run] => (step_dots(analysis, run), said("steps")),
         runs => (
             runs.iter()
                 .filter_map(|run| run_dot(analysis, run))
                 .collect(),
-            "runs",
+            said("runs"),
         ),
     };
-    let ttft = knee(&dots, of, ("ttft", "p99 TTFT, ms"), |dot| dot.ttft_p99_ms)?;
-    let tpot = knee(&dots, of, ("tpot", "p99 TPOT, ms"), |dot| dot.tpot_p99_ms)?;
+    let ttft = knee(&dots, &of, ("ttft", "p99 TTFT, ms"), |dot| dot.ttft_p99_ms)?;
+    let tpot = knee(&dots, &of, ("tpot", "p99 TPOT, ms"), |dot| dot.tpot_p99_ms)?;
     Ok(ttft.into_iter().chain(tpot).collect())
 }
 
@@ -315,7 +335,10 @@ pub(crate) fn step_name(step: Row<'_>) -> String {
     });
     let words: Vec<String> = words.collect();
     if words.is_empty() {
-        return format!("step {}", format::optional(step.number("step"), 0));
+        return say!(
+            "step {step}",
+            step = format::optional(step.number("step"), 0)
+        );
     }
     format::clean_to(&words.join(", "), 60)
 }
@@ -344,11 +367,16 @@ fn knee(
     });
     Plot {
         id: format!("knee-{metric}"),
-        title: format!(
-            "{} against throughput (right and down is better)",
-            full_name(metric)
+        title: say!(
+            "{metric} against throughput (right and down is better)",
+            metric = full_name(metric)
         ),
-        caption: format!("{unit} over output tokens/s · n = {} {of}", placed.len()),
+        caption: say!(
+            "{unit} over output tokens/s · n = {n} {of}",
+            unit = said(unit),
+            n = placed.len(),
+            of
+        ),
         x: Axis::from_zero(fastest, "output tokens/s"),
         x_written: Written {
             heading: "output tokens/s".to_owned(),

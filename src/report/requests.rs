@@ -3,10 +3,11 @@
 use crate::analyze::Analysis;
 
 use super::ReportError;
-use super::chart::{self, Lane};
-use super::figures::{Entry, Figure, HeatCount, HeatPlot};
+use super::chart::{self, Join, Lane};
+use super::figures::{Entry, Figure, HeatCount, HeatPlot, Plot, Written, series};
 use super::format::{self, NS_PER_MS, NS_PER_S};
 use super::grid::{Field, Grid, Tone};
+use super::language::{said, say};
 use super::rows::{Row, rows, rows_of};
 use super::scale::Axis;
 
@@ -18,6 +19,9 @@ const WAITING: usize = 7;
 const SILENT: usize = 0;
 const STREAMING: usize = 2;
 const FAILED: usize = 1;
+
+/// Turns that the query counts as one, from this one on.
+const GATHERED: f64 = 64.0;
 
 /// Draws all of them.
 pub(crate) fn figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
@@ -46,10 +50,13 @@ fn length_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
         };
         let plot = HeatPlot {
             id: format!("ttft-by-length-{}", index + 1),
-            title: format!("Time to first token by input length{whose} (lower is better)"),
-            caption: format!(
-                "ms by input tokens · n = {} requests",
-                format::decimal(total, 0)
+            title: say!(
+                "Time to first token by input length{whose} (lower is better)",
+                whose
+            ),
+            caption: say!(
+                "ms by input tokens · n = {n} requests",
+                n = format::decimal(total, 0)
             ),
             headings: ["input tokens from", "from ms", "to ms", "n"].map(str::to_owned),
             x_unit: "input tokens".to_owned(),
@@ -60,6 +67,70 @@ fn length_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
         figures.extend(plot.figure(limit)?);
     }
     Ok(figures)
+}
+
+/// Draws the time to first token turn by turn: two percentiles of one run, or one of several.
+pub(crate) fn turn_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+    let is_single = analysis.runs.len() == 1;
+    let turns = rows(analysis, "ttft_by_turn");
+    let turns = turns.iter().filter_map(|row| row.number("turn"));
+    let longest = turns.fold(0.0, f64::max) + 1.0;
+    let (mut lines, mut counts) = (Vec::new(), Vec::new());
+    for (index, run) in analysis.runs.iter().enumerate() {
+        let found = rows_of(analysis, "ttft_by_turn", &run.run);
+        counts.push(found.iter().filter_map(|row| row.number("n")).sum());
+        let points = |column| -> Vec<(f64, Option<f64>)> {
+            let place = |row: &Row<'_>| Some((row.number("turn")? + 1.0, row.number(column)));
+            let placed = found.iter().filter_map(place);
+            placed
+                .map(|(turn, ns)| (turn, ns.map(|ns| ns / NS_PER_MS)))
+                .collect()
+        };
+        if is_single {
+            lines.push(series("p50", 0, Join::Line, points("ttft_p50_ns")));
+            lines.push(series("p90", 1, Join::Line, points("ttft_p90_ns")));
+        } else {
+            let name = format::name(&run.run);
+            lines.push(series(name, index, Join::Line, points("ttft_p50_ns")));
+        }
+    }
+    // One turn is no course of a conversation.
+    if longest < 2.0 {
+        return Ok(Vec::new());
+    }
+    let values = lines.iter().flat_map(|line| &line.points);
+    let most = values.filter_map(|point| point.1).fold(0.0, f64::max);
+    let what = if is_single {
+        said("Time to first token")
+    } else {
+        said("Median time to first token")
+    };
+    let plot = Plot {
+        id: "ttft-by-turn".to_owned(),
+        title: say!("{what} by turn (lower is better)", what),
+        caption: say!(
+            "ms by turn{gathered} · n = {n} requests",
+            gathered = if longest < GATHERED {
+                String::new()
+            } else {
+                said(", those from the 64th on together")
+            },
+            n = format::counts(&counts)
+        ),
+        x: Axis::linear(1.0, longest, 8, "turn"),
+        x_written: Written {
+            heading: "turn".to_owned(),
+            places: 0,
+        },
+        y: Axis::from_zero(most, "ms"),
+        y_written: Written {
+            heading: "ms".to_owned(),
+            places: 2,
+        },
+        series: lines,
+        bands: Vec::new(),
+    };
+    Ok(plot.figure()?.into_iter().collect())
 }
 
 fn length_cell(row: Row<'_>) -> Option<HeatCount> {
@@ -185,16 +256,21 @@ fn waterfall(
     let legend = entries.into_iter().filter(|(color, _)| is_used(*color));
     Ok(Some(Figure {
         id: id.to_owned(),
-        title: title.to_owned(),
-        caption: format!("{since} · n = {n} requests, a lane each"),
+        title: said(title),
+        caption: say!(
+            "{since} · n = {n} requests, a lane each",
+            since = said(since),
+            n
+        ),
         legend: legend
             .map(|(color, label)| Entry {
                 class: format!("c{}", color + 1),
-                label: label.to_owned(),
+                label: said(label),
             })
             .collect(),
-        svg: chart::lanes(&axis, &lanes, title)?,
+        svg: chart::lanes(&axis, &lanes, &said(title))?,
         data: None,
+        sparks: Vec::new(),
         grid: table(lives),
     }))
 }

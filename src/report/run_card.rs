@@ -7,6 +7,7 @@ use crate::analyze::{Analysis, RunFacts};
 use crate::capture::manifest::{Loop, Manifest, State};
 
 use super::format::{self, NS_PER_S};
+use super::language::{said, say};
 use super::rows::{Row, rows_of};
 
 /// Length of a value, in characters, from which on it gets a line of its own on the run card.
@@ -29,7 +30,7 @@ pub(crate) fn run_card(analysis: &Analysis, run: &RunFacts) -> Vec<Fact> {
     let mut add = |name: &str, value: String| {
         let is_long = value.chars().count() > LONG_VALUE;
         facts.push(Fact {
-            name: name.to_owned(),
+            name: said(name),
             value,
             is_long,
         });
@@ -43,7 +44,7 @@ pub(crate) fn run_card(analysis: &Analysis, run: &RunFacts) -> Vec<Fact> {
     }
     add_circumstances(&run.manifest, &mut add);
     for (name, value) in plan_scalars(&run.manifest.plan) {
-        add(&format!("Plan: {name}"), value);
+        add(&say!("Plan: {name}", name), value);
     }
     // Long values take a line each; they would tear holes between the short ones.
     facts.sort_by_key(|fact: &Fact| fact.is_long);
@@ -56,7 +57,7 @@ fn add_origin(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
         Loop::Open => "open loop: at their own times",
         Loop::Closed => "closed loop: when a slot is free",
     };
-    add("Arrivals", arrivals.to_owned());
+    add("Arrivals", said(arrivals));
     if let Some(anchor) = manifest.clock_anchors.first() {
         add(
             "Schedule began",
@@ -77,13 +78,18 @@ fn add_circumstances(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
         State::Interrupted => "interrupted; whole up to then",
         State::Running => "its writer did not finish",
     };
-    add("State", state.to_owned());
+    add("State", said(state));
     add("Seed", manifest.seed.to_string());
     let host = &manifest.host;
     let (name, system) = (format::clean(&host.name), format::clean(&host.system));
     add(
         "Client",
-        format!("{name} · {system} · {} cores", host.cores),
+        say!(
+            "{name} · {system} · {cores} cores",
+            name,
+            system,
+            cores = host.cores
+        ),
     );
     if let Some(check) = &manifest.self_check {
         let us = |ns: i64| format::decimal(whole(ns.max(0).unsigned_abs()) / 1_000.0, 0);
@@ -91,22 +97,21 @@ fn add_circumstances(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
         let error = &check.inter_token_error_ns;
         add(
             "Self-check",
-            format!(
-                "read lag {} µs at p50, {} µs at p99, {} µs at most; inter-token error {} µs at \
-                 p99; {} events at {}/s over {} streams",
-                us(lag.p50),
-                us(lag.p99),
-                us(lag.max),
-                us(error.p99),
-                check.events,
-                format::decimal(check.events_per_s, 0),
-                check.streams
+            say!(
+                "read lag {lag_p50} µs at p50, {lag_p99} µs at p99, {lag_max} µs at most; inter-token error {error_p99} µs at p99; {events} events at {rate}/s over {streams} streams",
+                lag_p50 = us(lag.p50),
+                lag_p99 = us(lag.p99),
+                lag_max = us(lag.max),
+                error_p99 = us(error.p99),
+                events = check.events,
+                rate = format::decimal(check.events_per_s, 0),
+                streams = check.streams
             ),
         );
     }
     for (axis, value) in &manifest.labels {
         add(
-            &format!("Label {}", format::clean_to(axis, 32)),
+            &say!("Label {axis}", axis = format::clean_to(axis, 32)),
             format::clean(value),
         );
     }
@@ -114,9 +119,10 @@ fn add_circumstances(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
     let version = format::clean(&manifest.tool_version);
     add(
         "Taped by",
-        format!(
-            "tokentape {version}, tape schema {}",
-            manifest.schema_version
+        say!(
+            "tokentape {version}, tape schema {schema}",
+            version,
+            schema = manifest.schema_version
         ),
     );
 }
@@ -128,18 +134,19 @@ fn add_counts(summary: Row<'_>, add: &mut impl FnMut(&str, String)) {
     }
     let interrupted = summary.number("interrupted").filter(|n| *n > 0.0);
     let interrupted = interrupted.map_or_else(String::new, |n| {
-        format!(", {} interrupted", format::decimal(n, 0))
+        say!(", {n} interrupted", n = format::decimal(n, 0))
     });
     add(
         "Requests",
-        format!(
-            "{} measured: {} ok, {} failed{interrupted}, {} cancelled, {} not sent; {} warm-ups",
-            count("requests"),
-            count("ok"),
-            count("failed"),
-            count("cancelled"),
-            count("not_sent"),
-            count("warmups")
+        say!(
+            "{requests} measured: {ok} ok, {failed} failed{interrupted}, {cancelled} cancelled, {not_sent} not sent; {warmups} warm-ups",
+            requests = count("requests"),
+            ok = count("ok"),
+            failed = count("failed"),
+            interrupted,
+            cancelled = count("cancelled"),
+            not_sent = count("not_sent"),
+            warmups = count("warmups")
         ),
     );
     add("Chunks", count("chunks"));
@@ -148,19 +155,19 @@ fn add_counts(summary: Row<'_>, add: &mut impl FnMut(&str, String)) {
         .unwrap_or("an unknown source");
     add(
         "Tokens",
-        format!(
-            "{} in, {} out, counted by {}",
-            count("input_tokens"),
-            count("output_tokens"),
-            format::clean(source)
+        say!(
+            "{input} in, {output} out, counted by {source}",
+            input = count("input_tokens"),
+            output = count("output_tokens"),
+            source = said(&format::clean(source))
         ),
     );
     add(
         "In flight",
-        format!(
-            "{} at most, {} on average",
-            count("peak_in_flight"),
-            format::optional(summary.number("mean_in_flight"), 1)
+        say!(
+            "{most} at most, {mean} on average",
+            most = count("peak_in_flight"),
+            mean = format::optional(summary.number("mean_in_flight"), 1)
         ),
     );
 }

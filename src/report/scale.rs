@@ -5,6 +5,7 @@
 //! which each nine takes the same room.
 
 use super::format;
+use super::language::{said, say};
 
 /// How values are laid out along an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +94,7 @@ impl Axis {
             }
             decade += every;
         }
-        let title = format!("{title}, log scale");
+        let title = say!("{title}, log scale", title = said(title));
         Self {
             layout: Layout::Logarithmic,
             from,

@@ -11,6 +11,7 @@ use super::fidelity;
 use super::figures::Figure;
 use super::format;
 use super::grid::{Field, Grid, Tone};
+use super::language::{said, say};
 use super::plots::{self, carries};
 use super::requests;
 use super::rows::{Row, rows, rows_of};
@@ -26,7 +27,7 @@ pub(crate) struct Section {
     /// Anchor inside the page.
     pub(crate) id: &'static str,
     /// Its heading.
-    pub(crate) heading: &'static str,
+    pub(crate) heading: String,
     /// What is to be known before reading it.
     pub(crate) lead: String,
     /// Its tables.
@@ -71,44 +72,51 @@ pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError>
         throughput_section(analysis)?,
         Section {
             id: "percentiles",
-            heading: "Latency by percentile",
-            lead: "Each curve shows every value from the fastest to the slowest; a step to the \
-                   right is one more nine. Curves end where fewer than one value stands beyond."
-                .to_owned(),
+            heading: said("Latency by percentile"),
+            lead: said(
+                "Each curve shows every value from the fastest to the slowest; a step to the \
+                   right is one more nine. Curves end where fewer than one value stands beyond.",
+            ),
             grids: Vec::new(),
             figures: plots::percentile_figures(analysis)?,
         },
         Section {
             id: "over-time",
-            heading: "Over time",
-            lead: "A server that keeps up shows level lines. One that does not shows requests in \
-                   flight, and with them the time to first token, growing until the load ends."
-                .to_owned(),
+            heading: said("Over time"),
+            lead: said(
+                "A server that keeps up shows level lines. One that does not shows requests in \
+                   flight, and with them the time to first token, growing until the load ends.",
+            ),
             grids: uncertainty::stationarity(analysis).into_iter().collect(),
             figures: timeline::time_figures(analysis)?,
         },
         Section {
             id: "gaps",
-            heading: "Every inter-token time",
-            lead: "Each cell counts the inter-token times of one length in one window. Bands show \
-                   modes that percentiles hide, such as decoding interrupted by prefills."
-                .to_owned(),
+            heading: said("Every inter-token time"),
+            lead: said(
+                "Each cell counts the inter-token times of one length in one window. Bands show \
+                   modes that percentiles hide, such as decoding interrupted by prefills.",
+            ),
             grids: streams::smoothness(analysis).into_iter().collect(),
             figures: plots::heat_figures(analysis)?,
         },
         Section {
             id: "requests",
-            heading: "Single requests",
-            lead: "What the percentiles are made of: how long prompts make the first token wait, \
-                   and where single requests spent their time."
-                .to_owned(),
+            heading: said("Single requests"),
+            lead: said(
+                "What the percentiles are made of: how long prompts make the first token wait, \
+                   and where single requests spent their time.",
+            ),
             grids: Vec::new(),
             figures: requests::figures(analysis)?,
         },
+    ];
+    all.extend(session_section(analysis)?);
+    all.extend([
         schedule_section(analysis)?,
         errors_section(analysis)?,
         client_section(analysis)?,
-    ];
+    ]);
     if analysis.runs.len() > 1 {
         all.push(comparison_section(analysis)?);
     }
@@ -162,7 +170,7 @@ fn latency_section(analysis: &Analysis) -> Section {
         }
     }
     if is_any_weak {
-        grid.notes.push(FEW.to_owned());
+        grid.notes.push(said(FEW));
     }
     grid.notes.extend(uncertainty::remarks(analysis, |row| {
         let mut metrics = HEADLINE.iter();
@@ -186,8 +194,8 @@ fn latency_section(analysis: &Analysis) -> Section {
     grids.extend(streams::lengths(analysis));
     Section {
         id: "latency",
-        heading: "Latency",
-        lead: lead.to_owned(),
+        heading: said("Latency"),
+        lead: said(lead),
         grids,
         figures: Vec::new(),
     }
@@ -203,11 +211,11 @@ pub(crate) fn percentile(ns: Option<f64>, n: f64, share: f64) -> Field {
 }
 
 /// Returns the mark for a single number that too few values stand behind.
-pub(crate) fn carries_note(value: Option<f64>, n: f64, share: f64) -> &'static str {
+pub(crate) fn carries_note(value: Option<f64>, n: f64, share: f64) -> String {
     if value.is_some() && !carries(n, share) {
-        " · † few values"
+        said(" · † few values")
     } else {
-        ""
+        String::new()
     }
 }
 
@@ -238,8 +246,11 @@ fn throughput_section(analysis: &Analysis) -> Result<Section, ReportError> {
             } else {
                 format!("{run}, ")
             };
-            grid.notes
-                .push(format!("{whose}{window}: {}.", format::clean(note)));
+            grid.notes.push(format!(
+                "{whose}{}: {}.",
+                said(&window),
+                said(&format::clean(note))
+            ));
         }
         // The window that intervals are about is the first one that has a length.
         let is_drawn = row.number("seconds").is_some() && drawn != Some(row.run());
@@ -266,8 +277,8 @@ fn throughput_section(analysis: &Analysis) -> Result<Section, ReportError> {
                 ended in the window; tokens are those of every request, as they passed.";
     Ok(Section {
         id: "throughput",
-        heading: "Throughput",
-        lead: lead.to_owned(),
+        heading: said("Throughput"),
+        lead: said(lead),
         grids,
         figures: if is_single(analysis) {
             plots::knee_figures(analysis)?
@@ -308,9 +319,9 @@ fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
             format!("{} ≤ {limit}", format::clean(&slo.metric).to_uppercase())
         })
         .collect();
-    let caption = format!(
-        "Goodput: requests due in the window that met {}",
-        goals.join(" and ")
+    let caption = say!(
+        "Goodput: requests due in the window that met {goals}",
+        goals = goals.join(&said(" and "))
     );
     let headings = [
         "run",
@@ -398,13 +409,30 @@ fn token_grid(analysis: &Analysis) -> Option<Grid> {
     (!grid.rows.is_empty()).then(|| grid.without_run(is_single(analysis)))
 }
 
+/// Lays out what sessions do to latency; `None` where there are none.
+fn session_section(analysis: &Analysis) -> Result<Option<Section>, ReportError> {
+    let grids = fidelity::session_grids(analysis);
+    if grids.is_empty() {
+        return Ok(None);
+    }
+    let lead = "A later turn brings the whole conversation with it. Where the server keeps what it \
+                has read, only what is new makes the first token wait.";
+    Ok(Some(Section {
+        id: "sessions",
+        heading: said("Sessions and shared prefixes"),
+        lead: said(lead),
+        grids,
+        figures: requests::turn_figures(analysis)?,
+    }))
+}
+
 fn schedule_section(analysis: &Analysis) -> Result<Section, ReportError> {
     let lead = "Was the load that was asked for the load that was sent? Slip is the client's own \
                 lateness; wait is the time that a cap set by the user held a request back.";
     Ok(Section {
         id: "schedule",
-        heading: "Schedule fidelity",
-        lead: lead.to_owned(),
+        heading: said("Schedule fidelity"),
+        lead: said(lead),
         grids: fidelity::grids(analysis),
         figures: plots::slip_figures(analysis)?,
     })
@@ -435,9 +463,8 @@ fn errors_section(analysis: &Analysis) -> Result<Section, ReportError> {
     }
     Ok(Section {
         id: "errors",
-        heading: "Outcomes and errors",
-        lead: "A failed request is a row of the tape like any other; latencies leave it out."
-            .to_owned(),
+        heading: said("Outcomes and errors"),
+        lead: said("A failed request is a row of the tape like any other; latencies leave it out."),
         grids: vec![grid.cut(OUTCOMES).without_run(is_single(analysis))],
         figures: plots::error_figures(analysis)?,
     })
@@ -453,9 +480,8 @@ fn client_section(analysis: &Analysis) -> Result<Section, ReportError> {
     }
     Ok(Section {
         id: "client",
-        heading: "Health of the client",
-        lead: "If the client is the bottleneck, its own delays are in every latency above."
-            .to_owned(),
+        heading: said("Health of the client"),
+        lead: said("If the client is the bottleneck, its own delays are in every latency above."),
         grids: vec![grid.without_run(is_single(analysis))],
         figures: timeline::client_figures(analysis)?,
     })
@@ -464,7 +490,7 @@ fn client_section(analysis: &Analysis) -> Result<Section, ReportError> {
 fn check_row(row: Row<'_>) -> Vec<Field> {
     let unit = row.text("unit");
     let (result, tone) = match row.flag("ok") {
-        Some(true) => ("ok", Tone::Good),
+        Some(true) => ("passed", Tone::Good),
         Some(false) => ("over the limit", Tone::Bad),
         None => ("not checked", Tone::Faint),
     };
@@ -486,8 +512,8 @@ fn comparison_section(analysis: &Analysis) -> Result<Section, ReportError> {
     grids.push(comparison_grid(analysis));
     Ok(Section {
         id: "comparison",
-        heading: "Comparison",
-        lead: lead.to_owned(),
+        heading: said("Comparison"),
+        lead: said(lead),
         grids,
         figures: plots::knee_figures(analysis)?,
     })

@@ -5,6 +5,7 @@ use crate::analyze::Analysis;
 
 use super::format;
 use super::grid::{Field, Grid};
+use super::language::say;
 use super::plots::step_name;
 use super::rows::{Row, rows};
 use super::sections::percentile;
@@ -118,8 +119,10 @@ pub(super) fn smoothness(analysis: &Analysis) -> Option<Grid> {
     let all = rows(analysis, "stalls");
     let bound = all.first().and_then(|row| row.number("bound_ns"));
     let bound = format::duration(bound.unwrap_or_default());
-    let caption =
-        format!("Smoothness: stalls are gaps over {bound}, gaps and jitter in milliseconds");
+    let caption = say!(
+        "Smoothness: stalls are gaps over {bound}, gaps and jitter in milliseconds",
+        bound
+    );
     let headings = [
         "run",
         "#n",
@@ -163,8 +166,9 @@ pub(super) fn smoothness(analysis: &Analysis) -> Option<Grid> {
     }
     if let Some(row) = rows(analysis, "deadlines").first() {
         let speed = format::optional(row.number("reader_tps"), 1);
-        let text = format!(
-            "In time: tokens that came no later than a reader of {speed} tokens/s needs them."
+        let text = say!(
+            "In time: tokens that came no later than a reader of {speed} tokens/s needs them.",
+            speed
         );
         grid.notes.push(text);
     }
@@ -198,10 +202,10 @@ pub(super) fn lengths(analysis: &Analysis) -> Option<Grid> {
         };
         let n = row.number("n").unwrap_or_default();
         let at = |column, rank| percentile(row.number(column), n, rank);
-        let range = format!(
-            "{} to {}",
-            format::decimal(from, 0),
-            format::decimal(to - 1.0, 0)
+        let range = say!(
+            "{from} to {to}",
+            from = format::decimal(from, 0),
+            to = format::decimal(to - 1.0, 0)
         );
         grid.push(vec![
             run(row),

@@ -86,10 +86,10 @@ fn first_line(out: &mut String, run: &RunFacts, verdict: &Verdict, is_single: bo
         format!("{}: ", format::name(&run.run))
     };
     let text = format!("{whose}{}: {}", verdict.word, verdict.reason);
-    let painted = paint(verdict.word, code, color);
+    let painted = paint(&verdict.word, code, color);
     for (index, line) in wrap(&text, WIDTH, "  ").into_iter().enumerate() {
         let line = if index == 0 {
-            line.replacen(verdict.word, &painted, 1)
+            line.replacen(&verdict.word, &painted, 1)
         } else {
             line
         };

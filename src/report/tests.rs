@@ -5,8 +5,16 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::analyze::{Analysis, Cell, Thresholds};
 
+/// Options with templates of a user's own.
+fn with(files: impl IntoIterator<Item = (String, String)>) -> PageOptions {
+    PageOptions {
+        templates: Templates::new(files),
+        ..PageOptions::default()
+    }
+}
+
 /// Every analysis that a page has to stand.
-fn all() -> Vec<(&'static str, Analysis)> {
+pub(super) fn all() -> Vec<(&'static str, Analysis)> {
     vec![
         (
             "nothing",
@@ -79,7 +87,7 @@ fn without_script(page: &str) -> String {
 // `openssl dgst -sha256 -binary | base64` of the script says the same.
 #[test]
 fn the_policy_of_a_page_lets_its_own_script_run_and_no_other() {
-    let page = html(&fixture::single(), &Templates::default()).unwrap();
+    let page = html(&fixture::single(), &PageOptions::default()).unwrap();
     let (_, rest) = page.split_once("<script>").unwrap();
     let (script, _) = rest.split_once("</script>").unwrap();
     let hash = ring::digest::digest(&ring::digest::SHA256, script.as_bytes());
@@ -93,7 +101,7 @@ fn the_policy_of_a_page_lets_its_own_script_run_and_no_other() {
 #[test]
 fn a_page_has_no_address_no_script_but_its_own_and_loads_nothing() {
     for (name, analysis) in all() {
-        let page = without_script(&html(&analysis, &Templates::default()).unwrap());
+        let page = without_script(&html(&analysis, &PageOptions::default()).unwrap());
         for banned in [
             "http://", "https://", "<script", "<link", "<img", "<iframe", "@import", "url(",
         ] {
@@ -119,10 +127,7 @@ fn a_page_has_no_address_no_script_but_its_own_and_loads_nothing() {
 #[test]
 fn a_page_is_light_whatever_it_shows() {
     for (name, analysis) in all() {
-        let page = html(&analysis, &Templates::default()).unwrap();
-        if name == "much" {
-            std::fs::write("/tmp/much.html", &page).unwrap();
-        }
+        let page = html(&analysis, &PageOptions::default()).unwrap();
         let size = page.len();
         assert!(size < 500_000, "{name}: {size} bytes");
     }
@@ -131,7 +136,7 @@ fn a_page_is_light_whatever_it_shows() {
 #[test]
 fn every_figure_has_a_caption_with_n_and_a_table() {
     for (name, analysis) in all() {
-        let page = html(&analysis, &Templates::default()).unwrap();
+        let page = html(&analysis, &PageOptions::default()).unwrap();
         for figure in page.split("<figure").skip(1) {
             let figure = figure.split("</figure>").next().unwrap();
             let title = figure.split("<h3>").nth(1).unwrap_or_default();
@@ -156,7 +161,7 @@ fn every_figure_has_a_caption_with_n_and_a_table() {
 #[test]
 fn tags_are_balanced_and_anchors_lead_somewhere() {
     for (name, analysis) in all() {
-        let page = html(&analysis, &Templates::default()).unwrap();
+        let page = html(&analysis, &PageOptions::default()).unwrap();
         for tag in [
             "section", "figure", "table", "tr", "details", "svg", "div", "ul", "dl", "bdi", "p",
         ] {
@@ -201,8 +206,8 @@ fn no_format_ever_says_nan_or_inf() {
             }
         }
         let mut texts = vec![
-            html(&analysis, &Templates::default()).unwrap(),
-            markdown(&analysis, &Templates::default()).unwrap(),
+            html(&analysis, &PageOptions::default()).unwrap(),
+            markdown(&analysis, &PageOptions::default()).unwrap(),
             terminal(&analysis, &TerminalOptions::default()),
             json(&analysis).to_string(),
         ];
@@ -221,7 +226,7 @@ fn no_format_ever_says_nan_or_inf() {
 
 #[test]
 fn hostile_text_stays_text() {
-    let page = html(&fixture::hostile(), &Templates::default()).unwrap();
+    let page = html(&fixture::hostile(), &PageOptions::default()).unwrap();
     assert!(!page.contains("alert(1)</script>") && !page.contains("<img"));
     assert!(!page.contains('\u{202e}') && !page.contains('\u{1b}') && !page.contains('\u{0}'));
     assert!(
@@ -229,7 +234,7 @@ fn hostile_text_stays_text() {
         "a template inside the text was run"
     );
     assert!(page.contains("שלום") && page.contains("<bdi>"));
-    let text = markdown(&fixture::hostile(), &Templates::default()).unwrap();
+    let text = markdown(&fixture::hostile(), &PageOptions::default()).unwrap();
     let outside = outside_code(&text);
     assert!(
         !outside.contains("<img") && !outside.contains("<script"),
@@ -280,7 +285,7 @@ fn outside_code(text: &str) -> String {
 fn every_colour_that_is_drawn_follows_the_page() {
     let style = include_str!("../../templates/_style.css");
     for analysis in [fixture::several(8), fixture::single()] {
-        let page = html(&analysis, &Templates::default()).unwrap();
+        let page = html(&analysis, &PageOptions::default()).unwrap();
         for part in page.split("<svg ").skip(1) {
             let svg = part.split("</svg>").next().unwrap();
             for attribute in ["fill", "stroke"] {
@@ -295,18 +300,18 @@ fn every_colour_that_is_drawn_follows_the_page() {
 
 #[test]
 fn an_open_loop_shows_both_forms_and_a_closed_one_only_the_actual() {
-    let open = markdown(&fixture::single(), &Templates::default()).unwrap();
+    let open = markdown(&fixture::single(), &PageOptions::default()).unwrap();
     assert!(open.contains("| TTFT | intended |"));
-    let closed = markdown(&fixture::closed(), &Templates::default()).unwrap();
+    let closed = markdown(&fixture::closed(), &PageOptions::default()).unwrap();
     assert!(!closed.contains("| intended |") && !closed.contains("From intended"));
 }
 
 #[test]
 fn weak_percentiles_are_marked() {
-    let page = html(&fixture::of_size(50), &Templates::default()).unwrap();
+    let page = html(&fixture::of_size(50), &PageOptions::default()).unwrap();
     assert!(page.contains("class=\"n faint\">†"));
     assert!(
-        !html(&fixture::several(2), &Templates::default())
+        !html(&fixture::several(2), &PageOptions::default())
             .unwrap()
             .contains("few values in this")
     );
@@ -314,7 +319,7 @@ fn weak_percentiles_are_marked() {
 
 #[test]
 fn page_opens_with_verdict() {
-    let page = html(&fixture::limited(), &Templates::default()).unwrap();
+    let page = html(&fixture::limited(), &PageOptions::default()).unwrap();
     let body = page.split("<main>").nth(1).unwrap();
     let first = body.split("</p>").next().unwrap();
     assert!(
@@ -388,7 +393,7 @@ fn the_page_on_templates_has_every_place_of_the_view_model_and_no_other() {
 
 #[test]
 fn a_template_of_ones_own_stands_in_for_the_built_in_one() {
-    let own = |name: &str, text: &str| Templates::new([(name.to_owned(), text.to_owned())]);
+    let own = |name: &str, text: &str| with([(name.to_owned(), text.to_owned())]);
     let page = html(
         &fixture::hostile(),
         &own("report.html", "<p>{{ report.title }}</p>"),
@@ -415,7 +420,7 @@ fn a_template_that_is_wrong_is_named_with_its_line() {
         ("\n\n{% for %}", "report.html:3"),
         ("{% include \"../../etc/passwd\" %}", "non-existing"),
     ] {
-        let own = Templates::new([("report.html".to_owned(), text.to_owned())]);
+        let own = with([("report.html".to_owned(), text.to_owned())]);
         let refused = html(&fixture::single(), &own).unwrap_err();
         assert_eq!(refused.to_string(), "fill in the template `report.html`");
         let source = std::error::Error::source(&refused).unwrap().to_string();
@@ -426,7 +431,7 @@ fn a_template_that_is_wrong_is_named_with_its_line() {
 #[test]
 fn the_example_of_a_summary_is_one_short_page() {
     let text = include_str!("../../examples/executive/report.html").to_owned();
-    let own = Templates::new([("report.html".to_owned(), text)]);
+    let own = with([("report.html".to_owned(), text)]);
     for (name, analysis) in all() {
         let page = html(&analysis, &own).unwrap();
         assert!(page.len() < 60_000, "{name}: {} bytes", page.len());

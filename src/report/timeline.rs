@@ -6,6 +6,7 @@ use super::ReportError;
 use super::chart::Join;
 use super::figures::{Figure, Plot, Written, series};
 use super::format::{self, NS_PER_MS, NS_PER_S};
+use super::language::{said, say};
 use super::rows::{Row, rows, rows_of};
 use super::scale::Axis;
 
@@ -14,6 +15,9 @@ type Points = Vec<(f64, Option<f64>)>;
 
 /// Colour of what the others are measured against.
 const BACKDROP: usize = 7;
+
+/// Name of the line that shows how many requests were due, which the others are measured against.
+const OFFERED: &str = "offered";
 
 /// A column of a table over time, and how to draw it.
 struct Track<'a> {
@@ -78,14 +82,14 @@ fn load_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
         load(
             "rate-over-time",
             (
-                "Requests due, sent and completed",
-                "Requests completed (higher is better)",
+                "Offered and achieved rate of requests",
+                "Achieved rate of requests (higher is better)",
             ),
             "requests/s",
             &[
-                ("offered", "due", PerSecond),
+                ("offered", OFFERED, PerSecond),
                 ("sent", "sent", PerSecond),
-                ("completed", "completed", PerSecond),
+                ("completed", "achieved", PerSecond),
                 ("failed", "failed", PerSecond),
             ],
             2,
@@ -196,8 +200,8 @@ fn draw_track(analysis: &Analysis, track: &Track<'_>) -> Result<Option<Figure>, 
         for (order, (column, label, scale)) in track.columns.iter().enumerate() {
             let points = clock.points(&rows, column, *scale, track.join);
             if is_single {
-                let mut line = series(*label, order, track.join, points);
-                if *label == "due" {
+                let mut line = series(said(label), order, track.join, points);
+                if *label == OFFERED {
                     line.is_backdrop = true;
                     line.color = BACKDROP;
                 }
@@ -217,22 +221,17 @@ fn draw_track(analysis: &Analysis, track: &Track<'_>) -> Result<Option<Figure>, 
         .flat_map(|line| &line.points)
         .filter_map(|point| point.1);
     let most = most.fold(0.0, f64::max);
-    let bands = if is_single {
-        steady_band(analysis, &clock)
+    let (bands, shade) = if is_single {
+        outside(analysis, &clock)
     } else {
-        Vec::new()
-    };
-    let shade = if bands.is_empty() {
-        ""
-    } else {
-        " · shaded: not steady"
+        (Vec::new(), String::new())
     };
     Plot {
         id: track.id.to_owned(),
         title: title.to_owned(),
         caption: format!(
             "{}{}{}{shade}",
-            track.unit,
+            said(track.unit),
             clock.window(),
             counts(analysis, track.table)
         ),
@@ -260,7 +259,7 @@ fn counts(analysis: &Analysis, table: &str) -> String {
         // Each row of the client's health is one probe.
         _ => {
             let n = u32::try_from(rows(analysis, table).len()).unwrap_or(u32::MAX);
-            return format!(" · n = {} probes", format::decimal(f64::from(n), 0));
+            return say!(" · n = {n} probes", n = format::decimal(f64::from(n), 0));
         }
     };
     let sums: Vec<f64> = analysis
@@ -269,24 +268,36 @@ fn counts(analysis: &Analysis, table: &str) -> String {
         .map(|run| rows_of(analysis, table, &run.run))
         .map(|rows| rows.iter().filter_map(|row| row.number(column)).sum())
         .collect();
-    format!(" · n = {} requests", format::counts(&sums))
+    say!(" · n = {n} requests", n = format::counts(&sums))
 }
 
-/// Returns what lies outside the steady window of the only run.
-fn steady_band(analysis: &Analysis, clock: &Clock) -> Vec<(f64, f64)> {
+/// Returns what lies outside the headline's window of the only run, and what a caption says of it.
+fn outside(analysis: &Analysis, clock: &Clock) -> (Vec<(f64, f64)>, String) {
     let windows = rows(analysis, "throughput_windows");
     let steady = windows
         .into_iter()
         .find(|row| row.text("window_name") == Some("steady"));
     let edges = steady.and_then(|row| row.number("from_ns").zip(row.number("to_ns")));
     let Some((from, to)) = edges else {
-        return Vec::new();
+        return (Vec::new(), String::new());
     };
-    let (from, to) = (clock.at(from), clock.at(to));
-    [(clock.first, from), (to, clock.last)]
-        .into_iter()
-        .filter(|(from, to)| to > from)
-        .collect()
+    let is_asked = steady.is_some_and(|row| row.text("basis") == Some("asked"));
+    let (begin, end) = (clock.at(from), clock.at(to));
+    let (mut bands, mut parts) = (Vec::new(), Vec::new());
+    if begin > clock.first {
+        bands.push((clock.first, begin));
+        parts.push(say!("warm-up until {end}", end = format::duration(from)));
+    }
+    if end < clock.last {
+        bands.push((end, clock.last));
+        parts.push(say!("drain from {start}", start = format::duration(to)));
+    }
+    let shade = match (bands.is_empty(), is_asked) {
+        (true, _) => String::new(),
+        (false, true) => said(" · shaded: outside the window asked for"),
+        (false, false) => say!(" · shaded: {parts}", parts = parts.join(&said(", "))),
+    };
+    (bands, shade)
 }
 
 /// The time axis of a table: seconds or minutes since the schedule's start.
@@ -337,13 +348,15 @@ impl Clock {
 
     /// Returns the heading of a column of times.
     pub(crate) fn heading(&self) -> String {
-        format!("{} since start", self.unit)
+        say!("{unit} since start", unit = said(self.unit))
     }
 
     /// Writes the width of a window, for a caption.
     pub(crate) fn window(&self) -> String {
         match self.width_ns {
-            Some(width) if width > 0.0 => format!(" per window of {}", format::duration(width)),
+            Some(width) if width > 0.0 => {
+                say!(" per window of {width}", width = format::duration(width))
+            }
             _ => String::new(),
         }
     }

@@ -8,6 +8,7 @@ use crate::analyze::{Analysis, Query, Table, definition_of_table};
 
 use super::format::{self, NS_PER_MS};
 use super::grid::{Field, Grid, Tone};
+use super::language::{said, say};
 use super::rows::rows_of;
 use super::sections::Section;
 
@@ -72,24 +73,22 @@ pub(crate) fn number_grids(analysis: &Analysis, run: &str, most: usize) -> Vec<G
 }
 
 fn number_grid(analysis: &Analysis, run: &str, columns: &[(&'static Query, &str)]) -> Grid {
-    let mut headings = vec!["metric".to_owned(), "stat".to_owned(), "unit".to_owned()];
-    headings.extend(columns.iter().map(|(query, _)| format!("#{}", query.name)));
-    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let tools = columns.iter().map(|(query, _)| query.name.to_owned());
     let caption = if analysis.runs.len() > 1 {
-        format!("{}, as each tool would say it", format::name(run))
+        say!("{run}, as each tool would say it", run = format::name(run))
     } else {
-        "As each tool would say it".to_owned()
+        said("As each tool would say it")
     };
-    let mut grid = Grid::new(caption, &headings);
+    let mut grid = Grid::new(caption, &["metric", "stat", "unit"]).with_numbers(tools);
     let found: Vec<Vec<Number>> = columns
         .iter()
         .map(|(_, table)| numbers(analysis, table, run))
         .collect();
     for (metric, stat, unit) in keys(&found) {
         let mut cells = vec![
-            Field::plain(metric.as_str()),
-            Field::plain(stat.as_str()),
-            Field::plain(unit.as_str()),
+            Field::verbatim(metric.as_str()),
+            Field::verbatim(stat.as_str()),
+            Field::verbatim(unit.as_str()),
         ];
         cells.extend(found.iter().map(|numbers| {
             let number = numbers
@@ -190,9 +189,9 @@ pub(crate) fn meaning_grid(analysis: &Analysis) -> Grid {
         grid.groups.push(grid.rows.len());
         for (tool, meaning) in meanings {
             grid.push(vec![
-                Field::plain(metric.clone()),
-                Field::plain(tool),
-                Field::plain(meaning),
+                Field::verbatim(metric.clone()),
+                Field::verbatim(tool),
+                Field::verbatim(meaning),
             ]);
         }
     }
@@ -244,10 +243,11 @@ pub(crate) fn tools_section(analysis: &Analysis) -> Option<Section> {
     grids.push(meaning_grid(analysis));
     Some(Section {
         id: "tools",
-        heading: "In the words of other tools",
-        lead: "The same requests and the same times, by each tool's own definitions: what that \
-               tool would have said of them. An empty cell is a statistic that it does not have."
-            .to_owned(),
+        heading: said("In the words of other tools"),
+        lead: said(
+            "The same requests and the same times, by each tool's own definitions: what that \
+               tool would have said of them. An empty cell is a statistic that it does not have.",
+        ),
         grids,
         figures: Vec::new(),
     })

@@ -4,6 +4,7 @@ use crate::analyze::Analysis;
 
 use super::format::{self, NS_PER_MS};
 use super::grid::{Field, Grid, Tone};
+use super::language::{said, say};
 use super::rows::{Row, rows, rows_of};
 
 /// The interval of one number of a run, in the unit of its table.
@@ -101,22 +102,19 @@ pub(crate) fn remarks(analysis: &Analysis, is_about: impl Fn(Row<'_>) -> bool) -
     }
     let mut remarks = Vec::new();
     if all.iter().any(|row| bounds(*row, 1.0).is_some()) {
-        remarks.push(
-            "In small print or in brackets: the interval that holds the true value with 95 % confidence, were \
+        remarks.push(said("In small print or in brackets: the interval that holds the true value with 95 % confidence, were \
              the run to go on (block bootstrap over time). What differs from run to run is not in \
-             it."
-            .to_owned(),
-        );
+             it."));
         if all.iter().all(|row| bounds(*row, 1.0).is_some()) {
             return remarks;
         }
-        remarks.push("Numbers without an interval:".to_owned());
+        remarks.push(said("Numbers without an interval:"));
     } else {
-        remarks.push("No number here has a confidence interval:".to_owned());
+        remarks.push(said("No number here has a confidence interval:"));
     }
     let reasons = lacks(all.into_iter());
     let last = remarks.len() - 1;
-    remarks[last] = format!("{} {}.", remarks[last], reasons.join("; "));
+    remarks[last] = format!("{} {}.", remarks[last], reasons.join(&said("; ")));
     remarks
 }
 
@@ -136,16 +134,18 @@ fn lacks<'a>(rows: impl Iterator<Item = Row<'a>>) -> Vec<String> {
         "wide interval" => "it would span more than a factor of ten (wide interval)",
         _ => "nothing is known of their spread",
     };
-    found
-        .into_iter()
-        .map(|lack| remark(lack).to_owned())
-        .collect()
+    found.into_iter().map(|lack| said(remark(lack))).collect()
 }
 
 /// Why some rows have no result.
 fn not_enough<'a>(rows: impl Iterator<Item = Row<'a>>) -> Option<String> {
     let reasons = lacks(rows);
-    (!reasons.is_empty()).then(|| format!("Not enough data: {}.", reasons.join("; ")))
+    (!reasons.is_empty()).then(|| {
+        say!(
+            "Not enough data: {reasons}.",
+            reasons = reasons.join(&said("; "))
+        )
+    })
 }
 
 /// The first half of each run against the second.
@@ -169,8 +169,8 @@ pub(crate) fn stationarity(analysis: &Analysis) -> Option<Grid> {
         let verdict = row.text("verdict").unwrap_or_default();
         grid.push(vec![
             Field::foreign(format::name(row.run())),
-            Field::plain(row.text("metric").unwrap_or_default()),
-            Field::plain(row.text("stat").unwrap_or_default()),
+            Field::verbatim(row.text("metric").unwrap_or_default()),
+            Field::verbatim(row.text("stat").unwrap_or_default()),
             Field::plain(unit),
             Field::plain(format::optional(number("first_half"), 2)),
             Field::plain(format::optional(number("second_half"), 2)),
@@ -208,10 +208,10 @@ fn signed_percent(share: Option<f64>) -> String {
 
 fn percent_bounds(row: Row<'_>) -> String {
     match (row.number("low"), row.number("high")) {
-        (Some(low), Some(high)) => format!(
-            "{} to {}",
-            signed_percent(Some(low)),
-            signed_percent(Some(high))
+        (Some(low), Some(high)) => say!(
+            "{from} to {to}",
+            from = signed_percent(Some(low)),
+            to = signed_percent(Some(high))
         ),
         _ => format::NONE.to_owned(),
     }
@@ -250,8 +250,8 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
         );
         grid.push(vec![
             Field::foreign(format::name(row.run())),
-            Field::plain(row.text("metric").unwrap_or_default()),
-            Field::plain(row.text("stat").unwrap_or_default()),
+            Field::verbatim(row.text("metric").unwrap_or_default()),
+            Field::verbatim(row.text("stat").unwrap_or_default()),
             Field::plain(unit),
             Field::plain(format::optional(number("baseline_value"), 2)),
             Field::plain(format::optional(number("value"), 2)),
@@ -266,12 +266,11 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
         return None;
     }
     grid.notes.push(scope(&headline));
-    grid.notes.push(
+    grid.notes.push(said(
         "All verdicts together raise a false alarm with a chance of at most 5 % (Holm). Would \
          show: the smallest change that would be found 4 times in 5. 5 % needs: how many times as \
-         long both sides would have to be to find a change of 5 % as surely."
-            .to_owned(),
-    );
+         long both sides would have to be to find a change of 5 % as surely.",
+    ));
     grid.notes.extend(not_enough(headline.into_iter()));
     Some(grid)
 }
@@ -311,9 +310,12 @@ fn scope(judged: &[Row<'_>]) -> String {
          a busier host, is not in the intervals; repeat the runs and use --by for that."
     };
     if judged.iter().any(|row| row.flag("paired") == Some(true)) {
-        format!("{reach} Runs with the same schedule are compared pair by pair.")
+        say!(
+            "{reach} Runs with the same schedule are compared pair by pair.",
+            reach = said(reach)
+        )
     } else {
-        reach.to_owned()
+        said(reach)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::analyze::Analysis;
 use crate::capture::manifest::SelfCheck;
 
 use super::format;
+use super::language::{said, say};
 use super::rows::{Row, rows_of};
 
 /// What the checks on the client came to.
@@ -30,7 +31,7 @@ pub(crate) struct Verdict {
     /// What the checks came to.
     pub(crate) standing: Standing,
     /// The same as the reader sees it.
-    pub(crate) word: &'static str,
+    pub(crate) word: String,
     /// Why, in one line.
     pub(crate) reason: String,
     /// Names of the checks that failed.
@@ -64,7 +65,7 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
     let mut verdict = checked(analysis, run);
     let mut runs = analysis.runs.iter().filter(|facts| facts.run == run);
     if let Some(check) = runs.next().and_then(|facts| facts.manifest.self_check) {
-        verdict.reason.push_str("; ");
+        verdict.reason.push_str(&said("; "));
         let is_limited = verdict.standing == Standing::ClientLimited;
         verdict
             .reason
@@ -80,9 +81,15 @@ fn self_check_sentence(check: &SelfCheck, is_limited: bool) -> String {
     let p99_us = format::decimal(f64::from(u32::try_from(p99_us).unwrap_or(u32::MAX)), 0);
     if is_limited {
         // What was true before the run did not hold in it.
-        format!("before the run the client added at most {p99_us} µs at p99 (self-check)")
+        say!(
+            "before the run the client added at most {p99_us} µs at p99 (self-check)",
+            p99_us
+        )
     } else {
-        format!("the client adds at most {p99_us} µs at p99 (self-check)")
+        say!(
+            "the client adds at most {p99_us} µs at p99 (self-check)",
+            p99_us
+        )
     }
 }
 
@@ -100,7 +107,7 @@ fn checked(analysis: &Analysis, run: &str) -> Verdict {
     if !failed.is_empty() {
         return Verdict {
             standing: Standing::ClientLimited,
-            word: "CLIENT-LIMITED",
+            word: said("CLIENT-LIMITED"),
             reason: sentences(&failed),
             failed_checks: failed.iter().map(|check| name(*check)).collect(),
         };
@@ -111,34 +118,39 @@ fn checked(analysis: &Analysis, run: &str) -> Verdict {
             Some(false) => "no request succeeded, and nothing is there to check the client by",
             _ => "the tape holds nothing to check the client by",
         };
-        let reason = reason.to_owned();
-        let (standing, word) = (Standing::NotChecked, "NOT CHECKED");
         return Verdict {
-            standing,
-            word,
-            reason,
+            standing: Standing::NotChecked,
+            word: said("NOT CHECKED"),
+            reason: said(reason),
             failed_checks,
         };
     }
     let unmade: Vec<String> = checks
         .iter()
         .filter(|check| check.flag("ok").is_none())
-        .map(|check| subject(&name(*check)).to_owned())
+        .map(|check| subject(&name(*check)))
         .collect();
     let kept_up = sentences(&checks);
     let (standing, word, reason) = if succeeded(analysis, run) == Some(false) {
-        let reason = format!("no request succeeded; the client kept up: {kept_up}");
+        let reason = say!(
+            "no request succeeded; the client kept up: {kept_up}",
+            kept_up
+        );
         (Standing::NoResult, "NO RESULT", reason)
     } else if unmade.is_empty() {
-        let reason = format!("the client kept up: {kept_up}");
+        let reason = say!("the client kept up: {kept_up}", kept_up);
         (Standing::Valid, "VALID", reason)
     } else {
-        let reason = format!("{kept_up}; not checked: {}", unmade.join(", "));
+        let reason = say!(
+            "{kept_up}; not checked: {unmade}",
+            kept_up,
+            unmade = unmade.join(&said(", "))
+        );
         (Standing::NotChecked, "PARTLY CHECKED", reason)
     };
     Verdict {
         standing,
-        word,
+        word: said(word),
         reason,
         failed_checks,
     }
@@ -150,12 +162,12 @@ pub(crate) fn name(check: Row<'_>) -> String {
 }
 
 /// Returns what a check measures, in words.
-pub(crate) fn subject(name: &str) -> &str {
+pub(crate) fn subject(name: &str) -> String {
     match name {
-        "slip" => "p99 send slip",
-        "runtime_lag" => "p99 runtime lag",
-        "cpu" => "probes over 90 % CPU",
-        other => other,
+        "slip" => said("p99 send slip"),
+        "runtime_lag" => said("p99 runtime lag"),
+        "cpu" => said("probes over 90 % CPU"),
+        other => other.to_owned(),
     }
 }
 
@@ -179,15 +191,15 @@ fn sentences(checks: &[Row<'_>]) -> String {
         .filter(|check| check.flag("ok").is_some())
         .map(|check| {
             let unit = check.text("unit");
-            format!(
-                "{} {} (limit {})",
-                subject(&name(*check)),
-                quantity(check.number("value"), unit),
-                quantity(check.number("limit_value"), unit),
+            say!(
+                "{subject} {value} (limit {limit})",
+                subject = subject(&name(*check)),
+                value = quantity(check.number("value"), unit),
+                limit = quantity(check.number("limit_value"), unit)
             )
         })
         .collect();
-    parts.join("; ")
+    parts.join(&said("; "))
 }
 
 #[cfg(test)]
@@ -234,7 +246,7 @@ mod tests {
         let verdict = verdict(&analysis, "demo");
         assert_eq!(
             (verdict.standing, verdict.word),
-            (Standing::NotChecked, "PARTLY CHECKED")
+            (Standing::NotChecked, "PARTLY CHECKED".to_owned())
         );
         assert!(
             verdict.reason.contains("not checked: probes over 90 % CPU"),

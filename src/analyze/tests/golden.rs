@@ -329,6 +329,7 @@ closed total_tps steady tokens/s 116.6667 581.8182 465.1515 4.987
 closed rps run requests/s 8.547 47.0588 38.5118 5.5059
 closed output_tps run tokens/s 34.188 129.4118 95.2237 3.7853
 closed goodput steady requests/s 3.3333 0 -3.3333 0
+closed attainment steady share 0.25 0 -0.25 0
 closed attainment run share 0.25 0 -0.25 0
 closed ttft mean ns 20000000 10000000 -10000000 0.5
 closed ttft p50 ns 20000000 10000000 -10000000 0.5

@@ -132,6 +132,24 @@ t later 2 8 0.75 15000000 19000000 19900000 - 15000000 19900000";
     assert_eq!(one(tape, "latency_by_turn", Options::default()), expected);
 }
 
+#[test]
+fn follows_the_time_to_first_token_turn_by_turn() {
+    assert_eq!(answer("ttft_by_turn").lines().count(), 1, "no sessions");
+    let mut tape = TapeFixture::default();
+    in_session(tape.answer(0, [0, 0], &[(30, None)]), 0, Some(0));
+    in_session(tape.answer(1, [0, 0], &[(50, None)]), 0, None);
+    in_session(tape.answer(2, [50, 50], &[(60, None)]), 1, Some(6));
+    in_session(tape.answer(3, [50, 50], &[(70, None)]), 63, None);
+    in_session(tape.answer(4, [50, 50], &[(80, None)]), 500, None);
+    tape.answer(5, [70, 70], &[(99, None)]);
+    let expected = "\
+run turn n input_tokens_mean cached_share ttft_p50_ns ttft_p90_ns ttft_p99_ns
+t 0 2 8 0 40000000 48000000 49800000
+t 1 1 8 0.75 10000000 10000000 10000000
+t 63 2 8 - 25000000 29000000 29900000";
+    assert_eq!(one(tape, "ttft_by_turn", Options::default()), expected);
+}
+
 // The failed attempt at request 2 was made good; request 3 ran out of time at 400.
 #[test]
 fn follows_errors_over_time() {
