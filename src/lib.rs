@@ -38,6 +38,7 @@ mod testing;
 pub mod trace;
 mod units;
 pub mod verify;
+mod view;
 pub mod wire;
 pub mod workload;
 

@@ -6,7 +6,7 @@ use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::Cell;
+use super::{Cell, Column, Table};
 
 /// Returns the rows of a batch. NaN and infinity become null: they are no answers.
 ///
@@ -23,6 +23,34 @@ pub(super) fn rows(batch: &RecordBatch) -> Result<Vec<Vec<Cell>>, ArrowError> {
     Ok((0..batch.num_rows())
         .map(|_| columns.iter_mut().filter_map(Iterator::next).collect())
         .collect())
+}
+
+/// Makes tables of the results of statements, each called by its place.
+///
+/// # Errors
+///
+/// As [`rows`].
+pub(crate) fn result_tables(results: &[Vec<RecordBatch>]) -> Result<Vec<Table>, ArrowError> {
+    let table = |(index, batches): (usize, &Vec<RecordBatch>)| {
+        let schema = batches.first().map(RecordBatch::schema);
+        let fields = schema.iter().flat_map(|schema| schema.fields());
+        let columns = fields.map(|field| Column {
+            name: field.name().clone(),
+            unit: None,
+        });
+        let mut all = Vec::new();
+        for batch in batches {
+            all.extend(rows(batch)?);
+        }
+        Ok(Table {
+            name: format!("{}", index + 1),
+            purpose: String::new(),
+            columns: columns.collect(),
+            rows: all,
+            sql: String::new(),
+        })
+    };
+    results.iter().enumerate().map(table).collect()
 }
 
 fn cells(column: &dyn Array) -> Result<Vec<Cell>, ArrowError> {

@@ -24,6 +24,8 @@ pub use error::AnalyzeError;
 pub use recount::TokenCounter;
 pub use run::{Options, analyze};
 pub use table::{Cell, Column, Table};
+
+pub(crate) use cells::result_tables;
 pub use thresholds::{Threshold, Thresholds, ThresholdsError};
 
 /// The latencies that a goal may be set on.

@@ -11,12 +11,14 @@ use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per
 
 mod judge;
 mod trace;
+mod view;
 
 pub(crate) use judge::{JudgeArgs, SloForm, Warmup, WindowArgs, YardstickArgs};
 pub(crate) use trace::{
     ChangeArgs, ConvertArgs, FailedRows, InspectArgs, OutputLengthArg, SelectionArgs, ServeGenArgs,
     SessionsArg, SynthesizeArgs, TiesArg, TraceVerb,
 };
+pub(crate) use view::{FormArgs, ViewArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -110,6 +112,13 @@ pub(crate) enum Verb {
     /// Views: requests, attempts, chunks, tokens, probes, server_metrics, runs, steps. Times are
     /// `_ns` on the run's own axis, with `_utc` beside them. Several tapes are told apart by `run`.
     Sql(SqlArgs),
+    /// Look at the report as a live page, and ask it SQL
+    ///
+    /// Serves the report of `analyze` on 127.0.0.1 until Ctrl-C, with a form for goals, window,
+    /// groups and language, and a page that takes SQL and shows a table and a picture of the
+    /// answer. It reads the tapes anew when they have changed and never writes. Whoever has the
+    /// address with its token may look: nobody else can, not even another user of this machine.
+    View(ViewArgs),
     /// Look at arrival traces, and make new ones
     #[command(subcommand)]
     Trace(TraceVerb),

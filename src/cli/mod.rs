@@ -19,6 +19,7 @@ mod synthesize;
 mod talk;
 mod trace;
 mod verify;
+mod view;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,7 @@ fn run(app: &App) -> Result<u8, Error> {
         Verb::Sql(args) => sql::run(args).map(|()| exit::DONE),
         Verb::Trace(verb) => trace::run(verb, global),
         Verb::Simulate(args) => simulate::run(args).map(|()| exit::DONE),
+        Verb::View(args) => view::run(args).map(|()| exit::DONE),
         Verb::Verify(args) => verify::run(args, global),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
 
@@ -42,6 +42,7 @@ pub(crate) async fn run_sql(
         keeps_results: !queries.is_empty(),
         ..settings
     };
+    let row_limit = settings.row_limit;
     let tapes = open_tapes(tapes, &settings).await?;
     // Each is computed once: as a view it would be planned anew wherever it is read.
     for (name, sql) in queries {
@@ -51,7 +52,7 @@ pub(crate) async fn run_sql(
             .await
             .map_err(|error| refused(&error))?;
     }
-    let results = run_statements(&tapes.context, sql).await;
+    let results = run_statements(&tapes.context, sql, row_limit).await;
     let notes = tapes
         .runs
         .into_iter()
@@ -64,7 +65,8 @@ pub(crate) async fn run_sql(
     Ok(Answers { notes, results })
 }
 
-/// Runs every statement of `sql` in a session that is set up already.
+/// Runs every statement of `sql` in a session that is set up already, each for its first
+/// `row_limit` rows.
 ///
 /// # Errors
 ///
@@ -72,6 +74,7 @@ pub(crate) async fn run_sql(
 pub(crate) async fn run_statements(
     context: &SessionContext,
     sql: &str,
+    row_limit: Option<usize>,
 ) -> Result<Vec<Vec<RecordBatch>>, SqlError> {
     let statements = DFParser::parse_sql(sql).map_err(|error| refused(&error))?;
     if statements.is_empty() {
@@ -81,7 +84,7 @@ pub(crate) async fn run_statements(
     }
     let mut results = Vec::with_capacity(statements.len());
     for statement in statements {
-        results.push(run_statement(context, statement).await?);
+        results.push(run_statement(context, statement, row_limit).await?);
     }
     Ok(results)
 }
@@ -89,6 +92,7 @@ pub(crate) async fn run_statements(
 async fn run_statement(
     context: &SessionContext,
     statement: Statement,
+    row_limit: Option<usize>,
 ) -> Result<Vec<RecordBatch>, SqlError> {
     let words = statement.to_string();
     let plan = context
@@ -110,9 +114,25 @@ async fn run_statement(
                 .join(" "),
         });
     }
+    let plan = bounded(plan, row_limit).map_err(|error| refused(&error))?;
     collect(context, plan)
         .await
         .map_err(|error| refused(&error))
+}
+
+/// Ends a query after so many rows. What explains or describes is short, and has to be the root of
+/// its plan.
+fn bounded(plan: LogicalPlan, row_limit: Option<usize>) -> Result<LogicalPlan, DataFusionError> {
+    let explains = matches!(
+        plan,
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
+    );
+    match row_limit {
+        Some(limit) if !explains => LogicalPlanBuilder::from(plan)
+            .limit(0, Some(limit))?
+            .build(),
+        _ => Ok(plan),
+    }
 }
 
 /// Runs a plan and returns its batches, at least one.
@@ -137,7 +157,7 @@ fn refused(error: &DataFusionError) -> SqlError {
 
 #[cfg(test)]
 mod tests {
-    use super::run_sql;
+    use super::{RecordBatch, run_sql};
     use crate::sql::fixture::TapeFixture;
     use crate::sql::{Format, Settings, SqlError, block_on, format_batches};
 
@@ -192,6 +212,29 @@ mod tests {
         let error = run("SELECT * FROM request").unwrap_err();
         assert!(error.to_string().contains("request"), "{error}");
         assert!(run(" ").is_err());
+    }
+
+    #[test]
+    fn ends_a_result_where_it_is_told_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let tape = TapeFixture::small().write(&folder.path().join("small.tape"));
+        let settings = Settings {
+            row_limit: Some(2),
+            ..Settings::default()
+        };
+        let sql = "SELECT request_id FROM requests ORDER BY 1 DESC; DESCRIBE runs; EXPLAIN SELECT 1; \
+                   SELECT 1 AS one LIMIT 1";
+        let answers = block_on(async { run_sql(&[tape], sql, &[], settings).await });
+        let results = answers.unwrap().unwrap().results.unwrap();
+        let rows = |batches: &[RecordBatch]| -> usize {
+            let rows = batches.iter();
+            rows.map(RecordBatch::num_rows).sum()
+        };
+        let [ordered, described, explained, one] = results.as_slice() else {
+            panic!("four results");
+        };
+        assert_eq!((rows(ordered), rows(one)), (2, 1));
+        assert!(rows(described) > 2 && rows(explained) == 2);
     }
 
     #[test]

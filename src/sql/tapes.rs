@@ -104,6 +104,8 @@ pub(crate) struct Settings {
     pub(crate) partitions: usize,
     /// Tokens of kept texts that were counted anew.
     pub(crate) recounts: Recounts,
+    /// Most rows of the result of a statement that a user typed; none for all.
+    pub(crate) row_limit: Option<usize>,
 }
 
 /// One tape that has been opened.

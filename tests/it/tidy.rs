@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::program::root;
 
 /// What each stage may use beside itself. The tree is the pipeline, so the table is short.
-const DIRECTIONS: [(&str, &[&str]); 13] = [
+const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("analyze", &["capture", "sql"]),
     ("backend", &["capture"]),
     ("capture", &[]),
@@ -38,6 +38,7 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
             "workload",
         ],
     ),
+    ("view", &["analyze", "load::clock", "report", "sql"]),
     ("wire", &["capture", "load::clock"]),
     ("workload", &["trace"]),
 ];

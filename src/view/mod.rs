@@ -1,0 +1,144 @@
+//! The report as a live local page, with SQL.
+//!
+//! A server for one person at this machine: it listens on loopback alone, answers nobody without
+//! its token (`guard.rs`), and only ever reads the tapes. The pages are those of `report/`, made
+//! anew when a form asks for other goals or when a tape has changed.
+
+mod fields;
+mod guard;
+mod pages;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use tokio::net::TcpListener;
+
+use crate::analyze::Options;
+use crate::report::PageOptions;
+
+pub(crate) use fields::Fields;
+use guard::Guard;
+pub(crate) use guard::new_token;
+use pages::Pages;
+
+/// Largest answer to a question of CSV, in rows.
+pub(crate) const CSV_ROWS: usize = 1_000_000;
+
+/// What a form asks for, in the words of an analysis and of its page.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// What the analysis is asked for.
+    pub(crate) options: Options,
+    /// How its page is written.
+    pub(crate) page: PageOptions,
+}
+
+/// Reads a form, or says what is wrong with it.
+pub(crate) type Reader = Box<dyn Fn(&Fields) -> Result<Wanted, String> + Send + Sync>;
+
+/// What is viewed.
+pub(crate) struct View {
+    /// The tapes, the first one being what the others are compared with.
+    pub(crate) tapes: Vec<PathBuf>,
+    /// What the form has in it at first.
+    pub(crate) fields: Fields,
+    /// Reads the form.
+    pub(crate) reader: Reader,
+    /// Whoever has it may look.
+    pub(crate) token: String,
+}
+
+/// Serves until `shutdown` is ready.
+///
+/// Must run inside [`crate::sql::block_on`].
+///
+/// # Errors
+///
+/// Fails where the system refuses the socket.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    view: View,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let server = axum::serve(listener, router(view, address));
+    tokio::select! {
+        served = server.into_future() => served,
+        // What is being answered is given up: it can be asked again.
+        () = shutdown => Ok(()),
+    }
+}
+
+/// What all requests share.
+struct Desk {
+    guard: Guard,
+    pages: Pages,
+}
+
+fn router(view: View, address: SocketAddr) -> Router {
+    let guard = Guard::new(&view.token, address);
+    let pages = Pages::new(view);
+    Router::new()
+        .fallback(answer)
+        .with_state(Arc::new(Desk { guard, pages }))
+}
+
+async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    let mut response = match desk.guard.pass(request.uri().path(), request.headers()) {
+        Err(reason) => plain(StatusCode::FORBIDDEN, reason),
+        Ok(_) if !matches!(*request.method(), Method::GET | Method::HEAD) => plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "nothing can be changed here",
+        ),
+        Ok(path) => {
+            let fields = Fields::of_query(request.uri().query().unwrap_or_default());
+            match path {
+                "" => desk.pages.report(&fields).await,
+                "sql" => desk.pages.sql(&fields).await,
+                "sql.csv" => desk.pages.csv(&fields).await,
+                _ => plain(StatusCode::NOT_FOUND, "there is no such page"),
+            }
+        }
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn plain(status: StatusCode, text: &str) -> Response {
+    typed(status, "text/plain; charset=utf-8", format!("{text}\n"))
+}
+
+fn page(status: StatusCode, html: String) -> Response {
+    typed(status, "text/html; charset=utf-8", html)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
