@@ -1,7 +1,8 @@
 //! From the log's segments to one sorted stream of rows, in bounded memory.
 //!
 //! Each segment is sorted in memory and written back as a run; the runs are then merged. Rows of
-//! equal keys are one row: the one that was written last stands.
+//! equal keys are one row: the one that was written last stands, with the texts that only an older
+//! one has.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -107,13 +108,16 @@ impl<R: TapeRow> Merged<R> {
         let Some(Reverse((key, Reverse(index)))) = self.heads.pop() else {
             return Ok(None);
         };
-        let row = self.sources.get_mut(index).and_then(Source::take);
+        let mut row = self.sources.get_mut(index).and_then(Source::take);
         self.refill(index)?;
-        // Older rows of the same key are superseded.
         while let Some(Reverse((other, Reverse(index)))) = self.heads.peek().copied()
             && other == key
         {
             self.heads.pop();
+            let older = self.sources.get_mut(index).and_then(Source::take);
+            if let (Some(row), Some(older)) = (&mut row, older) {
+                row.complete(older);
+            }
             self.refill(index)?;
         }
         Ok(row)
@@ -129,7 +133,7 @@ impl<R: TapeRow> Merged<R> {
     }
 }
 
-/// Reads one segment whole, sorts it and drops superseded rows.
+/// Reads one segment whole, sorts it and makes one row of those with equal keys.
 fn sorted_rows<R: TapeRow>(segment: &Path) -> Result<(Vec<R>, bool), CaptureError> {
     let mut stream = StreamRows::<R>::open(segment)?;
     let mut rows = Vec::new();
@@ -140,8 +144,14 @@ fn sorted_rows<R: TapeRow>(segment: &Path) -> Result<(Vec<R>, bool), CaptureErro
     rows.reverse();
     // Rows are large: only their keys move while they are sorted.
     rows.sort_by_cached_key(TapeRow::key);
-    rows.dedup_by_key(|row| row.key());
-    Ok((rows, stream.is_torn()))
+    let mut single: Vec<R> = Vec::with_capacity(rows.len());
+    for row in rows {
+        match single.last_mut() {
+            Some(newer) if newer.key() == row.key() => newer.complete(row),
+            _ => single.push(row),
+        }
+    }
+    Ok((single, stream.is_torn()))
 }
 
 fn write_run<R: TapeRow>(

@@ -453,8 +453,12 @@ pub trait TapeRow: Clone + Sized {
     /// Columns that the table is sorted by.
     const SORTED_BY: &'static [&'static str];
 
-    /// What the rows are sorted by; rows of equal keys are one row, the last one written.
+    /// What the rows are sorted by; rows of equal keys are one row: the last one written, with the
+    /// texts that only an older one has.
     fn key(&self) -> (u64, u8, u32);
+
+    /// Takes the texts that only `older`, a row of the same key, has: those are not written twice.
+    fn complete(&mut self, older: Self);
 
     /// Size of the texts of any length in the row, in bytes: the rest of every row is small.
     fn text_bytes(&self) -> usize;
@@ -483,6 +487,11 @@ macro_rules! tape_row {
             fn key(&self) -> (u64, u8, u32) {
                 let key: fn(&Self) -> (u64, u8, u32) = $key;
                 key(self)
+            }
+            fn complete(&mut self, older: Self) {
+                // Rows of a table without texts have nothing to take.
+                let _ = &older;
+                $(self.$text = self.$text.take().or(older.$text);)*
             }
             fn text_bytes(&self) -> usize {
                 0 $(+ self.$text.as_ref().map_or(0, String::len))*

@@ -167,6 +167,39 @@ fn a_finished_tape_is_sorted_shifted_and_has_each_request_once() {
 }
 
 #[test]
+fn a_prompt_that_only_the_first_row_of_a_request_has_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.tape");
+    let mut tape = TapeWriter::create(&path, manifest(), false).unwrap();
+    // Some have both rows in one segment, and some in two.
+    let ids = 400;
+    for id in 0..ids {
+        let mut row = request(id);
+        row.prompt = Some(format!("prompt {id}"));
+        tape.push_request(row);
+    }
+    tape.flush().unwrap();
+    for id in 0..ids {
+        let mut row = request(id);
+        row.status = Status::Ok;
+        row.output = (id % 2 == 0).then(|| format!("output {id}"));
+        tape.push_request(row);
+        if id % 50 == 0 {
+            tape.flush().unwrap();
+        }
+    }
+    tape.finish(Ending::default()).unwrap();
+    let requests: Vec<RequestRow> = read(&path);
+    assert!(requests.iter().map(|row| row.request_id).eq(0..ids));
+    for row in requests {
+        let id = row.request_id;
+        assert_eq!(row.status, Status::Ok);
+        assert_eq!(row.prompt, Some(format!("prompt {id}")));
+        assert_eq!(row.output.is_some(), id % 2 == 0);
+    }
+}
+
+#[test]
 fn order_is_declared_in_the_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.tape");

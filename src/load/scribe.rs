@@ -97,9 +97,14 @@ impl Scribe {
         for (key, row, progress) in batch.opened {
             breath.count(REQUEST_COST);
             let ways = (self.backend, self.keeps_text, self.count_tokens.is_some());
-            let transcript = Transcript::new(row, progress, ways, self.allowance.share());
-            self.tape.push_request(transcript.opening_row());
+            let mut transcript = Transcript::new(row, progress, ways, self.allowance.share());
+            let row = transcript.opening_row();
+            self.note_text([&row]);
+            self.tape.push_request(row);
             self.open.insert(key, transcript);
+            if self.waiting_text_bytes >= WRITE_TEXT_BYTES {
+                self.flush()?;
+            }
         }
         let mut chunks = Vec::with_capacity(batch.reads.len());
         let mut rest = batch.bytes.as_slice();

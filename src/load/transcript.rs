@@ -60,9 +60,15 @@ impl Transcript {
         }
     }
 
-    /// The row as it stands before anything was heard: for the log, in case nothing ever is.
-    pub(super) fn opening_row(&self) -> RequestRow {
-        self.row.clone()
+    /// The row as it stands before anything was heard: for the log, in case nothing ever is. The
+    /// prompt goes with it, and is not in the row that stands in its place in the end: it can be as
+    /// long as all the rest of the tape, and the log would have it twice.
+    pub(super) fn opening_row(&mut self) -> RequestRow {
+        let prompt = self.row.prompt.take();
+        RequestRow {
+            prompt,
+            ..self.row.clone()
+        }
     }
 
     /// Decodes the bytes of one read and adds a row for each event that they complete. Of an answer
