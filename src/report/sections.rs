@@ -327,7 +327,7 @@ fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
         "run",
         "window",
         "#offered",
-        "#good",
+        "#met all",
         "#attainment",
         "#good/s",
         "#ok/s",

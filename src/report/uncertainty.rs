@@ -114,7 +114,8 @@ pub(crate) fn remarks(analysis: &Analysis, is_about: impl Fn(Row<'_>) -> bool) -
     }
     let reasons = lacks(all.into_iter());
     let last = remarks.len() - 1;
-    remarks[last] = format!("{} {}.", remarks[last], reasons.join(&said("; ")));
+    let reasons = reasons.join(&said("; "));
+    remarks[last] = say!("{numbers} {reasons}.", numbers = remarks[last], reasons);
     remarks
 }
 
