@@ -43,6 +43,9 @@ const TEMPLATES: [(&str, &str); 13] = [
     ),
 ];
 
+/// Most steps that a template may take: the built-in page of eight runs takes under a million.
+const FUEL: u64 = 50_000_000;
+
 /// Templates of a user's own. One that is called like a built-in one stands in for it; others are
 /// there to be included and imported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,6 +106,7 @@ pub(crate) fn environment(options: &PageOptions) -> Result<Environment<'static>,
         })?;
     environment.set_syntax(syntax);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
     environment.add_function("say", say);
     environment.add_global("language", spoken().tag());
     let live = serde_json::to_value(&options.live).map_err(ReportError::Model)?;

@@ -419,6 +419,10 @@ fn a_template_that_is_wrong_is_named_with_its_line() {
         ("\n\n{{ report.nothing }}", "undefined"),
         ("\n\n{% for %}", "report.html:3"),
         ("{% include \"../../etc/passwd\" %}", "non-existing"),
+        (
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+            "fuel",
+        ),
     ] {
         let own = with([("report.html".to_owned(), text.to_owned())]);
         let refused = html(&fixture::single(), &own).unwrap_err();
@@ -426,6 +430,14 @@ fn a_template_that_is_wrong_is_named_with_its_line() {
         let source = std::error::Error::source(&refused).unwrap().to_string();
         assert!(source.contains(said), "{source}");
     }
+}
+
+#[test]
+fn the_built_in_page_is_far_from_being_given_up() {
+    let mut environment = page::environment(&PageOptions::default()).unwrap();
+    environment.set_fuel(Some(1_000_000));
+    let report = model::report(&fixture::several(8)).unwrap();
+    page::fill(&environment, "report.html", &report).unwrap();
 }
 
 #[test]

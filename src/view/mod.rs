@@ -22,6 +22,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::analyze::Options;
 use crate::report::PageOptions;
@@ -70,8 +71,12 @@ pub(crate) async fn serve(
     view: View,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let address = listener.local_addr()?;
-    let server = axum::serve(listener, router(view, address));
+    let desk = Desk::new(view, listener.local_addr()?);
+    // Whoever opens the page a moment later finds the report made, or being made.
+    let first = Arc::clone(&desk);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { first.pages.report(&Fields::default()).await });
+    let server = axum::serve(listener, router(desk));
     tokio::select! {
         served = server.into_future() => served,
         // What is being answered is given up: it can be asked again.
@@ -85,12 +90,17 @@ struct Desk {
     pages: Pages,
 }
 
-fn router(view: View, address: SocketAddr) -> Router {
-    let guard = Guard::new(&view.token, address);
-    let pages = Pages::new(view);
-    Router::new()
-        .fallback(answer)
-        .with_state(Arc::new(Desk { guard, pages }))
+impl Desk {
+    fn new(view: View, address: SocketAddr) -> Arc<Self> {
+        Arc::new(Self {
+            guard: Guard::new(&view.token, address),
+            pages: Pages::new(view),
+        })
+    }
+}
+
+fn router(desk: Arc<Desk>) -> Router {
+    Router::new().fallback(answer).with_state(desk)
 }
 
 async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {

@@ -63,7 +63,8 @@ impl Looked {
             reader: reader(),
             token: "secret".to_owned(),
         };
-        let router = router(view, SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let desk = Desk::new(view, SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let router = router(desk);
         Self { folder, router }
     }
 
