@@ -48,8 +48,8 @@ pub struct Options {
     pub definitions: Vec<String>,
     /// What grades are given by.
     pub thresholds: Thresholds,
-    /// Flags of files that are made of the analysis, with their paths: the command that makes it
-    /// again names them.
+    /// Flags about the files that are made of the analysis, with their values: the command that
+    /// makes it again names them.
     pub outputs: Vec<(&'static str, PathBuf)>,
     /// Counts kept texts anew, for definitions that tokenize.
     pub count_tokens: Option<TokenCounter>,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::args::{AnalyzeArgs, Global};
+use super::args::{AnalyzeArgs, Global, Lang};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print, say};
 use crate::analyze::{
@@ -212,9 +212,11 @@ pub(super) fn terminal_options(
 
 /// The flags that make the same files again.
 fn outputs(args: &AnalyzeArgs) -> Vec<(&'static str, PathBuf)> {
+    let lang = (args.lang != Lang::En).then(|| PathBuf::from("zh"));
     let files = [
         ("--thresholds", &args.thresholds),
         ("--template", &args.template),
+        ("--lang", &lang),
         ("--html", &args.html),
         ("--markdown", &args.markdown),
         ("--json", &args.json),

@@ -67,7 +67,12 @@ pub(crate) const FEW: &str =
 
 /// Lays out all sections but the first lines, the definitions and the queries.
 pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError> {
-    let mut all = vec![
+    let mut all = Vec::new();
+    // Who compares runs asks first which of them is better.
+    if analysis.runs.len() > 1 {
+        all.push(comparison_section(analysis)?);
+    }
+    all.extend([
         latency_section(analysis),
         throughput_section(analysis)?,
         Section {
@@ -110,16 +115,13 @@ pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError>
             grids: Vec::new(),
             figures: requests::figures(analysis)?,
         },
-    ];
+    ]);
     all.extend(session_section(analysis)?);
     all.extend([
         schedule_section(analysis)?,
         errors_section(analysis)?,
         client_section(analysis)?,
     ]);
-    if analysis.runs.len() > 1 {
-        all.push(comparison_section(analysis)?);
-    }
     all.extend(tools_section(analysis));
     Ok(all)
 }

@@ -33,3 +33,5 @@ mod tls;
 mod traces;
 #[cfg(test)]
 mod verify;
+#[cfg(test)]
+mod view;

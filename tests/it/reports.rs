@@ -36,7 +36,7 @@ static TAPES: LazyLock<PathBuf> = LazyLock::new(|| {
     kept
 });
 
-fn tape(name: &str) -> String {
+pub(crate) fn tape(name: &str) -> String {
     TAPES.join(name).display().to_string()
 }
 
