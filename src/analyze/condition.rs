@@ -50,6 +50,19 @@ impl ConditionError {
 pub struct Judged {
     /// Where it holds, or cannot be judged: a line each.
     pub held: Vec<String>,
+    /// Where it does not: a line each, with the number.
+    pub passed: Vec<String>,
+    /// Why it is about nothing that any run has.
+    pub unknown: Option<String>,
+}
+
+impl Judged {
+    fn held(line: &str) -> Self {
+        Self {
+            held: vec![line.to_owned()],
+            ..Self::default()
+        }
+    }
 }
 
 impl fmt::Display for Condition {
@@ -117,12 +130,11 @@ impl Bound {
 impl Condition {
     /// Holds the condition against every run, or against every one but the first.
     pub fn judge(&self, analysis: &Analysis) -> Judged {
-        let held = match self.bound {
+        match self.bound {
             Bound::Change(share) => self.judge_changes(analysis, share),
             Bound::Time(bound) => self.judge_values(analysis, bound, true),
             Bound::Plain(bound) => self.judge_values(analysis, bound, false),
-        };
-        Judged { held }
+        }
     }
 
     fn is_over(&self, value: f64, bound: f64) -> bool {
@@ -151,13 +163,16 @@ impl Condition {
         .collect()
     }
 
-    fn judge_changes(&self, analysis: &Analysis, bound: f64) -> Vec<String> {
+    fn judge_changes(&self, analysis: &Analysis, bound: f64) -> Judged {
         let Some(table) = analysis.table("differences") else {
-            return vec!["there is one run: nothing to compare it with".to_owned()];
+            return Judged::held("there is one run: nothing to compare it with");
         };
         let lines = self.rows(table);
         if lines.is_empty() {
-            return vec![self.unknown(table)];
+            return Judged {
+                unknown: Some(self.unknown(table)),
+                ..Judged::default()
+            };
         }
         // A group without the number, such as one whose every request failed, is no pass.
         let mut held = self.lacking(
@@ -167,6 +182,7 @@ impl Condition {
             }),
             &lines,
         );
+        let mut passed = Vec::new();
         for line in lines {
             let run = line.text("run").unwrap_or_default();
             let known = ["difference", "low", "high"].map(|column| line.number(column));
@@ -178,16 +194,23 @@ impl Condition {
                 continue;
             };
             let is_real = low > 0.0 || high < 0.0;
-            if self.is_over(change, bound) && is_real {
-                held.push(format!(
-                    "`{run}` has {:+.1} % ({:+.1} to {:+.1} %)",
-                    100.0 * change,
-                    100.0 * low,
-                    100.0 * high
-                ));
+            let line = format!(
+                "`{run}` has {:+.1} % ({:+.1} to {:+.1} %)",
+                100.0 * change,
+                100.0 * low,
+                100.0 * high
+            );
+            match (self.is_over(change, bound), is_real) {
+                (true, true) => held.push(line),
+                (true, false) => passed.push(format!("{line}, which can be chance")),
+                (false, _) => passed.push(line),
             }
         }
-        held
+        Judged {
+            held,
+            passed,
+            unknown: None,
+        }
     }
 
     /// The runs among `all` that no line is about.
@@ -201,13 +224,20 @@ impl Condition {
             .collect()
     }
 
-    fn judge_values(&self, analysis: &Analysis, bound: f64, is_time: bool) -> Vec<String> {
+    fn judge_values(&self, analysis: &Analysis, bound: f64, is_time: bool) -> Judged {
         let Some(table) = analysis.table("intervals") else {
-            return vec!["there are no numbers".to_owned()];
+            return Judged::held("there are no numbers");
         };
         let lines = self.rows(table);
+        if lines.is_empty() {
+            return Judged {
+                unknown: Some(self.unknown(table)),
+                ..Judged::default()
+            };
+        }
         let all = analysis.runs.iter().map(|run| run.run.as_str());
         let mut held = self.lacking(all, &lines);
+        let mut passed = Vec::new();
         for line in lines {
             let run = line.text("run").unwrap_or_default();
             let is_in_time = line.text("unit") == Some("ns");
@@ -220,16 +250,24 @@ impl Condition {
                 held.push(format!("the bound of `{}` must be {expected}", self.number));
                 continue;
             }
-            let value = line.number("value");
-            if let Some(value) = value.filter(|value| self.is_over(*value, bound)) {
-                held.push(if is_time {
-                    format!("`{run}` has {:.3} ms", value / 1e6)
-                } else {
-                    format!("`{run}` has {value:.4}")
-                });
+            let Some(value) = line.number("value") else {
+                continue;
+            };
+            let line = if is_time {
+                format!("`{run}` has {:.3} ms", value / 1e6)
+            } else {
+                format!("`{run}` has {value:.4}")
+            };
+            match self.is_over(value, bound) {
+                true => held.push(line),
+                false => passed.push(line),
             }
         }
-        held
+        Judged {
+            held,
+            passed,
+            unknown: None,
+        }
     }
 
     fn unknown(&self, table: &Table) -> String {
@@ -237,7 +275,11 @@ impl Condition {
             .rows
             .iter()
             .map(|cells| Line { table, cells })
-            .filter(|line| line.text("verdict").is_some())
+            // Of all that has an interval, what is quoted most.
+            .filter(|line| {
+                let is_quoted = matches!(line.text("stat"), Some("p99" | "window"));
+                line.text("verdict").is_some() || table.name == "intervals" && is_quoted
+            })
             .filter_map(|line| {
                 let (metric, stat) = (line.text("metric")?, line.text("stat")?);
                 Some(if stat == "window" {
@@ -389,6 +431,23 @@ mod tests {
         assert_eq!(held("ttft_p99 < -5%"), [lacks]);
         assert_eq!(held("itl_p99 > +5%"), ["`c` has no `itl_p99`"]);
         assert!(held("e2el_p99 > +5%")[0].contains("cannot be judged"));
-        assert!(held("nonsense > +5%")[0].contains("no run has `nonsense`"));
+        assert_eq!(held("nonsense > +5%"), [""; 0]);
+    }
+
+    #[test]
+    fn what_passes_is_told_with_its_number_and_what_nobody_has_is_unknown() {
+        let judged = |text: &str| text.parse::<Condition>().unwrap().judge(&analysis());
+        let chance = "`b` has +6.0 % (-2.0 to +14.0 %), which can be chance";
+        assert_eq!(judged("itl_p99 > +5%").passed, [chance]);
+        assert_eq!(
+            judged("ttft_p99 > +7%").passed,
+            ["`b` has +6.0 % (+1.0 to +11.0 %)"]
+        );
+        let unknown = judged("nonsense > +5%").unknown.unwrap();
+        assert!(
+            unknown.contains("no run has `nonsense`; there are ttft_p99"),
+            "{unknown}"
+        );
+        assert_eq!(judged("ttft_p99 > +7%").unknown, None);
     }
 }

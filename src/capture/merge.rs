@@ -115,8 +115,8 @@ impl<R: TapeRow> Merged<R> {
         {
             self.heads.pop();
             let older = self.sources.get_mut(index).and_then(Source::take);
-            if let (Some(row), Some(older)) = (&mut row, older) {
-                row.complete(older);
+            if let (Some(row), Some(mut older)) = (row.as_mut(), older) {
+                row.complete(&mut older);
             }
             self.refill(index)?;
         }
@@ -144,14 +144,14 @@ fn sorted_rows<R: TapeRow>(segment: &Path) -> Result<(Vec<R>, bool), CaptureErro
     rows.reverse();
     // Rows are large: only their keys move while they are sorted.
     rows.sort_by_cached_key(TapeRow::key);
-    let mut single: Vec<R> = Vec::with_capacity(rows.len());
-    for row in rows {
-        match single.last_mut() {
-            Some(newer) if newer.key() == row.key() => newer.complete(row),
-            _ => single.push(row),
+    rows.dedup_by(|older, newer| {
+        let is_same = older.key() == newer.key();
+        if is_same {
+            newer.complete(older);
         }
-    }
-    Ok((single, stream.is_torn()))
+        is_same
+    });
+    Ok((rows, stream.is_torn()))
 }
 
 fn write_run<R: TapeRow>(

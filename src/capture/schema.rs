@@ -458,7 +458,7 @@ pub trait TapeRow: Clone + Sized {
     fn key(&self) -> (u64, u8, u32);
 
     /// Takes the texts that only `older`, a row of the same key, has: those are not written twice.
-    fn complete(&mut self, older: Self);
+    fn complete(&mut self, older: &mut Self);
 
     /// Size of the texts of any length in the row, in bytes: the rest of every row is small.
     fn text_bytes(&self) -> usize;
@@ -488,10 +488,10 @@ macro_rules! tape_row {
                 let key: fn(&Self) -> (u64, u8, u32) = $key;
                 key(self)
             }
-            fn complete(&mut self, older: Self) {
+            fn complete(&mut self, older: &mut Self) {
                 // Rows of a table without texts have nothing to take.
                 let _ = &older;
-                $(self.$text = self.$text.take().or(older.$text);)*
+                $(self.$text = self.$text.take().or_else(|| older.$text.take());)*
             }
             fn text_bytes(&self) -> usize {
                 0 $(+ self.$text.as_ref().map_or(0, String::len))*

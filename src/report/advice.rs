@@ -51,6 +51,7 @@ pub(crate) fn advice(analysis: &Analysis, run: &RunFacts, verdict: &Verdict) -> 
         ));
     }
     of_pace(analysis, run, &mut found);
+    of_sessions(analysis, run, &mut found);
     found
 }
 
@@ -229,6 +230,26 @@ fn of_counting(analysis: &Analysis, run: &RunFacts, summary: Row<'_>, found: &mu
             ),
             "the server counts tokens in another way, or adds a chat template",
             "name the model's own tokenizer with --tokenizer",
+        ));
+    }
+}
+
+/// Warns of turns that no user could have taken.
+fn of_sessions(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
+    let sessions = rows_of(analysis, "session_fidelity", &run.run);
+    let turns = |column| sessions.first().and_then(|row| row.number(column));
+    if let (Some(early), Some(all)) = (turns("before_reply"), turns("turns"))
+        && early > 0.05 * all
+    {
+        let (early, all) = (format::decimal(early, 0), format::decimal(all, 0));
+        found.push(warning(
+            say!(
+                "{early} of {all} later turns were sent before the reply to the turn before",
+                early,
+                all
+            ),
+            "no user could have done that, and the server had not yet cached what they follow",
+            "let turns wait for replies with --sessions think, or lower --speed",
         ));
     }
 }

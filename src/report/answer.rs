@@ -16,6 +16,9 @@ use super::scale::Axis;
 /// Most rows of a result that a page shows.
 pub(crate) const SHOWN_ROWS: usize = 500;
 
+/// Most columns of a result that is drawn without being asked for.
+const FEW_COLUMNS: usize = 5;
+
 /// Most lines, or groups of dots, of a picture.
 const MOST_SERIES: usize = 8;
 
@@ -74,6 +77,8 @@ pub struct SqlAsked {
     pub y: Option<String>,
     /// A result a statement.
     pub results: Vec<Table>,
+    /// Most rows that a result could have.
+    pub row_limit: Option<usize>,
     /// What is wrong with a statement.
     pub error: Option<String>,
     /// What can be done about that.
@@ -147,7 +152,7 @@ pub fn sql_page(asked: &SqlAsked, options: &PageOptions) -> Result<String, Repor
 fn laid_out(asked: &SqlAsked) -> Result<Page<'_>, ReportError> {
     let answers = asked.results.iter().enumerate().map(|(index, table)| {
         Ok(Answer {
-            grid: grid(table),
+            grid: grid(asked, table),
             figure: picture(asked, table, index)?,
         })
     });
@@ -221,9 +226,18 @@ impl Drawing {
 }
 
 /// Lays out a result as it came: names as they are in SQL, numbers whole.
-fn grid(table: &Table) -> Grid {
+fn grid(asked: &SqlAsked, table: &Table) -> Grid {
     let total = table.rows.len();
-    let caption = if total > SHOWN_ROWS {
+    let caption = if Some(total) == asked.row_limit {
+        let (shown, n) = (format::whole(SHOWN_ROWS), format::whole(total));
+        say!(
+            "The first {shown} of {n} rows or more; a million of them are in the CSV",
+            shown,
+            n
+        )
+    } else if total == 1 {
+        said("1 row")
+    } else if total > SHOWN_ROWS {
         say!(
             "The first {n} rows; the others are in the CSV",
             n = format::whole(SHOWN_ROWS)
@@ -377,6 +391,11 @@ fn placed(asked: &SqlAsked, table: &Table) -> Option<Placed> {
     let (x, y) = (named(&asked.x), named(&asked.y));
     let words = of_kind(Kind::Word).next();
     let is_label = words.is_some_and(|at| is_distinct(table, at));
+    // A raw view has many columns, and no picture of it means anything unless it is asked for.
+    let is_chosen = x.is_some() || y.is_some();
+    if asked.drawing == Drawing::Auto && table.columns.len() > FEW_COLUMNS && !is_chosen {
+        return None;
+    }
     let wants_bars = match asked.drawing {
         Drawing::Bars => true,
         Drawing::Auto => is_label && x.is_none() && table.rows.len() <= MOST_BARS,

@@ -79,7 +79,7 @@ pub(crate) fn comparison_grid(analysis: &Analysis) -> Grid {
             Field::verbatim(key.0),
             Field::verbatim(key.1),
             Field::plain(change.unit.clone().unwrap_or_default()),
-            Field::plain(format::optional(change.baseline, 2)),
+            Field::plain(format::optional(change.baseline, places(change))),
         ];
         for run in analysis.runs.iter().skip(1) {
             let found = changes.iter().find(|other| {
@@ -95,11 +95,22 @@ pub(crate) fn comparison_grid(analysis: &Analysis) -> Grid {
     grid
 }
 
+/// Returns how many decimals a number has: counts have none.
+fn places(change: &Change) -> usize {
+    match change.unit.as_deref() {
+        Some("requests" | "tokens") => 0,
+        _ => 2,
+    }
+}
+
 /// Writes a value with its change in percent.
 fn against(analysis: &Analysis, change: &Change) -> Field {
     let text = match percent_change(change) {
-        Some(percent) => format!("{} ({percent})", format::optional(change.value, 2)),
-        None => format::optional(change.value, 2),
+        Some(percent) => format!(
+            "{} ({percent})",
+            format::optional(change.value, places(change))
+        ),
+        None => format::optional(change.value, places(change)),
     };
     Field::plain(text).toned(tone(analysis, change))
 }

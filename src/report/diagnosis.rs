@@ -60,9 +60,10 @@ pub(crate) fn diagnoses(analysis: &Analysis, run: &RunFacts) -> Vec<Diagnosis> {
         run,
         windows: windows(analysis, run),
     };
-    let rules: [fn(&Seen<'_>) -> Option<Diagnosis>; 9] = [
+    let rules: [fn(&Seen<'_>) -> Option<Diagnosis>; 10] = [
         failures,
         backlog,
+        burst,
         periodic,
         buffered,
         saturation,
@@ -72,8 +73,11 @@ pub(crate) fn diagnoses(analysis: &Analysis, run: &RunFacts) -> Vec<Diagnosis> {
         several_a_chunk,
     ];
     let mut found: Vec<Diagnosis> = rules.iter().filter_map(|rule| rule(&seen)).collect();
-    // What a growing backlog does to first tokens is not told again as something else.
-    if found.iter().any(|one| one.id == "backlog") {
+    // What a queue does to first tokens is not told again as something else.
+    if found
+        .iter()
+        .any(|one| ["backlog", "burst"].contains(&one.id))
+    {
         found.retain(|one| !["waiting", "long-prompts"].contains(&one.id));
     }
     // Answers that come at once have no gaps to speak of.
@@ -211,27 +215,77 @@ fn failures(seen: &Seen<'_>) -> Option<Diagnosis> {
     })
 }
 
-/// In an open loop, first tokens take twice as long in the last third of the steady window as in
-/// the first, and half as many requests more are in flight: such growth has no end.
-fn backlog(seen: &Seen<'_>) -> Option<Diagnosis> {
-    let third = seen.windows.len() / 3;
-    if seen.run.manifest.arrival_loop != Loop::Open || third < 4 {
+/// Eighths of the steady window of an open loop, each with its medians of requests in flight and of
+/// TTFT; none where they are too short to mean something.
+fn eighths(seen: &Seen<'_>) -> Option<Vec<(f64, f64)>> {
+    let length = seen.windows.len() / 8;
+    if seen.run.manifest.arrival_loop != Loop::Open || length < 2 {
         return None;
     }
-    let (first, last) = (
-        &seen.windows[..third],
-        &seen.windows[seen.windows.len() - third..],
-    );
-    let ttft = |part: &[Window]| middle(part.iter().filter_map(|window| window.ttft_p50_ns));
-    let load = |part: &[Window]| middle(part.iter().map(|window| window.in_flight));
-    let (early, late) = (ttft(first)?, ttft(last)?);
-    let (few, many) = (load(first)?, load(last)?);
-    (late >= 2.0 * early && many >= 1.5 * few && many >= few + 4.0).then(|| Diagnosis {
+    let parts = seen.windows.chunks_exact(length).take(8);
+    parts
+        .map(|part| {
+            let load = middle(part.iter().map(|window| window.in_flight))?;
+            let ttft = middle(part.iter().filter_map(|window| window.ttft_p50_ns))?;
+            Some((load, ttft))
+        })
+        .collect()
+}
+
+/// First tokens take twice as long at the end of the steady window of an open loop as at its
+/// begin, half as many requests more are in flight, and neither has been much higher in between:
+/// such growth has no end.
+fn backlog(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let parts = eighths(seen)?;
+    let ((few, early), (many, late)) = (*parts.first()?, *parts.last()?);
+    let (most, slowest) = peak(&parts);
+    let grows = late >= 2.0 * early && many >= 1.5 * few && many >= few + 4.0;
+    let is_highest = many >= 0.85 * most && late >= 0.7 * slowest;
+    (grows && is_highest).then(|| Diagnosis {
         id: "backlog",
-        what: say!("the median TTFT rose from {early} to {late}, and requests in flight from {few} to {many}, between the first and the last third of the steady window", early = format::duration(early), late = format::duration(late), few = format::decimal(few, 0), many = format::decimal(many, 0)),
+        what: say!(
+            "the median TTFT rose from {early} to {late}, and requests in flight from {few} to {many}, between the begin and the end of the steady window",
+            early = format::duration(early),
+            late = format::duration(late),
+            few = format::decimal(few, 0),
+            many = format::decimal(many, 0)
+        ),
         why: said("requests come faster than the server serves them, so its queue grows as long as the \
-              load lasts; latencies then say how long the run was"),
+                   load lasts; latencies then say how long the run was"),
         act: said("lower the rate until TTFT stays level, or add capacity; compare servers below that rate"),
+    })
+}
+
+/// The most requests in flight, and the longest TTFT, of any part.
+fn peak(parts: &[(f64, f64)]) -> (f64, f64) {
+    let highest = |pick: fn(&(f64, f64)) -> f64| parts.iter().map(pick).fold(0.0, f64::max);
+    (highest(|part| part.0), highest(|part| part.1))
+}
+
+/// First tokens take three times as long in the middle of the steady window of an open loop as at
+/// its quietest, with twice the requests in flight, and both have come down again by a quarter.
+fn burst(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let parts = eighths(seen)?;
+    let (most, slowest) = peak(&parts);
+    let lowest = |pick: fn(&(f64, f64)) -> f64| parts.iter().map(pick).reduce(f64::min);
+    let (few, fastest) = (lowest(|part| part.0)?, lowest(|part| part.1)?);
+    let (last, late) = *parts.last()?;
+    let rises = slowest >= 3.0 * fastest && most >= 2.0 * few && most >= few + 4.0;
+    let falls = last <= 0.75 * most && late <= 0.75 * slowest;
+    (rises && falls).then(|| Diagnosis {
+        id: "burst",
+        what: say!(
+            "requests in flight rose to {most} and came down to {last}; meanwhile the median TTFT went from {fastest} to {slowest}, and back to {late}",
+            most = format::decimal(most, 0),
+            last = format::decimal(last, 0),
+            fastest = format::duration(fastest),
+            slowest = format::duration(slowest),
+            late = format::duration(late)
+        ),
+        why: said("more requests came at once than the server takes in, so that they queued; the queue \
+                   drained when fewer came"),
+        act: said("judge a burst by how long its queue takes to drain, and the server's usual state \
+                   outside of it, with --from and --to"),
     })
 }
 
@@ -402,7 +456,7 @@ fn interference(seen: &Seen<'_>) -> Option<Diagnosis> {
         |part| middle(part.iter().filter_map(|window| window.itl_p99_ns)),
     );
     let what = say!(
-        "one gap between tokens in a hundred is over {p99}, where the median is {p50}",
+        "1 % of the gaps between tokens are over {p99}, where the median is {p50}",
         p99 = format::duration(p99),
         p50 = format::duration(p50)
     );
@@ -425,7 +479,9 @@ fn interference(seen: &Seen<'_>) -> Option<Diagnosis> {
             why: said(
                 "the size of the batch, or what else the server does, changes from step to step",
             ),
-            act: said("see the gaps over time: bands are modes, and lines down are pauses"),
+            act: said(
+                "see the gaps over time: level bands are typical lengths of a gap, empty columns are pauses",
+            ),
         }
     })
 }

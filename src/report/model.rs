@@ -13,7 +13,7 @@ use super::format;
 use super::grades::{self, Grade, grades};
 use super::language::{said, say};
 use super::rows::rows_of;
-use super::run_card::{Fact, run_card};
+use super::run_card::{self, Fact, run_card};
 use super::sections::{self, Section, carries_note, sections};
 use super::uncertainty;
 use super::verdict::{Verdict, verdict};
@@ -30,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) runs: Vec<RunView>,
     /// Whether there are several runs.
     pub(crate) is_comparison: bool,
+    /// In what the plans of several runs differ; none where they do not.
+    pub(crate) differs: Option<String>,
     /// Where the thresholds of grades are from.
     pub(crate) thresholds: String,
     /// Tables and pictures.
@@ -55,6 +57,8 @@ pub(crate) struct RunView {
     pub(crate) class: String,
     /// May its numbers be believed?
     pub(crate) verdict: Verdict,
+    /// What was measured, in one line.
+    pub(crate) subtitle: String,
     /// How far the goals were met; none where none was stated.
     pub(crate) goals: Option<String>,
     /// Warnings.
@@ -121,6 +125,7 @@ pub(crate) fn report(analysis: &Analysis) -> Result<Report, ReportError> {
         title,
         is_comparison: runs.len() > 1,
         runs,
+        differs: run_card::differs(analysis),
         thresholds: grades::source(analysis),
         sections: sections(analysis)?,
         definitions: definitions(analysis),
@@ -139,6 +144,7 @@ fn run_view(analysis: &Analysis, run: &RunFacts, index: usize) -> RunView {
         run: format::name(&run.run),
         class: format!("c{}", index % 8 + 1),
         verdict,
+        subtitle: run_card::subtitle(analysis, run),
         goals: goals(analysis, run),
         advice,
         diagnoses: diagnoses(analysis, run),
@@ -161,33 +167,24 @@ fn goals(analysis: &Analysis, run: &RunFacts) -> Option<String> {
         let limit = format::duration(sections::ns_from(slo.limit_ns));
         let name = format::clean(&slo.metric);
         let met = format::percent(row.number(&format!("{name}_met")));
-        say!(
-            "{metric} ≤ {limit} by {met}",
-            metric = name.to_uppercase(),
-            limit,
-            met
-        )
+        let metric = name.to_uppercase();
+        say!("{metric} ≤ {limit}: {met}", metric, limit, met)
     });
     let each: Vec<String> = each.collect();
+    let each = each.join(&said(", "));
     let interval = uncertainty::share_interval(analysis, &run.run, "attainment")
         .map_or_else(String::new, |interval| {
             say!(" (95 % interval {interval})", interval)
         });
-    let word = if good >= offered {
-        said("met by every request")
-    } else {
-        say!(
-            "missed by {missed} of {offered} requests",
-            missed = format::decimal(offered - good, 0),
-            offered = format::decimal(offered, 0)
-        )
-    };
+    let attainment = format::percent(Some(good / offered));
+    let (good, offered) = (format::decimal(good, 0), format::decimal(offered, 0));
     Some(say!(
-        "Goals {word}: attainment {attainment}{interval}; {each}",
-        word,
-        attainment = format::percent(Some(good / offered)),
+        "{good} of {offered} requests met every goal: attainment {attainment}{interval}. Met: {each}",
+        good,
+        offered,
+        attainment,
         interval,
-        each = each.join(&said(", "))
+        each
     ))
 }
 
@@ -202,9 +199,13 @@ fn tiles(analysis: &Analysis, run: &RunFacts) -> Vec<Tile> {
     let rate = |column, places| format::optional(window.and_then(|row| row.number(column)), places);
     let is_asked = steady.is_some_and(|row| row.text("basis") == Some("asked"));
     let over = match (is_steady, is_asked) {
-        (true, true) => "window asked for",
-        (true, false) => "steady window",
-        (false, _) => "whole run",
+        (true, true) => {
+            let edge = |column| window.and_then(|row| row.number(column)).unwrap_or(0.0);
+            let [from, to] = ["from_ns", "to_ns"].map(|column| format::duration(edge(column)));
+            say!("from {from} to {to}", from, to)
+        }
+        (true, false) => said("steady window"),
+        (false, _) => said("whole run"),
     };
     let is_open = run.manifest.arrival_loop == Loop::Open;
     let (ttft, from) = if is_open {
@@ -224,13 +225,13 @@ fn tiles(analysis: &Analysis, run: &RunFacts) -> Vec<Tile> {
             label: said("Output"),
             value: rate("output_tps", 0),
             unit: said("tokens/s"),
-            note: said(over),
+            note: over.clone(),
         },
         Tile {
             label: said("Requests"),
             value: rate("rps", 2),
             unit: said("/s"),
-            note: said(over),
+            note: over.clone(),
         },
         latency_tile(analysis, run, ("TTFT p50", ttft, "p50_ns", 0.5), from),
         latency_tile(analysis, run, ("TTFT p99", ttft, "p99_ns", 0.99), from),

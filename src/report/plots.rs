@@ -93,7 +93,7 @@ fn curve(analysis: &Analysis, metric: &str, id: &str) -> Result<Option<Figure>, 
             metric = full_name(metric)
         ),
         caption: say!(
-            "{unit}; each further nine is as wide · n = {n}",
+            "{unit}; p90, p99 and p99.9 at equal steps · n = {n}",
             unit = said(&y.title),
             n = format::counts(&counts)
         ),

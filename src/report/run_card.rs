@@ -43,12 +43,123 @@ pub(crate) fn run_card(analysis: &Analysis, run: &RunFacts) -> Vec<Fact> {
         add_counts(summary, &mut add);
     }
     add_circumstances(&run.manifest, &mut add);
-    for (name, value) in plan_scalars(&run.manifest.plan) {
+    // What stands on the card already, or says little to a reader, is left to the whole plan.
+    let is_told = |name: &str| {
+        [
+            "url",
+            "seed",
+            "verb",
+            "wire",
+            "keeps_text",
+            "num_warmups",
+            "ignore_eos",
+        ]
+        .contains(&name)
+    };
+    let scalars = plan_scalars(&run.manifest.plan).into_iter();
+    for (name, value) in scalars.filter(|(name, _)| !is_told(name)) {
         add(&say!("Plan: {name}", name), value);
     }
     // Long values take a line each; they would tear holes between the short ones.
     facts.sort_by_key(|fact: &Fact| fact.is_long);
     facts
+}
+
+/// Says in one line what was measured: the load, the model and where it is, when, how long, and
+/// how many requests.
+pub(crate) fn subtitle(analysis: &Analysis, run: &RunFacts) -> String {
+    let manifest = &run.manifest;
+    let plan = |pointer: &str| manifest.plan.pointer(pointer);
+    let number = |pointer: &str| plan(pointer).and_then(Value::as_f64);
+    let text = |pointer: &str| plan(pointer).and_then(Value::as_str).map(format::name);
+    let mut parts = Vec::new();
+    if let Some(path) = text("/trace/path") {
+        let file = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let speed = format::trimmed(number("/trace/speed").unwrap_or(1.0), 3);
+        parts.push(say!("{file} at {speed}× its speed", file, speed));
+    } else if manifest.arrival_loop == Loop::Closed {
+        let slots = number("/max_concurrency").map(|slots| format::decimal(slots, 0));
+        parts.push(match slots {
+            Some(slots) => say!("closed loop of {slots}", slots),
+            None => said("closed loop"),
+        });
+    } else if let Some(rate) = number("/arrivals/request_rate") {
+        let rate = format::trimmed(rate, 3);
+        parts.push(say!("open loop at {rate} requests/s", rate));
+    }
+    let lengths = ["input", "output"].map(|side| number(&format!("/dataset/random_{side}_len")));
+    if let [Some(input), Some(output)] = lengths.map(|n| n.map(|n| format::decimal(n, 0))) {
+        parts.push(say!("{input} tokens in, {output} out", input, output));
+    }
+    let host = manifest.target.split("//").last().unwrap_or_default();
+    let host = format::name(host.split('/').next().unwrap_or_default());
+    parts.push(match text("/model") {
+        Some(model) => say!("model {model} at {host}", model, host),
+        None => host,
+    });
+    if let Some(anchor) = manifest.clock_anchors.first() {
+        parts.push(format::utc(
+            anchor.utc_ns.saturating_sub(anchor.monotonic_ns),
+        ));
+    }
+    let summary = rows_of(analysis, "run_summary", &run.run);
+    if let Some(summary) = summary.first() {
+        let seconds = summary.number("duration_s");
+        parts.extend(seconds.map(|seconds| format::duration(seconds * NS_PER_S)));
+        let n = format::optional(summary.number("requests"), 0);
+        parts.push(say!("{n} requests", n));
+    }
+    parts.join(" · ")
+}
+
+/// Names in what the plans of several runs differ, as far as that shapes the load; none where they
+/// do not, or where there is one run.
+pub(crate) fn differs(analysis: &Analysis) -> Option<String> {
+    const MOST: usize = 6;
+    const LOAD: [&str; 8] = [
+        "/trace",
+        "/arrivals",
+        "/dataset",
+        "/num_prompts",
+        "/max_concurrency",
+        "/ignore_eos",
+        "/temperature",
+        "/backend",
+    ];
+    let mut names: Vec<String> = Vec::new();
+    let [first, others @ ..] = analysis.runs.as_slice() else {
+        return None;
+    };
+    let differs = |pointer: &str| {
+        let of = |run: &RunFacts| run.manifest.plan.pointer(pointer).cloned();
+        others.iter().any(|run| of(run) != of(first))
+    };
+    for pointer in LOAD.into_iter().filter(|pointer| differs(pointer)) {
+        let inner = first
+            .manifest
+            .plan
+            .pointer(pointer)
+            .and_then(Value::as_object);
+        let inner = inner.into_iter().flat_map(|fields| fields.keys());
+        let found = inner.filter(|key| differs(&format!("{pointer}/{key}")));
+        let found: Vec<String> = found.map(|key| format::name(key)).collect();
+        match found.is_empty() {
+            true => names.push(pointer.trim_start_matches('/').to_owned()),
+            false => names.extend(found),
+        }
+    }
+    if others
+        .iter()
+        .any(|run| run.manifest.arrival_loop != first.manifest.arrival_loop)
+    {
+        names.insert(0, said("kind of loop"));
+    }
+    names.dedup();
+    names.truncate(MOST);
+    let names = names.join(&said(", "));
+    (!names.is_empty()).then(|| {
+        say!("The loads of these runs differ ({names}): what they show is of the loads as well as of the servers.", names)
+    })
 }
 
 fn add_origin(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {

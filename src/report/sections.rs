@@ -61,6 +61,9 @@ pub(crate) const HEADLINE: [(&str, &str, &str); 9] = [
 /// Most rows in the table of outcomes.
 const OUTCOMES: usize = 60;
 
+/// The section on single requests.
+const SINGLE: &str = "requests";
+
 /// Said where a percentile has fewer values behind it than it needs.
 pub(crate) const FEW: &str =
     "† fewer values than this percentile needs (at least one beyond it); it leans on the maximum.";
@@ -80,7 +83,7 @@ pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError>
             heading: said("Latency by percentile"),
             lead: said(
                 "Each curve shows every value from the fastest to the slowest; a step to the \
-                   right is one more nine. Curves end where fewer than one value stands beyond.",
+                   right is one more nine. Curves end where not even one value lies beyond.",
             ),
             grids: Vec::new(),
             figures: plots::percentile_figures(analysis)?,
@@ -106,7 +109,7 @@ pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError>
             figures: plots::heat_figures(analysis)?,
         },
         Section {
-            id: "requests",
+            id: SINGLE,
             heading: said("Single requests"),
             lead: said(
                 "What the percentiles are made of: how long prompts make the first token wait, \
@@ -123,6 +126,10 @@ pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError>
         client_section(analysis)?,
     ]);
     all.extend(tools_section(analysis));
+    // Lives of single requests are drawn for one run alone.
+    all.retain(|section| {
+        section.id != SINGLE || is_single(analysis) || !section.figures.is_empty()
+    });
     Ok(all)
 }
 
@@ -163,8 +170,10 @@ fn latency_section(analysis: &Analysis) -> Section {
                     let field = percentile(row.number(column), n, share);
                     is_any_weak |= field.tone == Tone::Faint;
                     let stat = column.trim_end_matches("_ns");
-                    let interval = uncertainty::latency_interval(analysis, &run.run, metric, stat);
-                    cells.push(field.within(interval));
+                    // What leans on the maximum has no interval worth its name.
+                    let interval = (field.tone != Tone::Faint)
+                        .then(|| uncertainty::latency_interval(analysis, &run.run, metric, stat));
+                    cells.push(field.within(interval.flatten()));
                 }
                 cells.push(Field::plain(format::milliseconds(row.number("max_ns"))));
                 grid.push(cells);
@@ -307,23 +316,25 @@ fn rates(analysis: &Analysis, row: Row<'_>, is_drawn: bool) -> [Field; 6] {
     })
 }
 
+/// Names the goals, as a sentence has them.
+fn goals(analysis: &Analysis) -> String {
+    let goals = analysis.slos.iter().map(|slo| {
+        let limit = format::duration(ns_from(slo.limit_ns));
+        format!("{} ≤ {limit}", format::clean(&slo.metric).to_uppercase())
+    });
+    let goals: Vec<String> = goals.collect();
+    goals.join(&said(" and "))
+}
+
 /// Lays out goodput; `None` where no goal was stated.
 fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
     let found = rows(analysis, "goodput");
     if analysis.slos.is_empty() || found.is_empty() {
         return None;
     }
-    let goals: Vec<String> = analysis
-        .slos
-        .iter()
-        .map(|slo| {
-            let limit = format::duration(ns_from(slo.limit_ns));
-            format!("{} ≤ {limit}", format::clean(&slo.metric).to_uppercase())
-        })
-        .collect();
     let caption = say!(
         "Goodput: requests due in the window that met {goals}",
-        goals = goals.join(&said(" and "))
+        goals = goals(analysis)
     );
     let headings = [
         "run",
@@ -376,6 +387,10 @@ fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
             count("tpot_n"),
         ]);
     }
+    grid.notes.push(said(
+        "Of the requests that were due in the window; throughput is of those that ended in it, so \
+         that goodput can be above it.",
+    ));
     Some(grid.without_run(is_single(analysis)))
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Spark {
     pub(crate) unit: String,
 }
 
-/// Writes a line from zero to its own largest value; `None` where it has no value.
+/// Writes a line from zero to its own largest value; `None` where it has none above zero.
 pub(crate) fn spark(line: &Series, written: &Written) -> Option<Spark> {
     let mut values: Vec<Option<f64>> = line.points.iter().map(|point| point.1).collect();
     if line.join == Join::Step && values.len() > 1 {
@@ -40,6 +40,9 @@ pub(crate) fn spark(line: &Series, written: &Written) -> Option<Spark> {
     }
     let known = || values.iter().copied().flatten();
     let (least, most) = (known().reduce(f64::min)?, known().reduce(f64::max)?);
+    if most <= 0.0 {
+        return None;
+    }
     let count = values.len().min(LETTERS);
     let letter = |index: usize| {
         let stretch = &values[index * values.len() / count..(index + 1) * values.len() / count];
@@ -107,9 +110,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_zeros_are_told_apart() {
+    fn there_is_no_line_of_nothing() {
         assert_eq!(of(Join::Line, &[]), None);
         assert_eq!(of(Join::Line, &[None, None]), None);
-        assert_eq!(of(Join::Line, &[Some(0.0); 3]).unwrap().bars, "▁▁▁");
+        assert_eq!(of(Join::Line, &[Some(0.0); 3]), None);
     }
 }

@@ -295,7 +295,7 @@ fn goodput_lines(out: &mut String, analysis: &Analysis) {
         for row in rows_of(analysis, "goodput", &run.run) {
             let is_whole = row.text("window_name") == Some("run");
             let window = if is_whole { ", whole run" } else { "" };
-            let name = format!("Request goodput{whose}{window} (req/s):");
+            let name = format!("Goodput by due time{whose}{window} (req/s):");
             let text = format!(
                 "{name:<44} {} ({} of {} met every goal)",
                 plain(row.number("goodput_rps"), 2),
@@ -515,11 +515,11 @@ mod tests {
         ITL              178,200     22.37     19.80     32.64     217.32     310.00
         E2EL                 990  4,452.20  3,940.00  5,757.75   9,872.12  11,800.00
         E2EL (intended)      990  4,452.88  3,940.60  5,763.03  10,073.11  12,100.00
-        Request goodput, whole run (req/s):          28.20 (89.1 % of 1000 met every goal)
+        Goodput by due time, whole run (req/s):      28.20 (89.1 % of 1000 met every goal)
         ======================================================================
         Grades: TTFT p50 84.40 ms excellent, TPOT p50 21.50 ms excellent, TPOT p99 ÷ p50 2.49 fair, success
           99.0 % good (built-in rules of thumb).
-        Seen: one gap between tokens in a hundred is over 217.32 ms, where the median is 19.8 ms; gaps are
+        Seen: 1 % of the gaps between tokens are over 217.32 ms, where the median is 19.8 ms; gaps are
           longer when more requests begin.
           Likely: prompts are read in the same steps in which answers are written, and hold those up. To
             try: chunk long prompts, give a step a smaller budget of tokens, or prefill on machines of its
@@ -560,8 +560,8 @@ mod tests {
         batch-2  E2EL                 990  6,010.47  5,319.00  7,772.96  13,327.36  15,930.00
         batch-1  E2EL (intended)      990  4,452.88  3,940.60  5,763.03  10,073.11  12,100.00
         batch-2  E2EL (intended)      990  6,011.39  5,319.81  7,780.09  13,598.70  16,335.00
-        Request goodput, batch-1, whole run (req/s): 28.20 (89.1 % of 1000 met every goal)
-        Request goodput, batch-2, whole run (req/s): 20.89 (66.0 % of 1000 met every goal)
+        Goodput by due time, batch-1, whole run (req/s): 28.20 (89.1 % of 1000 met every goal)
+        Goodput by due time, batch-2, whole run (req/s): 20.89 (66.0 % of 1000 met every goal)
         ----------------------- Against the first run ------------------------
         number                first run   this run   change  95 % interval  verdict
         ttft p50 ms               84.00     113.40  +35.0 %              –

@@ -16,6 +16,9 @@ type Points = Vec<(f64, Option<f64>)>;
 /// Colour of what the others are measured against.
 const BACKDROP: usize = 7;
 
+/// Name of the lines of maxima.
+const HIGHEST: &str = "max";
+
 /// Name of the line that shows how many requests were due, which the others are measured against.
 const OFFERED: &str = "offered";
 
@@ -136,7 +139,7 @@ fn latency_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
             &[
                 ("ttft_p50_ns", "p50", Milliseconds),
                 ("ttft_p99_ns", "p99", Milliseconds),
-                ("ttft_max_ns", "max", Milliseconds),
+                ("ttft_max_ns", HIGHEST, Milliseconds),
             ],
         ),
         latency(
@@ -146,7 +149,7 @@ fn latency_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
             &[
                 ("itl_p50_ns", "p50", Milliseconds),
                 ("itl_p99_ns", "p99", Milliseconds),
-                ("itl_max_ns", "max", Milliseconds),
+                ("itl_max_ns", HIGHEST, Milliseconds),
             ],
         ),
     ];
@@ -205,6 +208,8 @@ fn draw_track(analysis: &Analysis, track: &Track<'_>) -> Result<Option<Figure>, 
                     line.is_backdrop = true;
                     line.color = BACKDROP;
                 }
+                // Where a window has few values, its p99 is its maximum: both are to be seen.
+                line.is_backdrop |= *label == HIGHEST;
                 lines.push(line);
             } else if order == track.leading {
                 lines.push(series(format::name(&run.run), index, track.join, points));
@@ -284,7 +289,7 @@ fn outside(analysis: &Analysis, clock: &Clock) -> (Vec<(f64, f64)>, String) {
     let is_asked = steady.is_some_and(|row| row.text("basis") == Some("asked"));
     let (begin, end) = (clock.at(from), clock.at(to));
     let (mut bands, mut parts) = (Vec::new(), Vec::new());
-    if begin > clock.first {
+    if begin > clock.first && from > 0.0 {
         bands.push((clock.first, begin));
         parts.push(say!("warm-up until {end}", end = format::duration(from)));
     }

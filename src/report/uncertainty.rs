@@ -130,7 +130,7 @@ fn lacks<'a>(rows: impl Iterator<Item = Row<'a>>) -> Vec<String> {
             "those beyond the percentile come from fewer than 3 stretches of time (few values)"
         }
         "correlated blocks" => {
-            "the run is too short for its own swings: a twentieth of it still depends on the twentieth before (correlated blocks)"
+            "the run is too short: neighbouring twentieths of it are not independent (correlated blocks)"
         }
         "wide interval" => "it would span more than a factor of ten (wide interval)",
         _ => "nothing is known of their spread",
@@ -230,8 +230,8 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
         "#change",
         "#95 % interval",
         "verdict",
-        "#would show",
-        "#5 % needs",
+        "#smallest seen",
+        "#5 % takes",
     ];
     let mut grid = Grid::new("Against the first", &headings);
     let headline = judged(analysis);
@@ -268,10 +268,21 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
     }
     grid.notes.push(scope(&headline));
     grid.notes.push(said(
-        "All verdicts together raise a false alarm with a chance of at most 5 % (Holm). Would \
-         show: the smallest change that would be found 4 times in 5. 5 % needs: how many times as \
+        "All verdicts together raise a false alarm with a chance of at most 5 % (Holm). Smallest \
+         seen: the smallest change that would be found 4 times in 5. 5 % takes: how many times as \
          long both sides would have to be to find a change of 5 % as surely.",
     ));
+    let is_odd = |row: &Row<'_>| {
+        let holds_none = row.number("low").zip(row.number("high"));
+        let holds_none = holds_none.is_some_and(|(low, high)| low > 0.0 || high < 0.0);
+        holds_none && verdict_tone(row.text("verdict").unwrap_or_default()) == Tone::Plain
+    };
+    if headline.iter().any(is_odd) {
+        grid.notes.push(said(
+            "An interval without 0 beside “no difference seen”: by itself that change would count; \
+             among so many comparisons one like it comes by chance too often.",
+        ));
+    }
     grid.notes.extend(not_enough(headline.into_iter()));
     Some(grid)
 }

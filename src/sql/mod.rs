@@ -27,7 +27,7 @@ pub use tapes::{SloFrom, Span, Yardsticks};
 pub(crate) use error::message;
 pub(crate) use header::Header;
 pub(crate) use recounts::{AnswerTokens, AttemptKey, ChunkTokens, Recounts};
-pub(crate) use session::{new_session, new_spilling_session};
+pub(crate) use session::{new_bounded_session, new_session, new_spilling_session};
 pub(crate) use statements::{collect, run_sql};
 pub(crate) use tapes::{Goal, OpenedTape, Settings, Tapes, open_tapes};
 pub(crate) use views::{PUBLIC_VIEWS, VIEWS, keep, keep_view};

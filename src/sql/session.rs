@@ -19,14 +19,30 @@ const STACK_BYTES: usize = 16 << 20;
 
 /// Makes an empty session that splits its work `target_partitions` ways; 0 takes one per core.
 pub(crate) fn new_session(target_partitions: usize) -> SessionContext {
+    SessionContext::new_with_config(config(target_partitions))
+}
+
+/// As [`new_session`], for a session that goes to disk, or gives up, rather than past
+/// `memory_bytes`.
+pub(crate) fn new_bounded_session(
+    target_partitions: usize,
+    memory_bytes: usize,
+) -> Result<SessionContext, DataFusionError> {
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_limit(memory_bytes, 1.0)
+        .build_arc()?;
+    let config = config(target_partitions);
+    Ok(SessionContext::new_with_config_rt(config, runtime))
+}
+
+fn config(target_partitions: usize) -> SessionConfig {
     let partitions = match target_partitions {
         0 => cores(),
         given => given,
     };
-    let config = SessionConfig::new()
+    SessionConfig::new()
         .with_target_partitions(partitions)
-        .with_information_schema(true);
-    SessionContext::new_with_config(config)
+        .with_information_schema(true)
 }
 
 /// Makes an empty session on one partition that goes to disk rather than past `memory_bytes`.

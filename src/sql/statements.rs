@@ -8,6 +8,9 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::views::keep;
 use super::{Settings, SqlError, message, open_tapes};
@@ -76,6 +79,7 @@ pub(crate) async fn run_statements(
     sql: &str,
     row_limit: Option<usize>,
 ) -> Result<Vec<Vec<RecordBatch>>, SqlError> {
+    ensure_shallow(sql)?;
     let statements = DFParser::parse_sql(sql).map_err(|error| refused(&error))?;
     if statements.is_empty() {
         return Err(SqlError::Statement {
@@ -87,6 +91,55 @@ pub(crate) async fn run_statements(
         results.push(run_statement(context, statement, row_limit).await?);
     }
     Ok(results)
+}
+
+/// Most operators of all statements together. An expression is as deep as it has operators in a
+/// row, and the engine descends once per level: 8,000 overflow even the stack that it is given.
+const MOST_OPERATORS: usize = 2_000;
+
+/// Refuses text whose expressions could be too deep to be planned.
+fn ensure_shallow(sql: &str) -> Result<(), SqlError> {
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else {
+        // The parser says better what is wrong.
+        return Ok(());
+    };
+    let is_operator = |token: &&Token| match token {
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::IS
+                | Keyword::LIKE
+                | Keyword::ILIKE
+                | Keyword::SIMILAR
+                | Keyword::BETWEEN
+                | Keyword::IN
+                | Keyword::CASE
+                | Keyword::UNION
+                | Keyword::EXCEPT
+                | Keyword::INTERSECT
+                | Keyword::JOIN
+                | Keyword::SELECT
+        ),
+        Token::Whitespace(_)
+        | Token::Comma
+        | Token::Period
+        | Token::SemiColon
+        | Token::RParen
+        | Token::Number(..)
+        | Token::SingleQuotedString(_) => false,
+        _ => true,
+    };
+    let operators = tokens.iter().filter(is_operator).count();
+    if operators > MOST_OPERATORS {
+        return Err(SqlError::Statement {
+            reason: format!(
+                "there are {operators} operators and parentheses, and at most {MOST_OPERATORS} can be planned"
+            ),
+        });
+    }
+    Ok(())
 }
 
 async fn run_statement(
@@ -235,6 +288,41 @@ mod tests {
         };
         assert_eq!((rows(ordered), rows(one)), (2, 1));
         assert!(rows(described) > 2 && rows(explained) == 2);
+    }
+
+    #[test]
+    fn an_expression_that_is_too_deep_is_refused_and_no_overflow() {
+        let sum = |terms: usize| format!("SELECT {} AS total", vec!["1"; terms].join(" + "));
+        assert_eq!(run(&sum(1_900)).unwrap(), ["total\n1900\n"]);
+        for sql in [
+            sum(8_000),
+            format!("SELECT {}", vec!["true"; 9_000].join(" AND ")),
+            format!("SELECT {}1", "NOT ".repeat(9_000)),
+            format!("SELECT {}1{}", "(".repeat(9_000), ")".repeat(9_000)),
+            vec!["SELECT 1"; 4_000].join(" UNION ALL "),
+            format!("SELECT {}", vec!["'a'"; 9_000].join(" || ")),
+            format!("SELECT {}1", "- ".repeat(9_000)),
+            format!("SELECT {}1{}", "abs(".repeat(9_000), ")".repeat(9_000)),
+            format!("SELECT 1{}", "::int".repeat(9_000)),
+            format!(
+                "SELECT {}1{}",
+                "CASE WHEN true THEN ".repeat(5_000),
+                " END".repeat(5_000)
+            ),
+        ] {
+            let error = run(&sql).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("operators"), "{}: {text}", &sql[..40]);
+        }
+        // A long list is no deep expression.
+        let list = (0..5_000)
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let found = run(&format!(
+            "SELECT count(*) AS n FROM requests WHERE request_id IN ({list})"
+        ));
+        assert_eq!(found.unwrap(), ["n\n4\n"]);
     }
 
     #[test]

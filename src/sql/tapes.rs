@@ -11,7 +11,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 
 use super::split::split;
-use super::{Recounts, SqlError, new_session, views};
+use super::{Recounts, SqlError, message, new_bounded_session, new_session, views};
 use crate::capture::manifest::{Manifest, State};
 use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, TapeRow as _};
 use crate::capture::{count_rows, recover};
@@ -106,6 +106,9 @@ pub(crate) struct Settings {
     pub(crate) recounts: Recounts,
     /// Most rows of the result of a statement that a user typed; none for all.
     pub(crate) row_limit: Option<usize>,
+    /// Most memory that a statement may take, beyond which the engine goes to disk or gives up;
+    /// none for all there is.
+    pub(crate) memory_bytes: Option<usize>,
 }
 
 /// One tape that has been opened.
@@ -161,7 +164,13 @@ pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result
     if runs.is_empty() {
         return Err(SqlError::NoTape);
     }
-    let context = new_session(settings.partitions);
+    let context = match settings.memory_bytes {
+        None => new_session(settings.partitions),
+        Some(bytes) => new_bounded_session(settings.partitions, bytes).map_err(|error| {
+            let reason = message(&error);
+            SqlError::Statement { reason }
+        })?,
+    };
     if let Some(by) = &settings.by {
         runs = split(&context, runs, by).await?;
     }

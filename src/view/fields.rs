@@ -38,17 +38,16 @@ impl Fields {
         Some(self.get(name)).filter(|value| !value.is_empty())
     }
 
-    /// Returns these for the names in `known`, if one of them is given at all.
-    pub(crate) fn restricted(&self, known: &Self) -> Option<Self> {
-        let is_any = known.0.keys().any(|name| self.0.contains_key(name));
-        is_any.then(|| {
-            let names = known.0.keys();
-            Self(
-                names
-                    .map(|name| (name.clone(), self.get(name).to_owned()))
-                    .collect(),
-            )
-        })
+    /// Returns `form` with these in place of its own, as far as it has such fields. A form sends
+    /// all of its fields, also those that are empty; whoever types an address names a few.
+    pub(crate) fn on(&self, form: &Self) -> Self {
+        let mut filled = form.clone();
+        for (name, value) in &mut filled.0 {
+            if self.0.contains_key(name) {
+                *value = self.get(name).to_owned();
+            }
+        }
+        filled
     }
 
     /// Returns all of them.
@@ -71,14 +70,12 @@ mod tests {
     }
 
     #[test]
-    fn keeps_to_the_fields_that_a_form_has() {
-        let form = Fields::new([("by", String::new()), ("lang", "en".to_owned())]);
+    fn what_is_not_named_stays_as_the_form_has_it() {
+        let form = Fields::new([("by", "turn".to_owned()), ("lang", "en".to_owned())]);
         let asked = Fields::of_query("lang=zh&other=1");
-        let kept = asked.restricted(&form).unwrap();
-        assert_eq!(
-            kept,
-            Fields::new([("by", String::new()), ("lang", "zh".to_owned())])
-        );
-        assert_eq!(Fields::of_query("other=1").restricted(&form), None);
+        let filled = Fields::new([("by", "turn".to_owned()), ("lang", "zh".to_owned())]);
+        assert_eq!(asked.on(&form), filled);
+        let emptied = Fields::new([("by", String::new()), ("lang", "en".to_owned())]);
+        assert_eq!(Fields::of_query("by=").on(&form), emptied);
     }
 }

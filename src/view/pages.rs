@@ -21,6 +21,9 @@ use crate::sql::{Format, SqlError, format_batches, run_sql};
 /// Longest that one question may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Most memory that one question may take, in bytes.
+const QUESTION_BYTES: usize = 1 << 30;
+
 /// Most questions that are answered at a time, and most reports that are kept.
 const AT_ONCE: usize = 2;
 const KEPT: usize = 6;
@@ -57,9 +60,7 @@ impl Pages {
 
     /// The report, as the form asks for it.
     pub(super) async fn report(&self, fields: &Fields) -> Response {
-        let fields = fields
-            .restricted(&self.fields)
-            .unwrap_or_else(|| self.fields.clone());
+        let fields = fields.on(&self.fields);
         let wanted = match (self.reader)(&fields) {
             Ok(wanted) => wanted,
             Err(reason) => return refused(&fields, reason),
@@ -112,6 +113,7 @@ impl Pages {
             drawing: Drawing::of(fields.get("draw")).unwrap_or_default(),
             x: fields.some("x").map(str::to_owned),
             y: fields.some("y").map(str::to_owned),
+            row_limit: Some(PAGE_ROWS),
             relations: self.relations(&wanted).await,
             ..SqlAsked::default()
         };
@@ -119,13 +121,16 @@ impl Pages {
         if !sql.is_empty() {
             let clock = Clock::start();
             match self.tables(sql, &wanted).await {
-                Ok(tables) => asked.results = tables,
+                Ok(tables) => {
+                    asked.results = tables;
+                    let elapsed = Duration::from_nanos(clock.now_ns().unsigned_abs());
+                    asked.seconds = Some(elapsed.as_secs_f64());
+                }
                 Err((error, hint)) => {
                     status = StatusCode::BAD_REQUEST;
                     (asked.error, asked.hint) = (Some(error), hint);
                 }
             }
-            asked.seconds = Some(Duration::from_nanos(clock.now_ns().unsigned_abs()).as_secs_f64());
         }
         let options = PageOptions {
             live: Some(live(&self.fields, None)),
@@ -179,6 +184,7 @@ impl Pages {
         let _turn = self.questions.acquire().await;
         let mut settings = wanted.options.settings();
         settings.row_limit = Some(rows);
+        settings.memory_bytes = Some(QUESTION_BYTES);
         let needed = needed_by(sql);
         let run = run_sql(&self.tapes, sql, &needed, settings);
         let answers = timeout(PATIENCE, run)

@@ -187,7 +187,7 @@ fn a_page_of_questions_says_what_can_be_asked() {
     }
     let text = looked.get("/sql?name=run_summary").2;
     assert!(
-        text.contains("-- name: run_summary") && text.contains("1 rows"),
+        text.contains("-- name: run_summary") && text.contains("1 row"),
         "{text}"
     );
 }
@@ -244,7 +244,11 @@ fn an_answer_of_many_rows_is_cut_on_the_page_and_whole_as_csv() {
     let looked = Looked::new();
     let query = "SELECT value FROM generate_series(1, 7000)";
     let text = looked.get(&sql(query)).2;
-    assert!(text.contains("The first 500 rows"), "{}", &text[..400]);
+    assert!(
+        text.contains("The first 500 of 5,000 rows or more"),
+        "{}",
+        &text[..400]
+    );
     let (status, headers, csv) = looked.get(&sql(query).replace("/sql?", "/sql.csv?"));
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers[header::CONTENT_TYPE], "text/csv; charset=utf-8");

@@ -124,6 +124,38 @@ fn a_calm_run_shows_nothing() {
 }
 
 #[test]
+fn a_queue_that_drains_again_is_a_burst_and_no_backlog() {
+    // Twenty seconds at peace, a burst that takes twenty-five to drain, and peace again.
+    let drained = minute(|second| {
+        let queue = match second {
+            20..=24 => 20.0 * f64::from(i32::try_from(second - 19).unwrap()),
+            25..=49 => 100.0 - 4.0 * f64::from(i32::try_from(second - 25).unwrap()),
+            _ => 0.0,
+        };
+        Moment {
+            in_flight: 8.0 + queue,
+            ttft_ms: 80.0 + 15.0 * queue,
+            ..CALM
+        }
+    });
+    assert_eq!(ids(&drained), ["burst"]);
+    // One that has only begun to drain at the end is still there.
+    let draining = minute(|second| {
+        let queue = if second < 20 {
+            0.0
+        } else {
+            100.0 - 0.5 * f64::from(i32::try_from(second).unwrap())
+        };
+        Moment {
+            in_flight: 8.0 + queue,
+            ttft_ms: 80.0 + 15.0 * queue,
+            ..CALM
+        }
+    });
+    assert!(!ids(&draining).contains(&"burst"), "{:?}", ids(&draining));
+}
+
+#[test]
 fn a_queue_that_grows_is_a_backlog_and_nothing_else() {
     #[expect(clippy::cast_precision_loss, reason = "a minute has 60 seconds")]
     let growing = minute(|second| Moment {
