@@ -263,7 +263,8 @@ fn peak(parts: &[(f64, f64)]) -> (f64, f64) {
 }
 
 /// First tokens take three times as long in the middle of the steady window of an open loop as at
-/// its quietest, with twice the requests in flight, and both have come down again by a quarter.
+/// its quietest, with twice the requests in flight, and have come down by half at the end, with
+/// fewer in flight than at most: those that are being answered leave after those that wait.
 fn burst(seen: &Seen<'_>) -> Option<Diagnosis> {
     let parts = eighths(seen)?;
     let (most, slowest) = peak(&parts);
@@ -271,7 +272,7 @@ fn burst(seen: &Seen<'_>) -> Option<Diagnosis> {
     let (few, fastest) = (lowest(|part| part.0)?, lowest(|part| part.1)?);
     let (last, late) = *parts.last()?;
     let rises = slowest >= 3.0 * fastest && most >= 2.0 * few && most >= few + 4.0;
-    let falls = last <= 0.75 * most && late <= 0.75 * slowest;
+    let falls = last <= 0.95 * most && late <= 0.5 * slowest;
     (rises && falls).then(|| Diagnosis {
         id: "burst",
         what: say!(
