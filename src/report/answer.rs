@@ -141,7 +141,7 @@ struct Named {
 ///
 /// # Errors
 ///
-/// As [`super::html`].
+/// As [`super::html()`].
 pub fn sql_page(asked: &SqlAsked, options: &PageOptions) -> Result<String, ReportError> {
     options.language.speaking(|| {
         let environment = page::environment(options)?;
@@ -342,21 +342,24 @@ impl<'a> Numbers<'a> {
         Some((all().reduce(f64::min)?, all().reduce(f64::max)?))
     }
 
-    fn axis(&self) -> Option<Axis> {
-        let (least, most) = self.ends()?;
-        Some(if least >= 0.0 && least <= 0.5 * most {
-            Axis::from_zero(most, &self.heading)
-        } else {
-            Axis::linear(least, most, 6, &self.heading)
-        })
-    }
-
     fn written(&self) -> Written {
         Written {
             heading: self.heading.clone(),
             places: 3,
         }
     }
+}
+
+/// Lays out an axis that all numbers of some columns fit on; none where there is no number.
+fn axis(columns: &[Numbers<'_>], title: &str) -> Option<Axis> {
+    let ends = || columns.iter().filter_map(Numbers::ends);
+    let least = ends().map(|ends| ends.0).reduce(f64::min)?;
+    let most = ends().map(|ends| ends.1).reduce(f64::max)?;
+    Some(if least >= 0.0 && least <= 0.5 * most {
+        Axis::from_zero(most, title)
+    } else {
+        Axis::linear(least, most, 6, title)
+    })
 }
 
 /// What stands where in a picture.
@@ -493,19 +496,18 @@ fn plot(
     let ups = placed.ys.iter().map(|at| Numbers::of(table, *at));
     let ups: Vec<Numbers<'_>> = ups.collect();
     let (lines, is_cut) = lines(placed, table, &along, &ups);
-    // All lines stand on one axis: that of the column with the largest numbers.
-    let highest = |up: &Numbers<'_>| up.ends().map_or(f64::NEG_INFINITY, |(_, most)| most);
-    let Some(of) = ups.iter().max_by(|a, b| highest(a).total_cmp(&highest(b))) else {
-        return Ok(None);
+    // All lines stand on one axis, which has a name where it is about one column.
+    let (up, heading, title) = match ups.as_slice() {
+        [one] => (
+            one.heading.clone(),
+            one.heading.clone(),
+            one.heading.as_str(),
+        ),
+        _ => (said("columns"), said("value"), ""),
     };
-    let (Some(x_axis), Some(mut y_axis)) = (along.axis(), of.axis()) else {
+    let x_axis = axis(std::slice::from_ref(&along), &along.heading);
+    let (Some(x_axis), Some(y_axis)) = (x_axis, axis(&ups, title)) else {
         return Ok(None);
-    };
-    let up = if ups.len() == 1 {
-        of.heading.clone()
-    } else {
-        y_axis.title = String::new();
-        said("columns")
     };
     let mut caption = say!("n = {n} rows", n = format::whole(table.rows.len()));
     if is_cut {
@@ -519,7 +521,7 @@ fn plot(
         x: x_axis,
         x_written: along.written(),
         y: y_axis,
-        y_written: of.written(),
+        y_written: Written { heading, places: 3 },
         series: lines,
         bands: Vec::new(),
     }
@@ -641,6 +643,14 @@ mod tests {
             .collect();
         assert_eq!(labels, ["p50, ms", "n"]);
         assert!(figure.svg.contains("<polyline"));
+    }
+
+    #[test]
+    fn all_lines_fit_on_the_axis() {
+        let table = table("at a b\n0 100 -5\n1 120 -9\n2 110 7");
+        let ups = [Numbers::of(&table, 1), Numbers::of(&table, 2)];
+        let axis = axis(&ups, "").unwrap();
+        assert!(axis.from <= -9.0 && axis.to >= 120.0, "{axis:?}");
     }
 
     #[test]

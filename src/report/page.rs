@@ -142,7 +142,7 @@ pub(crate) fn environment(options: &PageOptions) -> Result<Environment<'static>,
 ///
 /// # Errors
 ///
-/// As [`super::html`].
+/// As [`super::html()`].
 pub fn refused_page(options: &PageOptions) -> Result<String, ReportError> {
     options.language.speaking(|| {
         let report = BTreeMap::from([("tool_version", env!("CARGO_PKG_VERSION"))]);
