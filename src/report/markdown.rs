@@ -276,11 +276,9 @@ mod tests {
                 let text = markdown(&analysis, &options).unwrap();
                 assert!(text.len() <= LIMIT, "{name}: {} bytes", text.len());
             }
-            for runs in [40, 100] {
-                let text = markdown(&fixture::several(runs), &options).unwrap();
-                assert!(text.len() <= LIMIT, "{runs} runs: {} bytes", text.len());
-                assert!(text.contains("| metric |") || text.contains("VALID"));
-            }
+            let text = markdown(&fixture::several(40), &options).unwrap();
+            assert!(text.len() <= LIMIT, "40 runs: {} bytes", text.len());
+            assert!(text.contains("VALID"), "{text}");
         }
     }
 

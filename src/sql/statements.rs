@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn an_expression_that_is_too_deep_is_refused_and_no_overflow() {
         let sum = |terms: usize| format!("SELECT {} AS total", vec!["1"; terms].join(" + "));
-        assert_eq!(run(&sum(1_900)).unwrap(), ["total\n1900\n"]);
+        assert_eq!(run(&sum(700)).unwrap(), ["total\n700\n"]);
         for sql in [
             sum(8_000),
             format!("SELECT {}", vec!["true"; 9_000].join(" AND ")),
