@@ -3,7 +3,7 @@
 
 Usage: docs/picture.py tokentape-demo/report.html docs/report.png
 
-Shows the page's head and two of its sections with their first figures; the rest is left out of the
+Shows the page's head, its first table and its first figures over time; the rest is left out of the
 picture for its size. Nothing else of the page is changed.
 """
 
@@ -28,6 +28,8 @@ TRIM = f"""
   }}
   [...document.querySelectorAll('figure')].slice({FIGURES}).forEach((figure) => figure.remove());
   document.querySelectorAll('figure details').forEach((numbers) => numbers.remove());
+  [...document.querySelectorAll('section > .scroll')].slice(1).forEach((table) => table.remove());
+  document.querySelectorAll('.remark').forEach((remark) => remark.remove());
   const left = [...document.querySelectorAll('main > section')].map((part) => part.id);
   return {{ left, height: Math.ceil(document.body.getBoundingClientRect().bottom) }};
 }})()
