@@ -52,8 +52,6 @@ pub struct Judged {
     pub held: Vec<String>,
     /// Where it does not: a line each, with the number.
     pub passed: Vec<String>,
-    /// Why it is about nothing that any run has.
-    pub unknown: Option<String>,
 }
 
 impl Judged {
@@ -169,10 +167,7 @@ impl Condition {
         };
         let lines = self.rows(table);
         if lines.is_empty() {
-            return Judged {
-                unknown: Some(self.unknown(table)),
-                ..Judged::default()
-            };
+            return Judged::held(&self.unknown(table));
         }
         // A group without the number, such as one whose every request failed, is no pass.
         let mut held = self.lacking(
@@ -206,11 +201,7 @@ impl Condition {
                 (false, _) => passed.push(line),
             }
         }
-        Judged {
-            held,
-            passed,
-            unknown: None,
-        }
+        Judged { held, passed }
     }
 
     /// The runs among `all` that no line is about.
@@ -229,12 +220,6 @@ impl Condition {
             return Judged::held("there are no numbers");
         };
         let lines = self.rows(table);
-        if lines.is_empty() {
-            return Judged {
-                unknown: Some(self.unknown(table)),
-                ..Judged::default()
-            };
-        }
         let all = analysis.runs.iter().map(|run| run.run.as_str());
         let mut held = self.lacking(all, &lines);
         let mut passed = Vec::new();
@@ -263,11 +248,7 @@ impl Condition {
                 false => passed.push(line),
             }
         }
-        Judged {
-            held,
-            passed,
-            unknown: None,
-        }
+        Judged { held, passed }
     }
 
     fn unknown(&self, table: &Table) -> String {
@@ -275,11 +256,7 @@ impl Condition {
             .rows
             .iter()
             .map(|cells| Line { table, cells })
-            // Of all that has an interval, what is quoted most.
-            .filter(|line| {
-                let is_quoted = matches!(line.text("stat"), Some("p99" | "window"));
-                line.text("verdict").is_some() || table.name == "intervals" && is_quoted
-            })
+            .filter(|line| line.text("verdict").is_some())
             .filter_map(|line| {
                 let (metric, stat) = (line.text("metric")?, line.text("stat")?);
                 Some(if stat == "window" {
@@ -431,11 +408,11 @@ mod tests {
         assert_eq!(held("ttft_p99 < -5%"), [lacks]);
         assert_eq!(held("itl_p99 > +5%"), ["`c` has no `itl_p99`"]);
         assert!(held("e2el_p99 > +5%")[0].contains("cannot be judged"));
-        assert_eq!(held("nonsense > +5%"), [""; 0]);
+        assert!(held("nonsense > +5%")[0].contains("no run has `nonsense`"));
     }
 
     #[test]
-    fn what_passes_is_told_with_its_number_and_what_nobody_has_is_unknown() {
+    fn what_passes_is_told_with_its_number() {
         let judged = |text: &str| text.parse::<Condition>().unwrap().judge(&analysis());
         let chance = "`b` has +6.0 % (-2.0 to +14.0 %), which can be chance";
         assert_eq!(judged("itl_p99 > +5%").passed, [chance]);
@@ -443,11 +420,5 @@ mod tests {
             judged("ttft_p99 > +7%").passed,
             ["`b` has +6.0 % (+1.0 to +11.0 %)"]
         );
-        let unknown = judged("nonsense > +5%").unknown.unwrap();
-        assert!(
-            unknown.contains("no run has `nonsense`; there are ttft_p99"),
-            "{unknown}"
-        );
-        assert_eq!(judged("ttft_p99 > +7%").unknown, None);
     }
 }

@@ -24,9 +24,9 @@ pub use error::AnalyzeError;
 pub use recount::TokenCounter;
 pub use run::{Options, analyze};
 pub use table::{Cell, Column, Table};
+pub use thresholds::{Threshold, Thresholds, ThresholdsError};
 
 pub(crate) use cells::result_tables;
-pub use thresholds::{Threshold, Thresholds, ThresholdsError};
 
 /// The latencies that a goal may be set on.
 pub const SLO_METRICS: [&str; 3] = ["ttft", "tpot", "e2el"];
