@@ -8,6 +8,7 @@ use std::io::BufWriter;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -16,16 +17,11 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
 use super::error::{CaptureError, encode_error, write_error};
-use super::schema::TapeRow;
+use super::schema::{TapeRow, keys};
+use super::wal::other_columns;
 
 /// Rows of a part after which the next request begins another.
 const PART_ROWS: u64 = if cfg!(test) { 1_000 } else { 16_000_000 };
-
-/// Rows that are encoded at once.
-const BATCH_ROWS: usize = if cfg!(test) { 100 } else { 8_192 };
-
-/// Text of rows, in bytes, that is encoded at once (a row is never cut).
-const BATCH_TEXT_BYTES: usize = 8 << 20;
 
 /// Size of an encoded row group in memory after which the next rows begin another.
 const GROUP_BYTES: usize = 64 << 20;
@@ -36,8 +32,7 @@ pub(super) struct PartWriter<R> {
     properties: WriterProperties,
     part: Option<Part>,
     parts: usize,
-    pending: Vec<R>,
-    pending_text_bytes: usize,
+    /// The first column of the key of the last row, where a part is full.
     last_id: Option<u64>,
     total_rows: u64,
     is_durable: bool,
@@ -65,8 +60,6 @@ impl<R: TapeRow> PartWriter<R> {
             properties: properties::<R>(),
             part: None,
             parts: 0,
-            pending: Vec::new(),
-            pending_text_bytes: 0,
             last_id: None,
             total_rows: 0,
             is_durable,
@@ -74,24 +67,29 @@ impl<R: TapeRow> PartWriter<R> {
         })
     }
 
-    /// Adds a row; its key must not be below that of the row before.
-    pub(super) fn push(&mut self, row: R) -> Result<(), CaptureError> {
-        let id = row.key().0;
-        if self.last_id != Some(id)
-            && self
-                .part
-                .as_ref()
-                .is_some_and(|part| part.rows >= PART_ROWS)
-        {
-            self.close_part()?;
+    /// Adds rows; no key may be below one that came before.
+    pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<(), CaptureError> {
+        let rows = batch.num_rows();
+        let written = self.part.as_ref().map_or(0, |part| part.rows);
+        let room = usize::try_from(PART_ROWS.saturating_sub(written)).unwrap_or(usize::MAX);
+        if rows < room {
+            return self.encode(batch);
         }
-        self.last_id = Some(id);
-        self.pending_text_bytes += row.text_bytes();
-        self.pending.push(row);
-        if self.pending.len() >= BATCH_ROWS || self.pending_text_bytes >= BATCH_TEXT_BYTES {
-            self.encode()?;
-        }
-        Ok(())
+        let keys = keys::<R>(batch).ok_or_else(|| other_columns(&self.folder))?;
+        let ids: Vec<u64> = keys.into_iter().map(|(id, _)| id).collect();
+        let before = |row: usize| match row.checked_sub(1) {
+            Some(row) => ids.get(row).copied(),
+            None => self.last_id,
+        };
+        let is_first = |row: &usize| before(*row) != ids.get(*row).copied();
+        let cut = (room..rows).find(is_first);
+        self.last_id = ids.last().copied();
+        let Some(cut) = cut else {
+            return self.encode(batch);
+        };
+        self.encode(&batch.slice(0, cut))?;
+        self.close_part()?;
+        self.push(&batch.slice(cut, rows - cut))
     }
 
     /// Writes what is left and returns the number of rows. A table without rows is one empty part.
@@ -122,33 +120,25 @@ impl<R: TapeRow> PartWriter<R> {
         }))
     }
 
-    fn encode(&mut self) -> Result<(), CaptureError> {
-        if self.pending.is_empty() {
+    fn encode(&mut self, batch: &RecordBatch) -> Result<(), CaptureError> {
+        if batch.num_rows() == 0 {
             return Ok(());
         }
-        let rows = std::mem::take(&mut self.pending);
         let part = match self.part.take() {
             Some(part) => self.part.insert(part),
             None => self.open_part()?,
         };
-        part.writer
-            .write(&R::batch(&rows))
-            .map_err(encode_error(&part.path))?;
+        part.writer.write(batch).map_err(encode_error(&part.path))?;
         if part.writer.in_progress_size() >= GROUP_BYTES {
             part.writer.flush().map_err(encode_error(&part.path))?;
         }
-        let count = rows.len() as u64;
+        let count = batch.num_rows() as u64;
         part.rows += count;
         self.total_rows += count;
-        // Keeps the allocation for the next batch.
-        self.pending = rows;
-        self.pending.clear();
-        self.pending_text_bytes = 0;
         Ok(())
     }
 
     fn close_part(&mut self) -> Result<(), CaptureError> {
-        self.encode()?;
         let Some(part) = self.part.take() else {
             return Ok(());
         };

@@ -9,8 +9,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{RecordBatch, new_null_array};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::{Array, AsArray, RecordBatch, new_null_array};
+use arrow::datatypes::{
+    Field, Int64Type, Schema, SchemaRef, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
 
 use super::value::{ColumnValue, Label, words};
 
@@ -145,6 +147,18 @@ macro_rules! table {
                 ),+];
                 RecordBatch::try_new(Self::schema(), columns)
                     .expect("columns are built from the schema's own declaration")
+            }
+
+            /// Says whether a batch is as [`Self::batch`] makes it: the columns in their order,
+            /// with the vocabularies that closed ones have.
+            fn is_own(batch: &RecordBatch) -> bool {
+                let mut columns = batch.columns().iter();
+                batch.schema_ref().fields() == Self::schema().fields()
+                    && [$(
+                        columns.next().is_some_and(|column| {
+                            <$type as ColumnValue>::has_vocabulary(column.as_ref())
+                        })
+                    ),+].into_iter().all(|holds| holds)
             }
 
             /// Reads the rows of a batch; `None` when a column is missing or has another type.
@@ -450,17 +464,17 @@ pub trait TapeRow: Clone + Sized {
     /// Name of the table's folder.
     const TABLE: &'static str;
 
-    /// Columns that the table is sorted by.
+    /// Columns that the table is sorted by. Rows of equal keys are one row: the last one written,
+    /// with the texts that only an older one has, which are not written twice.
     const SORTED_BY: &'static [&'static str];
 
-    /// What the rows are sorted by; rows of equal keys are one row: the last one written, with the
-    /// texts that only an older one has.
-    fn key(&self) -> (u64, u8, u32);
+    /// Columns that are points in time.
+    const TIMES: &'static [&'static str];
 
-    /// Takes the texts that only `older`, a row of the same key, has: those are not written twice.
-    fn complete(&mut self, older: &mut Self);
+    /// Columns of texts of any length: the rest of every row is small.
+    const TEXTS: &'static [&'static str];
 
-    /// Size of the texts of any length in the row, in bytes: the rest of every row is small.
+    /// Size of the texts of any length in the row, in bytes.
     fn text_bytes(&self) -> usize;
 
     /// The Arrow schema of the table.
@@ -472,27 +486,57 @@ pub trait TapeRow: Clone + Sized {
     /// Reads the rows of a batch; `None` when a column is missing or has another type.
     fn rows(batch: &RecordBatch) -> Option<Vec<Self>>;
 
-    /// Moves every point in time from an axis to one that starts `origin_ns` later.
-    fn shift(&mut self, origin_ns: i64);
+    /// Returns the batch as [`TapeRow::batch`] makes them, also where another version of the layout
+    /// wrote it; `None` as for [`TapeRow::rows`].
+    fn conform(batch: RecordBatch) -> Option<RecordBatch>;
+}
+
+/// What rows are sorted by: the first column of [`TapeRow::SORTED_BY`], and the others in one.
+pub(super) type Key = (u64, u64);
+
+/// Reads the keys of a batch; `None` when one of their columns is missing or has another type.
+pub(super) fn keys<R: TapeRow>(batch: &RecordBatch) -> Option<Vec<Key>> {
+    let mut names = R::SORTED_BY.iter();
+    let mut keys: Vec<Key> = Vec::new();
+    fold_column(batch.column_by_name(names.next()?)?, |_, value| {
+        keys.push((value, 0));
+    })?;
+    for name in names {
+        fold_column(batch.column_by_name(name)?, |row, value| {
+            if let Some((_, rest)) = keys.get_mut(row) {
+                *rest = *rest << 32 | value;
+            }
+        })?;
+    }
+    Some(keys)
+}
+
+/// Hands the values of a column to `take`, with their rows, as numbers of the same order.
+fn fold_column(column: &dyn Array, mut take: impl FnMut(usize, u64)) -> Option<()> {
+    macro_rules! each {
+        ($type:ty, $number:expr) => {
+            if let Some(column) = column.as_primitive_opt::<$type>() {
+                let values = column.values().iter().copied().map($number);
+                values.enumerate().for_each(|(row, value)| take(row, value));
+                return Some(());
+            }
+        };
+    }
+    each!(UInt64Type, |value| value);
+    each!(UInt32Type, u64::from);
+    each!(UInt16Type, u64::from);
+    each!(UInt8Type, u64::from);
+    each!(Int64Type, |value| value.cast_unsigned() ^ (1 << 63));
+    None
 }
 
 macro_rules! tape_row {
-    (
-        $row:ident, $table:literal, $sorted:expr, $key:expr,
-        [$($at:ident),*], [$($maybe:ident),*], [$($text:ident),*]
-    ) => {
+    ($row:ident, $table:literal, $sorted:expr, [$($time:ident),*], [$($text:ident),*]) => {
         impl TapeRow for $row {
             const TABLE: &'static str = $table;
             const SORTED_BY: &'static [&'static str] = &$sorted;
-            fn key(&self) -> (u64, u8, u32) {
-                let key: fn(&Self) -> (u64, u8, u32) = $key;
-                key(self)
-            }
-            fn complete(&mut self, older: &mut Self) {
-                // Rows of a table without texts have nothing to take.
-                let _ = &older;
-                $(self.$text = self.$text.take().or_else(|| older.$text.take());)*
-            }
+            const TIMES: &'static [&'static str] = &[$(stringify!($time)),*];
+            const TEXTS: &'static [&'static str] = &[$(stringify!($text)),*];
             fn text_bytes(&self) -> usize {
                 0 $(+ self.$text.as_ref().map_or(0, String::len))*
             }
@@ -505,9 +549,11 @@ macro_rules! tape_row {
             fn rows(batch: &RecordBatch) -> Option<Vec<Self>> {
                 Self::rows(batch)
             }
-            fn shift(&mut self, origin_ns: i64) {
-                $(self.$at = self.$at.saturating_sub(origin_ns);)*
-                $(self.$maybe = self.$maybe.map(|at_ns| at_ns.saturating_sub(origin_ns));)*
+            fn conform(batch: RecordBatch) -> Option<RecordBatch> {
+                if Self::is_own(&batch) {
+                    return Some(batch);
+                }
+                Self::rows(&batch).map(|rows| Self::batch(&rows))
             }
         }
     };
@@ -517,9 +563,8 @@ tape_row!(
     RequestRow,
     "requests",
     ["request_id", "attempt"],
-    |row| (row.request_id, row.attempt, 0),
-    [intended_ns],
     [
+        intended_ns,
         dispatched_ns,
         sent_ns,
         body_sent_ns,
@@ -535,22 +580,8 @@ tape_row!(
     ChunkRow,
     "chunks",
     ["request_id", "attempt", "seq"],
-    |row| (row.request_id, row.attempt, row.seq),
     [arrival_ns],
-    [],
     [text]
 );
-tape_row!(
-    ProbeRow,
-    "probes",
-    ["at_ns", "worker"],
-    // Probes are few; the key keeps the order in which they were taken.
-    |row| (
-        row.at_ns.cast_unsigned() ^ (1 << 63),
-        0,
-        u32::from(row.worker)
-    ),
-    [at_ns],
-    [],
-    []
-);
+// Probes are few; the key keeps the order in which they were taken.
+tape_row!(ProbeRow, "probes", ["at_ns", "worker"], [at_ns], []);

@@ -8,14 +8,18 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use arrow::array::RecordBatch;
 use rustix::fs::{FlockOperation, flock};
 
-use super::error::{CaptureError, write_error};
+use super::error::{CaptureError, decode_error, write_error};
 use super::manifest::{ClockAnchor, Counts, Manifest, SelfCheck, State};
-use super::merge::{Merged, remove_runs};
+use super::merge::{Merged, remove_runs, shifted};
 use super::parquet::{PartWriter, sync_folder};
 use super::schema::{ChunkRow, ProbeRow, RequestRow, Status, TapeRow};
-use super::wal::{self, LogWriter};
+use super::wal::{self, LogWriter, other_columns};
+
+/// Rows of a tape in memory that are encoded at once.
+const BATCH_ROWS: usize = 8_192;
 
 /// What is known only when a run has ended.
 #[derive(Debug, Clone, Default)]
@@ -161,19 +165,19 @@ pub fn write_tape(
     chunks: Vec<ChunkRow>,
     probes: Vec<ProbeRow>,
 ) -> Result<Manifest, CaptureError> {
-    fn write_rows<R: TapeRow>(tape: &Path, rows: Vec<R>) -> Result<u64, CaptureError> {
-        let mut writer = PartWriter::create(tape, false)?;
-        for row in rows {
-            writer.push(row)?;
+    fn write_rows<R: TapeRow>(tape: &Path, rows: &[R]) -> Result<u64, CaptureError> {
+        let mut writer = PartWriter::<R>::create(tape, false)?;
+        for rows in rows.chunks(BATCH_ROWS) {
+            writer.push(&R::batch(rows))?;
         }
         writer.finish()
     }
     make_room(tape, false)?;
     fs::create_dir_all(tape).map_err(write_error(tape))?;
     manifest.counts = Counts {
-        requests: write_rows(tape, requests)?,
-        chunks: write_rows(tape, chunks)?,
-        probes: write_rows(tape, probes)?,
+        requests: write_rows(tape, &requests)?,
+        chunks: write_rows(tape, &chunks)?,
+        probes: write_rows(tape, &probes)?,
         never_due: manifest.counts.never_due,
     };
     manifest.write(tape)?;
@@ -261,39 +265,26 @@ fn seal(tape: &Path, manifest: &mut Manifest) -> Result<Sealed, CaptureError> {
     let mut open = unfinished(&folder)?;
     let interrupted = open.len();
 
-    let mut chunks = Merged::<ChunkRow>::open(&folder)?;
-    let mut is_torn = chunks.is_torn();
-    let mut chunk_writer = PartWriter::create(tape, true)?;
-    while let Some(mut chunk) = chunks.next_row()? {
-        if let Some(row) = open.get_mut(&(chunk.request_id, chunk.attempt))
-            && chunk.channel.is_token_bearing()
-        {
-            row.take_token_event(chunk.arrival_ns, chunk.channel);
+    let mut is_torn = false;
+    manifest.counts.chunks = seal_table::<ChunkRow>(tape, origin_ns, &mut is_torn, |batch| {
+        if !open.is_empty() {
+            note_token_events(&mut open, &batch)?;
         }
-        chunk.shift(origin_ns);
-        chunk_writer.push(chunk)?;
-    }
-    manifest.counts.chunks = chunk_writer.finish()?;
-    remove_runs::<ChunkRow>(&folder)?;
-
-    let mut requests = Merged::<RequestRow>::open(&folder)?;
-    is_torn |= requests.is_torn();
-    let mut request_writer = PartWriter::create(tape, true)?;
-    while let Some(row) = requests.next_row()? {
-        let mut row = open.remove(&(row.request_id, row.attempt)).unwrap_or(row);
-        row.shift(origin_ns);
-        request_writer.push(row)?;
-    }
-    manifest.counts.requests = request_writer.finish()?;
-
-    let mut probes = Merged::<ProbeRow>::open(&folder)?;
-    is_torn |= probes.is_torn();
-    let mut probe_writer = PartWriter::create(tape, true)?;
-    while let Some(mut probe) = probes.next_row()? {
-        probe.shift(origin_ns);
-        probe_writer.push(probe)?;
-    }
-    manifest.counts.probes = probe_writer.finish()?;
+        Some(batch)
+    })?;
+    manifest.counts.requests = seal_table::<RequestRow>(tape, origin_ns, &mut is_torn, |batch| {
+        if open.is_empty() {
+            return Some(batch);
+        }
+        let mut rows = RequestRow::rows(&batch)?;
+        for row in &mut rows {
+            if let Some(told) = open.remove(&(row.request_id, row.attempt)) {
+                *row = told;
+            }
+        }
+        Some(RequestRow::batch(&rows))
+    })?;
+    manifest.counts.probes = seal_table::<ProbeRow>(tape, origin_ns, &mut is_torn, Some)?;
 
     for anchor in &mut manifest.clock_anchors {
         anchor.monotonic_ns = anchor.monotonic_ns.saturating_sub(origin_ns);
@@ -308,14 +299,52 @@ fn seal(tape: &Path, manifest: &mut Manifest) -> Result<Sealed, CaptureError> {
     })
 }
 
-/// Reads which attempts the log saw sent and not ended.
-fn unfinished(folder: &Path) -> Result<HashMap<(u64, u8), RequestRow>, CaptureError> {
-    let mut rows = Merged::<RequestRow>::open(folder)?;
+/// Sorts the log of one table into Parquet, each batch as `amend` returns it, and returns the number
+/// of rows.
+fn seal_table<R: TapeRow>(
+    tape: &Path,
+    origin_ns: i64,
+    is_torn: &mut bool,
+    mut amend: impl FnMut(RecordBatch) -> Option<RecordBatch>,
+) -> Result<u64, CaptureError> {
+    let folder = tape.join(wal::FOLDER);
+    let mut merged = Merged::<R>::open(&folder)?;
+    *is_torn |= merged.is_torn();
+    let mut writer = PartWriter::<R>::create(tape, true)?;
+    while let Some(batch) = merged.next_batch()? {
+        let batch = amend(batch).ok_or_else(|| other_columns(&folder))?;
+        writer.push(&shifted::<R>(&batch, origin_ns).map_err(decode_error(&folder))?)?;
+    }
+    let rows = writer.finish()?;
+    remove_runs::<R>(&folder)?;
+    Ok(rows)
+}
+
+/// Attempts that the log saw sent and not ended.
+type Unfinished = HashMap<(u64, u8), RequestRow>;
+
+fn unfinished(folder: &Path) -> Result<Unfinished, CaptureError> {
+    let mut merged = Merged::<RequestRow>::open(folder)?;
     let mut open = HashMap::new();
-    while let Some(row) = rows.next_row()? {
-        if row.status == Status::Interrupted {
-            open.insert((row.request_id, row.attempt), row);
+    while let Some(batch) = merged.next_batch()? {
+        let rows = RequestRow::rows(&batch).ok_or_else(|| other_columns(folder))?;
+        for row in rows {
+            if row.status == Status::Interrupted {
+                open.insert((row.request_id, row.attempt), row);
+            }
         }
     }
     Ok(open)
+}
+
+/// Notes in the rows of attempts that never ended what the chunks tell of them.
+fn note_token_events(open: &mut Unfinished, batch: &RecordBatch) -> Option<()> {
+    for chunk in ChunkRow::rows(batch)? {
+        if let Some(row) = open.get_mut(&(chunk.request_id, chunk.attempt))
+            && chunk.channel.is_token_bearing()
+        {
+            row.take_token_event(chunk.arrival_ns, chunk.channel);
+        }
+    }
+    Some(())
 }

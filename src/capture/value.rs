@@ -29,6 +29,11 @@ pub trait ColumnValue: Sized {
 
     /// Reads the value at `row`; `None` when the column has another type or an unexpected null.
     fn read(array: &dyn Array, row: usize) -> Option<Self>;
+
+    /// Says whether a column of a closed vocabulary has that one as its dictionary; true for others.
+    fn has_vocabulary(_array: &dyn Array) -> bool {
+        true
+    }
 }
 
 macro_rules! primitive_value {
@@ -198,6 +203,13 @@ pub(super) fn read_closed<W: Word>(array: &dyn Array, row: usize) -> Option<Opti
     }
 }
 
+/// Says whether a column's dictionary is this vocabulary.
+pub(super) fn is_vocabulary(array: &dyn Array, vocabulary: &LazyLock<ArrayRef>) -> bool {
+    array
+        .as_dictionary_opt::<Int32Type>()
+        .is_some_and(|words| words.values() == &**vocabulary)
+}
+
 pub(super) fn word_type() -> DataType {
     dictionary_type()
 }
@@ -245,6 +257,9 @@ macro_rules! words {
             fn read(array: &dyn arrow::array::Array, row: usize) -> Option<Self> {
                 $crate::capture::value::read_closed(array, row)?
             }
+            fn has_vocabulary(array: &dyn arrow::array::Array) -> bool {
+                $crate::capture::value::is_vocabulary(array, Self::vocabulary())
+            }
         }
 
         impl $crate::capture::value::ColumnValue for Option<$name> {
@@ -259,6 +274,9 @@ macro_rules! words {
             }
             fn read(array: &dyn arrow::array::Array, row: usize) -> Option<Self> {
                 $crate::capture::value::read_closed(array, row)
+            }
+            fn has_vocabulary(array: &dyn arrow::array::Array) -> bool {
+                $crate::capture::value::is_vocabulary(array, $name::vocabulary())
             }
         }
     };

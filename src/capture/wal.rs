@@ -10,6 +10,7 @@ use std::io::{BufReader, BufWriter, Read, Seek, Take};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use arrow::array::RecordBatch;
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -126,15 +127,15 @@ pub(super) fn segments<R: TapeRow>(folder: &Path) -> Result<Vec<PathBuf>, Captur
     Ok(paths)
 }
 
-/// The rows of one stream, batch by batch, up to its end or to the first torn message.
-pub(super) struct StreamRows<R> {
+/// The batches of one stream, up to its end or to the first torn message.
+pub(super) struct StreamBatches<R> {
     reader: Option<StreamReader<BufReader<Take<File>>>>,
     path: PathBuf,
     is_torn: bool,
     rows: PhantomData<R>,
 }
 
-impl<R: TapeRow> StreamRows<R> {
+impl<R: TapeRow> StreamBatches<R> {
     /// Opens a stream; one whose very head is torn has no rows.
     pub(super) fn open(path: &Path) -> Result<Self, CaptureError> {
         let mut file = File::open(path).map_err(read_error(path))?;
@@ -172,17 +173,20 @@ impl<R: TapeRow> StreamRows<R> {
         decode_error(&self.path)(std::io::Error::other("the file is cut short"))
     }
 
-    /// Returns the next batch of rows.
-    pub(super) fn next_batch(&mut self) -> Result<Option<Vec<R>>, CaptureError> {
+    /// Where the stream lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the next batch.
+    pub(super) fn next_batch(&mut self) -> Result<Option<RecordBatch>, CaptureError> {
         let Some(reader) = &mut self.reader else {
             return Ok(None);
         };
         match reader.next() {
-            Some(Ok(batch)) => match R::rows(&batch) {
-                Some(rows) => Ok(Some(rows)),
-                None => Err(decode_error(&self.path)(std::io::Error::other(
-                    "the columns are not those of this version",
-                ))),
+            Some(Ok(batch)) => match R::conform(batch) {
+                Some(batch) => Ok(Some(batch)),
+                None => Err(other_columns(&self.path)),
             },
             Some(Err(_)) => {
                 self.is_torn = true;
@@ -195,4 +199,11 @@ impl<R: TapeRow> StreamRows<R> {
             }
         }
     }
+}
+
+/// The error for a log whose tables are not those of a tape.
+pub(super) fn other_columns(path: &Path) -> CaptureError {
+    decode_error(path)(std::io::Error::other(
+        "the columns are not those of this version",
+    ))
 }
