@@ -69,7 +69,12 @@ impl Sink for Notes {
         let bytes_left = bytes_left.saturating_sub(length);
         self.bytes_left.store(bytes_left, Ordering::Relaxed);
         let is_large = self.recorder.read(self.key, arrival);
-        if bytes_left == 0 || self.progress.is_undecodable.load(Ordering::Acquire) {
+        if bytes_left == 0 {
+            return Wish::Enough;
+        }
+        // An answer of which nothing more is taken matters where it is large; the next check on the
+        // limits finds it anyway.
+        if is_large && self.progress.is_undecodable.load(Ordering::Acquire) {
             Wish::Enough
         } else if is_large && !self.recorder.try_flush() {
             Wish::Wait

@@ -1,7 +1,7 @@
 //! From the bytes of one attempt to its rows: decoding, in the order in which reads came.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::allowance::Share;
 use super::recorder::{End, Outcome, Progress, ReadEntry};
@@ -97,12 +97,8 @@ impl Transcript {
             *decoder = Decoder::new();
             self.progress.is_undecodable.store(true, Ordering::Release);
         }
-        if self.row.first_token_ns.is_some() {
-            self.progress.has_token.store(true, Ordering::Release);
-        }
-        if self.story.has_end_mark {
-            self.progress.is_done.store(true, Ordering::Release);
-        }
+        raise(&self.progress.has_token, self.row.first_token_ns.is_some());
+        raise(&self.progress.is_done, self.story.has_end_mark);
     }
 
     /// Ends the attempt: the row that stays, and the rows of events that only the end completed.
@@ -149,6 +145,13 @@ impl Transcript {
             row.output = self.story.text;
         }
         row
+    }
+}
+
+/// Sets a flag that another thread reads, and touches it only for that.
+fn raise(flag: &AtomicBool, is_up: bool) {
+    if is_up && !flag.load(Ordering::Relaxed) {
+        flag.store(true, Ordering::Release);
     }
 }
 
