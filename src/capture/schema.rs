@@ -315,9 +315,11 @@ table! {
         at_ns: i64,
         /// Load generator that it describes.
         worker: u16,
-        /// Longest lateness of a 10 ms timer since the last row.
+        /// Longest lateness of a 10 ms timer since the last row, of the thread that sends or the one
+        /// that reads, whichever was later.
         runtime_lag_max_ns: i64,
-        /// CPU time of the receiving thread since the last row.
+        /// CPU time since the last row of the thread that sends or the one that reads, whichever
+        /// used more.
         cpu_ns: Option<i64>,
         /// Requests in flight.
         in_flight: u32,

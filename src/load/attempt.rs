@@ -44,6 +44,8 @@ pub(super) struct Attempt<W> {
     started_ns: i64,
     headers_ns: Option<i64>,
     http_status: Option<u16>,
+    /// When the body's end was read.
+    ended_ns: Option<i64>,
     is_over: bool,
 }
 
@@ -131,6 +133,7 @@ impl<W> Attempt<W> {
             started_ns: 0,
             headers_ns: None,
             http_status: None,
+            ended_ns: None,
             is_over: false,
         }
     }
@@ -138,7 +141,8 @@ impl<W> Attempt<W> {
     /// Notes the end. Returns when it was.
     fn note_end(&mut self, outcome: Outcome) -> i64 {
         self.is_over = true;
-        let end_ns = self.shared.clock.now_ns();
+        let now_ns = self.shared.clock.now_ns();
+        let end_ns = self.ended_ns.unwrap_or(now_ns);
         self.shared.recorder.end(
             self.notes.key,
             End {
@@ -216,20 +220,25 @@ impl<W: Wire> Attempt<W> {
     ) -> Outcome {
         loop {
             let sink: Arc<dyn Sink> = Arc::clone(&self.notes) as _;
-            let mut pumping = std::pin::pin!(body.pump(sink));
-            let pumped = loop {
-                tokio::select! {
-                    biased;
-                    pumped = &mut pumping => break pumped,
-                    () = &mut check => {
-                        if let Some(outcome) = self.check_pinned(check.as_mut()) {
-                            return outcome;
+            let pumped = {
+                let mut pumping = std::pin::pin!(body.pump(sink));
+                loop {
+                    tokio::select! {
+                        biased;
+                        pumped = &mut pumping => break pumped,
+                        () = &mut check => {
+                            if let Some(outcome) = self.check_pinned(check.as_mut()) {
+                                return outcome;
+                            }
                         }
                     }
                 }
             };
             match pumped {
-                Ok(Pumped::End) => return Outcome::EndOfStream,
+                Ok(Pumped::End) => {
+                    self.ended_ns = body.ended_ns();
+                    return Outcome::EndOfStream;
+                }
                 Ok(Pumped::Wait) => self.shared.recorder.flush().await,
                 Ok(Pumped::Enough) if self.notes.bytes_left.load(Ordering::Relaxed) == 0 => {
                     let message = format!("the response is over {MAX_RESPONSE_BYTES} bytes");

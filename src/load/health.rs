@@ -11,6 +11,7 @@ use super::driver::Gauges;
 use super::recorder::Recorder;
 use super::timer::PreciseTimer;
 use crate::capture::schema::ProbeRow;
+use crate::wire::ReadingThread;
 
 /// Distance of the wake-ups whose lateness is the runtime's lag.
 const TICK_NS: i64 = 10_000_000;
@@ -21,20 +22,26 @@ const TICKS_A_FLUSH: u32 = 5;
 /// Wake-ups between two rows.
 const TICKS_A_ROW: u32 = 10;
 
-/// Watches the thread that it runs on, and flushes the recorder on its way. Never returns.
+/// Watches the thread that it runs on and the one that reads, where that is another, and flushes the
+/// recorder on its way. Never returns.
 pub(super) async fn watch(
     clock: Clock,
     mut timer: PreciseTimer,
     recorder: Arc<Recorder>,
     gauges: Arc<Gauges>,
+    reading_thread: Option<Arc<dyn ReadingThread>>,
 ) {
-    let mut before = Totals::read(&recorder);
+    let reading_thread = reading_thread.as_deref();
+    let mut before = Totals::read(&recorder, reading_thread);
     let mut lag_max_ns = 0;
     let mut due_ns = clock.now_ns();
     loop {
         for tick in 1..=TICKS_A_ROW {
             due_ns += TICK_NS;
             timer.sleep_until(&clock, due_ns).await;
+            if let Some(thread) = reading_thread {
+                thread.knock();
+            }
             let now_ns = clock.now_ns();
             lag_max_ns = lag_max_ns.max(now_ns - due_ns);
             // A thread that was held up for long is late once, not once a tick.
@@ -43,13 +50,18 @@ pub(super) async fn watch(
                 recorder.flush().await;
             }
         }
-        let now = Totals::read(&recorder);
+        let now = Totals::read(&recorder, reading_thread);
+        if let Some(thread) = reading_thread {
+            lag_max_ns = lag_max_ns.max(thread.take_lag_max_ns());
+        }
         let count = |gauge: usize| u32::try_from(gauge).unwrap_or(u32::MAX);
         recorder.probe(ProbeRow {
             at_ns: clock.now_ns(),
             worker: 0,
             runtime_lag_max_ns: std::mem::take(&mut lag_max_ns),
-            cpu_ns: Some(now.cpu_ns - before.cpu_ns),
+            cpu_ns: Some(
+                (now.cpu_ns - before.cpu_ns).max(now.reading_cpu_ns - before.reading_cpu_ns),
+            ),
             in_flight: count(gauges.in_flight.load(Relaxed)),
             queued: count(gauges.queued.load(Relaxed)),
             channel_fill: count(recorder.channel_fill()),
@@ -65,18 +77,21 @@ pub(super) async fn watch(
 
 /// Running totals, of which a row has the differences.
 struct Totals {
+    /// Of the thread that asks, which sends.
     cpu_ns: i64,
+    reading_cpu_ns: i64,
     reads: u64,
     events: u64,
     stalls: u64,
 }
 
 impl Totals {
-    fn read(recorder: &Recorder) -> Self {
+    fn read(recorder: &Recorder, reading_thread: Option<&dyn ReadingThread>) -> Self {
         let cpu = clock_gettime(ClockId::ThreadCPUTime);
         let stats = recorder.stats();
         Self {
             cpu_ns: cpu.tv_sec * 1_000_000_000 + cpu.tv_nsec,
+            reading_cpu_ns: reading_thread.map_or(0, ReadingThread::cpu_ns),
             reads: stats.reads.load(Relaxed),
             events: stats.events.load(Relaxed),
             stalls: stats.stalls.load(Relaxed),

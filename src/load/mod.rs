@@ -1,9 +1,10 @@
 //! The driver of load: due time → request → stamped reads.
 //!
-//! Three threads share the work, joined by bounded channels. The *feed* prepares requests
-//! ahead of time; the *driver*, one thread with a runtime of its own, sends them when they are due
-//! and stamps what comes back; the *scribe* decodes the bytes and writes the tape. Between a read
-//! and its stamp the driver does nothing at all; after it, it copies the bytes and goes on.
+//! Three threads share the work, joined by bounded channels, with a fourth of the wire. The *feed*
+//! prepares requests ahead of time; the *driver*, one thread with a runtime of its own, sends them
+//! when they are due; the wire's *reader* stamps what comes back; the *scribe* decodes the bytes and
+//! writes the tape. Between a read and its stamp nothing is done at all; after it, the bytes are
+//! copied.
 
 mod allowance;
 mod anchors;

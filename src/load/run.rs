@@ -1,4 +1,4 @@
-//! One run from start to end: three threads, two channels, one tape.
+//! One run from start to end: its threads, two channels, one tape.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -203,10 +203,7 @@ impl Drive {
         let slots = self.limits.max_concurrency.unwrap_or(usize::MAX);
         let wire = wire_to(&self.target)?;
         let mut companions = JoinSet::new();
-        companions.spawn({
-            let wire = wire.clone();
-            async move { wire.attend().await }
-        });
+        let reading_thread = wire.reading_thread();
         let mut driver = Driver::new(
             wire,
             (clock, timer()?),
@@ -220,6 +217,7 @@ impl Drive {
             timer()?,
             Arc::clone(&recorder),
             driver.gauges(),
+            reading_thread,
         ));
         companions.spawn(take_anchors(clock, Arc::clone(&anchors)));
 

@@ -216,7 +216,7 @@ async fn drive(
     let (stopper, stop) = watch::channel(Stop::No);
     let health = Arc::clone(&recorder);
     let mut driver = Driver::new(wire, (clock, PreciseTimer::tokio()), recorder, limits, stop);
-    let health = watch_health(clock, PreciseTimer::tokio(), health, driver.gauges());
+    let health = watch_health(clock, PreciseTimer::tokio(), health, driver.gauges(), None);
     let (sender, source) = mpsc::channel(schedule.len().max(1));
     for planned in schedule {
         sender.try_send(planned).unwrap();

@@ -46,11 +46,24 @@ pub trait Wire: Clone + Send + Sync + 'static {
         std::future::ready(())
     }
 
-    /// Does what this wire's bodies need done beside their requests; never returns. While nobody
-    /// polls it, bodies are read in a slower way.
-    fn attend(&self) -> impl Future<Output = ()> + Send {
-        std::future::pending()
+    /// The thread that reads the bodies, where it is not the one that sends.
+    fn reading_thread(&self) -> Option<Arc<dyn ReadingThread>> {
+        None
     }
+}
+
+/// A thread that does nothing but read.
+pub trait ReadingThread: Send + Sync + 'static {
+    /// Asks it to come, to see how long that takes; one that was asked and has not come yet is not
+    /// asked again.
+    fn knock(&self);
+
+    /// Returns the longest that it took to come since this was last called, in nanoseconds; one
+    /// that has not come yet takes as long as it has taken so far.
+    fn take_lag_max_ns(&self) -> i64;
+
+    /// CPU time of the thread when it last came, in nanoseconds.
+    fn cpu_ns(&self) -> i64;
 }
 
 /// The streamed body of a response.
@@ -72,6 +85,12 @@ pub trait WireBody: Send + 'static {
             }
             Ok(Pumped::End)
         }
+    }
+
+    /// When the read that brought the end returned, on the driver's clock; `None` before the end,
+    /// and where the wire can't tell.
+    fn ended_ns(&self) -> Option<i64> {
+        None
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Each read of a socket is stamped as it returns, before anything looks at its bytes, and says
 //! with its number which events came together and with the kernel's stamp how long they had been
-//! waiting. Between the socket and the driver there is no queue, no other task and no lock.
+//! waiting. Bodies that stream are read by a thread that does nothing else.
 //!
 //! What it does not do: proxies, HTTP/2, redirects, retries. See [`ReqwestWire`](super::ReqwestWire).
 
@@ -21,7 +21,7 @@ use futures::stream::{self, StreamExt as _};
 
 use super::chunked::{ChunkedDecoder, ChunkedError};
 use super::response::{self, Framing, HeadError, ResponseHead};
-use super::{Head, Marks, Pumped, Read, Sink, Target, Wire, WireBody, WireError};
+use super::{Head, Marks, Pumped, Read, ReadingThread, Sink, Target, Wire, WireBody, WireError};
 use crate::capture::schema::ErrorKind;
 use crate::load::clock::Clock;
 
@@ -60,11 +60,11 @@ impl DirectWire {
     /// # Errors
     ///
     /// [`WireError`] when the system's certificates can't be read, for an `https` target, or the
-    /// system lets no socket be watched.
+    /// system gives no thread to read on.
     pub fn new(target: &Target, clock: Clock) -> Result<Self, WireError> {
-        let unwatched = |error| WireError::new(ErrorKind::Connect, &error);
+        let unread = |error| WireError::new(ErrorKind::Connect, &error);
         Ok(Self {
-            hub: Hub::new().map_err(unwatched)?,
+            hub: Hub::start(clock).map_err(unread)?,
             shared: Arc::new(Shared {
                 dialer: Dialer::new(target, clock)?,
                 head: RequestHead::new(target),
@@ -139,6 +139,7 @@ impl Wire for DirectWire {
             hub: self.hub.clone(),
             decoder: BodyDecoder::new(head.framing),
             first: None,
+            ended_ns: None,
         };
         body.take_first(&rest, stamp);
         Ok(Head {
@@ -158,10 +159,8 @@ impl Wire for DirectWire {
         }
     }
 
-    async fn attend(&self) {
-        // Without a hub each body is read by its own task.
-        let _ = self.hub.attend().await;
-        std::future::pending::<()>().await;
+    fn reading_thread(&self) -> Option<Arc<dyn ReadingThread>> {
+        Some(self.hub.thread())
     }
 }
 
@@ -242,6 +241,8 @@ pub struct DirectBody {
     decoder: BodyDecoder,
     /// What came with the head.
     first: Option<Result<Read, ChunkedError>>,
+    /// When the read returned that brought the end.
+    ended_ns: Option<i64>,
 }
 
 impl DirectBody {
@@ -260,6 +261,8 @@ impl DirectBody {
             return;
         }
         let stream = self.stream.take();
+        let last_read_ns = stream.as_ref().map(|stream| stream.last_read().at_ns);
+        self.ended_ns = self.ended_ns.or(last_read_ns);
         if let (Some(stream), Some(pool), false) = (stream, &self.pool, self.decoder.has_excess) {
             pool.put(stream);
         }
@@ -301,9 +304,7 @@ impl WireBody for DirectBody {
             }
         }
         match self.stream.take() {
-            Some(Stream::Plain(socket)) if self.hub.is_attended() => {
-                self.stream_into(socket, sink).await
-            }
+            Some(Stream::Plain(socket)) => self.stream_into(socket, sink).await,
             stream => {
                 self.stream = stream;
                 while let Some(read) = self.read().await? {
@@ -314,6 +315,10 @@ impl WireBody for DirectBody {
                 Ok(Pumped::End)
             }
         }
+    }
+
+    fn ended_ns(&self) -> Option<i64> {
+        self.ended_ns
     }
 }
 
@@ -328,10 +333,13 @@ impl DirectBody {
         let parts = socket.into_parts().map_err(lost)?;
         let decoder = std::mem::take(&mut self.decoder);
         let visit = self.hub.stream(parts, decoder, sink).map_err(lost)?;
-        let (streaming, pumped) = visit.await;
-        self.decoder = streaming.decoder;
-        let pumped = pumped?;
-        let socket = StampedSocket::from_parts(streaming.socket, streaming.stamps).map_err(lost)?;
+        let visited = visit.await.map_err(lost)?;
+        self.decoder = visited.decoder;
+        let pumped = visited.end?;
+        if pumped == Pumped::End {
+            self.ended_ns = Some(visited.stamps.last().at_ns);
+        }
+        let socket = StampedSocket::from_parts(visited.socket, visited.stamps).map_err(lost)?;
         self.stream = Some(Stream::Plain(socket));
         self.release_if_done();
         Ok(pumped)

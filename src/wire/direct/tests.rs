@@ -123,21 +123,11 @@ impl Sink for Kept {
     }
 }
 
-/// Waits for `work`, while the hub is attended.
-async fn attended<T>(hub: &Hub, work: impl Future<Output = T>) -> T {
-    tokio::select! {
-        biased;
-        end = hub.attend() => panic!("{end:?}"),
-        done = work => done,
-    }
-}
-
 /// Reads a body to its end, over the hub.
 async fn body(head: Head<DirectBody>) -> Result<Vec<Read>, WireError> {
     let mut body = head.body;
     let kept = Kept::wishing(Wish::More);
-    let hub = body.hub.clone();
-    let pumped = attended(&hub, body.pump(Arc::clone(&kept) as _)).await?;
+    let pumped = body.pump(Arc::clone(&kept) as _).await?;
     assert_eq!(pumped, Pumped::End);
     Ok(kept.reads())
 }
@@ -459,20 +449,20 @@ async fn a_stream_goes_on_where_its_sink_asked_it_to_wait() {
     let wire = wire(&server);
     let mut head = post(&wire).await.0.unwrap();
     let kept = Kept::wishing(Wish::Wait);
-    let pumped = attended(&wire.hub, async {
-        let mut pumped = Vec::new();
-        while pumped.last() != Some(&Pumped::End) {
-            go.send(()).unwrap();
-            pumped.push(head.body.pump(Arc::clone(&kept) as _).await.unwrap());
-        }
-        pumped
-    });
-    assert_eq!(pumped.await, [Pumped::Wait, Pumped::Wait, Pumped::End]);
+    let mut pumped = Vec::new();
+    while pumped.last() != Some(&Pumped::End) {
+        assert_eq!(head.body.ended_ns(), None);
+        go.send(()).unwrap();
+        pumped.push(head.body.pump(Arc::clone(&kept) as _).await.unwrap());
+    }
+    assert_eq!(pumped, [Pumped::Wait, Pumped::Wait, Pumped::End]);
     let reads = kept.reads();
     assert_eq!(text(&reads), "abc");
     let numbers: Vec<_> = reads.iter().map(|read| read.read_seq).collect();
     assert_eq!(numbers, [Some(1), Some(2), Some(3)]);
     assert!(reads.iter().all(|read| read.at_ns > head.headers_ns));
+    // The last read brought the end as well.
+    assert_eq!(head.body.ended_ns(), Some(reads[2].at_ns));
     assert!(wire.pool.take().is_some());
     go.send(()).unwrap();
 }
@@ -483,7 +473,7 @@ async fn a_stream_whose_sink_has_enough_is_read_no_further() {
     let wire = wire(&server);
     let mut head = post(&wire).await.0.unwrap();
     let kept = Kept::wishing(Wish::Enough);
-    let pumped = attended(&wire.hub, head.body.pump(Arc::clone(&kept) as _)).await;
+    let pumped = head.body.pump(Arc::clone(&kept) as _).await;
     assert_eq!(pumped.unwrap(), Pumped::Enough);
     assert_eq!(text(&kept.reads()), "a");
     go.send(()).unwrap();
@@ -498,13 +488,9 @@ async fn a_stream_that_is_given_up_closes_its_connection_and_leaves_the_hub() {
     })]);
     let wire = wire(&server);
     let mut head = post(&wire).await.0.unwrap();
-    let hub = wire.hub.clone();
-    attended(&hub, async {
-        let pumping = head.body.pump(Kept::wishing(Wish::More));
-        let given_up = tokio::time::timeout(Duration::from_millis(5), pumping).await;
-        assert!(given_up.is_err());
-    })
-    .await;
+    let pumping = head.body.pump(Kept::wishing(Wish::More));
+    let given_up = tokio::time::timeout(Duration::from_millis(5), pumping).await;
+    assert!(given_up.is_err());
     assert_eq!(is_closed.recv().unwrap(), 0);
     assert!(head.body.stream.is_none());
 }
@@ -531,16 +517,58 @@ async fn a_stream_that_never_pauses_leaves_others_their_turn() {
     let mut first = post(&wire).await.0.unwrap();
     let (answer, _) = post(&other).await;
     let mut second = answer.unwrap();
-    let hub = wire.hub.clone();
-    let (one, two) = attended(&hub, async {
-        tokio::join!(first.body.pump(Arc::clone(&loud) as _), async {
-            let pumped = second.body.pump(Arc::clone(&still) as _).await;
-            heard.send(()).unwrap();
-            pumped
-        })
-    })
-    .await;
+    let (one, two) = tokio::join!(first.body.pump(Arc::clone(&loud) as _), async {
+        let pumped = second.body.pump(Arc::clone(&still) as _).await;
+        heard.send(()).unwrap();
+        pumped
+    });
     assert_eq!((one.unwrap(), two.unwrap()), (Pumped::End, Pumped::End));
     assert_eq!(text(&still.reads()), "x");
     assert!(text(&loud.reads()).bytes().all(|byte| byte == b'x'));
+}
+
+#[tokio::test]
+async fn places_in_the_hub_are_used_again_and_none_is_mistaken_for_another() {
+    let connections = (0..60).map(|number| {
+        if number % 3 == 0 {
+            // Given up while it waits.
+            vec![step(|stream| {
+                stream.write_all(STREAM.as_bytes()).unwrap();
+                let _ = stream.read(&mut [0; 1]);
+            })]
+        } else {
+            vec![says(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
+            )]
+        }
+    });
+    let server = Server::many(connections.collect());
+    let wire = wire(&server);
+    for number in 0..60 {
+        let mut head = post(&wire).await.0.unwrap();
+        let kept = Kept::wishing(Wish::More);
+        let pumping = head.body.pump(Arc::clone(&kept) as _);
+        if number % 3 == 0 {
+            let given_up = tokio::time::timeout(Duration::from_millis(1), pumping).await;
+            assert!(given_up.is_err());
+        } else {
+            assert_eq!(pumping.await.unwrap(), Pumped::End);
+            assert_eq!(text(&kept.reads()), "ok");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_reading_thread_says_how_long_it_takes_to_come() {
+    let server = Server::one(vec![]);
+    let wire = wire(&server);
+    let reader = wire.reading_thread().unwrap();
+    assert_eq!(reader.take_lag_max_ns(), 0);
+    reader.knock();
+    // One that has not come yet takes as long as it has taken so far: there is no moment at which a
+    // knock does not show.
+    assert!(reader.take_lag_max_ns() > 0);
+    while reader.cpu_ns() == 0 {
+        thread::yield_now();
+    }
 }
