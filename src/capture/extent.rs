@@ -229,17 +229,20 @@ fn unpacked_length(bytes: &[u8], is_packed: bool) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use arrow::ipc::CompressionType;
     use arrow::ipc::reader::StreamReader;
 
     use super::*;
     use crate::capture::schema::ProbeRow;
     use crate::capture::wal::stream_writer;
 
+    const PACKINGS: [Option<CompressionType>; 2] = [None, Some(CompressionType::LZ4_FRAME)];
+
     /// Returns a stream of a few batches, and where its messages end.
-    fn stream() -> (Vec<u8>, Vec<u64>) {
+    fn stream(packing: Option<CompressionType>) -> (Vec<u8>, Vec<u64>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let mut writer = stream_writer::<ProbeRow>(&path).unwrap();
+        let mut writer = stream_writer::<ProbeRow>(&path, packing).unwrap();
         let mut ends = vec![0];
         for at_ns in 0..3 {
             writer.write(&ProbeRow::batch(&[row(at_ns)])).unwrap();
@@ -278,22 +281,23 @@ mod tests {
 
     #[test]
     fn a_whole_stream_is_read_whole_and_a_cut_one_up_to_a_message() {
-        let (bytes, ends) = stream();
-        assert_eq!(ends.len(), 5, "a schema and three batches");
-        assert_eq!(ends.last(), Some(&(bytes.len() as u64)));
-        for cut in 0..=bytes.len() {
-            let found = extent_of(&bytes[..cut]);
-            let expected = ends.iter().rfind(|end| **end <= cut as u64).unwrap();
-            assert_eq!(found.bytes, *expected);
-            assert_eq!(found.is_torn, *expected < cut as u64);
+        for (bytes, ends) in PACKINGS.map(stream) {
+            assert_eq!(ends.len(), 5, "a schema and three batches");
+            assert_eq!(ends.last(), Some(&(bytes.len() as u64)));
+            for cut in 0..=bytes.len() {
+                let found = extent_of(&bytes[..cut]);
+                let expected = ends.iter().rfind(|end| **end <= cut as u64).unwrap();
+                assert_eq!(found.bytes, *expected);
+                assert_eq!(found.is_torn, *expected < cut as u64);
+            }
+            let ended = [bytes.as_slice(), &CONTINUATION, &[0; 4], b"more"].concat();
+            assert!(!extent_of(&ended).is_torn);
         }
-        let ended = [bytes.as_slice(), &CONTINUATION, &[0; 4], b"more"].concat();
-        assert!(!extent_of(&ended).is_torn);
     }
 
     #[test]
     fn a_length_that_was_damaged_is_never_believed() {
-        let (bytes, ends) = stream();
+        let (bytes, ends) = stream(None);
         let second = usize::try_from(ends[1]).unwrap();
         for length in [i32::MIN, -8, i32::MAX, 1 << 20] {
             let mut damaged = bytes.clone();
@@ -305,16 +309,17 @@ mod tests {
 
     #[test]
     fn wherever_a_bit_flips_what_is_taken_for_good_can_be_read_or_refused() {
-        let (bytes, _) = stream();
-        for position in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[position] ^= if position % 2 == 0 { 0x80 } else { 0x02 };
-            let extent = usize::try_from(extent_of(&damaged).bytes).unwrap();
-            let Ok(reader) = StreamReader::try_new(&damaged[..extent], None) else {
-                continue;
-            };
-            let batches = reader.map_while(Result::ok);
-            assert!(batches.count() <= 3, "{position}: more than was written");
+        for (bytes, _) in PACKINGS.map(stream) {
+            for position in 0..bytes.len() {
+                let mut damaged = bytes.clone();
+                damaged[position] ^= if position % 2 == 0 { 0x80 } else { 0x02 };
+                let extent = usize::try_from(extent_of(&damaged).bytes).unwrap();
+                let Ok(reader) = StreamReader::try_new(&damaged[..extent], None) else {
+                    continue;
+                };
+                let batches = reader.map_while(Result::ok);
+                assert!(batches.count() <= 3, "{position}: more than was written");
+            }
         }
     }
 }

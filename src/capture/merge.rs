@@ -18,6 +18,7 @@ use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, RecordBatch};
 use arrow::compute::{concat_batches, interleave};
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::error::ArrowError;
+use arrow::ipc::CompressionType;
 
 use super::error::{CaptureError, decode_error, encode_error, write_error};
 use super::schema::{Key, TapeRow, keys};
@@ -263,7 +264,7 @@ fn write_run<R: TapeRow>(
     rows: &mut SortedSegment<R>,
 ) -> Result<PathBuf, CaptureError> {
     let path = folder.join(format!("sorted-{}-{number:05}.run", R::TABLE));
-    let mut writer = stream_writer::<R>(&path)?;
+    let mut writer = stream_writer::<R>(&path, Some(CompressionType::LZ4_FRAME))?;
     while let Some(batch) = rows.next_batch()? {
         writer.write(&batch).map_err(encode_error(&path))?;
     }

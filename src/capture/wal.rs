@@ -28,9 +28,9 @@ const SEGMENT_ROWS: usize = if cfg!(test) { 500 } else { 400_000 };
 /// Size of a segment in memory, at most (a batch is never cut).
 const SEGMENT_BYTES: usize = 48 << 20;
 
-/// Rows that are written in one go, at most. Others may then use the core: a thread that encodes
-/// thousands of rows without a pause holds up the one that reads sockets.
-const BATCH_ROWS: usize = 512;
+/// Cells that are written in one go, at most. Others may then use the core: a thread that encodes
+/// tens of thousands without a pause holds up those that read and send.
+const BATCH_CELLS: usize = 6_656;
 
 type Writer = StreamWriter<BufWriter<File>>;
 
@@ -58,7 +58,8 @@ impl<R: TapeRow> LogWriter<R> {
 
     /// Writes the rows and hands them to the system.
     pub(super) fn append(&mut self, rows: &[R]) -> Result<(), CaptureError> {
-        for rows in rows.chunks(BATCH_ROWS) {
+        let batch_rows = (BATCH_CELLS / R::schema().fields().len().max(1)).max(1);
+        for rows in rows.chunks(batch_rows) {
             self.append_batch(rows)?;
             std::thread::yield_now();
         }
@@ -67,6 +68,7 @@ impl<R: TapeRow> LogWriter<R> {
 
     fn append_batch(&mut self, rows: &[R]) -> Result<(), CaptureError> {
         let batch = R::batch(rows);
+        std::thread::yield_now();
         let (writer, path) = match &mut self.segment {
             Some(segment) => segment,
             none => none.insert(open_segment::<R>(&self.folder, self.segments)?),
@@ -98,14 +100,20 @@ fn open_segment<R: TapeRow>(
     number: usize,
 ) -> Result<(Writer, PathBuf), CaptureError> {
     let path = folder.join(format!("{}-{number:05}.arrows", R::TABLE));
-    Ok((stream_writer::<R>(&path)?, path))
+    Ok((stream_writer::<R>(&path, None)?, path))
 }
 
 /// Opens an Arrow IPC stream for the rows of one table.
-pub(super) fn stream_writer<R: TapeRow>(path: &Path) -> Result<Writer, CaptureError> {
+///
+/// The log is written beside the measurement, in small batches, on which packing costs more than it
+/// saves: it is not packed. Runs are.
+pub(super) fn stream_writer<R: TapeRow>(
+    path: &Path,
+    packing: Option<CompressionType>,
+) -> Result<Writer, CaptureError> {
     let file = File::create(path).map_err(write_error(path))?;
     let options = IpcWriteOptions::default()
-        .try_with_compression(Some(CompressionType::LZ4_FRAME))
+        .try_with_compression(packing)
         .map_err(encode_error(path))?;
     StreamWriter::try_new_with_options(BufWriter::new(file), &R::schema(), options)
         .map_err(encode_error(path))

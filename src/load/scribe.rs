@@ -178,7 +178,7 @@ impl Scribe {
 const READS_A_BREATH: u32 = 64;
 
 /// Reads that are about as much work as the start or the end of a request.
-const REQUEST_COST: u32 = 4;
+const REQUEST_COST: u32 = 8;
 
 /// Gives way in between.
 ///
