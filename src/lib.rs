@@ -22,6 +22,7 @@
 
 pub mod analyze;
 pub mod backend;
+mod breath;
 pub mod capture;
 pub mod cli;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use super::error::{CaptureError, decode_error, encode_error, read_error, write_error};
 use super::extent::extent;
 use super::schema::TapeRow;
+use crate::breath::Breath;
 
 /// Name of the log's folder inside a tape.
 pub(super) const FOLDER: &str = "wal";
@@ -32,6 +33,9 @@ const SEGMENT_BYTES: usize = 48 << 20;
 /// tens of thousands without a pause holds up those that read and send.
 const BATCH_CELLS: usize = 6_656;
 
+/// What it takes to make a batch of that many cells, and again to write it, in microseconds.
+const BATCH_US: u32 = 100;
+
 type Writer = StreamWriter<BufWriter<File>>;
 
 /// Appends the rows of one table to its segments.
@@ -41,6 +45,7 @@ pub(super) struct LogWriter<R> {
     segments: usize,
     segment_rows: usize,
     segment_bytes: usize,
+    breath: Breath,
     rows: PhantomData<R>,
 }
 
@@ -52,6 +57,7 @@ impl<R: TapeRow> LogWriter<R> {
             segments: 0,
             segment_rows: 0,
             segment_bytes: 0,
+            breath: Breath::default(),
             rows: PhantomData,
         }
     }
@@ -61,20 +67,20 @@ impl<R: TapeRow> LogWriter<R> {
         let batch_rows = (BATCH_CELLS / R::schema().fields().len().max(1)).max(1);
         for rows in rows.chunks(batch_rows) {
             self.append_batch(rows)?;
-            std::thread::yield_now();
         }
         Ok(())
     }
 
     fn append_batch(&mut self, rows: &[R]) -> Result<(), CaptureError> {
         let batch = R::batch(rows);
-        std::thread::yield_now();
+        self.breath.after(BATCH_US);
         let (writer, path) = match &mut self.segment {
             Some(segment) => segment,
             none => none.insert(open_segment::<R>(&self.folder, self.segments)?),
         };
         writer.write(&batch).map_err(encode_error(path))?;
         writer.flush().map_err(encode_error(path))?;
+        self.breath.after(BATCH_US);
         self.segment_rows += rows.len();
         self.segment_bytes += batch.get_array_memory_size();
         if self.segment_rows >= SEGMENT_ROWS || self.segment_bytes >= SEGMENT_BYTES {

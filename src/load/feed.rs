@@ -15,6 +15,7 @@ use super::supply::TurnOutlet;
 use super::template::RequestTemplate;
 use super::turn_feed::TurnFeed;
 use super::turns::SessionPacing;
+use crate::breath::Breath;
 use crate::capture::schema::FIRST_WARMUP_ID;
 use crate::schedule::ArrivalTimes;
 use crate::trace::{TraceCounts, TraceOptions};
@@ -139,6 +140,7 @@ impl Feed {
             sender,
             memory: Arc::new(Semaphore::new(PREPARED_KIB)),
             head_start: Some(head_start),
+            breath: Breath::default(),
         };
         match self.source {
             Source::Rates { mut times, count } => {
@@ -206,6 +208,9 @@ impl HeadStart {
     }
 }
 
+/// What it takes to prepare a request, beside one for each KiB of its body, in microseconds.
+const REQUEST_US: u32 = 10;
+
 /// What a body of so many bytes takes of the memory for prepared ones, in KiB.
 pub(super) fn kib(bytes: usize) -> usize {
     (bytes / 1024 + 1).min(PREPARED_KIB)
@@ -216,6 +221,7 @@ pub(super) struct Outlet {
     sender: mpsc::Sender<Planned>,
     memory: Arc<Semaphore>,
     head_start: Option<HeadStart>,
+    breath: Breath,
 }
 
 impl Outlet {
@@ -259,14 +265,17 @@ impl Outlet {
                 || self.sender.capacity() == 0
                 || self.memory.available_permits() < kib
         });
-        let memory = Arc::clone(&self.memory).acquire_many_owned(u32::try_from(kib).unwrap_or(1));
+        let kib = u32::try_from(kib).unwrap_or(1);
+        let memory = Arc::clone(&self.memory).acquire_many_owned(kib);
         tokio::select! {
             permit = memory => planned.permit = permit.ok(),
             () = self.sender.closed() => return false,
         }
         let is_wanted = self.sender.send(planned).await.is_ok();
-        // A driver that shares the core goes first, however long this thread has been waiting.
-        std::thread::yield_now();
+        // Before the start there is nobody to give way to.
+        if self.head_start.is_none() {
+            self.breath.after(REQUEST_US.saturating_add(kib));
+        }
         is_wanted
     }
 }

@@ -10,6 +10,7 @@ use super::allowance::Allowance;
 use super::recorder::{Batch, CHANNEL_BATCHES, Failure, Recorder, Stats};
 use super::transcript::Transcript;
 use crate::backend::BackendKind;
+use crate::breath::Breath;
 use crate::capture::schema::{ChunkRow, Phase, RequestRow, Status, TapeRow};
 use crate::capture::{CaptureError, TapeWriter};
 
@@ -22,6 +23,12 @@ const WRITE_TEXT_BYTES: usize = 8 << 20;
 /// Rows after which they are written without waiting for the end of a batch: a small read can
 /// complete many events.
 const WRITE_ROWS: usize = 32 << 10;
+
+/// What it takes to decode one read, in microseconds.
+const READ_US: u32 = 2;
+
+/// What it takes to note the start or the end of a request, in microseconds.
+const REQUEST_US: u32 = 12;
 
 /// Decodes what the driver noted and writes it down. Blocking: it belongs on a thread of its own.
 pub struct Scribe {
@@ -37,6 +44,7 @@ pub struct Scribe {
     allowance: Allowance,
     /// Text in rows that are not yet written.
     waiting_text_bytes: usize,
+    breath: Breath,
 }
 
 impl Scribe {
@@ -64,6 +72,7 @@ impl Scribe {
                 open,
                 allowance: Allowance::default(),
                 waiting_text_bytes: 0,
+                breath: Breath::default(),
             },
             recorder,
         )
@@ -93,9 +102,8 @@ impl Scribe {
         for probe in batch.probes {
             self.tape.push_probe(probe);
         }
-        let mut breath = Breath::default();
         for (key, row, progress) in batch.opened {
-            breath.count(REQUEST_COST);
+            self.breath.after(REQUEST_US);
             let ways = (self.backend, self.keeps_text, self.count_tokens.is_some());
             let mut transcript = Transcript::new(row, progress, ways, self.allowance.share());
             let row = transcript.opening_row();
@@ -109,7 +117,7 @@ impl Scribe {
         let mut chunks = Vec::with_capacity(batch.reads.len());
         let mut rest = batch.bytes.as_slice();
         for entry in &batch.reads {
-            breath.count(1);
+            self.breath.after(READ_US);
             let (bytes, after) = rest.split_at(entry.length.min(rest.len()));
             rest = after;
             let before = chunks.len();
@@ -120,7 +128,7 @@ impl Scribe {
             self.relieve(&mut chunks)?;
         }
         for (key, end) in batch.ended {
-            breath.count(REQUEST_COST);
+            self.breath.after(REQUEST_US);
             if let Some(transcript) = self.open.remove(&key) {
                 let row = transcript.finish(&end, self.count_tokens.as_ref(), &mut chunks);
                 self.count(&row);
@@ -170,32 +178,6 @@ impl Scribe {
                 message: row.error_message.clone(),
                 http_status: row.http_status,
             });
-        }
-    }
-}
-
-/// Reads, each a microsecond or two of work, after which the scribe lets others go first.
-const READS_A_BREATH: u32 = 64;
-
-/// Reads that are about as much work as the start or the end of a request.
-const REQUEST_COST: u32 = 8;
-
-/// Gives way in between.
-///
-/// Where the scribe shares a core with the driver, a low precedence is not enough: a thread that
-/// has waited for its turn may then work for some milliseconds, whoever wakes meanwhile. One that
-/// gives its turn back holds nobody up for longer than a breath.
-#[derive(Debug, Default)]
-struct Breath {
-    work: u32,
-}
-
-impl Breath {
-    fn count(&mut self, work: u32) {
-        self.work += work;
-        if self.work >= READS_A_BREATH {
-            self.work = 0;
-            std::thread::yield_now();
         }
     }
 }
