@@ -7,6 +7,8 @@
 
 #[path = "../../src/backend/mod.rs"]
 pub mod backend;
+#[path = "../../src/breath.rs"]
+mod breath;
 #[path = "../../src/capture/mod.rs"]
 pub mod capture;
 

@@ -14,7 +14,7 @@ const CONTINUATION: [u8; 4] = [0xff; 4];
 /// Bytes before the metadata: [`CONTINUATION`] and a length.
 const PREFIX_BYTES: u64 = 8;
 
-/// A byte of LZ4 stands for fewer bytes than this.
+/// A byte of LZ4, which older builds packed their logs with, stands for fewer bytes than this.
 const MOST_EXPANSION: usize = 256;
 
 /// What a column must look like.

@@ -38,7 +38,7 @@ const HANDED_ON: Bounds = Bounds {
     text_bytes: 8 << 20,
 };
 
-/// Batches of a run, of each of which one is in memory while runs are merged.
+/// Batches of a run, of each of which there are few in memory while runs are merged.
 const OF_A_RUN: Bounds = Bounds {
     rows: 2_048,
     text_bytes: 256 << 10,

@@ -34,7 +34,8 @@ pub(super) struct Progress {
     pub(super) is_undecodable: AtomicBool,
 }
 
-/// Counters that are shown while a run goes on. The driver and the scribe write, anyone reads.
+/// Counters that are shown while a run goes on. The driver, the wire's reading thread and the scribe
+/// write, anyone reads.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Attempts handed to the wire.
@@ -141,8 +142,9 @@ impl Batch {
     }
 }
 
-/// The driver's notebook. The driver's tasks write; [`Recorder::flush`] hands over to the scribe;
-/// dropping the last one closes the channel, upon which the scribe finishes.
+/// The driver's notebook. The driver's tasks write, and the wire's reading thread;
+/// [`Recorder::flush`] hands over to the scribe; dropping the last one closes the channel, upon which
+/// the scribe finishes.
 #[derive(Debug)]
 pub struct Recorder {
     batch: Mutex<Batch>,
@@ -227,7 +229,7 @@ impl Recorder {
         if !self.try_flush() {
             self.stats.stalls.fetch_add(1, Ordering::Relaxed);
             if let Ok(permit) = self.sender.reserve().await {
-                permit.send(self.take_batch());
+                self.hand_over(permit);
             }
         }
     }
@@ -238,16 +240,18 @@ impl Recorder {
             return true;
         }
         match self.sender.try_reserve() {
-            Ok(permit) => permit.send(self.take_batch()),
+            Ok(permit) => self.hand_over(permit),
             Err(mpsc::error::TrySendError::Full(())) => return false,
-            Err(mpsc::error::TrySendError::Closed(())) => drop(self.take_batch()),
+            Err(mpsc::error::TrySendError::Closed(())) => *self.lock() = Batch::default(),
         }
         true
     }
 
-    fn take_batch(&self) -> Batch {
+    /// Sends the batch while nobody else can write into its successor, let alone send that: two
+    /// threads hand over, and an attempt's end must not come before its reads.
+    fn hand_over(&self, permit: mpsc::Permit<'_, Batch>) {
         let mut batch = self.lock();
         let next = batch.successor();
-        std::mem::replace(&mut *batch, next)
+        permit.send(std::mem::replace(&mut *batch, next));
     }
 }

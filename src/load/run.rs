@@ -107,7 +107,8 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
         recorder,
     };
     let driver = spawn("driver", move || drive.work(run.feed))?;
-    // The driver drops the last recorder, upon which the scribe comes to its end.
+    // The driver, or the wire's reading thread, which ends with it, drops the last recorder, upon
+    // which the scribe comes to its end.
     let driven = join("driver", driver)?;
     let tape = join("scribe", scribe)?;
     let driven = driven?;

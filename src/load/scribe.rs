@@ -24,8 +24,11 @@ const WRITE_TEXT_BYTES: usize = 8 << 20;
 /// complete many events.
 const WRITE_ROWS: usize = 32 << 10;
 
-/// What it takes to decode one read, in microseconds.
+/// What it takes to decode one small read, in microseconds.
 const READ_US: u32 = 2;
+
+/// Bytes of a larger one that are decoded in a microsecond.
+const READ_BYTES_A_US: usize = 512;
 
 /// What it takes to note the start or the end of a request, in microseconds.
 const REQUEST_US: u32 = 12;
@@ -45,6 +48,8 @@ pub struct Scribe {
     /// Text in rows that are not yet written.
     waiting_text_bytes: usize,
     breath: Breath,
+    /// Half the channel waits.
+    is_behind: bool,
 }
 
 impl Scribe {
@@ -73,6 +78,7 @@ impl Scribe {
                 allowance: Allowance::default(),
                 waiting_text_bytes: 0,
                 breath: Breath::default(),
+                is_behind: false,
             },
             recorder,
         )
@@ -93,6 +99,7 @@ impl Scribe {
     }
 
     fn take(&mut self, batch: Batch) -> Result<(), CaptureError> {
+        self.is_behind = self.batches.len() >= CHANNEL_BATCHES / 2;
         if let Some((origin_ns, self_check)) = batch.start {
             self.tape.begin(origin_ns, self_check)?;
         }
@@ -103,7 +110,7 @@ impl Scribe {
             self.tape.push_probe(probe);
         }
         for (key, row, progress) in batch.opened {
-            self.breath.after(REQUEST_US);
+            self.breathe(REQUEST_US);
             let ways = (self.backend, self.keeps_text, self.count_tokens.is_some());
             let mut transcript = Transcript::new(row, progress, ways, self.allowance.share());
             let row = transcript.opening_row();
@@ -114,10 +121,17 @@ impl Scribe {
                 self.flush()?;
             }
         }
+        for (key, end) in &batch.ended {
+            if let Some(transcript) = self.open.get_mut(key) {
+                transcript.ends_at(end.end_ns);
+            }
+        }
         let mut chunks = Vec::with_capacity(batch.reads.len());
         let mut rest = batch.bytes.as_slice();
         for entry in &batch.reads {
-            self.breath.after(READ_US);
+            self.breathe(
+                READ_US + u32::try_from(entry.length / READ_BYTES_A_US).unwrap_or(READ_US),
+            );
             let (bytes, after) = rest.split_at(entry.length.min(rest.len()));
             rest = after;
             let before = chunks.len();
@@ -128,7 +142,7 @@ impl Scribe {
             self.relieve(&mut chunks)?;
         }
         for (key, end) in batch.ended {
-            self.breath.after(REQUEST_US);
+            self.breathe(REQUEST_US);
             if let Some(transcript) = self.open.remove(&key) {
                 let row = transcript.finish(&end, self.count_tokens.as_ref(), &mut chunks);
                 self.count(&row);
@@ -139,6 +153,13 @@ impl Scribe {
         }
         self.push(chunks);
         Ok(())
+    }
+
+    /// Lets others go first, unless they would soon have to wait for this thread.
+    fn breathe(&mut self, about_us: u32) {
+        if !self.is_behind {
+            self.breath.after(about_us);
+        }
     }
 
     fn note_text<'a, R: TapeRow + 'a>(&mut self, rows: impl IntoIterator<Item = &'a R>) {

@@ -18,6 +18,8 @@ pub(super) struct Transcript {
     decoder: Decoder,
     story: Story,
     progress: Arc<Progress>,
+    /// What is read later does not count.
+    end_ns: i64,
 }
 
 /// What the events have said so far, apart from the decoder so that both can be borrowed at once.
@@ -57,6 +59,7 @@ impl Transcript {
                 failure: None,
             },
             progress,
+            end_ns: i64::MAX,
         }
     }
 
@@ -71,9 +74,17 @@ impl Transcript {
         }
     }
 
+    /// Says when the attempt ended: the wire may have read a little longer than anyone wanted.
+    pub(super) fn ends_at(&mut self, end_ns: i64) {
+        self.end_ns = end_ns;
+    }
+
     /// Decodes the bytes of one read and adds a row for each event that they complete. Of an answer
     /// that has passed a bound, bytes are counted and no more.
     pub(super) fn read(&mut self, bytes: &[u8], entry: &ReadEntry, chunks: &mut Vec<ChunkRow>) {
+        if entry.at_ns > self.end_ns {
+            return;
+        }
         self.row.response_bytes = self.row.response_bytes.saturating_add(bytes.len() as u64);
         if self.story.is_given_up {
             return;
@@ -402,6 +413,21 @@ mod tests {
 
     fn is_given_up(progress: &Progress) -> bool {
         progress.is_undecodable.load(Ordering::Acquire)
+    }
+
+    #[test]
+    fn what_is_read_after_the_end_does_not_count() {
+        let (mut transcript, _) = transcript(&bounds(100 * KIB, 1 << 30));
+        let mut chunks = Vec::new();
+        let event = event(10);
+        transcript.ends_at(1_000);
+        for at_ns in [999, 1_000, 1_001] {
+            transcript.read(&event, &entry(at_ns, None), &mut chunks);
+        }
+        let row = end(transcript, &mut chunks);
+        assert_eq!(chunks.len(), 2);
+        assert_eq!((row.last_token_ns, row.end_ns), (Some(1_000), Some(1_000)));
+        assert_eq!(row.response_bytes, 2 * event.len() as u64);
     }
 
     #[test]

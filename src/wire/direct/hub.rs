@@ -381,6 +381,7 @@ impl Hall {
             event.is_some_and(|event| event.is_read_closed() || event.is_error());
         match streaming.read(&mut self.scratch, &mut self.body) {
             Come::Drained => {}
+            Come::HasMore if self.unfinished.contains(&token) => {}
             Come::HasMore => self.unfinished.push(token),
             Come::Over(end) => {
                 if let Some(streaming) = self.remove(token) {

@@ -31,7 +31,7 @@ use pool::Pool;
 use request::RequestHead;
 use socket::{ReadStamp, StampedSocket, Stream, Written};
 
-/// Bytes of a body that are written at once: other streams are read in between.
+/// Bytes of a body that are written at once: others on the thread get their turn in between.
 const WRITE_BYTES: usize = 64 << 10;
 
 /// Connections that are opened at once, ahead of their requests.
@@ -339,9 +339,15 @@ impl DirectBody {
         if pumped == Pumped::End {
             self.ended_ns = Some(visited.stamps.last().at_ns);
         }
-        let socket = StampedSocket::from_parts(visited.socket, visited.stamps).map_err(lost)?;
-        self.stream = Some(Stream::Plain(socket));
-        self.release_if_done();
+        match StampedSocket::from_parts(visited.socket, visited.stamps) {
+            Ok(socket) => {
+                self.stream = Some(Stream::Plain(socket));
+                self.release_if_done();
+            }
+            // The body is whole; only the connection can't be used again.
+            Err(_) if pumped == Pumped::End => {}
+            Err(error) => return Err(lost(error)),
+        }
         Ok(pumped)
     }
 }
