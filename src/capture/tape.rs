@@ -102,10 +102,14 @@ impl TapeWriter {
     ///
     /// [`CaptureError::Write`] when the log can't be written; what was flushed before stays.
     pub fn flush(&mut self) -> Result<(), CaptureError> {
-        self.requests.append(&self.pending_requests)?;
-        self.pending_requests.clear();
+        // Whoever is killed in between must not leave a request that ended well without its chunks.
+        let requests = std::mem::take(&mut self.pending_requests).into_iter();
+        let (begun, ended): (Vec<_>, Vec<_>) =
+            requests.partition(|row| row.status == Status::Interrupted);
+        self.requests.append(&begun)?;
         self.chunks.append(&self.pending_chunks)?;
         self.pending_chunks.clear();
+        self.requests.append(&ended)?;
         self.probes.append(&self.pending_probes)?;
         self.pending_probes.clear();
         Ok(())

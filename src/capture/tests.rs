@@ -285,6 +285,28 @@ fn a_dead_writer_leaves_what_it_flushed_and_says_what_was_in_flight() {
 }
 
 #[test]
+fn a_request_is_written_as_ended_after_its_chunks_and_not_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.tape");
+    let mut tape = TapeWriter::create(&path, manifest(), false).unwrap();
+    tape.push_request(request(0));
+    let mut row = request(0);
+    row.status = Status::Ok;
+    tape.push_request(row);
+    tape.push_chunks(vec![chunk(0, 0, 5)]);
+    // Nothing can be written there, as if the writer died at this point.
+    let chunks = path.join("wal/chunks-00000.arrows");
+    fs::create_dir(&chunks).unwrap();
+    assert!(tape.flush().is_err());
+    drop(tape);
+    fs::remove_dir(&chunks).unwrap();
+    recover(&path).unwrap();
+    let requests: Vec<RequestRow> = read(&path);
+    let statuses: Vec<Status> = requests.iter().map(|row| row.status).collect();
+    assert_eq!(statuses, [Status::Interrupted]);
+}
+
+#[test]
 fn a_tape_that_is_being_written_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.tape");
