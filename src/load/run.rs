@@ -231,9 +231,11 @@ impl Drive {
             (supply, turns) = (with_turns, Some(outlet));
         }
         let (head_start, is_ahead) = HeadStart::new(slots);
+        // It has its files before the self-check opens as many as it can.
+        let feed_runtime = runtime("feed")?;
         let feeding = spawn("feed", move || {
             give_way(Precedence::Feed);
-            runtime("feed")?.block_on(feed.prepare(sender, head_start, turns, clock))
+            feed_runtime.block_on(feed.prepare(sender, head_start, turns, clock))
         })?;
         let self_check = match self.self_check {
             Some(plan) => self_check(plan, clock, wire_to).await,
