@@ -358,8 +358,8 @@ impl Hall {
         let leaving = std::mem::take(&mut door.leaving);
         drop(door);
         for ticket in leaving {
-            let has_place = |streaming: &Streaming| streaming.visit == ticket.visit;
-            if self.stream(ticket.token).is_some_and(|it| has_place(it)) {
+            let streaming = self.stream(ticket.token);
+            if streaming.is_some_and(|streaming| streaming.visit == ticket.visit) {
                 self.remove(ticket.token);
             }
         }
