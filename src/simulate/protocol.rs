@@ -41,7 +41,13 @@ impl Refusal {
         }
     }
 
-    fn bad_request(message: impl Into<String>) -> Self {
+    /// The body has more bytes than may be.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let message = format!("The body has more than {limit} bytes (`--max-body-bytes`).");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
@@ -86,6 +92,21 @@ impl From<Rejection> for Refusal {
                  holds {capacity_tokens} (`--kv-tokens`)."
             )),
         }
+    }
+}
+
+/// Refuses who bears no key, or a wrong one, where one is needed. `borne` is the request's
+/// `Authorization`.
+pub(super) fn authorize(settings: &ServerSettings, borne: Option<&str>) -> Result<(), Refusal> {
+    let Some(key) = &settings.api_key else {
+        return Ok(());
+    };
+    let given = borne.and_then(|value| value.strip_prefix("Bearer "));
+    if given == Some(key.as_str()) {
+        Ok(())
+    } else {
+        let message = "The request bears no key, or a wrong one: send `Authorization: Bearer`.";
+        Err(Refusal::new(StatusCode::UNAUTHORIZED, message))
     }
 }
 

@@ -37,19 +37,11 @@ const GRACE: Duration = Duration::from_secs(1);
 const NS_PER_S: i64 = 1_000_000_000;
 
 /// Serves until `shutdown` is ready; answers under way are then given up.
-///
-/// It runs on the caller's runtime, which may have one thread, and needs its I/O and its timers.
-///
-/// # Errors
-///
-/// [`SimulateError`] when the settings contradict each other, or the system refuses a timer or
-/// the socket.
-pub async fn serve(
+pub(super) async fn serve(
     listener: TcpListener,
     settings: ServerSettings,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), SimulateError> {
-    settings.check()?;
     let engine = Engine::new(&settings.engine)?;
     let timer = PreciseTimer::new().map_err(SimulateError::Timer)?;
     let (task, engine) =
@@ -185,34 +177,19 @@ impl Front {
     }
 
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let Some(key) = &self.settings.api_key else {
-            return Ok(());
-        };
-        let given = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "));
-        if given == Some(key.as_str()) {
-            Ok(())
-        } else {
-            let message = "The request bears no key, or a wrong one: send `Authorization: Bearer`.";
-            Err(Refusal::new(StatusCode::UNAUTHORIZED, message))
-        }
+        let borne = headers.get(header::AUTHORIZATION);
+        protocol::authorize(&self.settings, borne.and_then(|value| value.to_str().ok()))
     }
 
     /// Reads the body of a request, up to the limit.
     async fn read(&self, request: Request) -> Result<Bytes, Refusal> {
         let limit = self.settings.max_body_bytes;
-        let too_large = || {
-            let message = format!("The body has more than {limit} bytes (`--max-body-bytes`).");
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-        };
         let announced = request
             .headers()
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|announced| announced > limit) {
-            return Err(too_large());
+            return Err(Refusal::too_large(limit));
         }
         let mut pieces = request.into_body().into_data_stream();
         let mut body = BytesMut::with_capacity(announced.unwrap_or(0));
@@ -222,7 +199,7 @@ impl Front {
                 Refusal::new(StatusCode::BAD_REQUEST, message)
             })?;
             if body.len() + piece.len() > limit {
-                return Err(too_large());
+                return Err(Refusal::too_large(limit));
             }
             body.extend_from_slice(&piece);
         }

@@ -206,6 +206,14 @@ pub struct ServerSettings {
     #[arg(long, help_heading = "Simulated server")]
     pub stamp: bool,
 
+    /// Serve nothing but streams of stamps, at half the cost a token
+    ///
+    /// For measuring clients at rates that the whole server is late at: each token is written to
+    /// its socket in the moment after its stamp. It needs `--stamp` and `--stream-rate`, and has
+    /// no `/metrics` and no answers in one piece.
+    #[arg(long, help_heading = "Simulated server")]
+    pub bare: bool,
+
     /// Key that requests must bear
     #[arg(
         long,
@@ -244,6 +252,7 @@ impl Default for ServerSettings {
             output_tokens: 128,
             stop_mean: None,
             stamp: false,
+            bare: false,
             api_key: None,
             max_body_bytes: 32 << 20,
             max_backlog_tokens: 4_096,
@@ -272,7 +281,20 @@ impl ServerSettings {
         if self.stop_mean == Some(0) {
             return Err(setting("--stop-mean", "must be at least 1"));
         }
+        self.bare_interval_ns()?;
         self.engine.check()
+    }
+
+    /// The nanoseconds between two tokens of the bare front; `None` where the whole one serves.
+    pub(super) fn bare_interval_ns(&self) -> Result<Option<i64>, SimulateError> {
+        if !self.bare {
+            return Ok(None);
+        }
+        let interval_ns = self.engine.stream_interval_ns()?.filter(|_| self.stamp);
+        match interval_ns {
+            Some(_) => Ok(interval_ns),
+            None => Err(setting("--bare", "needs `--stamp` and `--stream-rate`")),
+        }
     }
 }
 
@@ -361,5 +383,11 @@ mod tests {
         settings.engine.stream_rate = Some(0.0);
         let message = settings.check().unwrap_err().to_string();
         assert!(message.contains("--stream-rate"), "{message}");
+        settings.engine.stream_rate = Some(1.0);
+        settings.bare = true;
+        let message = settings.check().unwrap_err().to_string();
+        assert_eq!(message, "`--bare` needs `--stamp` and `--stream-rate`");
+        settings.stamp = true;
+        settings.check().unwrap();
     }
 }

@@ -415,3 +415,174 @@ async fn shutting_down_ends_streams_without_their_end_mark() {
     let mut task = server.task;
     task.join_next().await.unwrap().unwrap().unwrap();
 }
+
+/// A bare server that is never waited for.
+fn bare() -> ServerSettings {
+    let mut settings = fast();
+    settings.stamp = true;
+    settings.bare = true;
+    settings.engine.stream_rate = Some(1_000_000.0);
+    settings.engine.stream_ttft_ns = 0;
+    settings.max_model_len = u32::MAX;
+    settings
+}
+
+/// The stamps of a chat's tokens.
+fn stamps(events: &[Value]) -> Vec<Stamp> {
+    let texts = contents(events).into_iter();
+    texts.flat_map(Stamp::parse_all).flatten().collect()
+}
+
+/// Events without what differs from answer to answer.
+fn timeless(mut events: Vec<Value>) -> Vec<Value> {
+    for event in &mut events {
+        event["created"] = Value::Null;
+        for field in ["/choices/0/delta/content", "/choices/0/text"] {
+            if let Some(text) = event.pointer_mut(field).filter(|text| *text != "") {
+                assert!(Stamp::parse_all(text.as_str().unwrap()).all(|stamp| stamp.is_some()));
+                *text = Value::Null;
+            }
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn a_bare_server_s_answers_are_those_of_the_whole_one() {
+    let server = Server::start(bare()).await;
+    let whole = Server::start(ServerSettings {
+        bare: false,
+        ..bare()
+    })
+    .await;
+    let mut counted = json!({"prompt": "a b", "max_tokens": 3, "stream": true, "model": "any"});
+    counted["stream_options"] = json!({"include_usage": true, "continuous_usage_stats": true});
+    // The numbers of the answers agree only where both have been asked as often.
+    for (path, body) in [
+        ("/v1/chat/completions", chat(4)),
+        ("/v1/completions", counted),
+        (
+            "/v1/completions",
+            json!({"prompt": [7], "max_tokens": 1, "stream": true}),
+        ),
+    ] {
+        let answer = async |server: &Server| {
+            let response = server.post(path, &body).await;
+            assert_eq!(response.status(), 200);
+            let headers = response.headers();
+            let named = ["content-type", "cache-control"].map(|name| headers[name].clone());
+            (named, timeless(events(&response.text().await.unwrap())))
+        };
+        assert_eq!(answer(&server).await, answer(&whole).await);
+    }
+    let path = "/v1/models";
+    let listed =
+        |text: String| serde_json::from_str::<Value>(&text).unwrap()["data"][0]["id"].take();
+    assert_eq!(
+        listed(server.get(path).await),
+        listed(whole.get(path).await)
+    );
+    assert_eq!(server.get("/health").await, "");
+}
+
+#[tokio::test]
+async fn a_bare_server_keeps_to_the_schedule_of_its_streams() {
+    let mut settings = bare();
+    settings.engine.stream_rate = Some(1_000.0);
+    settings.engine.stream_ttft_ns = 5_000_000;
+    let server = Server::start(settings).await;
+    let response = server.post("/v1/chat/completions", &chat(30)).await;
+    let stamps = stamps(&events(&response.text().await.unwrap()));
+    assert_eq!(stamps.len(), 30);
+    let received_ns = stamps[0].received_ns.unwrap();
+    // The wall clock may be slewed a little meanwhile.
+    for (position, stamp) in (0..).zip(&stamps) {
+        let due_ns = received_ns + 5_000_000 + position * 1_000_000;
+        assert!(stamp.sent_ns >= due_ns - 100_000, "{position}");
+    }
+}
+
+#[tokio::test]
+async fn a_bare_server_stamps_what_a_full_socket_held_back_when_it_is_sent() {
+    let server = Server::start(bare()).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut connection = socket.connect(server.address).await.unwrap();
+    let body = chat(40_000).to_string();
+    let length = body.len();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}\
+         GET /nothing HTTP/1.1\r\n\r\n"
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    // While the one is not read, as much of another is, which is more than any socket holds.
+    let other = server.post("/v1/chat/completions", &chat(40_000)).await;
+    assert_eq!(stamps(&events(&other.text().await.unwrap())).len(), 40_000);
+    let read_from_ns = utc_now_ns();
+    let mut answers = Vec::new();
+    while !answers.ends_with(b"404}}") {
+        assert_ne!(connection.read_buf(&mut answers).await.unwrap(), 0);
+    }
+    let answers = String::from_utf8(answers).unwrap();
+    let events: Vec<Value> = answers
+        .lines()
+        .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+        .collect();
+    let stamps = stamps(&events);
+    assert_eq!(stamps.len(), 40_000);
+    assert!(stamps.is_sorted_by_key(|stamp| stamp.sent_ns));
+    assert!(stamps.last().unwrap().sent_ns > read_from_ns);
+}
+
+#[tokio::test]
+async fn a_bare_server_refuses_what_it_does_not_do_and_goes_on() {
+    let server = Server::start(ServerSettings {
+        api_key: Some("secret".to_owned()),
+        ..bare()
+    })
+    .await;
+    let send = async |path: &str, key: &str, body: &Value| {
+        let request = server.client.post(server.url(path)).bearer_auth(key);
+        let response = request.body(body.to_string()).send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        assert!(
+            status == 200 || text.contains(&status.to_string()),
+            "{text}"
+        );
+        status
+    };
+    let path = "/v1/chat/completions";
+    assert_eq!(send(path, "wrong", &chat(1)).await, 401);
+    let mut whole = chat(1);
+    whole["stream"] = json!(false);
+    assert_eq!(send(path, "secret", &whole).await, 400);
+    assert_eq!(send(path, "secret", &json!({})).await, 400);
+    assert_eq!(send("/metrics", "secret", &json!({})).await, 404);
+    // A client that leaves takes nothing with it.
+    let left = server.client.post(server.url(path)).bearer_auth("secret");
+    let left = left.body(chat(1_000_000_000).to_string()).send().await;
+    assert!(left.unwrap().chunk().await.unwrap().is_some());
+    assert_eq!(send(path, "secret", &chat(3)).await, 200);
+    server.stopper.send(()).unwrap();
+    let mut task = server.task;
+    task.join_next().await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_bare_server_says_what_it_cannot_read_and_closes() {
+    let server = Server::start(bare()).await;
+    let mut connection = tokio::net::TcpStream::connect(server.address)
+        .await
+        .unwrap();
+    connection
+        .write_all(b"POST /v1/completions HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await
+        .unwrap();
+    let mut said = String::new();
+    connection.read_to_string(&mut said).await.unwrap();
+    assert!(
+        said.starts_with("HTTP/1.1 411 Length Required\r\n"),
+        "{said}"
+    );
+}

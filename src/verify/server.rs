@@ -17,11 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What the server says before its address.
 const BEFORE_ADDRESS: &str = "is served on http://";
 
-/// Tokens that a client may lag behind: far more than a rung has, so that one that is slow is
-/// measured and not cut off.
-const BACKLOG_TOKENS: &str = "1000000";
-
-/// `simulate --stamp` in another process; dropping it ends it.
+/// `simulate --stamp --bare` in another process; dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct OwnServer {
     /// Its stdin is held open: the server ends when it closes, even if we were killed.
@@ -39,11 +35,10 @@ impl OwnServer {
         let refused = |error| VerifyError::System("start the simulated server", error);
         let mut command = Command::new(program);
         command
-            .args(["simulate", "--stamp", "--until-stdin-closes"])
+            .args(["simulate", "--stamp", "--bare", "--until-stdin-closes"])
             .args(["--host", "127.0.0.1", "--port", "0"])
             .arg(format!("--stream-rate={rate_per_s}"))
             .arg(format!("--stream-ttft={TTFT_NS}ns"))
-            .args(["--max-backlog-tokens", BACKLOG_TOKENS])
             .env_remove("TOKENTAPE_SIMULATE_API_KEY")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
