@@ -4,7 +4,7 @@
 //! to the scribe whole, every 50 ms or when it is large, over a bounded channel. When the channel
 //! is full the readers wait, which is counted: nothing is dropped.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -50,6 +50,8 @@ pub struct Stats {
     pub reads: AtomicU64,
     /// Streamed events that were decoded.
     pub events: AtomicU64,
+    /// When the last read of the batches came that were handed over, on the run's clock.
+    pub(super) handed_over_ns: AtomicI64,
     /// Times that a full channel held up the driver.
     pub stalls: AtomicU64,
     /// The first attempt that failed: usually what the others failed of too.
@@ -252,6 +254,10 @@ impl Recorder {
     fn hand_over(&self, permit: mpsc::Permit<'_, Batch>) {
         let mut batch = self.lock();
         let next = batch.successor();
+        if let Some(last) = batch.reads.last() {
+            let handed_over_ns = &self.stats.handed_over_ns;
+            handed_over_ns.store(last.at_ns, Ordering::Relaxed);
+        }
         permit.send(std::mem::replace(&mut *batch, next));
     }
 }

@@ -33,6 +33,10 @@ const READ_BYTES_A_US: usize = 512;
 /// What it takes to note the start or the end of a request, in microseconds.
 const REQUEST_US: u32 = 12;
 
+/// How much older what is decoded becomes than the newest that waits until this thread works twice
+/// as long between two breaths, in nanoseconds. What waits is what a kill costs.
+const HASTE_NS: i64 = 40_000_000;
+
 /// Decodes what the driver noted and writes it down. Blocking: it belongs on a thread of its own.
 pub struct Scribe {
     tape: TapeWriter,
@@ -48,8 +52,8 @@ pub struct Scribe {
     /// Text in rows that are not yet written.
     waiting_text_bytes: usize,
     breath: Breath,
-    /// Half the channel waits.
-    is_behind: bool,
+    /// When what is decoded now was read, on the run's clock.
+    at_ns: i64,
 }
 
 impl Scribe {
@@ -78,7 +82,7 @@ impl Scribe {
                 allowance: Allowance::default(),
                 waiting_text_bytes: 0,
                 breath: Breath::default(),
-                is_behind: false,
+                at_ns: 0,
             },
             recorder,
         )
@@ -99,7 +103,6 @@ impl Scribe {
     }
 
     fn take(&mut self, batch: Batch) -> Result<(), CaptureError> {
-        self.is_behind = self.batches.len() >= CHANNEL_BATCHES / 2;
         if let Some((origin_ns, self_check)) = batch.start {
             self.tape.begin(origin_ns, self_check)?;
         }
@@ -129,6 +132,7 @@ impl Scribe {
         let mut chunks = Vec::with_capacity(batch.reads.len());
         let mut rest = batch.bytes.as_slice();
         for entry in &batch.reads {
+            self.at_ns = entry.at_ns;
             self.breathe(
                 READ_US + u32::try_from(entry.length / READ_BYTES_A_US).unwrap_or(READ_US),
             );
@@ -155,11 +159,13 @@ impl Scribe {
         Ok(())
     }
 
-    /// Lets others go first, unless they would soon have to wait for this thread.
+    /// Lets others go first, the less often the later it is: beside a busy neighbour each breath
+    /// may take some milliseconds.
     fn breathe(&mut self, about_us: u32) {
-        if !self.is_behind {
-            self.breath.after(about_us);
-        }
+        let handed_over_ns = self.stats.handed_over_ns.load(Ordering::Relaxed);
+        let late_ns = handed_over_ns.saturating_sub(self.at_ns).max(0);
+        let haste = u32::try_from(late_ns / HASTE_NS).unwrap_or(u32::MAX);
+        self.breath.after_in_haste(about_us, haste);
     }
 
     fn note_text<'a, R: TapeRow + 'a>(&mut self, rows: impl IntoIterator<Item = &'a R>) {
