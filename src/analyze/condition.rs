@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::uncertainty::numbers;
 use super::{Analysis, Cell, Table};
 use crate::units::parse_duration_ns;
 
@@ -35,7 +36,7 @@ enum Bound {
 #[error("`{text}` is not a condition: {reason}")]
 pub struct ConditionError {
     text: String,
-    reason: &'static str,
+    reason: String,
 }
 
 impl ConditionError {
@@ -73,9 +74,9 @@ impl FromStr for Condition {
     type Err = ConditionError;
 
     fn from_str(text: &str) -> Result<Self, ConditionError> {
-        let wrong = |reason| ConditionError {
+        let wrong = |reason: &str| ConditionError {
             text: text.to_owned(),
-            reason,
+            reason: reason.to_owned(),
         };
         let (at, sign) = text
             .char_indices()
@@ -93,6 +94,17 @@ impl FromStr for Condition {
             ));
         }
         let bound = Bound::parse(bound).ok_or_else(|| wrong("its bound is no number"))?;
+        let Some(unit) = numbers::unit_of(number) else {
+            let known = numbers::known();
+            return Err(wrong(&format!("there is no `{number}`, but {known}")));
+        };
+        match bound {
+            Bound::Plain(_) if unit == "ns" => {
+                return Err(wrong("its bound must be a time, such as 500ms"));
+            }
+            Bound::Time(_) if unit != "ns" => return Err(wrong("its bound must be no time")),
+            _ => {}
+        }
         Ok(Self {
             text: text.to_owned(),
             number: number.to_owned(),
@@ -225,16 +237,6 @@ impl Condition {
         let mut passed = Vec::new();
         for line in lines {
             let run = line.text("run").unwrap_or_default();
-            let is_in_time = line.text("unit") == Some("ns");
-            if is_in_time != is_time {
-                let expected = if is_in_time {
-                    "a time, such as 500ms"
-                } else {
-                    "no time"
-                };
-                held.push(format!("the bound of `{}` must be {expected}", self.number));
-                continue;
-            }
             let Some(value) = line.number("value") else {
                 continue;
             };
@@ -321,6 +323,12 @@ mod tests {
             "a > +x%",
             "a > nan",
             "a = 5",
+            "e2el_p77 > 100ms",
+            "ttft > 100ms",
+            "rps_mean > 5",
+            "nonsense > +5%",
+            "ttft_p50 > 100",
+            "rps < 20ms",
         ] {
             assert!(text.parse::<Condition>().is_err(), "{text}");
         }
@@ -328,6 +336,15 @@ mod tests {
 
     #[test]
     fn a_percentage_without_its_sign_is_told_what_it_lacks() {
+        let refused = "e2el_p77 > 1s"
+            .parse::<Condition>()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("there is no `e2el_p77`, but rps, "),
+            "{refused}"
+        );
+        assert!(refused.contains("ttft_intended"), "{refused}");
         let refused = "ttft_p99 > 5%".parse::<Condition>().unwrap_err();
         assert!(refused.to_string().contains("lacks its sign"), "{refused}");
     }
@@ -408,7 +425,7 @@ mod tests {
         assert_eq!(held("ttft_p99 < -5%"), [lacks]);
         assert_eq!(held("itl_p99 > +5%"), ["`c` has no `itl_p99`"]);
         assert!(held("e2el_p99 > +5%")[0].contains("cannot be judged"));
-        assert!(held("nonsense > +5%")[0].contains("no run has `nonsense`"));
+        assert!(held("ttfa_p50 > +5%")[0].contains("no run has `ttfa_p50`"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 mod blocks;
 mod differences;
 mod halves;
-mod numbers;
+pub(super) mod numbers;
 mod rows;
 
 use std::collections::BTreeMap;

@@ -2,6 +2,20 @@
 
 use crate::analyze::statistics::{Scale, Statistic};
 
+/// The latencies that have intervals.
+const LATENCIES: [&str; 10] = [
+    "ttft",
+    "ttft_intended",
+    "ttfa",
+    "tpot",
+    "itl",
+    "itl_spread",
+    "itl_resolved",
+    "icl",
+    "e2el",
+    "e2el_intended",
+];
+
 /// Statistics of a latency: name, column of `latency_percentiles`, what it is.
 pub(super) const LATENCY_STATS: [(&str, &str, Statistic); 6] = [
     ("mean", "mean_ns", Statistic::Ratio),
@@ -117,4 +131,27 @@ pub(super) fn stats(metric: &str) -> Vec<&'static str> {
 /// Tells which way a metric should go.
 pub(super) fn is_higher_better(metric: &str) -> bool {
     is_rate(metric)
+}
+
+/// The unit of a number by the name that conditions give it, such as `ttft_p99` or `rps`; `None`
+/// where no analysis has such a number.
+pub(in crate::analyze) fn unit_of(number: &str) -> Option<&'static str> {
+    if is_rate(number) {
+        return Some(unit(number));
+    }
+    let (metric, stat) = number.rsplit_once('_')?;
+    let is_known = LATENCIES.contains(&metric) && stats(metric).contains(&stat);
+    is_known.then(|| unit(metric))
+}
+
+/// The names that [`unit_of`] knows, as a sentence's end.
+pub(in crate::analyze) fn known() -> String {
+    let rates: Vec<&str> = RATES.iter().map(|(name, ..)| *name).collect();
+    let stats: Vec<&str> = LATENCY_STATS.iter().map(|(name, ..)| *name).collect();
+    format!(
+        "{}; and {}, each with _{}",
+        rates.join(", "),
+        LATENCIES.join(", "),
+        stats.join(", _")
+    )
 }
