@@ -195,6 +195,16 @@ fn of_counting(analysis: &Analysis, run: &RunFacts, summary: Row<'_>, found: &mu
             "name the model's tokenizer with --tokenizer",
         ));
     }
+    if let Some(tokens) = tokens_a_chunk(analysis, run, summary) {
+        found.push(warning(
+            say!(
+                "the server counted {tokens} tokens for each chunk, and not which chunk holds how many",
+                tokens = format::decimal(tokens, 1)
+            ),
+            "each chunk stands for one token: ITL is ICL, and TPOT takes the first chunk for one token",
+            "ask for usage in every event where the server has it (continuous_usage_stats)",
+        ));
+    }
     if let Some(share) = summary
         .number("unresolved_share")
         .filter(|share| *share > 0.1)
@@ -232,6 +242,21 @@ fn of_counting(analysis: &Analysis, run: &RunFacts, summary: Row<'_>, found: &mu
             "name the model's own tokenizer with --tokenizer",
         ));
     }
+}
+
+/// How many tokens a chunk held on average, where that is more than one and no chunk told.
+///
+/// Reasoning that was counted and not streamed looks the same: then TPOT leaves it out.
+fn tokens_a_chunk(analysis: &Analysis, run: &RunFacts, summary: Row<'_>) -> Option<f64> {
+    let n = |metric: &str| {
+        rows_of(analysis, "latency_percentiles", &run.run)
+            .into_iter()
+            .find(|row| row.text("metric") == Some(metric))?
+            .number("n")
+    };
+    let tokens = summary.number("output_tokens")? / summary.number("chunks")?.max(1.0);
+    let is_told = n("itl")? > n("icl")?;
+    (tokens >= 1.5 && !is_told).then_some(tokens)
 }
 
 /// Warns of turns that no user could have taken.
@@ -365,6 +390,44 @@ mod tests {
             "{said:?}"
         );
         assert!(said[0].starts_with("8 of 1,000"), "{said:?}");
+    }
+
+    /// Sets a number of the only run; `metric` is the row's, where its table has one a metric.
+    fn set(analysis: &mut Analysis, (name, metric): (&str, &str), column: &str, value: i64) {
+        let tables = analysis.tables.iter_mut();
+        for table in tables.filter(|table| table.name == name) {
+            let at = |name: &str| table.columns.iter().position(|column| column.name == name);
+            let (at, metric_at) = (at(column).unwrap(), at("metric"));
+            for row in &mut table.rows {
+                if metric_at.is_none_or(|at| row[at].text() == Some(metric)) {
+                    row[at] = Cell::Int(value);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_whose_tokens_nobody_told_are_named_where_the_server_counted_more() {
+        let told = |output_tokens: i64, itl: i64| {
+            let mut analysis = fixture::single();
+            set(&mut analysis, ("run_summary", ""), "chunks", 1_000);
+            set(
+                &mut analysis,
+                ("run_summary", ""),
+                "output_tokens",
+                output_tokens,
+            );
+            set(&mut analysis, ("latency_percentiles", "itl"), "n", itl);
+            set(&mut analysis, ("latency_percentiles", "icl"), "n", 990);
+            let said = of(&analysis).into_iter();
+            said.filter(|what| what.contains("for each chunk"))
+                .collect::<Vec<_>>()
+        };
+        let expected =
+            "the server counted 3.0 tokens for each chunk, and not which chunk holds how many";
+        assert_eq!(told(3_000, 990), [expected]);
+        assert!(told(3_000, 2_990).is_empty());
+        assert!(told(1_100, 990).is_empty());
     }
 
     #[test]
