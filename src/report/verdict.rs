@@ -66,21 +66,31 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
     let mut runs = analysis.runs.iter().filter(|facts| facts.run == run);
     if let Some(check) = runs.next().and_then(|facts| facts.manifest.self_check) {
         verdict.reason.push_str(&said("; "));
-        let is_limited = verdict.standing == Standing::ClientLimited;
+        // What was found before the run did not hold in it where that was limited, and where more
+        // was found than a client that kept up can have added.
+        let lag_limit_ns = rows_of(analysis, "validity", run)
+            .into_iter()
+            .find(|row| row.text("check_name") == Some("runtime_lag"))
+            .and_then(|row| row.number("limit_value"));
+        let is_over = lag_limit_ns.is_some_and(|limit_ns| p99_ns(&check) > limit_ns);
+        let is_past = verdict.standing == Standing::ClientLimited || is_over;
         verdict
             .reason
-            .push_str(&self_check_sentence(&check, is_limited));
+            .push_str(&self_check_sentence(&check, is_past));
     }
     verdict
 }
 
-/// Says what the client was found to add to a latency before the run.
-fn self_check_sentence(check: &SelfCheck, is_limited: bool) -> String {
+/// What the client was found to add to a latency before the run, in nanoseconds.
+fn p99_ns(check: &SelfCheck) -> f64 {
     let p99_ns = check.read_lag_ns.p99.max(check.inter_token_error_ns.p99);
-    let p99_us = p99_ns.max(0).unsigned_abs().div_ceil(1_000);
-    let p99_us = format::decimal(f64::from(u32::try_from(p99_us).unwrap_or(u32::MAX)), 0);
-    if is_limited {
-        // What was true before the run did not hold in it.
+    f64::from(u32::try_from(p99_ns.max(0)).unwrap_or(u32::MAX))
+}
+
+/// Says what the client was found to add to a latency before the run.
+fn self_check_sentence(check: &SelfCheck, is_past: bool) -> String {
+    let p99_us = format::decimal((p99_ns(check) / 1e3).ceil(), 0);
+    if is_past {
         say!(
             "before the run the client added at most {p99_us} µs at p99 (self-check)",
             p99_us
