@@ -229,6 +229,38 @@ fn table(name: &str, purpose: &str, columns: &str, rows: Vec<Vec<Cell>>) -> Tabl
     }
 }
 
+/// Several runs of two builds, whose groups were held against each other.
+pub(crate) fn grouped() -> Analysis {
+    let mut analysis = several(2);
+    let columns = "run baseline metric stat unit runs baseline_runs baseline_value value difference \
+                   low high p p_holm verdict";
+    let row = |metric: &str, stat: &str, unit: &str, (from, to): (f64, f64), verdict: Cell| {
+        let numbers = [from, to, to / from - 1.0, -0.02, 0.3, 0.2, 0.4];
+        let mut cells = vec![
+            text("new"),
+            text("old"),
+            text(metric),
+            text(stat),
+            text(unit),
+        ];
+        cells.extend([Cell::Int(3), Cell::Int(2)]);
+        cells.extend(numbers.map(Cell::Float));
+        cells.push(verdict);
+        cells
+    };
+    analysis.tables.push(table(
+        "differences",
+        "groups against the first",
+        columns,
+        vec![
+            row("ttft", "p50", "ns", (8e7, 1e8), text("no difference seen")),
+            row("ttft", "p90", "ns", (8e7, 1e8), Cell::Null),
+            row("ok_share", "window", "share", (1.0, 0.9), text("worse")),
+        ],
+    ));
+    analysis
+}
+
 fn text(value: &str) -> Cell {
     Cell::Text(value.to_owned())
 }

@@ -12,9 +12,9 @@ use super::comparison::{Change, changes};
 use super::diagnosis::diagnoses;
 use super::format::NS_PER_MS;
 use super::grades::grades;
-use super::rows::rows_of;
+use super::rows::{Row, rows_of};
 use super::tools::tools_json;
-use super::uncertainty::{difference, interval};
+use super::uncertainty::{difference, interval, of_groups, shown_unit};
 use super::verdict::verdict;
 
 /// Version of the layout below; it grows when a key changes its meaning.
@@ -61,7 +61,8 @@ const RATES: [(&str, &str, &str); 5] = [
 
 /// Renders the numbers as
 /// `{schema, runs: [{run, labels, grades: {number: {grade, value}}, diagnoses: [{id, what, why, act}],
-/// metrics: {key: {value, unit, n, low, high}}}], comparisons}`; where
+/// metrics: {key: {value, unit, n, low, high}}}], comparisons, groups}`, where `groups` has what
+/// `comparisons` has, of runs that repeat each other (`--by`) and not of each run; where
 /// definitions of other tools were asked for, a run has `definitions` as well.
 pub fn json(analysis: &Analysis) -> Value {
     let runs: Vec<Value> = analysis
@@ -73,7 +74,8 @@ pub fn json(analysis: &Analysis) -> Value {
         .iter()
         .map(|change| comparison(analysis, change))
         .collect();
-    json!({ "schema": SCHEMA, "runs": runs, "comparisons": comparisons })
+    let groups: Vec<Value> = of_groups(analysis).into_iter().map(group).collect();
+    json!({ "schema": SCHEMA, "runs": runs, "comparisons": comparisons, "groups": groups })
 }
 
 fn run_value(analysis: &Analysis, run: &RunFacts) -> Value {
@@ -326,12 +328,9 @@ fn plain(value: f64) -> Value {
     }
 }
 
-/// One number of a run against the first run's; from `low` on they are shares of the baseline,
-/// null where nothing was tested.
+/// One number of a run against the first run's; from `ratio_low` on null where nothing was tested.
 fn comparison(analysis: &Analysis, change: &Change) -> Value {
-    let tested = difference(analysis, &change.run, &change.metric, &change.stat);
-    let share = |column| tested.and_then(|row| row.number(column));
-    json!({
+    let mut found = json!({
         "run": change.run,
         "baseline_run": analysis.runs.first().map(|run| run.run.as_str()),
         "metric": format!("{}_{}", change.metric, change.stat),
@@ -340,12 +339,45 @@ fn comparison(analysis: &Analysis, change: &Change) -> Value {
         "value": change.value,
         "difference": change.difference,
         "ratio": change.ratio,
-        "difference_low": share("low"),
-        "difference_high": share("high"),
-        "p": share("p"),
-        "p_holm": share("p_holm"),
-        "verdict": tested.and_then(|row| row.text("verdict")),
-    })
+    });
+    let tested = difference(analysis, &change.run, &change.metric, &change.stat);
+    add_test(&mut found, tested);
+    found
+}
+
+/// One number of a group of runs against the first group's.
+fn group(row: Row<'_>) -> Value {
+    let (unit, by) = shown_unit(row);
+    let number = |column| row.number(column).map(|value| value / by);
+    let (value, baseline) = (number("value"), number("baseline_value"));
+    let metric = row.text("metric").unwrap_or_default();
+    let mut found = json!({
+        "group": row.run(),
+        "baseline_group": row.text("baseline"),
+        "runs": row.number("runs").map(plain),
+        "baseline_runs": row.number("baseline_runs").map(plain),
+        "metric": match row.text("stat") {
+            Some("window") | None => metric.to_owned(),
+            Some(stat) => format!("{metric}_{stat}"),
+        },
+        "unit": unit,
+        "baseline": baseline,
+        "value": value,
+        "difference": value.zip(baseline).map(|(value, baseline)| value - baseline),
+        "ratio": row.number("difference").map(|share| 1.0 + share),
+    });
+    add_test(&mut found, Some(row));
+    found
+}
+
+/// Adds the 95 % confidence interval of the ratio, and what the test said.
+fn add_test(found: &mut Value, tested: Option<Row<'_>>) {
+    let number = |column| tested.and_then(|row| row.number(column));
+    found["ratio_low"] = json!(number("low").map(|share| 1.0 + share));
+    found["ratio_high"] = json!(number("high").map(|share| 1.0 + share));
+    found["p"] = json!(number("p"));
+    found["p_holm"] = json!(number("p_holm"));
+    found["verdict"] = json!(tested.and_then(|row| row.text("verdict")));
 }
 
 #[cfg(test)]
@@ -357,7 +389,7 @@ mod tests {
     fn has_the_shape_that_scripts_rely_on() {
         let value = json(&fixture::single());
         let keys: Vec<&String> = value.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["schema", "runs", "comparisons"]);
+        assert_eq!(keys, ["schema", "runs", "comparisons", "groups"]);
         insta::assert_snapshot!(value["runs"][0]["metrics"]["ttft_p99"], @r#"{"value":450.2486497617324,"unit":"ms","n":990,"low":null,"high":null}"#);
         assert_eq!(value["runs"][0]["metrics"]["requests_total"]["value"], 1000);
         assert_eq!(value["runs"][0]["labels"]["batch"], "4");
@@ -377,5 +409,17 @@ mod tests {
         assert_eq!(value["comparisons"][0]["baseline_run"], "batch-1");
         assert_eq!(value["comparisons"][0]["run"], "batch-2");
         assert_eq!(value["comparisons"][0]["unit"], "ms");
+        assert_eq!(value["groups"], json!([]));
+    }
+
+    #[test]
+    fn groups_have_their_numbers_intervals_and_verdicts() {
+        let value = json(&fixture::grouped());
+        insta::assert_snapshot!(value["groups"][0], @r#"{"group":"new","baseline_group":"old","runs":3,"baseline_runs":2,"metric":"ttft_p50","unit":"ms","baseline":80.0,"value":100.0,"difference":20.0,"ratio":1.25,"ratio_low":0.98,"ratio_high":1.3,"p":0.2,"p_holm":0.4,"verdict":"no difference seen"}"#);
+        assert_eq!(value["groups"].as_array().unwrap().len(), 3);
+        assert_eq!(value["groups"][2]["metric"], "ok_share");
+        assert_eq!(value["groups"][1]["verdict"], Value::Null);
+        // What was tested of groups says nothing of one run.
+        assert_eq!(value["comparisons"][0]["ratio_low"], Value::Null);
     }
 }

@@ -15,7 +15,9 @@ use super::grid::{Field, Grid, Tone};
 use super::rows::{Row, rows_of};
 use super::sections::{FEW, HEADLINE, is_shown};
 use super::tools;
-use super::uncertainty::{difference, interval_of, reach, verdict_tone};
+use super::uncertainty::{
+    difference, interval_of, of_groups, reach, shown_unit, signed_percent, verdict_tone,
+};
 use super::verdict::{Standing, Verdict, verdict};
 
 /// Most definitions of other tools side by side.
@@ -307,8 +309,81 @@ fn goodput_lines(out: &mut String, analysis: &Analysis) {
     }
 }
 
-/// Writes what changed against the first run, in the numbers that are quoted most.
+/// Writes what changed against the first run, or from group to group, in the numbers that are
+/// quoted most.
 fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOptions) {
+    let groups = of_groups(analysis);
+    let (title, grid) = if groups.is_empty() {
+        (" Against the first run ", run_changes(analysis, options))
+    } else {
+        (" Against the first group ", group_changes(&groups, options))
+    };
+    if grid.rows.is_empty() {
+        return;
+    }
+    rule(out, '-', title);
+    let is_one = groups.is_empty() && analysis.runs.len() == 2;
+    table(out, &grid.without_run(is_one), options.color);
+    if let Some(reach) = reach(analysis) {
+        push_line(
+            out,
+            &format!(
+                "verdicts are {reach}; all together alarm falsely with a chance of 5 % at most"
+            ),
+        );
+    }
+}
+
+/// Whether the text shows a number of a comparison, and whether that is a rate.
+fn shown_as_rate(metric: &str, stat: &str, options: &TerminalOptions) -> Option<bool> {
+    let is_latency = options
+        .metrics
+        .iter()
+        .any(|known| metric == *known || metric.strip_suffix("_intended") == Some(known));
+    let is_quoted = matches!(stat, "p50" | "p99");
+    let is_rate = is_higher_better(metric, stat) == Some(true);
+    (is_latency && is_quoted || is_rate && stat != "run").then_some(is_rate)
+}
+
+/// The headline numbers of each group of runs beside the first group's.
+fn group_changes(groups: &[Row<'_>], options: &TerminalOptions) -> Grid {
+    let headings = [
+        "group",
+        "number",
+        "#first group",
+        "#this group",
+        "#change",
+        "#95 % interval",
+        "verdict",
+    ];
+    let mut grid = Grid::new("", &headings);
+    for row in groups {
+        let (metric, stat) = (row.text("metric"), row.text("stat"));
+        let (metric, stat) = (metric.unwrap_or_default(), stat.unwrap_or_default());
+        let verdict = row.text("verdict").unwrap_or("");
+        if verdict.is_empty() && shown_as_rate(metric, stat, options).is_none() {
+            continue;
+        }
+        let (unit, by) = shown_unit(*row);
+        let number = |column| row.number(column).map(|value| value / by);
+        let stat = if stat == "window" { "" } else { stat };
+        let named = format!("{metric} {stat} {unit}");
+        let words: Vec<&str> = named.split_whitespace().collect();
+        grid.push(vec![
+            Field::foreign(fit(&format::name(row.run()), 20)),
+            Field::plain(words.join(" ")),
+            Field::plain(format::optional(number("baseline_value"), 2)),
+            Field::plain(format::optional(number("value"), 2)),
+            Field::plain(signed_percent(row.number("difference"))).toned(verdict_tone(verdict)),
+            Field::plain(interval_of(Some(*row))),
+            Field::plain(verdict).toned(verdict_tone(verdict)),
+        ]);
+    }
+    grid
+}
+
+/// The most quoted numbers of each run beside the first run's.
+fn run_changes(analysis: &Analysis, options: &TerminalOptions) -> Grid {
     let headings = [
         "run",
         "number",
@@ -320,14 +395,9 @@ fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOpt
     ];
     let mut grid = Grid::new("", &headings);
     for change in changes(analysis) {
-        let is_latency = options.metrics.iter().any(|metric| {
-            change.metric == *metric || change.metric.strip_suffix("_intended") == Some(metric)
-        });
-        let is_quoted = matches!(change.stat.as_str(), "p50" | "p99");
-        let is_rate = is_higher_better(&change.metric, &change.stat) == Some(true);
-        if !(is_latency && is_quoted || is_rate && change.stat != "run") {
+        let Some(is_rate) = shown_as_rate(&change.metric, &change.stat, options) else {
             continue;
-        }
+        };
         let text = percent_change(&change).unwrap_or_else(|| format::NONE.to_owned());
         let tested = difference(analysis, &change.run, &change.metric, &change.stat);
         let verdict = tested.and_then(|row| row.text("verdict")).unwrap_or("");
@@ -345,22 +415,7 @@ fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOpt
             Field::plain(verdict).toned(verdict_tone(verdict)),
         ]);
     }
-    if !grid.rows.is_empty() {
-        rule(out, '-', " Against the first run ");
-        table(
-            out,
-            &grid.without_run(analysis.runs.len() == 2),
-            options.color,
-        );
-        if let Some(reach) = reach(analysis) {
-            push_line(
-                out,
-                &format!(
-                    "verdicts are {reach}; all together alarm falsely with a chance of 5 % at most"
-                ),
-            );
-        }
-    }
+    grid
 }
 
 /// Writes the numbers of other tools beside ours, and what each of them means by its words.
@@ -531,6 +586,21 @@ mod tests {
           off, so the tail is too good.
           To do: allow more time with --drain, or lower the load.
         "#);
+    }
+
+    #[test]
+    fn groups_stand_against_the_first_group_in_the_place_of_runs() {
+        let text = terminal(&fixture::grouped(), &TerminalOptions::default());
+        let from = text.find("--- Against").unwrap() + 4;
+        let table: Vec<&str> = text[from..].lines().take(5).collect();
+        insta::assert_snapshot!(table.join("\n"), @r#"
+        Against the first group -----------------------
+        group  number          first group  this group   change      95 % interval  verdict
+        new    ttft p50 ms           80.00      100.00  +25.0 %  -2.0 % to +30.0 %  no difference seen
+        new    ok_share share         1.00        0.90  -10.0 %  -2.0 % to +30.0 %  worse
+        verdicts are over repeated runs; all together alarm falsely with a chance of 5 % at most
+        "#);
+        assert!(!text.contains("Against the first run"));
     }
 
     #[test]

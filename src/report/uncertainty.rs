@@ -39,6 +39,16 @@ pub(crate) fn difference<'a>(
         .find(|row| row.text("metric") == Some(metric) && row.text("stat") == Some(stat))
 }
 
+/// What was tested of groups of runs; nothing where each run stands for itself.
+pub(crate) fn of_groups(analysis: &Analysis) -> Vec<Row<'_>> {
+    let is_group = |row: &Row<'_>| analysis.runs.iter().all(|run| run.run != row.run());
+    let mut tested = rows(analysis, "differences");
+    if !tested.iter().any(is_group) {
+        tested.clear();
+    }
+    tested
+}
+
 /// The interval of a change, as a reader is told it.
 pub(crate) fn interval_of(row: Option<Row<'_>>) -> String {
     row.map_or_else(|| format::NONE.to_owned(), percent_bounds)
@@ -189,7 +199,7 @@ pub(crate) fn stationarity(analysis: &Analysis) -> Option<Grid> {
 }
 
 /// Unit that a row is shown in, and what its numbers are divided by for it.
-fn shown_unit(row: Row<'_>) -> (String, f64) {
+pub(crate) fn shown_unit(row: Row<'_>) -> (String, f64) {
     match row.text("unit") {
         Some("ns") => ("ms".to_owned(), NS_PER_MS),
         other => (format::clean(other.unwrap_or_default()), 1.0),
@@ -197,7 +207,7 @@ fn shown_unit(row: Row<'_>) -> (String, f64) {
 }
 
 /// Spells a share as a change in percent, with its sign.
-fn signed_percent(share: Option<f64>) -> String {
+pub(crate) fn signed_percent(share: Option<f64>) -> String {
     share.map_or_else(
         || format::NONE.to_owned(),
         |share| {
