@@ -235,6 +235,26 @@ mod tests {
     }
 
     #[test]
+    fn a_self_check_on_a_busy_machine_is_told_as_past() {
+        let said = |p99_ns| {
+            let mut analysis = fixture::single();
+            let check = analysis.runs[0].manifest.self_check.as_mut().unwrap();
+            check.inter_token_error_ns.p99 = p99_ns;
+            let verdict = verdict(&analysis, "demo");
+            assert_eq!(verdict.word, "VALID");
+            verdict.reason.split("; ").last().unwrap().to_owned()
+        };
+        assert_eq!(
+            said(1_000_000),
+            "the client adds at most 1,000 µs at p99 (self-check)"
+        );
+        assert_eq!(
+            said(23_570_001),
+            "before the run the client added at most 23,571 µs at p99 (self-check)"
+        );
+    }
+
+    #[test]
     fn a_run_of_which_nothing_succeeded_is_not_called_valid() {
         let mut analysis = fixture::single();
         put(&mut analysis, "run_summary", 0, "ok", &Cell::Int(0));
