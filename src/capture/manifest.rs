@@ -22,6 +22,9 @@ pub enum State {
     Interrupted,
 }
 
+/// What readers of a tape are told of [`State::Interrupted`].
+pub const INTERRUPTED: &str = "it was interrupted, and is whole up to then";
+
 /// How arrivals are driven, which decides which form of a latency is the headline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

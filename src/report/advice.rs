@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::analyze::{Analysis, RunFacts};
-use crate::capture::manifest::{Loop, State};
+use crate::capture::manifest::{INTERRUPTED, Loop, State};
 
 use super::format;
 use super::language::{said, say};
@@ -104,7 +104,8 @@ fn of_the_tape(run: &RunFacts, found: &mut Vec<Advice>) {
             "see whether the process was killed or the disk was full",
         )),
     }
-    for note in &run.notes {
+    // Of that the state has told already.
+    for note in run.notes.iter().filter(|note| *note != INTERRUPTED) {
         found.push(warning(
             format::clean(note),
             "the tape was not read as it was left",
@@ -441,8 +442,9 @@ mod tests {
         analysis.runs[0].manifest.state = State::Interrupted;
         analysis.runs[0]
             .notes
-            .push("recovered 12 rows from the log".to_owned());
+            .extend([INTERRUPTED, "recovered 12 rows from the log"].map(str::to_owned));
         let said = of(&analysis);
+        assert!(!said.iter().any(|what| what == INTERRUPTED), "{said:?}");
         assert!(
             said.iter()
                 .any(|what| what.contains("stopped before its schedule")),

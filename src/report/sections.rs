@@ -283,9 +283,10 @@ fn throughput_section(analysis: &Analysis) -> Result<Section, ReportError> {
     grids.extend(streams::steps(analysis));
     grids.extend(streams::speeds(analysis));
     grids.extend(token_grid(analysis));
-    let lead = "The steady window is the headline: it leaves out the start, when the server is \
-                still empty, and the end, when it drains. Requests are those that succeeded and \
-                ended in the window; tokens are those of every request, as they passed.";
+    let lead = "The steady window is the headline: it leaves out the end, when the server drains, \
+                and the warm-up; an open loop without one (--warmup) begins while the server is \
+                still empty. Requests are those that succeeded and ended in the window; tokens \
+                are those of every request, as they passed.";
     Ok(Section {
         id: "throughput",
         heading: said("Throughput"),

@@ -13,6 +13,7 @@ use super::format;
 use super::grades::{grades, source};
 use super::grid::{Field, Grid, Tone};
 use super::rows::{Row, rows_of};
+use super::run_card::differs;
 use super::sections::{FEW, HEADLINE, is_shown};
 use super::tools;
 use super::uncertainty::{
@@ -331,6 +332,11 @@ fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOpt
                 "verdicts are {reach}; all together alarm falsely with a chance of 5 % at most"
             ),
         );
+    }
+    if let Some(said) = differs(analysis) {
+        for line in wrap(&said, WIDTH, "  ") {
+            push_line(out, &line);
+        }
     }
 }
 

@@ -294,7 +294,8 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
         ));
     }
     grid.notes.extend(not_enough(headline.into_iter()));
-    Some(grid)
+    let is_one = analysis.runs.len() == 2 && of_groups(analysis).is_empty();
+    Some(grid.without_run(is_one))
 }
 
 /// The rows that have a verdict.

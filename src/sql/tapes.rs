@@ -12,7 +12,7 @@ use datafusion::prelude::SessionContext;
 
 use super::split::split;
 use super::{Recounts, SqlError, message, new_bounded_session, new_session, views};
-use crate::capture::manifest::{Manifest, State};
+use crate::capture::manifest::{INTERRUPTED, Manifest, State};
 use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, TapeRow as _};
 use crate::capture::{count_rows, recover};
 
@@ -195,7 +195,7 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
     let path = fs::canonicalize(path).map_err(read)?;
     match manifest.state {
         State::Interrupted if notes.is_empty() => {
-            notes.push("it was interrupted, and is whole up to then".to_owned());
+            notes.push(INTERRUPTED.to_owned());
         }
         State::Running | State::Interrupted | State::Complete => {}
     }
