@@ -4,7 +4,7 @@
 -- columns (unit): run, check_name, value, limit_value, unit, ok
 -- notes: slip: p99 of the client's own lateness, at most 1 ms or 1 % of the median ttft, whichever is more
 --   runtime_lag: p99 of how late a thread comes that is called each 10 ms, the one that sends or the one that reads, whichever is later, at most 1 ms or 5 % of the median gap between chunks, whichever is more
---   cpu: share of the probes in which a receiving thread was over 90 % busy, at most 5 %; the busiest thread counts
+--   cpu: share of the probes in which a receiving thread was over 90 % busy, at most 5 %; the busiest thread counts, and with one core the one that sends and the one that reads together
 --   probes from the first send to the last token count; ok is null where nothing was measured
 WITH medians AS (
   SELECT

@@ -319,7 +319,7 @@ table! {
         /// that reads, whichever was later.
         runtime_lag_max_ns: i64,
         /// CPU time since the last row of the thread that sends or the one that reads, whichever
-        /// used more.
+        /// used more; of both where the process has one core.
         cpu_ns: Option<i64>,
         /// Requests in flight.
         in_flight: u32,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -32,6 +33,7 @@ pub(super) async fn watch(
     reading_thread: Option<Arc<dyn ReadingThread>>,
 ) {
     let reading_thread = reading_thread.as_deref();
+    let is_on_one_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
     let mut before = Totals::read(&recorder, reading_thread);
     let mut lag_max_ns = 0;
     let mut due_ns = clock.now_ns();
@@ -39,8 +41,8 @@ pub(super) async fn watch(
         for tick in 1..=TICKS_A_ROW {
             due_ns += TICK_NS;
             timer.sleep_until(&clock, due_ns).await;
-            if let Some(thread) = reading_thread {
-                thread.knock();
+            if let Some(reading_thread) = reading_thread {
+                reading_thread.knock();
             }
             let now_ns = clock.now_ns();
             lag_max_ns = lag_max_ns.max(now_ns - due_ns);
@@ -51,17 +53,19 @@ pub(super) async fn watch(
             }
         }
         let now = Totals::read(&recorder, reading_thread);
-        if let Some(thread) = reading_thread {
-            lag_max_ns = lag_max_ns.max(thread.take_lag_max_ns());
+        if let Some(reading_thread) = reading_thread {
+            lag_max_ns = lag_max_ns.max(reading_thread.take_lag_max_ns());
         }
         let count = |gauge: usize| u32::try_from(gauge).unwrap_or(u32::MAX);
         recorder.probe(ProbeRow {
             at_ns: clock.now_ns(),
             worker: 0,
             runtime_lag_max_ns: std::mem::take(&mut lag_max_ns),
-            cpu_ns: Some(
-                (now.cpu_ns - before.cpu_ns).max(now.reading_cpu_ns - before.reading_cpu_ns),
-            ),
+            cpu_ns: Some(busiest_ns(
+                now.cpu_ns - before.cpu_ns,
+                now.reading_cpu_ns - before.reading_cpu_ns,
+                is_on_one_core,
+            )),
             in_flight: count(gauges.in_flight.load(Relaxed)),
             queued: count(gauges.queued.load(Relaxed)),
             channel_fill: count(recorder.channel_fill()),
@@ -72,6 +76,16 @@ pub(super) async fn watch(
         });
         before = now;
         recorder.flush().await;
+    }
+}
+
+/// How long the thread that sends and the one that reads kept a core busy: the busier one of them,
+/// and where they share one, both.
+fn busiest_ns(sending_ns: i64, reading_ns: i64, is_on_one_core: bool) -> i64 {
+    if is_on_one_core {
+        sending_ns + reading_ns
+    } else {
+        sending_ns.max(reading_ns)
     }
 }
 
@@ -107,4 +121,16 @@ fn resident_bytes() -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_threads_fill_one_core_together_and_two_cores_each_for_itself() {
+        assert_eq!(busiest_ns(48, 47, false), 48);
+        assert_eq!(busiest_ns(0, 90, false), 90);
+        assert_eq!(busiest_ns(48, 47, true), 95);
+    }
 }

@@ -180,7 +180,8 @@ fn notes(out: &mut String, verification: &Verification) {
         &format!(
             "{lag}TTFT and inter-token: how far the client's time is from the server's own. late send: \
              when a request was sent, less when it was due. events/s, and the CPU of the thread that \
-             reads them, are those of the steady part, times to first tokens included."
+             reads them (with one core of the one that sends, too), are those of the steady part, \
+             times to first tokens included."
         ),
     );
     if !verification.of_loop(Loop::Closed).is_empty() {

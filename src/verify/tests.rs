@@ -178,8 +178,8 @@ fn people_get_a_table_a_loop_and_what_it_means() {
     † fewer values than this percentile needs (at least one beyond it); it leans on the maximum.
     read lag: when the client stamped an event, less when the server sent it. TTFT and inter-token: how
       far the client's time is from the server's own. late send: when a request was sent, less when it
-      was due. events/s, and the CPU of the thread that reads them, are those of the steady part, times
-      to first tokens included.
+      was due. events/s, and the CPU of the thread that reads them (with one core of the one that sends,
+      too), are those of the steady part, times to first tokens included.
     In a closed loop all streams begin at once: its late sends and its TTFT are those of a burst.
     Closed loop: at 1,000 streams x 100 tokens/s this client adds at most 0.156 ms to an inter-token
       time at p99. Its numbers may be believed up to 1 stream, not beyond.
