@@ -39,6 +39,9 @@ const TOKENS_A_TURN: usize = 64;
 /// How long an answer waits whose socket is full.
 const FULL_SOCKET_NS: i64 = 1_000_000;
 
+/// Space for what one read brings.
+const READ_BYTES: usize = 4 << 10;
+
 /// Space for the events of one turn of one answer.
 const BLOCK_BYTES: usize = 1_024;
 
@@ -119,6 +122,7 @@ impl Front {
                     return Ok(false);
                 }
             }
+            bytes.reserve(READ_BYTES);
             socket.readable().await?;
             match socket.try_read_buf(bytes) {
                 Ok(0) => return Ok(false),
