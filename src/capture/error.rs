@@ -145,8 +145,34 @@ fn io_cause(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
         }
         cause = error.source();
     }
-    // Parquet keeps only the text of an I/O error.
+    // Parquet keeps only the text of an I/O error, and here and there puts words of its own around
+    // it.
     let text = error.to_string();
     text.contains("No space left on device")
-        .then(|| io::Error::new(io::ErrorKind::StorageFull, text))
+        .then(|| io::Error::from(rustix::io::Errno::NOSPC))
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::errors::ParquetError;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_in_the_same_words_wherever_parquet_met_it() {
+        let met = [
+            ParquetError::External(Box::new(io::Error::from(rustix::io::Errno::NOSPC))),
+            ParquetError::General(
+                "fail to get inner writer: \"No space left on device (os error 28)\"".to_owned(),
+            ),
+        ];
+        for error in met {
+            let error = encode_error(Path::new("a"))(error);
+            let CaptureError::Write { source, .. } = error else {
+                panic!("{error:?}");
+            };
+            assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+            assert_eq!(source.to_string(), "No space left on device (os error 28)");
+        }
+    }
 }
