@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percentage_without_its_sign_is_told_what_it_lacks() {
+    fn a_number_that_does_not_exist_is_told_those_that_do() {
         let refused = "e2el_p77 > 1s"
             .parse::<Condition>()
             .unwrap_err()
@@ -345,6 +345,10 @@ mod tests {
             "{refused}"
         );
         assert!(refused.contains("ttft_intended"), "{refused}");
+    }
+
+    #[test]
+    fn a_percentage_without_its_sign_is_told_what_it_lacks() {
         let refused = "ttft_p99 > 5%".parse::<Condition>().unwrap_err();
         assert!(refused.to_string().contains("lacks its sign"), "{refused}");
     }

@@ -13,8 +13,9 @@ use super::statistics::{Drawing, Lack, Sampled, Scale, Series, Spread, Statistic
 use super::{Cell, Table};
 use blocks::WINDOW_BLOCKS;
 use numbers::{
-    ATTAINMENT, GOODPUT, LATENCY_STATS, OK_SHARE, RATE_STAT, RATES, TOKEN_ATTAINMENT,
-    TOKEN_GOODPUT, is_share, joined_by, scale, statistic, statistics, stats, unit,
+    ATTAINMENT, GOODPUT, LATENCIES, LATENCY_STATS, OK_SHARE, RATE_STAT, RATES, RPS,
+    TOKEN_ATTAINMENT, TOKEN_GOODPUT, is_share, joined_by, scale, statistic, statistics, stats,
+    unit,
 };
 use rows::{float, table, text, whole};
 
@@ -194,24 +195,14 @@ impl Uncertainty {
             .filter(|(other, _)| other == run)
             .map(|(_, metric)| metric.as_str());
         let mut metrics: Vec<&str> = metrics.collect();
-        const ORDER: [&str; 13] = [
-            "ttft",
-            "ttft_intended",
-            "ttfa",
-            "tpot",
-            "itl",
-            "itl_spread",
-            "itl_resolved",
-            "icl",
-            "e2el",
-            "e2el_intended",
-            "rps",
-            "input_tps",
-            "output_tps",
-        ];
+        let order = || {
+            LATENCIES
+                .into_iter()
+                .chain([RPS, "input_tps", "output_tps"])
+        };
         let place = |metric: &&str| {
-            let place = ORDER.iter().position(|other| other == metric);
-            place.unwrap_or(ORDER.len())
+            let place = order().position(|other| other == *metric);
+            place.unwrap_or(usize::MAX)
         };
         metrics.sort_by_key(place);
         metrics

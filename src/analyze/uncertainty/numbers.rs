@@ -2,8 +2,8 @@
 
 use crate::analyze::statistics::{Scale, Statistic};
 
-/// The latencies that have intervals.
-const LATENCIES: [&str; 10] = [
+/// The latencies that have intervals, in the order in which they are told.
+pub(super) const LATENCIES: [&str; 10] = [
     "ttft",
     "ttft_intended",
     "ttfa",
