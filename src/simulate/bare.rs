@@ -1,7 +1,7 @@
 //! The bare front, for `--bare`: streams of stamped tokens, and next to nothing else.
 //!
 //! Where a client's own error is measured, the server must not be what is late. The whole front
-//! costs about twice as much a token, and its HTTP library may hold a token back after it was
+//! costs half as much again a token, and its HTTP library may hold a token back after it was
 //! stamped. Here one task writes every token to its socket in the moment after its stamp.
 
 mod request;

@@ -206,7 +206,7 @@ pub struct ServerSettings {
     #[arg(long, help_heading = "Simulated server")]
     pub stamp: bool,
 
-    /// Serve nothing but streams of stamps, at half the cost a token
+    /// Serve nothing but streams of stamps, at two thirds of the cost
     ///
     /// For measuring clients at rates that the whole server is late at: each token is written to
     /// its socket in the moment after its stamp. It needs `--stamp` and `--stream-rate`, and has
