@@ -26,6 +26,10 @@ const GRACE_AFTER_DONE_NS: i64 = 1_000_000_000;
 /// Longest time between two looks at what the scribe has found out.
 const CHECK_INTERVAL_NS: i64 = 500_000_000;
 
+/// Such looks are taken at multiples of this time, those of many streams together: each wake-up
+/// costs as much as ten of them.
+const CHECK_STEP_NS: i64 = 10_000_000;
+
 /// Everything that the attempts of one driver share.
 pub(super) struct Shared<W> {
     pub(super) wire: W,
@@ -286,13 +290,13 @@ impl<W: Wire> Attempt<W> {
 
     /// The instant at which a limit could next be passed.
     fn next_check(&self) -> Instant {
-        let now_ns = self.shared.clock.now_ns();
+        let latest_ns = self.shared.clock.now_ns() + CHECK_INTERVAL_NS;
         let next_ns = self
             .deadlines()
             .into_iter()
             .flatten()
             .map(|(at_ns, _)| at_ns)
-            .fold(now_ns.saturating_add(CHECK_INTERVAL_NS), i64::min);
+            .fold(latest_ns - latest_ns % CHECK_STEP_NS, i64::min);
         self.shared.clock.instant(next_ns)
     }
 
