@@ -35,6 +35,9 @@ use tokentape::load::clock::utc_now_ns;
 /// What a kill may cost, by the tape's contract.
 const LOSS_BAR_NS: i64 = 250_000_000;
 
+/// The exit code of `tokentape analyze` where no request has succeeded, as where all were killed.
+const NOTHING_SUCCEEDED: i32 = 3;
+
 /// How long a client may take to send its first request, in milliseconds.
 const START_PATIENCE_MS: u32 = 60_000;
 
@@ -265,7 +268,7 @@ fn recover(plan: &Plan, folder: &Path, is_analyzed_first: bool) -> Outcome<Vec<K
             .current_dir(folder)
             .stdin(Stdio::null())
             .output()?;
-        if !output.status.success() {
+        if !matches!(output.status.code(), Some(0 | NOTHING_SUCCEEDED)) {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             return Err(format!("`tokentape {}`: {said}", words[0]).into());
         }
