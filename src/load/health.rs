@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::clock::Clock;
 use super::driver::Gauges;
 use super::recorder::Recorder;
 use super::timer::PreciseTimer;
+use crate::breath::thread_cpu_ns;
 use crate::capture::schema::ProbeRow;
 use crate::wire::ReadingThread;
 
@@ -101,10 +100,9 @@ struct Totals {
 
 impl Totals {
     fn read(recorder: &Recorder, reading_thread: Option<&dyn ReadingThread>) -> Self {
-        let cpu = clock_gettime(ClockId::ThreadCPUTime);
         let stats = recorder.stats();
         Self {
-            cpu_ns: cpu.tv_sec * 1_000_000_000 + cpu.tv_nsec,
+            cpu_ns: thread_cpu_ns(),
             reading_cpu_ns: reading_thread.map_or(0, ReadingThread::cpu_ns),
             reads: stats.reads.load(Relaxed),
             events: stats.events.load(Relaxed),

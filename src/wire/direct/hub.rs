@@ -25,11 +25,11 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry, Token, Waker};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
 
 use super::socket::{READ_BYTES, Stamps};
 use super::{BodyDecoder, bad_body, cut_short};
+use crate::breath::thread_cpu_ns;
 use crate::capture::schema::ErrorKind;
 use crate::load::clock::Clock;
 use crate::wire::{Arrival, Pumped, ReadingThread, Sink, WireError};
@@ -336,9 +336,7 @@ impl Hall {
             let lag_ns = self.lobby.clock.now_ns() - knocked_ns;
             self.lobby.lag_max_ns.fetch_max(lag_ns, Ordering::AcqRel);
             self.lobby.knocked_ns.store(0, Ordering::Release);
-            let cpu = clock_gettime(ClockId::ThreadCPUTime);
-            let cpu_ns = cpu.tv_sec * 1_000_000_000 + cpu.tv_nsec;
-            self.lobby.cpu_ns.store(cpu_ns, Ordering::Relaxed);
+            self.lobby.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
         }
     }
 
