@@ -20,7 +20,7 @@
 WITH contents AS (
   SELECT
     c.run, c.request_id, c.attempt, c.seq, c.arrival_ns,
-    CAST(coalesce(t.tokens, c.tokens) AS BIGINT) AS tokens
+    coalesce(t.tokens, CASE WHEN c.tokens_source <> 'event' THEN c.tokens END) AS tokens
   FROM chunks c
   LEFT JOIN recounted_chunks t
     ON t.run = c.run AND t.request_id = c.request_id AND t.attempt = c.attempt AND t.seq = c.seq

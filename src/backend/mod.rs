@@ -13,7 +13,7 @@ pub mod sse;
 
 pub use failure::{NotAStream, error_message, read_unary};
 pub use openai::EventReader;
-pub use reading::{Reading, StreamError, Usage};
+pub use reading::{Reading, StreamError, TokenTally, Usage};
 pub use request::{BackendError, RequestInput, RequestSpec};
 
 /// A protocol that a server is driven with.
@@ -23,15 +23,17 @@ pub enum BackendKind {
     OpenaiChat,
     /// OpenAI completions
     Openai,
-    /// OpenAI completions, as vLLM serves them
+    /// OpenAI completions, as vLLM serves them: with usage in every event
     Vllm,
+    /// OpenAI chat completions, as vLLM serves them: with usage in every event
+    VllmChat,
 }
 
 impl BackendKind {
     /// Returns the path that the protocol has on its servers.
     pub fn default_endpoint(self) -> &'static str {
         match self {
-            Self::OpenaiChat => "/v1/chat/completions",
+            Self::OpenaiChat | Self::VllmChat => "/v1/chat/completions",
             Self::Openai | Self::Vllm => "/v1/completions",
         }
     }
@@ -39,7 +41,15 @@ impl BackendKind {
     /// Returns a reader for the events of one response; it keeps the decoded text if told to.
     pub fn reader(self, keep_text: bool) -> EventReader {
         match self {
-            Self::OpenaiChat | Self::Openai | Self::Vllm => EventReader::new(keep_text),
+            Self::OpenaiChat | Self::Openai | Self::Vllm | Self::VllmChat => {
+                EventReader::new(keep_text)
+            }
         }
+    }
+
+    /// Says whether requests ask for usage in every event: vLLM puts several tokens into one event
+    /// whenever it is behind, and usage tells how many.
+    pub fn asks_for_running_usage(self) -> bool {
+        matches!(self, Self::Vllm | Self::VllmChat)
     }
 }

@@ -3,12 +3,14 @@
 //!
 //! One reader understands both, since an event says by itself which it is (`delta` or `text`), and
 //! servers mix them up. A role, an empty string, a finish reason or a count of tokens is not a
-//! token; a name or an argument of a tool call is one, and so is reasoning under either of its names.
+//! token; a name or an argument of a tool call is one, and so is reasoning under any of its names.
 
+mod meter;
 mod mould;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::borrow::Cow;
 
@@ -16,9 +18,10 @@ use serde_json::Value;
 
 use super::failure;
 use super::lenient::{Lenient, parse};
-use super::reading::{Reading, StreamError, Usage};
+use super::reading::{Reading, StreamError, TokenTally, Usage};
 use super::sse::{END_MARK, Event, Kind};
-use crate::capture::schema::{Channel, TokensSource};
+use crate::capture::schema::Channel;
+use meter::TokenMeter;
 use mould::Moulds;
 use shape::{Choice, Chunk, Delta, Function, UsageObject};
 
@@ -33,7 +36,13 @@ pub struct EventReader {
     has_response_id: bool,
     meter: TokenMeter,
     moulds: Moulds,
+    /// Events without a token that may still be looked into for a text that is not read.
+    looks_left: u8,
 }
+
+/// Events without a token that are looked into for a text that is not read, before a response
+/// counts as one that has none.
+const LOOKS: u8 = 32;
 
 impl EventReader {
     /// Creates a reader for one response; it keeps the decoded text if told to.
@@ -43,7 +52,13 @@ impl EventReader {
             has_response_id: false,
             meter: TokenMeter::default(),
             moulds: Moulds::default(),
+            looks_left: LOOKS,
         }
+    }
+
+    /// Returns what ids and running usage have told of the output tokens so far.
+    pub fn tally(&self) -> TokenTally {
+        self.meter.tally()
     }
 
     /// Says what an event of the decoder carried, comments and `event: error` included.
@@ -57,9 +72,27 @@ impl EventReader {
 
     /// Says what the data of an event carried.
     ///
-    /// What is not JSON is broken; JSON that is no OpenAI event is on [`Channel::Other`].
+    /// What is not JSON is broken; JSON that is no OpenAI event is on [`Channel::Other`], and so is
+    /// an event whose only text is in a field that is not read.
     pub fn read(&mut self, data: &[u8]) -> Reading {
         let data = data.trim_ascii();
+        let mut reading = self.read_known(data);
+        let is_bare = matches!(
+            reading.channel,
+            Channel::Other | Channel::Empty | Channel::Role | Channel::Finish
+        );
+        if is_bare && !reading.is_broken && self.looks_left > 0 && data.len() <= MAX_GENERAL_BYTES {
+            self.looks_left -= 1;
+            reading.unread_text = unread::text_in(data);
+            if reading.unread_text.is_some() {
+                self.looks_left = LOOKS;
+                reading.channel = Channel::Other;
+            }
+        }
+        reading
+    }
+
+    fn read_known(&mut self, data: &[u8]) -> Reading {
         if let Some((channel, text)) = self.moulds.fit(data) {
             let text = self.keep_text.then(|| text.to_owned());
             return self.repeat(channel, text);
@@ -164,6 +197,7 @@ impl EventReader {
             has_choices: !choices.is_empty(),
             tokens: tokens.map(|(tokens, _)| tokens),
             tokens_source: tokens.map(|(_, source)| source),
+            unread_text: None,
             text: (self.keep_text && is_bearing).then_some(carried.text),
             usage,
             finish_reason: carried.finish_reason,
@@ -243,11 +277,18 @@ impl<'a> Carried<'a> {
 
     fn take_delta(&mut self, delta: &Delta<'a>) {
         let content = &delta.content.0;
-        // A server that renames a field sends the text under both names for a while.
-        let reasoning = [&delta.reasoning_content.0, &delta.reasoning.0]
-            .into_iter()
-            .flatten()
-            .find(|text| !text.is_empty());
+        // Servers differ in the name, and some send the text under several.
+        let reasoning = [
+            delta.reasoning_content.0.as_ref(),
+            delta.reasoning.0.reasoning(),
+            delta.reasoning_text.0.as_ref(),
+            delta.thinking.0.reasoning(),
+            delta.reasoning_details.0.reasoning(),
+            delta.thinking_blocks.0.reasoning(),
+        ]
+        .into_iter()
+        .flatten()
+        .find(|text| !text.is_empty());
         self.take_text(Channel::Reasoning, reasoning.or(content.thinking.as_ref()));
         self.take_text(Channel::Content, content.text.as_ref());
         self.take_text(Channel::Refusal, delta.refusal.0.as_ref());
@@ -271,51 +312,6 @@ impl<'a> Carried<'a> {
             self.take_text(Channel::Tool, function.name.0.as_ref());
             self.take_text(Channel::Tool, function.arguments.0.as_ref());
         }
-    }
-}
-
-/// Works out the number of tokens in each token-bearing event.
-///
-/// A token need not bring text: it may end inside a UTF-8 sequence, or be held back for a stop
-/// string. Such a token counts with the next event that does.
-#[derive(Debug, Default)]
-struct TokenMeter {
-    /// Completion tokens in the usage of the last token-bearing event.
-    counted: u32,
-    /// Usage did not come with every token-bearing event, or stood still at 0 or fell: it is not
-    /// a running count, so that a difference would mean nothing.
-    is_usage_distrusted: bool,
-    /// Ids in events without text since the last token-bearing one.
-    silent_ids: u32,
-}
-
-impl TokenMeter {
-    fn take(
-        &mut self,
-        is_bearing: bool,
-        counted: Option<u32>,
-        ids: Option<u32>,
-    ) -> Option<(u16, TokensSource)> {
-        if !is_bearing {
-            self.silent_ids = self.silent_ids.saturating_add(ids.unwrap_or(0));
-            return None;
-        }
-        let silent_ids = std::mem::take(&mut self.silent_ids);
-        let by_ids = ids.map(|ids| ids.saturating_add(silent_ids));
-        if let Some(tokens) = self.difference(counted) {
-            return Some((saturating_u16(tokens), TokensSource::Usage));
-        }
-        let tokens = by_ids.filter(|&tokens| tokens > 0)?;
-        Some((saturating_u16(tokens), TokensSource::Ids))
-    }
-
-    fn difference(&mut self, counted: Option<u32>) -> Option<u32> {
-        let counted = counted.filter(|&counted| counted > 0 && counted >= self.counted);
-        self.is_usage_distrusted |= counted.is_none();
-        let counted = counted.filter(|_| !self.is_usage_distrusted)?;
-        let tokens = counted - self.counted;
-        self.counted = counted;
-        Some(tokens)
     }
 }
 
@@ -359,8 +355,4 @@ fn stream_error(chunk: &Chunk<'_>) -> Option<StreamError> {
 /// Returns a name that a server gives, on one line and of a bounded length; `None` when it is empty.
 fn named(text: &str) -> Option<String> {
     Some(failure::cleaned(text)).filter(|text| !text.is_empty())
-}
-
-fn saturating_u16(tokens: u32) -> u16 {
-    u16::try_from(tokens).unwrap_or(u16::MAX)
 }

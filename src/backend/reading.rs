@@ -16,6 +16,8 @@ pub struct Reading {
     pub tokens_source: Option<TokensSource>,
     /// All text of a token-bearing event, where the reader keeps it.
     pub text: Option<String>,
+    /// Where in the event a text was that this backend does not read, as `delta.KEY`.
+    pub unread_text: Option<String>,
     /// The server's count so far, or in the end.
     pub usage: Option<Usage>,
     /// Why the server stopped generating.
@@ -39,6 +41,7 @@ impl Reading {
             tokens: None,
             tokens_source: None,
             text: None,
+            unread_text: None,
             usage: None,
             finish_reason: None,
             response_id: None,
@@ -60,6 +63,16 @@ pub struct Usage {
     pub reasoning: Option<u32>,
     /// Prompt tokens that came from the prefix cache.
     pub cached: Option<u32>,
+}
+
+/// What ids and running usage have told of the output tokens of one response so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TokenTally {
+    /// Tokens by ids or log-probabilities; `None` where a token-bearing event had none.
+    pub by_ids: Option<u32>,
+    /// Tokens that came to be after the last token-bearing event, or without any; `None` where
+    /// neither ids nor usage in every token-bearing event tell.
+    pub after_last: Option<u32>,
 }
 
 /// A failure that a server reports inside a response that began well.

@@ -25,6 +25,29 @@ pub struct RequestSpec<'a> {
     pub extra_body: &'a Map<String, Value>,
 }
 
+/// Names of the field that limits the output: they mean the same, and servers differ in which one
+/// they know.
+const LIMIT_FIELDS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+
+impl RequestSpec<'_> {
+    fn is_limited_by_user(&self) -> bool {
+        LIMIT_FIELDS
+            .iter()
+            .any(|name| self.extra_body.contains_key(*name))
+    }
+
+    /// Returns the most output tokens that the request allows; `None` where it sets no limit.
+    pub fn output_limit(&self) -> Option<u32> {
+        if !self.is_limited_by_user() {
+            return self.max_tokens;
+        }
+        let limits = LIMIT_FIELDS
+            .iter()
+            .filter_map(|name| self.extra_body.get(*name)?.as_u64());
+        limits.min().and_then(|limit| u32::try_from(limit).ok())
+    }
+}
+
 /// What a server is to answer.
 #[derive(Debug, Clone, Copy)]
 pub enum RequestInput<'a> {
@@ -153,6 +176,8 @@ struct Message<'a> {
 #[derive(Serialize)]
 struct StreamOptions {
     include_usage: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    continuous_usage_stats: bool,
 }
 
 impl Serialize for Body<'_> {
@@ -164,7 +189,7 @@ impl Serialize for Body<'_> {
         };
         body.entry("model", spec.model)?;
         let limit_field = match self.kind {
-            BackendKind::OpenaiChat => {
+            BackendKind::OpenaiChat | BackendKind::VllmChat => {
                 match spec.input {
                     RequestInput::Text(content) => {
                         let message = Message {
@@ -182,12 +207,8 @@ impl Serialize for Body<'_> {
                 "max_tokens"
             }
         };
-        // The two names mean the same, and servers differ in which one they know.
-        let is_limited_by_user = ["max_tokens", "max_completion_tokens"]
-            .iter()
-            .any(|name| spec.extra_body.contains_key(*name));
         if let Some(max_tokens) = spec.max_tokens
-            && !is_limited_by_user
+            && !spec.is_limited_by_user()
         {
             body.entry(limit_field, &max_tokens)?;
         }
@@ -200,6 +221,7 @@ impl Serialize for Body<'_> {
         body.entry("stream", &true)?;
         let options = StreamOptions {
             include_usage: true,
+            continuous_usage_stats: self.kind.asks_for_running_usage(),
         };
         body.entry("stream_options", &options)?;
         for (name, value) in spec.extra_body {
@@ -259,12 +281,39 @@ mod tests {
         );
         assert_snapshot!(
             body(BackendKind::Vllm, &none),
-            @r#"{"model":"m","prompt":"say \"hi\"\n","max_tokens":16,"temperature":0.5,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}"#
+            @r#"{"model":"m","prompt":"say \"hi\"\n","max_tokens":16,"temperature":0.5,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#
         );
-        assert_eq!(
-            body(BackendKind::Openai, &none),
-            body(BackendKind::Vllm, &none)
-        );
+        // Hosted services refuse an option that they don't know.
+        for (plain, vllm) in [
+            (BackendKind::Openai, BackendKind::Vllm),
+            (BackendKind::OpenaiChat, BackendKind::VllmChat),
+        ] {
+            let asked = body(vllm, &none);
+            let option = r#","continuous_usage_stats":true"#;
+            assert_eq!(body(plain, &none), asked.replace(option, ""));
+            assert!(asked.contains(option));
+        }
+    }
+
+    #[test]
+    fn the_limit_is_the_one_that_is_sent() {
+        let limit = |max_tokens, fields| {
+            let extra_body = extra(fields);
+            let spec = RequestSpec {
+                model: "m",
+                input: RequestInput::Text("p"),
+                max_tokens,
+                ignore_eos: false,
+                temperature: None,
+                extra_body: &extra_body,
+            };
+            spec.output_limit()
+        };
+        assert_eq!(limit(Some(16), json!({})), Some(16));
+        assert_eq!(limit(None, json!({})), None);
+        assert_eq!(limit(Some(16), json!({"max_tokens": 8})), Some(8));
+        assert_eq!(limit(None, json!({"max_completion_tokens": 9})), Some(9));
+        assert_eq!(limit(Some(16), json!({"max_tokens": null})), None);
     }
 
     #[test]
@@ -339,6 +388,7 @@ mod tests {
             ),
             ("openai", BackendKind::Openai, "/v1/completions"),
             ("vllm", BackendKind::Vllm, "/v1/completions"),
+            ("vllm-chat", BackendKind::VllmChat, "/v1/chat/completions"),
         ] {
             assert_eq!(BackendKind::from_str(name, false), Ok(kind));
             assert_eq!(kind.default_endpoint(), endpoint);

@@ -149,6 +149,9 @@ pub struct Manifest {
     /// The client's own limits that were hit, by name.
     #[serde(default)]
     pub bounds_hit: BTreeMap<String, u64>,
+    /// Events with a text that the backend does not read, by the name of the field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread_texts: BTreeMap<String, u64>,
     /// What recovering the tape after a crash came to; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<String>,
@@ -179,6 +182,7 @@ impl Manifest {
             origin_ns: 0,
             counts: Counts::default(),
             bounds_hit: BTreeMap::new(),
+            unread_texts: BTreeMap::new(),
             recovered: None,
             self_check: None,
         }

@@ -11,15 +11,19 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, AsArray, RecordBatch, new_null_array};
 use arrow::datatypes::{
-    Field, Int64Type, Schema, SchemaRef, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    Field, Int32Type, Int64Type, Schema, SchemaRef, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
 use super::value::{ColumnValue, Label, words};
 
 /// The version of the tape's layout that this build writes.
 ///
-/// 2 added `requests.prefix_tokens_planned`. Tapes of version 1 are read; it is null in them.
-pub const SCHEMA_VERSION: u32 = 2;
+/// Older tapes are read; a column that they lack is null.
+///
+/// - 2 added `requests.prefix_tokens_planned`.
+/// - 3 made all counts signed; added `max_output_tokens`, `ids_output_tokens`, `tokens_after_last`
+///   and `has_lone_finish` to `requests`; filled `chunks.tokens` in for every token-bearing event.
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Warm-up requests count from here, so that measured ones are the index in the schedule.
 pub const FIRST_WARMUP_ID: u64 = 1 << 63;
@@ -37,7 +41,8 @@ words! {
 words! {
     /// How an attempt ended.
     pub enum Status {
-        /// At least one token-bearing event, and a finish reason or an end mark.
+        /// Tokens, and a finish reason or an end mark: a token-bearing event, or where none came, a
+        /// count of the server's that is not 0.
         Ok = "ok",
         /// Failed; `error_kind` says how.
         Error = "error",
@@ -104,6 +109,8 @@ words! {
         Ids = "ids",
         /// From our tokenizer, on the cumulative text.
         Tokenizer = "tokenizer",
+        /// Not known: an event with a token is taken for one token.
+        Event = "event",
     }
 }
 
@@ -235,6 +242,8 @@ table! {
         input_tokens_planned: Option<u32>,
         /// Output tokens that the schedule asked for.
         output_tokens_planned: Option<u32>,
+        /// Most output tokens that the request allowed; null where it set no limit.
+        max_output_tokens: Option<u32>,
         /// Tokens at the prompt's start that requests before it had too, by the trace's blocks: what a
         /// prefix cache without bound would have.
         prefix_tokens_planned: Option<u32>,
@@ -246,6 +255,12 @@ table! {
         usage_reasoning_tokens: Option<u32>,
         /// Prompt tokens that the server took from its prefix cache.
         usage_cached_tokens: Option<u32>,
+        /// Output tokens by the token ids or log-probabilities in the events; null where an event with
+        /// a token had none.
+        ids_output_tokens: Option<u32>,
+        /// Output tokens that came to be after the last token-bearing event, or without any: by ids, or
+        /// by usage where every token-bearing event had it; null where neither tells.
+        tokens_after_last: Option<u32>,
         /// Prompt tokens as our tokenizer counts them.
         input_tokens_counted: Option<u32>,
         /// Output tokens as our tokenizer counts them.
@@ -255,7 +270,7 @@ table! {
         /// Longest gap between token-bearing events.
         max_gap_ns: Option<i64>,
         /// Bytes of the response body.
-        response_bytes: u64,
+        response_bytes: i64,
         /// How it ended.
         status: Status,
         /// What failed, from a closed list.
@@ -266,6 +281,8 @@ table! {
         http_status: Option<u16>,
         /// Why the server stopped generating.
         finish_reason: Option<Label>,
+        /// True where the finish reason came in an event without a token.
+        has_lone_finish: Option<bool>,
         /// The server's id of the response.
         response_id: Option<String>,
         /// The prompt; only with `--keep text`.
@@ -297,7 +314,7 @@ table! {
         channel: Channel,
         /// True when the event has a non-empty `choices`: other tools count those as tokens.
         has_choices: bool,
-        /// Tokens in the event; null counts as 1.
+        /// Tokens in a token-bearing event, with those that came to be before it and after the one before.
         tokens: Option<u16>,
         /// How the number of tokens is known.
         tokens_source: Option<TokensSource>,
@@ -328,13 +345,13 @@ table! {
         /// Batches waiting for the writer.
         channel_fill: u32,
         /// Resident memory of the process, in bytes.
-        rss_bytes: Option<u64>,
+        rss_bytes: Option<i64>,
         /// Reads since the last row.
-        reads: u64,
+        reads: i64,
         /// Streamed events since the last row.
-        events: u64,
+        events: i64,
         /// Times since the last row that a full channel held up the receiver.
-        capture_stalls: u64,
+        capture_stalls: i64,
     }
 }
 
@@ -423,11 +440,14 @@ impl RequestRow {
             end_ns: None,
             input_tokens_planned: None,
             output_tokens_planned: None,
+            max_output_tokens: None,
             prefix_tokens_planned: None,
             usage_input_tokens: None,
             usage_output_tokens: None,
             usage_reasoning_tokens: None,
             usage_cached_tokens: None,
+            ids_output_tokens: None,
+            tokens_after_last: None,
             input_tokens_counted: None,
             output_tokens_counted: None,
             chunk_count: 0,
@@ -438,6 +458,7 @@ impl RequestRow {
             error_message: None,
             http_status: None,
             finish_reason: None,
+            has_lone_finish: None,
             response_id: None,
             prompt: None,
             output: None,
@@ -528,6 +549,9 @@ fn fold_column(column: &dyn Array, mut take: impl FnMut(usize, u64)) -> Option<(
     each!(UInt32Type, u64::from);
     each!(UInt16Type, u64::from);
     each!(UInt8Type, u64::from);
+    each!(Int32Type, |value| u64::from(
+        value.cast_unsigned() ^ (1 << 31)
+    ));
     each!(Int64Type, |value| value.cast_unsigned() ^ (1 << 63));
     None
 }

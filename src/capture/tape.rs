@@ -48,6 +48,9 @@ pub struct TapeWriter {
     _lock: File,
 }
 
+/// Names of fields with a text that nothing reads, beyond which they are counted together.
+const UNREAD_NAMES: usize = 16;
+
 impl TapeWriter {
     /// Makes the folder of a new tape, with its manifest and an empty log.
     ///
@@ -94,6 +97,15 @@ impl TapeWriter {
     /// Adds a row of `probes`.
     pub fn push_probe(&mut self, row: ProbeRow) {
         self.pending_probes.push(row);
+    }
+
+    /// Counts events with a text that the backend does not read, by the name of the field; of names,
+    /// which the server chooses, as many as [`UNREAD_NAMES`] are told apart.
+    pub fn note_unread_texts(&mut self, field: &str, events: u64) {
+        let counts = &mut self.manifest.unread_texts;
+        let is_known = counts.contains_key(field) || counts.len() < UNREAD_NAMES;
+        let field = if is_known { field } else { "other fields" };
+        *counts.entry(field.to_owned()).or_default() += events;
     }
 
     /// Hands everything that was pushed to the system: from here on it outlives the process.

@@ -36,19 +36,23 @@ pub trait ColumnValue: Sized {
     }
 }
 
-macro_rules! primitive_value {
-    ($rust:ty, $arrow:ty) => {
+/// Declares a number: its column's type, and the type that tapes of version 2 and before have for
+/// it. Counts are signed: the difference of two unsigned columns wraps round in most engines,
+/// without a word. A count that no column holds is not known.
+macro_rules! number_value {
+    ($rust:ty, $arrow:ty, $before:ty) => {
         impl ColumnValue for $rust {
             const NULLABLE: bool = false;
             fn data_type() -> DataType {
                 <$arrow>::DATA_TYPE
             }
             fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
-                Arc::new(PrimitiveArray::<$arrow>::from_iter_values(values.copied()))
+                type Native = <$arrow as ArrowPrimitiveType>::Native;
+                let values = values.map(|&number| Native::try_from(number).unwrap_or(Native::MAX));
+                Arc::new(PrimitiveArray::<$arrow>::from_iter_values(values))
             }
             fn read(array: &dyn Array, row: usize) -> Option<Self> {
-                let array = array.as_primitive_opt::<$arrow>()?;
-                (!array.is_null(row)).then(|| array.value(row))
+                <Option<$rust> as ColumnValue>::read(array, row)?
             }
         }
         impl ColumnValue for Option<$rust> {
@@ -57,22 +61,49 @@ macro_rules! primitive_value {
                 <$arrow>::DATA_TYPE
             }
             fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
-                Arc::new(values.copied().collect::<PrimitiveArray<$arrow>>())
+                type Native = <$arrow as ArrowPrimitiveType>::Native;
+                let values = values.map(|number| number.and_then(|it| Native::try_from(it).ok()));
+                Arc::new(values.collect::<PrimitiveArray<$arrow>>())
             }
             fn read(array: &dyn Array, row: usize) -> Option<Self> {
-                let array = array.as_primitive_opt::<$arrow>()?;
-                Some((!array.is_null(row)).then(|| array.value(row)))
+                let number = match array.as_primitive_opt::<$arrow>() {
+                    Some(_) if array.is_null(row) => return Some(None),
+                    Some(array) => <$rust>::try_from(array.value(row)).ok()?,
+                    None => {
+                        let array = array.as_primitive_opt::<$before>()?;
+                        if array.is_null(row) {
+                            return Some(None);
+                        }
+                        <$rust>::try_from(array.value(row)).ok()?
+                    }
+                };
+                Some(Some(number))
             }
         }
     };
 }
 
-primitive_value!(u8, UInt8Type);
-primitive_value!(u16, UInt16Type);
-primitive_value!(u32, UInt32Type);
-primitive_value!(u64, UInt64Type);
-primitive_value!(i32, Int32Type);
-primitive_value!(i64, Int64Type);
+number_value!(u8, Int32Type, UInt8Type);
+number_value!(u16, Int32Type, UInt16Type);
+number_value!(u32, Int32Type, UInt32Type);
+number_value!(i32, Int32Type, Int32Type);
+number_value!(i64, Int64Type, UInt64Type);
+// Of ids alone, which are not subtracted.
+number_value!(u64, UInt64Type, UInt64Type);
+
+impl ColumnValue for Option<bool> {
+    const NULLABLE: bool = true;
+    fn data_type() -> DataType {
+        DataType::Boolean
+    }
+    fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
+        Arc::new(values.copied().collect::<BooleanArray>())
+    }
+    fn read(array: &dyn Array, row: usize) -> Option<Self> {
+        let array = array.as_boolean_opt()?;
+        Some((!array.is_null(row)).then(|| array.value(row)))
+    }
+}
 
 impl ColumnValue for bool {
     const NULLABLE: Self = false;

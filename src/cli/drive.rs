@@ -19,7 +19,6 @@ use super::plan::{self, LoadShape, STREAM_TOKENS_PER_S, Shape};
 use super::talk::{complain, print, say, warn};
 use super::{failure, interrupt, progress};
 use crate::analyze::{Analysis, Options};
-use crate::backend::BackendKind;
 use crate::capture::manifest::{Loop, State};
 use crate::capture::{CaptureError, Manifest};
 use crate::error::{Error, exit};
@@ -240,7 +239,7 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
     // The embedded tokenizer is no server's own, so its counts would pass for more than they are.
     let counts_tokens = args.request.tokenizer.is_some();
     let ignore_eos =
-        args.request.ignore_eos || (schedule.keeps_lengths && backend == BackendKind::Vllm);
+        args.request.ignore_eos || (schedule.keeps_lengths && backend.asks_for_running_usage());
     let plan = plan_json(
         &schedule,
         args,

@@ -69,9 +69,9 @@ pub(super) async fn watch(
             queued: count(gauges.queued.load(Relaxed)),
             channel_fill: count(recorder.channel_fill()),
             rss_bytes: resident_bytes(),
-            reads: now.reads - before.reads,
-            events: now.events - before.events,
-            capture_stalls: now.stalls - before.stalls,
+            reads: signed(now.reads - before.reads),
+            events: signed(now.events - before.events),
+            capture_stalls: signed(now.stalls - before.stalls),
         });
         before = now;
         recorder.flush().await;
@@ -112,12 +112,17 @@ impl Totals {
 }
 
 /// Resident memory of this process, where the system says.
-fn resident_bytes() -> Option<u64> {
+/// A count as the tape has it.
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn resident_bytes() -> Option<i64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let kib: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
 

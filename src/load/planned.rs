@@ -35,6 +35,8 @@ pub struct Planned {
     pub input_tokens_counted: Option<u32>,
     /// Output tokens that the schedule asks for.
     pub output_tokens: Option<u32>,
+    /// Most output tokens that the request allows; `None` where it sets no limit.
+    pub max_output_tokens: Option<u32>,
     /// Tokens at the prompt's start that requests before it have too, by the trace's blocks.
     pub prefix_tokens: Option<u32>,
     /// The request's body.
@@ -57,6 +59,7 @@ impl Planned {
         row.input_tokens_planned = self.input_tokens;
         row.input_tokens_counted = self.input_tokens_counted;
         row.output_tokens_planned = self.output_tokens;
+        row.max_output_tokens = self.max_output_tokens;
         row.prefix_tokens_planned = self.prefix_tokens;
         row.prompt = self.prompt.take();
         row

@@ -59,7 +59,7 @@ pub struct Scribe {
 impl Scribe {
     /// Makes a scribe for `tape`, and the recorder that feeds it.
     ///
-    /// With `count_tokens`, answers whose server names no usage are counted with it.
+    /// With `count_tokens`, answers whose number of tokens is not beyond doubt are counted with it.
     pub fn new(
         tape: TapeWriter,
         backend: BackendKind,
@@ -148,6 +148,9 @@ impl Scribe {
         for (key, end) in batch.ended {
             self.breathe(REQUEST_US);
             if let Some(transcript) = self.open.remove(&key) {
+                for (field, events) in transcript.unread_texts() {
+                    self.tape.note_unread_texts(field, *events);
+                }
                 let row = transcript.finish(&end, self.count_tokens.as_ref(), &mut chunks);
                 self.count(&row);
                 self.note_text([&row]);

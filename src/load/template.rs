@@ -108,8 +108,8 @@ impl RequestTemplate {
         planned
     }
 
-    fn body(&self, input: RequestInput<'_>, output_tokens: u32) -> Vec<u8> {
-        self.backend.body(&RequestSpec {
+    fn spec<'a>(&'a self, input: RequestInput<'a>, output_tokens: u32) -> RequestSpec<'a> {
+        RequestSpec {
             model: &self.model,
             input,
             max_tokens: match self.output_length {
@@ -119,7 +119,11 @@ impl RequestTemplate {
             ignore_eos: self.ignore_eos,
             temperature: self.temperature,
             extra_body: &self.extra_body,
-        })
+        }
+    }
+
+    fn body(&self, input: RequestInput<'_>, output_tokens: u32) -> Vec<u8> {
+        self.backend.body(&self.spec(input, output_tokens))
     }
 
     fn with_body(
@@ -142,6 +146,9 @@ impl RequestTemplate {
             input_tokens: counted,
             input_tokens_counted: counted,
             output_tokens: Some(output_tokens),
+            max_output_tokens: self
+                .spec(RequestInput::Text(""), output_tokens)
+                .output_limit(),
             prefix_tokens: None,
             body: Bytes::from(body),
             prompt: self.keeps_text.then_some(prompt),

@@ -176,6 +176,7 @@ fn planned(request_id: u64, intended_ns: Option<i64>) -> Planned {
         input_tokens: Some(1),
         input_tokens_counted: None,
         output_tokens: Some(10),
+        max_output_tokens: Some(10),
         prefix_tokens: None,
         body: Bytes::new(),
         prompt: None,

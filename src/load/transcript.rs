@@ -1,5 +1,6 @@
 //! From the bytes of one attempt to its rows: decoding, in the order in which reads came.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,6 +30,10 @@ struct Story {
     next_seq: u32,
     /// The whole text so far, where it is kept or has to be counted.
     text: Option<String>,
+    /// Where the text of each event ends in the whole, where it has to be counted.
+    text_ends: Option<Vec<usize>>,
+    /// Events with a text that the reader does not read, by the name of the field.
+    unread_texts: BTreeMap<String, u64>,
     /// What the text and the decoder have taken of the memory for all answers.
     share: Share,
     /// A bound was passed: nothing more is taken of the answer.
@@ -53,6 +58,8 @@ impl Transcript {
                 keeps_text,
                 next_seq: 0,
                 text: needs_text.then(String::new),
+                text_ends: counts_tokens.then(Vec::new),
+                unread_texts: BTreeMap::new(),
                 share,
                 is_given_up: false,
                 has_end_mark: false,
@@ -85,7 +92,10 @@ impl Transcript {
         if entry.at_ns > self.end_ns {
             return;
         }
-        self.row.response_bytes = self.row.response_bytes.saturating_add(bytes.len() as u64);
+        self.row.response_bytes = self
+            .row
+            .response_bytes
+            .saturating_add(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
         if self.story.is_given_up {
             return;
         }
@@ -110,6 +120,11 @@ impl Transcript {
         }
         raise(&self.progress.has_token, self.row.first_token_ns.is_some());
         raise(&self.progress.is_done, self.story.has_end_mark);
+    }
+
+    /// Events so far with a text that the reader does not read, by the name of the field.
+    pub(super) fn unread_texts(&self) -> &BTreeMap<String, u64> {
+        &self.story.unread_texts
     }
 
     /// Ends the attempt: the row that stays, and the rows of events that only the end completed.
@@ -140,11 +155,13 @@ impl Transcript {
         row.headers_ns = end.headers_ns;
         row.http_status = end.http_status;
         row.end_ns = Some(end.end_ns);
-        if row.usage_output_tokens.is_none()
-            && !self.story.is_given_up
-            && let (Some(count), Some(text)) = (count_tokens, &self.story.text)
+        let tally = self.story.reader.tally();
+        row.ids_output_tokens = tally.by_ids;
+        row.tokens_after_last = tally.after_last;
+        if let Some(count) = count_tokens
+            && !has_sure_count(&row)
         {
-            row.output_tokens_counted = count(text);
+            row.output_tokens_counted = self.story.count_text(count);
         }
         let (status, failure) = self.story.verdict(&row, end, tail);
         row.status = status;
@@ -233,6 +250,11 @@ impl Story {
         }
         if let Some(reason) = reading.finish_reason {
             row.finish_reason = Some(reason.into());
+            row.has_lone_finish
+                .get_or_insert(!reading.channel.is_token_bearing());
+        }
+        if let Some(field) = reading.unread_text {
+            *self.unread_texts.entry(field).or_default() += 1;
         }
         if reading.response_id.is_some() {
             row.response_id = reading.response_id;
@@ -267,8 +289,53 @@ impl Story {
                 whole.reserve_exact(text.len() + whole.len() / 8);
             }
             whole.push_str(&text);
+            if let Some(ends) = &mut self.text_ends {
+                ends.push(whole.len());
+            }
         }
         self.keeps_text.then_some(text)
+    }
+
+    /// Counts the tokens of the text: as a whole, and event by event, of which the lower count is
+    /// nearer. An event ends where a token ends, which a count of the whole can't know; but where
+    /// something on the way cut the text anew, an event's parts are no tokens.
+    fn count_text(&self, count: &TokenCounter) -> Option<u32> {
+        if self.is_given_up {
+            return None;
+        }
+        let (text, ends) = self.text.as_ref().zip(self.text_ends.as_ref())?;
+        let whole = count(text)?;
+        let mut start = 0;
+        let by_event = ends.iter().try_fold(0_u32, |sum, &end| {
+            let part = text.get(start..end)?;
+            start = end;
+            Some(sum.saturating_add(count(part)?))
+        });
+        Some(by_event.map_or(whole, |by_event| by_event.min(whole)))
+    }
+
+    /// Says what came of an answer of which no text was seen.
+    fn without_text(&self, row: &RequestRow) -> (Status, Option<(ErrorKind, Option<String>)>) {
+        let is_vouched_for = [row.usage_output_tokens, row.ids_output_tokens]
+            .into_iter()
+            .flatten()
+            .any(|tokens| tokens > 0);
+        // A text under another name is a text all the same.
+        if is_vouched_for && self.unread_texts.is_empty() {
+            return (Status::Ok, None);
+        }
+        let message = self.naming_unread("no token arrived");
+        (Status::Error, Some((ErrorKind::Empty, Some(message))))
+    }
+
+    /// Adds to `what` which text was not read, if there was one.
+    fn naming_unread(&self, what: &str) -> String {
+        match self.unread_texts.first_key_value() {
+            Some((field, events)) => format!(
+                "{what}; {events} events have a text in `{field}`, which this backend does not read"
+            ),
+            None => what.to_owned(),
+        }
     }
 
     /// Decides how the attempt ended.
@@ -309,18 +376,25 @@ impl Story {
                 Tail::Cut { bytes } => {
                     format!("the stream ended inside an event ({bytes} bytes of it)")
                 }
-                _ => "the stream ended without a finish reason or an end mark".to_owned(),
+                _ => self.naming_unread("the stream ended without a finish reason or an end mark"),
             };
             return (Status::Error, Some((ErrorKind::Truncated, Some(message))));
         }
         if row.chunk_count == 0 {
-            return (
-                Status::Error,
-                Some((ErrorKind::Empty, Some("no token arrived".into()))),
-            );
+            return self.without_text(row);
         }
         (Status::Ok, None)
     }
+}
+
+/// Says whether the number of output tokens is beyond doubt without a tokenizer: ids number them, or
+/// usage and the events say the same, within 1 %.
+fn has_sure_count(row: &RequestRow) -> bool {
+    let seen = u64::from(row.chunk_count) + u64::from(row.tokens_after_last.unwrap_or(0));
+    row.ids_output_tokens.is_some()
+        || row
+            .usage_output_tokens
+            .is_some_and(|told| u64::from(told).abs_diff(seen) * 100 <= seen)
 }
 
 /// Returns how long the read's bytes had been waiting in the kernel, where that can be.
@@ -427,7 +501,7 @@ mod tests {
         let row = end(transcript, &mut chunks);
         assert_eq!(chunks.len(), 2);
         assert_eq!((row.last_token_ns, row.end_ns), (Some(1_000), Some(1_000)));
-        assert_eq!(row.response_bytes, 2 * event.len() as u64);
+        assert_eq!(row.response_bytes, 2 * i64::try_from(event.len()).unwrap());
     }
 
     #[test]
@@ -449,7 +523,7 @@ mod tests {
         assert_eq!(row.error_kind.unwrap().as_str(), "too_large");
         assert_eq!(row.output.unwrap().len(), 80 * KIB);
         assert_eq!(row.output_tokens_counted, None, "of half a text");
-        assert_eq!(row.response_bytes, 4 * event.len() as u64);
+        assert_eq!(row.response_bytes, 4 * i64::try_from(event.len()).unwrap());
         let texts: Vec<Option<usize>> = chunks
             .iter()
             .map(|chunk| chunk.text.as_ref().map(String::len))

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::analyze::{Analysis, RunFacts};
 use crate::capture::manifest::{INTERRUPTED, Loop, State};
 
+use super::counting::of_counting;
 use super::format;
 use super::language::{said, say};
 use super::rows::{Row, rows_of};
@@ -56,7 +57,7 @@ pub(crate) fn advice(analysis: &Analysis, run: &RunFacts, verdict: &Verdict) -> 
 }
 
 /// Makes a warning of sentences; those that have no values are said in the report's language.
-fn warning(what: impl AsRef<str>, why: &str, act: &str) -> Advice {
+pub(super) fn warning(what: impl AsRef<str>, why: &str, act: &str) -> Advice {
     Advice {
         what: said(what.as_ref()),
         why: said(why),
@@ -184,80 +185,6 @@ fn of_outcomes(summary: Row<'_>, found: &mut Vec<Advice>) {
             "send at least 100 requests for a p99, and 1,000 for a p99.9",
         ));
     }
-}
-
-/// Warns of token counts and gaps that are less certain than they look.
-fn of_counting(analysis: &Analysis, run: &RunFacts, summary: Row<'_>, found: &mut Vec<Advice>) {
-    let source = summary.text("output_tokens_source").unwrap_or_default();
-    if matches!(source, "chunks" | "mixed") {
-        found.push(warning(
-            "output tokens were counted by chunks, for some requests at least",
-            "the server sent no usage, and a chunk can hold several tokens or half of one",
-            "name the model's tokenizer with --tokenizer",
-        ));
-    }
-    if let Some(tokens) = tokens_a_chunk(analysis, run, summary) {
-        found.push(warning(
-            say!(
-                "the server counted {tokens} tokens for each chunk, and not which chunk holds how many",
-                tokens = format::decimal(tokens, 1)
-            ),
-            "each chunk stands for one token: ITL is ICL, and TPOT takes the first chunk for one token",
-            "ask for usage in every event where the server has it (continuous_usage_stats)",
-        ));
-    }
-    if let Some(share) = summary
-        .number("unresolved_share")
-        .filter(|share| *share > 0.1)
-    {
-        found.push(warning(
-            say!(
-                "{share} of the gaps have an end in a shared read",
-                share = format::percent(Some(share))
-            ),
-            "events that arrive together carry one time stamp, so gaps read as zero or as a sum",
-            "read inter-token times beside their resolved form; look for a proxy that buffers",
-        ));
-    }
-    let tokens = rows_of(analysis, "token_counts", &run.run)
-        .into_iter()
-        .next();
-    let exact = |column: &str| tokens.and_then(|row| row.number(column));
-    if let Some(share) = exact("output_exact").filter(|share| *share < 0.95) {
-        found.push(warning(
-            say!(
-                "only {share} of the answers have the planned length",
-                share = format::percent(Some(share))
-            ),
-            "the model stopped by itself, so the load is not the one that was planned",
-            "pass --ignore-eos where the server knows it",
-        ));
-    }
-    if let Some(share) = exact("input_exact").filter(|share| *share < 0.95) {
-        found.push(warning(
-            say!(
-                "only {share} of the prompts have the planned length",
-                share = format::percent(Some(share))
-            ),
-            "the server counts tokens in another way, or adds a chat template",
-            "name the model's own tokenizer with --tokenizer",
-        ));
-    }
-}
-
-/// How many tokens a chunk held on average, where that is more than one and no chunk told.
-///
-/// Reasoning that was counted and not streamed looks the same: then TPOT leaves it out.
-fn tokens_a_chunk(analysis: &Analysis, run: &RunFacts, summary: Row<'_>) -> Option<f64> {
-    let n = |metric: &str| {
-        rows_of(analysis, "latency_percentiles", &run.run)
-            .into_iter()
-            .find(|row| row.text("metric") == Some(metric))?
-            .number("n")
-    };
-    let tokens = summary.number("output_tokens")? / summary.number("chunks")?.max(1.0);
-    let is_told = n("itl")? > n("icl")?;
-    (tokens >= 1.5 && !is_told).then_some(tokens)
 }
 
 /// Warns of turns that no user could have taken.
@@ -391,44 +318,6 @@ mod tests {
             "{said:?}"
         );
         assert!(said[0].starts_with("8 of 1,000"), "{said:?}");
-    }
-
-    /// Sets a number of the only run; `metric` is the row's, where its table has one a metric.
-    fn set(analysis: &mut Analysis, (name, metric): (&str, &str), column: &str, value: i64) {
-        let tables = analysis.tables.iter_mut();
-        for table in tables.filter(|table| table.name == name) {
-            let at = |name: &str| table.columns.iter().position(|column| column.name == name);
-            let (at, metric_at) = (at(column).unwrap(), at("metric"));
-            for row in &mut table.rows {
-                if metric_at.is_none_or(|at| row[at].text() == Some(metric)) {
-                    row[at] = Cell::Int(value);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn chunks_whose_tokens_nobody_told_are_named_where_the_server_counted_more() {
-        let told = |output_tokens: i64, itl: i64| {
-            let mut analysis = fixture::single();
-            set(&mut analysis, ("run_summary", ""), "chunks", 1_000);
-            set(
-                &mut analysis,
-                ("run_summary", ""),
-                "output_tokens",
-                output_tokens,
-            );
-            set(&mut analysis, ("latency_percentiles", "itl"), "n", itl);
-            set(&mut analysis, ("latency_percentiles", "icl"), "n", 990);
-            let said = of(&analysis).into_iter();
-            said.filter(|what| what.contains("for each chunk"))
-                .collect::<Vec<_>>()
-        };
-        let expected =
-            "the server counted 3.0 tokens for each chunk, and not which chunk holds how many";
-        assert_eq!(told(3_000, 990), [expected]);
-        assert!(told(3_000, 2_990).is_empty());
-        assert!(told(1_100, 990).is_empty());
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) const MOST_BARS: usize = 12;
 
 /// Most points of one line, and of all lines of a chart together.
 const LINE_POINTS: usize = 360;
-const CHART_POINTS: usize = 800;
+const CHART_POINTS: usize = 700;
 
 /// A chart that is ready to stand on a page.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -685,24 +685,31 @@ fn validity(specs: &[Spec]) -> Table {
 fn token_counts(specs: &[Spec]) -> Table {
     let rows = each(specs, |spec| {
         let ok = ok_of(spec);
-        let share = if ok > 0 {
-            Cell::Float(0.998)
-        } else {
-            Cell::Null
+        let known = |number: f64| {
+            if ok > 0 {
+                Cell::Float(number)
+            } else {
+                Cell::Null
+            }
         };
-        vec![vec![
+        let mut row = vec![
             Cell::Int(ok * 512),
             Cell::Int(ok * 512),
             Cell::Int(ok * 182),
             Cell::Int(ok * 181),
-            if ok > 0 { Cell::Float(1.0) } else { Cell::Null },
-            share,
-        ]]
+        ];
+        row.extend([1.0, 0.998, 0.0, 0.0, 0.002, 0.0].map(known));
+        row.extend([ok, ok, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].map(Cell::Int));
+        row.extend([1.0, 1.0, 0.0, 0.0, 0.0].map(known));
+        vec![row]
     });
     table(
         "token_counts",
         "Tokens planned and got",
-        "run input_planned input_got output_planned output_got input_exact output_exact",
+        "run input_planned input_got output_planned output_got input_exact output_exact \
+         input_over_min input_over_max output_short output_long answers by_usage by_ids by_limit \
+         by_tokenizer by_chunks usage_refuted off off_ids off_chunks off_tokenizer without_text \
+         placed tokens_a_chunk before_first before_first_p99 after_last",
         rows,
     )
 }

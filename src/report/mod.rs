@@ -10,6 +10,7 @@ mod answer;
 mod chart;
 pub(crate) mod columns;
 mod comparison;
+mod counting;
 mod csv;
 mod definitions;
 mod diagnosis;

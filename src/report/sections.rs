@@ -7,6 +7,7 @@ use crate::capture::manifest::Loop;
 
 use super::ReportError;
 use super::comparison::comparison_grid;
+use super::counting;
 use super::fidelity;
 use super::figures::Figure;
 use super::format;
@@ -283,6 +284,7 @@ fn throughput_section(analysis: &Analysis) -> Result<Section, ReportError> {
     grids.extend(streams::steps(analysis));
     grids.extend(streams::speeds(analysis));
     grids.extend(token_grid(analysis));
+    grids.extend(counting::count_grid(analysis));
     let lead = "The steady window is the headline: it leaves out the end, when the server drains, \
                 and the warm-up; an open loop without one (--warmup) begins while the server is \
                 still empty. Requests are those that succeeded and ended in the window; tokens \
@@ -415,12 +417,22 @@ fn token_grid(analysis: &Analysis) -> Option<Grid> {
     for row in rows(analysis, "token_counts") {
         for side in ["input", "output"] {
             let number = |what: &str| row.number(&format!("{side}_{what}"));
+            let exact = format::percent(number("exact"));
+            let same = number("over_min").filter(|more| number("over_max") == Some(*more));
+            let exact = match same.filter(|more| more.abs() >= 1.0) {
+                Some(more) => say!(
+                    "{exact} ({more} more in each)",
+                    exact,
+                    more = format::decimal(more, 0)
+                ),
+                None => exact,
+            };
             grid.push(vec![
                 Field::foreign(format::name(row.run())),
                 Field::plain(side),
                 Field::plain(format::optional(number("planned"), 0)),
                 Field::plain(format::optional(number("got"), 0)),
-                Field::plain(format::percent(number("exact"))),
+                Field::plain(exact),
             ]);
         }
     }

@@ -15,7 +15,7 @@ use super::settings::EngineSettings;
 use super::template::{Api, Identity, StreamTemplate, UsageEvents};
 use super::words;
 use crate::capture::manifest::State;
-use crate::capture::schema::{Channel, ChunkRow, Phase, RequestRow, Status};
+use crate::capture::schema::{Channel, ChunkRow, Phase, RequestRow, Status, TokensSource};
 use crate::capture::{CaptureError, Label, Manifest, write_tape};
 
 /// The name of the model in the rows.
@@ -289,7 +289,7 @@ fn stream(
         Channel::Done,
         StreamTemplate::done().len(),
     );
-    row.response_bytes = events.bytes;
+    row.response_bytes = i64::try_from(events.bytes).unwrap_or(i64::MAX);
     row.headers_ns = Some(row.intended_ns);
     row.first_token_ns = token_ns.first().copied();
     row.first_answer_ns = row.first_token_ns;
@@ -330,8 +330,8 @@ impl Events<'_> {
             kernel_lag_us: None,
             channel,
             has_choices: !matches!(channel, Channel::Usage | Channel::Done),
-            tokens: None,
-            tokens_source: None,
+            tokens: channel.is_token_bearing().then_some(1),
+            tokens_source: channel.is_token_bearing().then_some(TokensSource::Event),
             bytes,
             text: None,
         };
@@ -352,6 +352,7 @@ fn blank_row(request_id: u64, story: &Story, model: Label) -> RequestRow {
         end_ns: Some(at_ns),
         input_tokens_planned: Some(story.lengths.input_tokens),
         output_tokens_planned: Some(story.lengths.output_tokens),
+        max_output_tokens: Some(story.lengths.output_tokens),
         status: Status::Ok,
         ..RequestRow::new(request_id, Phase::Measure, at_ns)
     }
@@ -367,7 +368,7 @@ fn reject(row: &mut RequestRow, rejection: Rejection) {
     row.status = Status::Error;
     row.headers_ns = Some(row.intended_ns);
     row.error_kind = Some(Label::from(kind));
-    row.response_bytes = u64::try_from(refusal.body().len()).unwrap_or(u64::MAX);
+    row.response_bytes = i64::try_from(refusal.body().len()).unwrap_or(i64::MAX);
     row.http_status = Some(refusal.status().as_u16());
     row.error_message = Some(refusal.message);
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::capture::Label;
 use crate::capture::manifest::{ClockAnchor, Loop, Manifest, State, Step};
 use crate::capture::schema::{
-    Channel, ChunkRow, FIRST_WARMUP_ID, Phase, ProbeRow, RequestRow, Status,
+    Channel, ChunkRow, FIRST_WARMUP_ID, Phase, ProbeRow, RequestRow, Status, TokensSource,
 };
 
 /// A millisecond, in nanoseconds.
@@ -193,7 +193,7 @@ impl TapeFixture {
                 channel: Channel::Content,
                 has_choices: true,
                 tokens: *tokens,
-                tokens_source: None,
+                tokens_source: tokens.map(|_| TokensSource::Usage),
                 bytes: 60,
                 text: None,
             });

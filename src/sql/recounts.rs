@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt64Array};
-use datafusion::arrow::array::{UInt8Array, UInt32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
@@ -69,11 +68,11 @@ impl Recounts {
 
     /// Returns the relation of chunks.
     pub(super) fn chunks_plan(&self) -> Result<LogicalPlan, DataFusionError> {
-        let seqs: UInt32Array = self.chunks.iter().map(|row| Some(row.seq)).collect();
+        let seqs = self.chunks.iter().map(|row| Some(i64::from(row.seq)));
         let counts = self.chunks.iter().map(|row| row.tokens.map(i64::from));
         let mut columns = keys(self.chunks.iter().map(|row| &row.key));
         columns.extend([
-            ("seq", Arc::new(seqs) as ArrayRef),
+            ("seq", Arc::new(seqs.collect::<Int64Array>()) as ArrayRef),
             ("tokens", Arc::new(counts.collect::<Int64Array>())),
         ]);
         relation("recounted_chunks", columns)
@@ -85,12 +84,12 @@ fn keys<'a>(keys: impl Iterator<Item = &'a AttemptKey>) -> Vec<(&'static str, Ar
     for (run, request_id, attempt) in keys {
         runs.push(run.as_str());
         requests.push(*request_id);
-        attempts.push(*attempt);
+        attempts.push(i64::from(*attempt));
     }
     vec![
         ("run", Arc::new(StringArray::from(runs))),
         ("request_id", Arc::new(UInt64Array::from(requests))),
-        ("attempt", Arc::new(UInt8Array::from(attempts))),
+        ("attempt", Arc::new(Int64Array::from(attempts))),
     ]
 }
 

@@ -268,20 +268,34 @@ fn stack(mut plans: Vec<Arc<LogicalPlan>>) -> Result<LogicalPlan, DataFusionErro
     }
 }
 
+/// Returns a table's schema with counts as queries have them, in BIGINT: they can be subtracted and
+/// summed without a care, also those that an older tape has unsigned.
+fn widened(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| {
+        let field = field.as_ref().clone();
+        match field.data_type() {
+            DataType::Int32 => field.with_data_type(DataType::Int64),
+            _ => field,
+        }
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
 /// Reads one table of one tape, names its run and puts UTC beside its points in time.
 fn table(
     tape: &OpenedTape,
     files: Vec<ListingTableUrl>,
     schema: &SchemaRef,
 ) -> Result<LogicalPlan, DataFusionError> {
+    let schema = widened(schema);
     let provider: Arc<dyn TableProvider> = if files.is_empty() {
-        Arc::new(EmptyTable::new(Arc::clone(schema)))
+        Arc::new(EmptyTable::new(Arc::clone(&schema)))
     } else {
         let options =
             ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
         let config = ListingTableConfig::new_with_multi_paths(files)
             .with_listing_options(options)
-            .with_schema(Arc::clone(schema));
+            .with_schema(Arc::clone(&schema));
         Arc::new(ListingTable::try_new(config)?)
     };
     let clock = offsets(&tape.manifest.clock_anchors);

@@ -193,7 +193,7 @@ fn a_tape_is_split_by_a_column_and_each_part_is_a_run() {
     let requests = column(&analysis, "run_summary", "requests");
     assert_eq!(requests, [Cell::Int(120), Cell::Int(120)]);
     let chunks = column(&analysis, "run_summary", "chunks");
-    assert_eq!(chunks, [Cell::Float(360.0), Cell::Float(360.0)]);
+    assert_eq!(chunks, [Cell::Int(360), Cell::Int(360)]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod blocks;
 mod client_error;
+mod counts;
 mod definitions;
 mod fidelity;
 mod golden;

@@ -45,7 +45,7 @@ impl Known<'_> {
     pub(super) fn tpot_ns(&self) -> Option<f64> {
         let rest = self.output_tokens? - self.arrivals.first()?.1;
         let span_ns = self.arrivals.last()?.0 - self.arrivals.first()?.0;
-        (rest > 0).then(|| float(span_ns) / float(rest))
+        (rest > 0 && span_ns > 0).then(|| float(span_ns) / float(rest))
     }
 
     /// Every time between tokens, each with whether its ends came alone.

@@ -66,10 +66,19 @@ pub(super) struct Delta<'a> {
     pub(super) role: Text<'a>,
     #[serde(borrow)]
     pub(super) content: Lenient<Content<'a>>,
+    /// Each of the names under which servers stream reasoning; some send the text under several.
     #[serde(borrow)]
     pub(super) reasoning_content: Text<'a>,
     #[serde(borrow)]
-    pub(super) reasoning: Text<'a>,
+    pub(super) reasoning: Lenient<Content<'a>>,
+    #[serde(borrow)]
+    pub(super) reasoning_text: Text<'a>,
+    #[serde(borrow)]
+    pub(super) reasoning_details: Lenient<Content<'a>>,
+    #[serde(borrow)]
+    pub(super) thinking: Lenient<Content<'a>>,
+    #[serde(borrow)]
+    pub(super) thinking_blocks: Lenient<Content<'a>>,
     #[serde(borrow)]
     pub(super) refusal: Text<'a>,
     #[serde(borrow)]
@@ -88,11 +97,24 @@ pub(super) struct Content<'a> {
     pub(super) thinking: Option<Cow<'a, str>>,
 }
 
+impl<'a> Content<'a> {
+    /// Returns the text of a field that holds nothing but reasoning, whatever its parts call it.
+    pub(super) fn reasoning(&self) -> Option<&Cow<'a, str>> {
+        [&self.text, &self.thinking]
+            .into_iter()
+            .flatten()
+            .find(|text| !text.is_empty())
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Part<'a> {
     #[serde(borrow)]
     text: Text<'a>,
+    /// Of a part of `reasoning_details`.
+    #[serde(borrow)]
+    summary: Text<'a>,
     #[serde(borrow)]
     thinking: Lenient<Content<'a>>,
 }
@@ -213,9 +235,18 @@ impl<'de: 'a, 'a> FromJson<'de> for Content<'a> {
         while let Some(Lenient(part)) = list.next_element::<Lenient<Option<Part<'a>>>>()? {
             let Some(part) = part else { continue };
             append(&mut content.text, part.text.0);
+            append(&mut content.thinking, part.summary.0);
             append(&mut content.thinking, part.thinking.0.text);
         }
         Ok(content)
+    }
+
+    fn from_object<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        let part: Option<Part<'a>> = object(map)?;
+        Ok(part.map_or_else(Self::default, |part| Self {
+            text: part.text.0,
+            thinking: part.thinking.0.text.or(part.summary.0),
+        }))
     }
 }
 

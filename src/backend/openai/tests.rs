@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::sse::Decoder;
+use crate::capture::schema::TokensSource;
 
 /// Writes a reading on one line, leaving out what is absent.
 fn line(reading: &Reading) -> String {
@@ -17,7 +18,9 @@ fn line(reading: &Reading) -> String {
     if let Some(text) = &reading.text {
         write!(line, " {text:?}").expect("fits in memory");
     }
-    if let (Some(tokens), Some(source)) = (reading.tokens, reading.tokens_source) {
+    if let (Some(tokens), Some(source)) = (reading.tokens, reading.tokens_source)
+        && source != TokensSource::Event
+    {
         write!(line, " tokens={tokens}/{source}").expect("fits in memory");
     }
     if let Some(usage) = reading.usage {
@@ -34,6 +37,9 @@ fn line(reading: &Reading) -> String {
     if let Some(error) = &reading.error {
         let code = error.code.as_deref().unwrap_or("-");
         write!(line, " error={code}:{:?}", error.message).expect("fits in memory");
+    }
+    if let Some(field) = &reading.unread_text {
+        write!(line, " unread={field}").expect("fits in memory");
     }
     for (flag, word) in [(reading.is_done, " done"), (reading.is_broken, " broken")] {
         line.push_str(if flag { word } else { "" });
@@ -200,8 +206,8 @@ fn trusts_no_usage_that_is_not_a_running_count() {
                 reader.read(event.as_bytes()).tokens
             })
             .collect();
-        let first = (usages[0] == "5").then_some(5);
-        assert_eq!(tokens, [first, None, None], "{usages:?}");
+        let first = if usages[0] == "5" { 5 } else { 1 };
+        assert_eq!(tokens, [Some(first), Some(1), Some(1)], "{usages:?}");
     }
 }
 
@@ -298,7 +304,7 @@ fn reads_odd_but_legal_json() {
     other
     other
     content choices "a"
-    other
+    other unread=choices.text
     other
     usage usage=-/12/-/-
     content choices "last"

@@ -46,7 +46,7 @@ fn rows_are_those_of_a_perfect_client() {
             row.max_gap_ns
         );
         assert_eq!(content[0].gap_ns, None);
-        let bytes: u64 = own.iter().map(|chunk| u64::from(chunk.bytes)).sum();
+        let bytes: i64 = own.iter().map(|chunk| i64::from(chunk.bytes)).sum();
         assert_eq!(bytes, row.response_bytes);
         assert_eq!(
             (row.status, row.sent_ns),

@@ -1,0 +1,454 @@
+//! How surely tokens are known: a table, and warnings where they are less certain than they look.
+//!
+//! What is advised follows from the numbers that are told with it, and from what the plan has: what
+//! was asked for already is not advised.
+
+use serde_json::Value;
+
+use super::advice::{Advice, warning};
+use super::format;
+use super::grid::{Field, Grid};
+use super::language::{said, say};
+use super::rows::{Row, rows, rows_of};
+use crate::analyze::{Analysis, RunFacts};
+
+/// Share of requests from which on something is no exception.
+const MANY: f64 = 0.05;
+
+/// Tokens a chunk from which on ITL is no longer what it is called.
+const SEVERAL_TOKENS: f64 = 1.05;
+
+/// Asks for usage in every event.
+const ASK_FOR_RUNNING_USAGE: &str = "ask for usage in every event where the server has it: `--backend vllm` or `vllm-chat`, or `--extra-body '{\"stream_options\":{\"include_usage\":true,\"continuous_usage_stats\":true}}'`";
+
+/// Collects what there is to say of a run's counts.
+pub(super) fn of_counting(
+    analysis: &Analysis,
+    run: &RunFacts,
+    summary: Row<'_>,
+    found: &mut Vec<Advice>,
+) {
+    of_unread_texts(run, found);
+    let counts = rows_of(analysis, "token_counts", &run.run);
+    let plan = &run.manifest.plan;
+    if let Some(counts) = counts.first() {
+        of_sources(*counts, plan, found);
+        of_places(*counts, plan, found);
+    }
+    if let Some(share) = summary
+        .number("unresolved_share")
+        .filter(|share| *share > 0.1)
+    {
+        found.push(warning(
+            say!(
+                "{share} of the gaps have an end in a shared read",
+                share = format::percent(Some(share))
+            ),
+            "events that arrive together carry one time stamp, so gaps read as zero or as a sum",
+            "read inter-token times beside their resolved form; look for a proxy that buffers",
+        ));
+    }
+    if let Some(counts) = counts.first() {
+        of_answers(*counts, plan, found);
+        of_prompts(*counts, plan, found);
+    }
+}
+
+/// Lays out how the output tokens of answers are known, and where in an answer they lie; `None` where
+/// no request succeeded.
+pub(super) fn count_grid(analysis: &Analysis) -> Option<Grid> {
+    let headings = [
+        "run",
+        "counted by",
+        "#usage not believed",
+        "#counts over 1 % apart",
+        "#answers without text",
+        "#tokens before the first event, mean",
+        "#p99",
+        "#tokens after the last, mean",
+    ];
+    let mut grid = Grid::new("How output tokens are known", &headings);
+    for row in rows(analysis, "token_counts") {
+        let number = |column: &str| row.number(column);
+        let count = |column: &str| Field::plain(format::optional(number(column), 0));
+        let mean = |column: &str| Field::plain(format::optional(number(column), 1));
+        grid.push(vec![
+            Field::foreign(format::name(row.run())),
+            Field::plain(sources(row)),
+            count("usage_refuted"),
+            count("off"),
+            count("without_text"),
+            mean("before_first"),
+            mean("before_first_p99"),
+            mean("after_last"),
+        ]);
+    }
+    (!grid.rows.is_empty()).then(|| grid.without_run(analysis.runs.len() == 1))
+}
+
+/// Says how many answers are counted by what.
+fn sources(counts: Row<'_>) -> String {
+    let named = [
+        ("by_usage", said("usage")),
+        ("by_ids", said("ids")),
+        ("by_limit", said("chunks, as many as the limit")),
+        ("by_tokenizer", said("tokenizer")),
+        ("by_chunks", said("chunks")),
+    ];
+    let parts: Vec<String> = named
+        .into_iter()
+        .filter_map(|(column, name)| {
+            let answers = counts.number(column).filter(|n| *n > 0.0)?;
+            Some(format!("{name} {}", format::decimal(answers, 0)))
+        })
+        .collect();
+    parts.join(&said(", "))
+}
+
+/// Warns of events whose text has a name that the backend does not know.
+fn of_unread_texts(run: &RunFacts, found: &mut Vec<Advice>) {
+    for (field, events) in &run.manifest.unread_texts {
+        let what = say!(
+            "{events} events have a text in `{field}`, which the backend does not read",
+            events,
+            field = format::name(field)
+        );
+        let act = match field.as_str() {
+            "delta" => {
+                "these look like events of the Responses API, which no backend speaks; use a chat or completions endpoint"
+            }
+            "delta.text" | "delta.thinking" | "delta.partial_json" => {
+                "these look like events of Anthropic's Messages API, which no backend speaks; use a chat or completions endpoint"
+            }
+            "content" | "message.content" | "response" | "token.text" | "text" => {
+                "these look like events of the server's own API; use its OpenAI endpoint with --endpoint and --backend"
+            }
+            _ => "look at the server's events; latencies do not see that text",
+        };
+        found.push(warning(
+            what,
+            "such a text is no token here, so that TTFT may be late, and an answer may look empty",
+            act,
+        ));
+    }
+}
+
+/// Warns where the number of output tokens is not the server's, and where the server's can't be.
+fn of_sources(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
+    let number = |column: &str| counts.number(column).unwrap_or(0.0);
+    let some = |column: &str| Some(number(column)).filter(|n| *n > 0.0);
+    let answers = || format::decimal(number("answers"), 0);
+    if let Some(refuted) = some("usage_refuted") {
+        found.push(warning(
+            say!(
+                "in {refuted} of {answers} answers the server's usage can't be true: 0 beside tokens that came, or more than the limit that was asked for",
+                refuted = format::decimal(refuted, 0),
+                answers = answers()
+            ),
+            "a gateway may have made it up; these answers are counted without it",
+            "drive the engine without the gateway, and compare",
+        ));
+    }
+    if some("off_ids").is_some() {
+        found.push(warning(
+            say!(
+                "in {off} of {answers} answers usage and the token ids are more than 1 % apart",
+                off = format::decimal(number("off_ids"), 0),
+                answers = answers()
+            ),
+            "one of the two counts is wrong, and usage is the one that is taken",
+            "compare `usage_output_tokens` and `ids_output_tokens` in `requests`",
+        ));
+    }
+    if some("by_chunks").is_some() {
+        found.push(warning(
+            "output tokens were counted by chunks, for some requests at least",
+            "the server sent no usage, and a chunk can hold several tokens or half of one",
+            if has_own_tokenizer(plan) {
+                "ask the server for usage, if it has it"
+            } else {
+                "name the model's tokenizer with --tokenizer"
+            },
+        ));
+    }
+    if let Some(counted) = some("by_tokenizer") {
+        found.push(warning(
+            say!(
+                "the server sent no usage for {counted} of {answers} answers: the tokenizer counted their tokens",
+                counted = format::decimal(counted, 0),
+                answers = answers()
+            ),
+            "a text that is tokenized anew can have other tokens than the model made",
+            "ask the server for usage, if it has it; ICL and E2EL need no count",
+        ));
+    }
+    if let Some(silent) = some("without_text") {
+        found.push(warning(
+            say!(
+                "{silent} of {answers} answers brought no text, and the server counted tokens in them",
+                silent = format::decimal(silent, 0),
+                answers = answers()
+            ),
+            "these tokens count in rates; such an answer has no TTFT, TPOT or ITL",
+            "see what they are: white space that the server swallows, or the end of text as the first token",
+        ));
+    }
+}
+
+/// Warns where it is not known when tokens came to be.
+fn of_places(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
+    let asks_for_usage = plan["backend"]
+        .as_str()
+        .is_some_and(|backend| backend.starts_with("vllm"))
+        || plan["extra_body"]["stream_options"]["continuous_usage_stats"] == Value::Bool(true);
+    let asks_for_ids = plan["extra_body"]["return_token_ids"] == Value::Bool(true);
+    let is_told = counts.number("placed").is_some_and(|share| share > 0.5);
+    if let Some(tokens) = counts
+        .number("tokens_a_chunk")
+        .filter(|tokens| *tokens >= SEVERAL_TOKENS && !is_told)
+    {
+        found.push(warning(
+            say!(
+                "the server counted {tokens} tokens for each chunk, and not which chunk holds how many",
+                tokens = format::trimmed(tokens, 2)
+            ),
+            "each chunk stands for one token: ITL is ICL, and TPOT takes the first chunk for one token",
+            match (asks_for_usage, asks_for_ids) {
+                (false, _) => ASK_FOR_RUNNING_USAGE,
+                (true, false) => {
+                    "the server sends no usage in its events; where it knows token ids, pass `--extra-body '{\"return_token_ids\":true}'`"
+                }
+                (true, true) => "this server does not tell; read ICL in place of ITL",
+            },
+        ));
+    }
+    if let Some(tokens) = counts
+        .number("before_first")
+        .filter(|tokens| *tokens >= 0.5)
+    {
+        found.push(warning(
+            say!(
+                "{tokens} tokens on average came to be before the first event of an answer",
+                tokens = format::trimmed(tokens, 1)
+            ),
+            "the server holds text back, as a parser of tool calls does: TTFT is later than the server's first token by what they took, and TPOT leaves them out",
+            "hold TTFT against runs with the same parser alone",
+        ));
+    }
+}
+
+/// Warns of answers whose length is not the planned one.
+fn of_answers(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
+    let many = |column: &str| counts.number(column).filter(|share| *share > MANY);
+    if let Some(share) = many("output_short") {
+        let share = format::percent(Some(share));
+        found.push(if plan["ignore_eos"] == Value::Bool(true) {
+            warning(
+                say!(
+                    "{share} of the answers are shorter than planned, though --ignore-eos was passed",
+                    share
+                ),
+                "the server does not know `ignore_eos`, or ended them for another reason",
+                "see their `finish_reason` in `requests`",
+            )
+        } else {
+            warning(
+                say!("{share} of the answers are shorter than planned", share),
+                "the model stopped by itself, so the load is not the one that was planned",
+                "pass --ignore-eos where the server knows it",
+            )
+        });
+    }
+    if let Some(share) = many("output_long") {
+        found.push(warning(
+            say!(
+                "{share} of the answers are longer than planned",
+                share = format::percent(Some(share))
+            ),
+            "the server does not keep to the limit in the request, or counts tokens that it leaves out",
+            "see `max_output_tokens` beside `output_tokens` in `requests`; servers differ in the field of the limit, and `--extra-body` sets another",
+        ));
+    }
+}
+
+/// Warns of prompts whose length is not the planned one. One and the same difference in all of them
+/// is the chat template's, and a matter of course.
+fn of_prompts(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
+    let number = |column: &str| counts.number(column);
+    let Some(share) = number("input_exact").filter(|share| *share < 1.0 - MANY) else {
+        return;
+    };
+    let Some((least, most)) = number("input_over_min").zip(number("input_over_max")) else {
+        return;
+    };
+    if (most - least).abs() < 0.5 {
+        return;
+    }
+    let what = say!(
+        "only {share} of the prompts have the planned length: {least} to {most} tokens more",
+        share = format::percent(Some(share)),
+        least = format::decimal(least, 0),
+        most = format::decimal(most, 0)
+    );
+    found.push(if has_own_tokenizer(plan) {
+        warning(
+            what,
+            "the tokenizer that was named is not the server's, or its chat template adds more to some",
+            "see whether --tokenizer is the file that the server loads",
+        )
+    } else {
+        warning(
+            what,
+            "the server counts tokens in another way, or adds a chat template",
+            "name the model's own tokenizer with --tokenizer",
+        )
+    });
+}
+
+/// Says whether the user named a tokenizer.
+fn has_own_tokenizer(plan: &Value) -> bool {
+    plan["tokenizer"]
+        .as_str()
+        .is_some_and(|name| !name.ends_with(", embedded"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::analyze::Cell;
+    use crate::report::fixture;
+
+    /// What is said and advised of a run with `plan` and these numbers in `token_counts`.
+    fn said(plan: Value, numbers: &[(&str, f64)]) -> Vec<(String, String)> {
+        let mut analysis = fixture::single();
+        analysis.runs[0].manifest.plan = plan;
+        for table in &mut analysis.tables {
+            if table.name != "token_counts" {
+                continue;
+            }
+            for (column, number) in numbers {
+                let at = table.columns.iter().position(|it| it.name == *column);
+                table.rows[0][at.expect(column)] = Cell::Float(*number);
+            }
+        }
+        let run = &analysis.runs[0];
+        let summaries = rows_of(&analysis, "run_summary", &run.run);
+        let mut found = Vec::new();
+        of_counting(&analysis, run, summaries[0], &mut found);
+        found.into_iter().map(|it| (it.what, it.act)).collect()
+    }
+
+    fn whats(numbers: &[(&str, f64)]) -> Vec<String> {
+        let told = said(json!({}), numbers);
+        told.into_iter().map(|(what, _)| what).collect()
+    }
+
+    #[test]
+    fn a_run_whose_counts_are_sure_has_no_warning() {
+        assert!(whats(&[]).is_empty());
+    }
+
+    #[test]
+    fn chunks_of_several_tokens_are_told_with_the_flag_that_is_not_yet_given() {
+        let several = [("tokens_a_chunk", 2.8), ("placed", 0.0)];
+        let advised = |plan| said(plan, &several).remove(0);
+        let (what, act) = advised(json!({"backend": "openai-chat"}));
+        assert_eq!(
+            what,
+            "the server counted 2.8 tokens for each chunk, and not which chunk holds how many"
+        );
+        assert_eq!(act, ASK_FOR_RUNNING_USAGE);
+        for plan in [
+            json!({"backend": "vllm"}),
+            json!({"extra_body": {"stream_options": {"continuous_usage_stats": true}}}),
+        ] {
+            let (_, act) = advised(plan);
+            assert!(act.contains("return_token_ids"), "{act}");
+        }
+        let both = json!({"backend": "vllm-chat", "extra_body": {"return_token_ids": true}});
+        assert!(advised(both).1.contains("read ICL"));
+        // Where chunks tell, and where the server counted nothing, there is nothing to say.
+        assert!(whats(&[("tokens_a_chunk", 2.8), ("placed", 1.0)]).is_empty());
+        assert!(whats(&[("placed", 0.0), ("by_usage", 0.0)]).is_empty());
+    }
+
+    #[test]
+    fn one_chunk_an_answer_is_told_though_there_is_no_gap_at_all() {
+        let what = whats(&[("tokens_a_chunk", 24.0), ("placed", 0.0)]);
+        assert!(
+            what[0].starts_with("the server counted 24 tokens"),
+            "{what:?}"
+        );
+    }
+
+    #[test]
+    fn ignore_eos_is_not_advised_to_who_passed_it_nor_for_longer_answers() {
+        let short = [("output_short", 0.4)];
+        assert!(said(json!({}), &short)[0].1.contains("--ignore-eos"));
+        let passed = said(json!({"ignore_eos": true}), &short);
+        assert!(passed[0].0.contains("though --ignore-eos was passed"));
+        assert!(!passed[0].1.contains("--ignore-eos"));
+        let long = said(json!({"ignore_eos": true}), &[("output_long", 1.0)]);
+        assert!(long[0].0.contains("longer than planned"), "{long:?}");
+        assert!(!long[0].1.contains("--ignore-eos"));
+    }
+
+    #[test]
+    fn what_a_chat_template_adds_to_each_prompt_needs_no_advice() {
+        let off = |least, most| {
+            [
+                ("input_exact", 0.0),
+                ("input_over_min", least),
+                ("input_over_max", most),
+            ]
+        };
+        assert!(whats(&off(8.0, 8.0)).is_empty());
+        let embedded = said(json!({"tokenizer": "o200k, embedded"}), &off(5.0, 30.0));
+        assert!(embedded[0].1.contains("name the model's own tokenizer"));
+        let named = said(json!({"tokenizer": "qwen.json"}), &off(5.0, 30.0));
+        assert!(
+            named[0].1.contains("the file that the server loads"),
+            "{named:?}"
+        );
+    }
+
+    #[test]
+    fn counts_that_are_not_the_servers_are_told() {
+        for (column, start) in [
+            (
+                "usage_refuted",
+                "in 3 of 990 answers the server's usage can't be true",
+            ),
+            (
+                "by_tokenizer",
+                "the server sent no usage for 3 of 990 answers",
+            ),
+            ("by_chunks", "output tokens were counted by chunks"),
+            ("without_text", "3 of 990 answers brought no text"),
+            ("off_ids", "in 3 of 990 answers usage and the token ids"),
+            ("before_first", "3 tokens on average came to be before"),
+        ] {
+            let what = whats(&[(column, 3.0)]);
+            assert!(what.len() == 1 && what[0].starts_with(start), "{what:?}");
+        }
+        // As many chunks as the limit allowed are a sure count.
+        assert!(whats(&[("by_limit", 3.0)]).is_empty());
+    }
+
+    #[test]
+    fn a_text_that_is_not_read_is_named_with_its_field() {
+        let mut analysis = fixture::single();
+        let texts = &mut analysis.runs[0].manifest.unread_texts;
+        texts.insert("delta.thoughts".to_owned(), 12);
+        let run = &analysis.runs[0];
+        let summaries = rows_of(&analysis, "run_summary", &run.run);
+        let mut found = Vec::new();
+        of_counting(&analysis, run, summaries[0], &mut found);
+        assert_eq!(
+            found[0].what,
+            "12 events have a text in `delta.thoughts`, which the backend does not read"
+        );
+    }
+}
