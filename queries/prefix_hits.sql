@@ -2,7 +2,7 @@
 -- purpose: how much of the prompts a prefix cache could have had, and how much the server's had
 -- input: requests, runs
 -- columns (unit): run, n (requests), input_planned (tokens), prefix_planned (tokens), ideal_hit (share), n_told (requests), input_told (tokens), cached (tokens), achieved_hit (share)
--- notes: of the ok requests whose trace has prefix blocks
+-- notes: of the ok requests of a run whose schedule has shared prefixes, or whose server had some of a prompt cached
 --   hits are shares of tokens; `tokentape trace inspect` counts blocks
 --   ideal_hit is what a cache without bound would have, in the order of the schedule, before anything is in it
 --   achieved_hit is of those whose server told how many tokens it had; what it has from earlier runs counts too, and so does what a chat template adds
@@ -10,14 +10,15 @@ WITH hits AS (
   SELECT
     run,
     count(*) AS n,
-    sum(CAST(input_tokens_planned AS BIGINT)) AS input_planned,
-    sum(CAST(prefix_tokens_planned AS BIGINT)) AS prefix_planned,
+    sum(input_tokens_planned) AS input_planned,
+    coalesce(sum(prefix_tokens_planned), 0) AS prefix_planned,
     count(usage_cached_tokens) FILTER (WHERE usage_input_tokens IS NOT NULL) AS n_told,
-    sum(CAST(usage_input_tokens AS BIGINT)) FILTER (WHERE usage_cached_tokens IS NOT NULL) AS input_told,
-    sum(CAST(usage_cached_tokens AS BIGINT)) FILTER (WHERE usage_input_tokens IS NOT NULL) AS cached
+    sum(usage_input_tokens) FILTER (WHERE usage_cached_tokens IS NOT NULL) AS input_told,
+    sum(usage_cached_tokens) FILTER (WHERE usage_input_tokens IS NOT NULL) AS cached
   FROM requests
-  WHERE status = 'ok' AND prefix_tokens_planned IS NOT NULL
+  WHERE status = 'ok'
   GROUP BY run
+  HAVING count(prefix_tokens_planned) > 0 OR sum(usage_cached_tokens) > 0
 )
 SELECT
   h.run, h.n, h.input_planned, h.prefix_planned,

@@ -49,6 +49,10 @@ pub(crate) mod field {
     pub(crate) const SERVEGEN_GAP: u64 = 15;
     /// A length of such a request.
     pub(crate) const SERVEGEN_LENGTH: u64 = 16;
+    /// Seed of the words of prompts, where a run has a salt of its own.
+    pub(crate) const PROMPT_SALT: u64 = 18;
+    /// Seed of the words of prompts of one length.
+    pub(crate) const PROMPT_LENGTH: u64 = 19;
     /// Which blocks of time a sample with replacement has.
     pub(crate) const RESAMPLE: u64 = 17;
 }

@@ -306,9 +306,15 @@ pub(crate) struct RequestArgs {
     /// Fields to merge into every request's body, as a JSON object
     #[arg(long, value_name = "JSON")]
     pub(crate) extra_body: Option<String>,
-    /// Seed of every draw: the same seed gives the same schedule and prompts
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Seed of every draw: the same seed gives the same schedule and prompts [default: 0]
+    ///
+    /// Without it the schedule is that of seed 0, and the words of prompts are others in each run,
+    /// so that no run is answered from what a server has cached of the one before.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Sends the words of an earlier run, whose plan has this number as `prompt_salt`
+    #[arg(long, value_name = "N")]
+    pub(crate) prompt_salt: Option<u64>,
     /// Requests that warm the server before the schedule starts
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) num_warmups: u64,

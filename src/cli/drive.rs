@@ -10,8 +10,8 @@ use url::Url;
 
 use super::analyze::{run_analysis, terminal_options, verdict_code};
 use super::args::{
-    DriveArgs, FailedRows, Global, LimitArgs, LoadArgs, OutputLengthArg, ReplayArgs, SessionsArg,
-    TargetArgs, TiesArg, WireArg,
+    DriveArgs, FailedRows, Global, LimitArgs, LoadArgs, OutputLengthArg, ReplayArgs, RequestArgs,
+    SessionsArg, TargetArgs, TiesArg, WireArg,
 };
 use super::goals;
 use super::output::write_error;
@@ -21,6 +21,7 @@ use super::{failure, interrupt, progress};
 use crate::analyze::{Analysis, Options};
 use crate::capture::manifest::{Loop, State};
 use crate::capture::{CaptureError, Manifest};
+use crate::draw::{Draw, field};
 use crate::error::{Error, exit};
 use crate::load::clock::utc_now_ns;
 use crate::load::{
@@ -68,7 +69,12 @@ pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
         },
         Shape::Rate(process, ramp) => {
             let bounds = (shape.count, limits.duration);
-            let times = ArrivalTimes::new(process, ramp, common.request.seed, bounds)?;
+            let times = ArrivalTimes::new(
+                process,
+                ramp,
+                common.request.seed.unwrap_or_default(),
+                bounds,
+            )?;
             Source::Rates {
                 times: Some(times),
                 count: shape.count,
@@ -154,7 +160,7 @@ fn trace_options(args: &ReplayArgs) -> Result<TraceOptions, Error> {
             speed: selection.speed,
             limit: selection.limit,
             sample: selection.sample,
-            seed: args.common.request.seed,
+            seed: args.common.request.seed.unwrap_or_default(),
             keeps_failed: selection.failed == FailedRows::Replay,
             ties: match selection.ties {
                 TiesArg::Keep => Ties::Keep,
@@ -235,17 +241,19 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
     let wire = wire(args.target.wire, &target);
     let self_check = self_check_plan(&args.limits, schedule.expected_streams);
     let limits = limits(&args.limits);
-    let (tokenizer, workload) = workload(args, schedule.lengths.clone())?;
+    let salt = prompt_salt(&args.request);
+    let (tokenizer, workload) = workload(args, salt, schedule.lengths.clone())?;
     // The embedded tokenizer is no server's own, so its counts would pass for more than they are.
     let counts_tokens = args.request.tokenizer.is_some();
     let ignore_eos =
         args.request.ignore_eos || (schedule.keeps_lengths && backend.asks_for_running_usage());
-    let plan = plan_json(
+    let mut plan = plan_json(
         &schedule,
         args,
         (&target, wire),
         (&model, ignore_eos, &limits, &extra_body),
     );
+    plan["prompt_salt"] = json!(salt);
     let manifest = manifest(&schedule, args, plan, (plan::masked(&target.url), labels));
     let count_tokens: Option<TokenCounter> = counts_tokens.then(|| {
         let count: TokenCounter = Arc::new(move |text: &str| tokenizer.count(text));
@@ -279,14 +287,32 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
     })
 }
 
+/// What makes the prompts of this run other ones than those of the run before: what the user says,
+/// none where a seed fixes all, and else a number that no other run has.
+fn prompt_salt(request: &RequestArgs) -> Option<u64> {
+    let any = || {
+        let now_ns = utc_now_ns().unsigned_abs();
+        // Short enough for every reader of JSON.
+        Draw::new(now_ns, 0, field::PROMPT_SALT).next() >> 24
+    };
+    match (request.prompt_salt, request.seed) {
+        (None, None) => Some(any()),
+        (salt, _) => salt,
+    }
+}
+
 /// Opens the tokenizer and makes the source of prompts. Where the user names no tokenizer, nothing
 /// here or later unpacks a vocabulary.
 fn workload(
     args: &DriveArgs,
+    salt: Option<u64>,
     lengths: Option<RandomLengths>,
 ) -> Result<(Arc<Tokenizer>, Workload), Error> {
     let tokenizer = Arc::new(Tokenizer::open(args.request.tokenizer.as_deref())?);
-    let mut workload = Workload::new(&tokenizer, args.request.seed);
+    let mut workload = Workload::new(&tokenizer, args.request.seed.unwrap_or_default());
+    if let Some(salt) = salt {
+        workload = workload.with_salt(salt);
+    }
     if let Some(lengths) = lengths {
         workload = workload.with_lengths(lengths)?;
     }
@@ -366,7 +392,7 @@ fn plan_json(
     }
     plan["max_concurrency"] = json!(limits.max_concurrency);
     plan["num_warmups"] = json!(args.request.num_warmups);
-    plan["seed"] = json!(args.request.seed);
+    plan["seed"] = json!(args.request.seed.unwrap_or_default());
     plan["tokenizer"] = match &args.request.tokenizer {
         Some(path) => json!(path.display().to_string()),
         None => json!("o200k, embedded"),
@@ -389,7 +415,7 @@ fn manifest(
     Manifest {
         labels,
         plan,
-        seed: args.request.seed,
+        seed: args.request.seed.unwrap_or_default(),
         target,
         host: super::host::describe(),
         ..Manifest::new(run_id(), schedule.arrival_loop)

@@ -50,6 +50,8 @@ impl RequestTemplate {
         let (_, output_tokens) = self.workload.lengths(index);
         let mut planned = self.planned(index, self.workload.random_prompt(index), output_tokens);
         planned.intended_ns = intended_ns;
+        let shared = self.workload.shared_tokens();
+        planned.prefix_tokens = (shared > 0).then_some(if index == 0 { 0 } else { shared });
         planned
     }
 

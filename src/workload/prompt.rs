@@ -13,12 +13,15 @@ use super::words::Words;
 /// Rounds of measuring and correcting a prompt, where words are not one token each.
 const ROUNDS_MAX: u32 = 64;
 
-/// Makes prompts; the same for the same seed, on any thread.
+/// Makes prompts; the same for the same seed and salt, on any thread.
 #[derive(Debug)]
 pub struct Workload {
     /// Only where prompts have to be measured: a vocabulary is tens of megabytes.
     tokenizer: Option<Arc<Tokenizer>>,
+    /// Of lengths.
     seed: u64,
+    /// Of words.
+    words_seed: u64,
     words: Words,
     lengths: RandomLengths,
 }
@@ -101,7 +104,17 @@ impl Workload {
             tokenizer: (!words.is_exact()).then(|| Arc::clone(tokenizer)),
             words,
             seed,
+            words_seed: seed,
             lengths: RandomLengths::default(),
+        }
+    }
+
+    /// Changes the words of all prompts, and nothing else: a server that was sent the prompts of one
+    /// salt has none of another's in its prefix cache.
+    pub fn with_salt(self, salt: u64) -> Self {
+        Self {
+            words_seed: Draw::new(self.seed, salt, field::PROMPT_SALT).next(),
+            ..self
         }
     }
 
@@ -118,6 +131,11 @@ impl Workload {
     /// Returns the input and output lengths of random request `index`, in tokens.
     pub fn lengths(&self, index: u64) -> (u32, u32) {
         self.lengths.draw(self.seed, index)
+    }
+
+    /// Returns how many tokens at their start all random prompts share.
+    pub fn shared_tokens(&self) -> u32 {
+        self.lengths.prefix_tokens
     }
 
     /// Returns the prompt of random request `index`, with the prefix that all share.
@@ -137,14 +155,15 @@ impl Workload {
         let mut left = spec.tokens;
         let shared = spec.shared_tokens.min(left);
         if shared > 0 {
-            let mut draw = Draw::new(self.seed, 0, field::SHARED_PREFIX);
+            let mut draw = Draw::new(self.words_seed_of(shared), 0, field::SHARED_PREFIX);
             self.words.append(&mut draw, shared, &mut text);
             left -= shared;
         }
         if let Some(blocks) = spec.blocks {
             left = self.append_blocks(blocks, left, &mut text);
         }
-        let mut draw = Draw::new(self.seed, spec.index, field::PROMPT_WORDS);
+        let seed = self.words_seed_of(spec.tokens);
+        let mut draw = Draw::new(seed, spec.index, field::PROMPT_WORDS);
         self.words.append(&mut draw, left, &mut text);
         let text = String::from_utf8(text).expect("the words are ASCII");
         match &self.tokenizer {
@@ -156,9 +175,14 @@ impl Workload {
         }
     }
 
+    /// A longer text does not begin as a shorter one does, which a server may have in its cache.
+    fn words_seed_of(&self, tokens: u32) -> u64 {
+        Draw::new(self.words_seed, u64::from(tokens), field::PROMPT_LENGTH).next()
+    }
+
     /// Appends blocks until `left` tokens are spent; returns what is left after them.
     fn append_blocks(&self, blocks: Blocks<'_>, mut left: u32, text: &mut Vec<u8>) -> u32 {
-        let seed = Draw::new(self.seed, blocks.scope, field::BLOCK_SCOPE).next();
+        let seed = Draw::new(self.words_seed, blocks.scope, field::BLOCK_SCOPE).next();
         for &id in blocks.ids {
             let size = blocks.size.min(left);
             if size == 0 {
@@ -321,10 +345,32 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_prompt_of_the_same_request_continues_the_shorter_one() {
-        let short = EMBEDDED.prompt(PromptSpec::random(3, 10)).text;
-        let long = EMBEDDED.prompt(PromptSpec::random(3, 20)).text;
-        assert!(long.starts_with(&format!("{short} ")));
+    fn prompts_of_another_length_or_salt_begin_otherwise() {
+        let begins = |prompt: &str| prompt.split(' ').take(3).collect::<Vec<_>>().join(" ");
+        let salted = |salt| Workload::new(&Arc::new(Tokenizer::embedded()), 1).with_salt(salt);
+        let (one, two) = (salted(1), salted(2));
+        let blocks = row(40, &[1, 2, 3]);
+        let mut seen = HashSet::new();
+        for workload in [&*EMBEDDED, &one, &two] {
+            for tokens in [10, 20, 40] {
+                let prompt = workload.prompt(PromptSpec::random(3, tokens)).text;
+                assert!(seen.insert(begins(&prompt)), "{prompt}");
+            }
+            let prompt = workload.prompt(PromptSpec::of_row(3, &blocks)).text;
+            assert!(seen.insert(begins(&prompt)), "{prompt}");
+        }
+        // Lengths, and with them the load, are those of the seed.
+        let lengths = RandomLengths {
+            range_ratio: 0.5,
+            ..RandomLengths::default()
+        };
+        let lengths_of = |workload: Workload| {
+            let workload = workload.with_lengths(lengths.clone()).unwrap();
+            (0..50)
+                .map(move |index| workload.lengths(index))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lengths_of(one), lengths_of(two));
     }
 
     #[test]

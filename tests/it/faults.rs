@@ -301,7 +301,7 @@ fn odd_streams_that_are_whole_are_ok() {
     0 | 1 | chunks
     1 | 1 | chunks
     2 | 1 | chunks
-    3 | 9 | usage
+    3 | 4 | chunks
     4 | 1 | chunks
     5 | 1 | chunks
     ");

@@ -146,6 +146,37 @@ fn the_same_seed_sends_the_same_bodies_at_the_same_times() {
     assert_ne!(first.1, other.1);
 }
 
+/// The prompts of one run, and what its plan has as salt.
+fn salted_run(words: &[&str]) -> (Vec<String>, Option<u64>) {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    let words: Vec<&str> = ["--num-prompts", "5"]
+        .iter()
+        .chain(words)
+        .copied()
+        .collect();
+    folder.load(&mock.url(), &words).expect_code(0);
+    let manifest = std::fs::read_to_string(folder.path("run.tape/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    (
+        prompts(&mock.requests()),
+        manifest["plan"]["prompt_salt"].as_u64(),
+    )
+}
+
+#[test]
+fn a_run_shares_no_prompt_with_the_run_before_unless_it_is_asked_to() {
+    let (first, salt) = salted_run(&[]);
+    let (second, other) = salted_run(&[]);
+    assert!(salt.is_some() && other.is_some() && salt != other);
+    assert!(first.iter().all(|prompt| !second.contains(prompt)));
+    let salt = salt.unwrap().to_string();
+    assert_eq!(salted_run(&["--prompt-salt", &salt]).0, first);
+    let seeded = salted_run(&["--seed", "0"]);
+    assert_eq!(seeded.1, None);
+    assert_eq!(salted_run(&["--seed", "0"]), seeded);
+}
+
 #[test]
 fn a_duration_ends_a_schedule_that_has_no_number() {
     let mock = Mock::answering(&["a"]);

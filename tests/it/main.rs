@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod cli_reference;
 #[cfg(test)]
+mod counts;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod hostile;
