@@ -18,7 +18,8 @@ use super::value::{ColumnValue, Label, words};
 
 /// The version of the tape's layout that this build writes.
 ///
-/// 2 added `requests.prefix_tokens_planned`. Tapes of version 1 are read; it is null in them.
+/// 2 added `requests.prefix_tokens_planned`. Tapes of version 1 are read; it is null in them. 3 adds
+/// `requests.resends`, null in older ones.
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// Warm-up requests count from here, so that measured ones are the index in the schedule.
@@ -219,6 +220,9 @@ table! {
         connect_ns: Option<i64>,
         /// When the first request byte was handed to a connected socket.
         sent_ns: Option<i64>,
+        /// How often it was sent again, on a new connection, since the one that had waited for it had
+        /// ended; the times are those of the last send. Null where it was never sent.
+        resends: Option<i32>,
         /// When the last request byte was accepted.
         body_sent_ns: Option<i64>,
         /// When the response head was read.
@@ -415,6 +419,7 @@ impl RequestRow {
             dispatched_ns: None,
             connect_ns: None,
             sent_ns: None,
+            resends: None,
             body_sent_ns: None,
             headers_ns: None,
             first_token_ns: None,
