@@ -1,14 +1,16 @@
 -- name: run_summary
 -- purpose: what each run did, on one line
 -- input: runs, requests, measured, tape_requests, run_spans, in_flight, tokens
--- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), interrupted (requests), cancelled (requests), not_sent (requests), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share)
+-- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), interrupted (requests), cancelled (requests), not_sent (requests), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share), resends (requests)
 -- notes: failed is error and timeout; tokens and chunks are those of every measured request, also of one that failed
 --   interrupted were in flight when the run was stopped or its process died; output_tokens_source is that of the requests that were ok
 --   mean_in_flight is over the time from the first send to the last token
 --   unresolved_share: of the gaps between chunks of ok requests, those with an end that shared its read with another chunk; null where the wire can't tell
+--   resends are requests that were sent again, since the connection that had waited for them had ended; null where the tape does not say
 WITH outcomes AS (
   SELECT
     run,
+    sum(resends) AS resends,
     count(*) AS requests,
     count(*) FILTER (WHERE status = 'ok') AS ok,
     count(*) FILTER (WHERE status IN ('error', 'timeout')) AS failed,
@@ -70,7 +72,8 @@ SELECT
   c.peak AS peak_in_flight,
   c.mean AS mean_in_flight,
   CASE WHEN o.sources > 1 THEN 'mixed' ELSE o.source END AS output_tokens_source,
-  t.unresolved AS unresolved_share
+  t.unresolved AS unresolved_share,
+  o.resends
 FROM runs r
 LEFT JOIN outcomes o ON o.run = r.run
 LEFT JOIN warmups w ON w.run = r.run

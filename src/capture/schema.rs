@@ -21,8 +21,9 @@ use super::value::{ColumnValue, Label, words};
 /// Older tapes are read; a column that they lack is null.
 ///
 /// - 2 added `requests.prefix_tokens_planned`.
-/// - 3 made all counts signed; added `max_output_tokens`, `ids_output_tokens`, `tokens_after_last`
-///   and `has_lone_finish` to `requests`; filled `chunks.tokens` in for every token-bearing event.
+/// - 3 made all counts signed; added `max_output_tokens`, `ids_output_tokens`, `tokens_after_last`,
+///   `has_lone_finish` and `resends` to `requests`; filled `chunks.tokens` in for every token-bearing
+///   event.
 pub const SCHEMA_VERSION: u32 = 3;
 
 /// Warm-up requests count from here, so that measured ones are the index in the schedule.
@@ -226,6 +227,9 @@ table! {
         connect_ns: Option<i64>,
         /// When the first request byte was handed to a connected socket.
         sent_ns: Option<i64>,
+        /// How often it was sent again, on a new connection, since the one that had waited for it had
+        /// ended; the times are those of the last send. Null where it was never sent.
+        resends: Option<i32>,
         /// When the last request byte was accepted.
         body_sent_ns: Option<i64>,
         /// When the response head was read.
@@ -432,6 +436,7 @@ impl RequestRow {
             dispatched_ns: None,
             connect_ns: None,
             sent_ns: None,
+            resends: None,
             body_sent_ns: None,
             headers_ns: None,
             first_token_ns: None,

@@ -269,9 +269,24 @@ pub(crate) struct TargetArgs {
     /// never stored nor printed.
     #[arg(long, value_name = "NAME: VALUE")]
     pub(crate) header: Vec<String>,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// How requests get to the server.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Target")]
+pub(crate) struct ConnectionArgs {
     /// What takes the requests to the server
     #[arg(long, value_enum, value_name = "WIRE", default_value = "auto")]
     pub(crate) wire: WireArg,
+    /// Give each request a new connection, and say `Connection: close`
+    ///
+    /// For a server that closes connections which it was to keep. Without this flag connections are
+    /// kept until one ends just as a request goes out on it: that request is sent again on a new
+    /// one (column `resends`), and from then on each has its own, as with this flag.
+    #[arg(long)]
+    pub(crate) no_keep_alive: bool,
 }
 
 /// What `--wire` takes.
@@ -646,7 +661,6 @@ pub(crate) struct StampingArgs {
     /// A header of every request; may be given several times
     #[arg(long, value_name = "NAME: VALUE", requires = "base_url")]
     pub(crate) header: Vec<String>,
-    /// What takes the requests to the server
-    #[arg(long, value_enum, value_name = "WIRE", default_value = "auto")]
-    pub(crate) wire: WireArg,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
 }

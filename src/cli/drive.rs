@@ -238,7 +238,7 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         None if global.dry_run => String::new(),
         None => first_model(&args.target, &target)?,
     };
-    let wire = wire(args.target.wire, &target);
+    let wire = wire(args.target.connection.wire, &target);
     let self_check = self_check_plan(&args.limits, schedule.expected_streams);
     let limits = limits(&args.limits);
     let salt = prompt_salt(&args.request);
@@ -348,6 +348,7 @@ pub(super) fn target(args: &TargetArgs, connect_timeout_ns: i64) -> Result<Targe
         url,
         headers,
         connect_timeout: duration(connect_timeout_ns),
+        keeps_alive: !args.connection.no_keep_alive,
     })
 }
 
@@ -403,6 +404,7 @@ fn plan_json(
     plan["limits"] = plan::limits_json(limits, args.limits.duration);
     plan["keeps_text"] = json!(args.output.keep.is_some());
     plan["wire"] = json!(wire.name());
+    plan["keep_alive"] = json!(target.keeps_alive);
     plan
 }
 
@@ -512,6 +514,14 @@ pub(super) fn tell(report: &RunReport) {
         }
     }
     failure::tell(report);
+    // A server that answers nothing at all has closed those as well.
+    if report.resends > 0 && report.ok > 0 {
+        say(&format!(
+            "note: the server ended connections that were waiting for a request; requests that were sent \
+             again on a new one: {} (`--no-keep-alive` gives each its own from the start)",
+            report.resends
+        ));
+    }
     for (bound, hits) in &report.manifest.bounds_hit {
         warn(&format!(
             "the client's own bound `{bound}` was hit {hits} times"

@@ -60,7 +60,12 @@ fn remedy(failure: &Failure, target: &str) -> Option<String> {
         ("http_4xx", Some(404)) => "check `--model`, `--base-url` and `--endpoint`",
         ("http_4xx", _) => "check `--backend`, `--endpoint` and `--extra-body` against the server",
         ("http_429", _) => "lower the rate or set `--max-concurrency`",
-        ("http_5xx" | "in_stream" | "send", _) => "look into the server's log",
+        ("http_5xx" | "in_stream", _) => "look into the server's log",
+        ("send", _) => {
+            "the server closed a new connection without an answer: check the scheme and the port of \
+             `--base-url`, whether the server limits connections (`--max-concurrency`), and its log \
+             for a crash"
+        }
         ("truncated" | "bad_event", _) => {
             "look into the log of the server, and of any proxy before it"
         }

@@ -290,7 +290,7 @@ fn named_server(args: &StampingArgs, base_url: &str) -> Result<StampingServer, E
     };
     Ok(StampingServer {
         shown: plan::masked(&target.url),
-        wire: drive::wire(args.wire, &target),
+        wire: drive::wire(args.connection.wire, &target),
         target,
         backend: args.backend,
         model,
@@ -304,10 +304,11 @@ fn own_server(args: &StampingArgs, process: &OwnServer) -> Result<StampingServer
         url: plan::endpoint_url(&asked(args, &base_url))?,
         headers: Vec::new(),
         connect_timeout: duration(CONNECT_TIMEOUT_NS),
+        keeps_alive: !args.connection.no_keep_alive,
     };
     Ok(StampingServer {
         shown: target.url.to_string(),
-        wire: drive::wire(args.wire, &target),
+        wire: drive::wire(args.connection.wire, &target),
         target,
         backend: args.backend,
         model: "simulated".to_owned(),
@@ -322,7 +323,7 @@ fn asked(args: &StampingArgs, base_url: &str) -> TargetArgs {
         endpoint: args.endpoint.clone(),
         model: args.model.clone(),
         header: args.header.clone(),
-        wire: args.wire,
+        connection: args.connection,
     }
 }
 

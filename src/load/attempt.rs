@@ -152,6 +152,7 @@ impl<W> Attempt<W> {
             End {
                 connect_ns: self.marks.connect_ns(),
                 sent_ns: self.marks.sent_ns(),
+                resends: self.marks.resends(),
                 body_sent_ns: self.marks.body_sent_ns(),
                 headers_ns: self.headers_ns,
                 http_status: self.http_status,

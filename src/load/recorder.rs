@@ -46,6 +46,8 @@ pub struct Stats {
     pub ok: AtomicU64,
     /// Attempts that failed.
     pub failed: AtomicU64,
+    /// Times that a request went out anew, since the connection that had waited for it had ended.
+    pub resends: AtomicU64,
     /// Reads that brought bytes.
     pub reads: AtomicU64,
     /// Streamed events that were decoded.
@@ -97,6 +99,7 @@ pub(super) enum Outcome {
 pub(super) struct End {
     pub(super) connect_ns: Option<i64>,
     pub(super) sent_ns: Option<i64>,
+    pub(super) resends: i32,
     pub(super) body_sent_ns: Option<i64>,
     pub(super) headers_ns: Option<i64>,
     pub(super) http_status: Option<u16>,

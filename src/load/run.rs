@@ -66,6 +66,8 @@ pub struct RunReport {
     pub failed: u64,
     /// Requests of the measured schedule that were taken up.
     pub taken: u64,
+    /// Times that a request was sent again, since the connection that had waited for it had ended.
+    pub resends: u64,
     /// The first attempt that failed.
     pub first_failure: Option<Failure>,
     /// What the trace had.
@@ -130,6 +132,7 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
         manifest,
         ok: stats.ok.load(Relaxed),
         failed: stats.failed.load(Relaxed),
+        resends: stats.resends.load(Relaxed),
         taken: driven.driven.taken,
         first_failure: stats.first_failure.get().cloned(),
         trace: fed,

@@ -202,6 +202,8 @@ impl Scribe {
         } else if row.phase == Phase::Measure {
             self.stats.ok.fetch_add(1, Ordering::Relaxed);
         }
+        let resends = u64::try_from(row.resends.unwrap_or(0)).unwrap_or(0);
+        self.stats.resends.fetch_add(resends, Ordering::Relaxed);
         if let Some(kind) = &row.error_kind {
             self.stats.first_failure.get_or_init(|| Failure {
                 kind: kind.as_str().to_owned(),

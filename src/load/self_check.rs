@@ -181,6 +181,7 @@ fn start(play: Play, clock: Clock) -> io::Result<(JoinHandle<io::Result<()>>, Ta
         url,
         headers: Vec::new(),
         connect_timeout: PATIENCE,
+        keeps_alive: true,
     };
     Ok((server, target))
 }

@@ -151,6 +151,7 @@ impl Transcript {
         let mut row = self.row;
         row.connect_ns = end.connect_ns;
         row.sent_ns = end.sent_ns;
+        row.resends = Some(end.resends);
         row.body_sent_ns = end.body_sent_ns;
         row.headers_ns = end.headers_ns;
         row.http_status = end.http_status;
@@ -475,6 +476,7 @@ mod tests {
         let end = End {
             connect_ns: None,
             sent_ns: Some(0),
+            resends: 0,
             body_sent_ns: Some(0),
             headers_ns: Some(0),
             http_status: Some(200),

@@ -153,6 +153,18 @@ fn of_outcomes(summary: Row<'_>, found: &mut Vec<Advice>) {
             "see the errors by kind before you quote a latency",
         ));
     }
+    let resends = count("resends");
+    if resends > 0.0 && ok > 0.0 {
+        found.push(warning(
+            say!(
+                "{resends} of {requests} requests were sent again, since the connection that they went out on had just ended",
+                resends = format::decimal(resends, 0),
+                requests = format::decimal(requests, 0)
+            ),
+            "the server closes connections that it was to keep; after the first such end each request has a new one, whose opening is in the latencies from intended alone",
+            "nothing is lost; give --no-keep-alive to have it so from the start, or have the server keep connections for longer",
+        ));
+    }
     let interrupted = count("interrupted");
     if interrupted > 0.0 {
         found.push(warning(

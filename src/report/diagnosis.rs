@@ -195,6 +195,13 @@ fn failures(seen: &Seen<'_>) -> Option<Diagnosis> {
             "nobody took the connection: a full backlog, a limit on sockets, or no server",
             "look at the listen backlog and the limits on open files on both sides",
         )
+    } else if kind == "send" {
+        (
+            "the server takes connections and closes them without an answer: a limit on connections, \
+             a crash, or not the port or the scheme that is meant",
+            "see its log and its limits, and lower --max-concurrency; a connection that had been kept \
+             is no cause, since its request is sent again",
+        )
     } else {
         (
             "the server or something before it breaks answers off, or refuses what was asked",

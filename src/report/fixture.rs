@@ -354,6 +354,7 @@ fn summary(specs: &[Spec]) -> Table {
             Cell::Float(float(spec.n).min(118.4)),
             text("usage"),
             Cell::Float(0.052),
+            Cell::Int(0),
         ]]
     });
     table(
@@ -361,7 +362,7 @@ fn summary(specs: &[Spec]) -> Table {
         "One row a run: counts, length and load",
         "run loop requests ok failed interrupted cancelled not_sent warmups chunks first_sent_ns last_token_ns \
          duration_s input_tokens output_tokens peak_in_flight mean_in_flight output_tokens_source \
-         unresolved_share",
+         unresolved_share resends",
         rows,
     )
 }

@@ -102,6 +102,7 @@ fn measured(streams: u32, arrival_loop: Loop, slip_ms: f64) -> Measurement {
         report: RunReport {
             manifest: manifest.clone(),
             ok: requests,
+            resends: 0,
             failed: 0,
             taken: requests,
             first_failure: None,

@@ -52,6 +52,18 @@ impl WireError {
     }
 }
 
+/// Says whether an error of the system is the end of a connection.
+pub(super) fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::UnexpectedEof
+    )
+}
+
 /// Says whether the system refused a connection because of this end of it.
 fn is_about_local_ports(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);

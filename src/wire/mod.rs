@@ -13,13 +13,14 @@ mod target;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
 use bytes::Bytes;
 
 pub use direct::{DirectBody, DirectWire};
 pub(crate) use error::NO_LOCAL_PORT;
 pub use error::WireError;
+use error::is_end;
 pub use reqwest_wire::{ReqwestBody, ReqwestWire, get_text};
 pub(crate) use target::is_loopback;
 pub use target::{Target, WireKind};
@@ -33,6 +34,11 @@ pub trait Wire: Clone + Send + Sync + 'static {
     ///
     /// What is learnt on the way goes into `marks` at once, so that it is known even when the
     /// future is dropped. The returned future does nothing until it is polled.
+    ///
+    /// A connection that had been waiting, kept from a request before or opened ahead, may end just
+    /// as the request goes out. Where it ends within [`ENDED_BEFORE_NS`] of the send and without one
+    /// byte of an answer, the request goes out once more, on a new connection, and later ones go on
+    /// no connection that has waited like that one.
     fn post(
         &self,
         body: Bytes,
@@ -183,14 +189,20 @@ impl Read {
     }
 }
 
-/// Stamps of the way out. The wire writes each at most once; the driver reads them when the
-/// attempt has ended, however it ended.
+/// Stamps of the way out. The wire writes each once, and anew where the request goes out anew; the
+/// driver reads them when the attempt has ended, however it ended.
 #[derive(Debug)]
 pub struct Marks {
     connect_ns: AtomicI64,
     sent_ns: AtomicI64,
     body_sent_ns: AtomicI64,
+    resends: AtomicI32,
 }
+
+/// How long after the send, in nanoseconds, a connection's end can be that of a connection which had
+/// ended before: its end, or the other side's refusal to hear more, is a round trip away. A server
+/// that is silent for longer has the request, and leaves it without an answer.
+pub const ENDED_BEFORE_NS: i64 = 1_000_000_000;
 
 /// Stands for "not yet"; no stamp can be that small.
 const UNSET: i64 = i64::MIN;
@@ -201,6 +213,7 @@ impl Default for Marks {
             connect_ns: AtomicI64::new(UNSET),
             sent_ns: AtomicI64::new(UNSET),
             body_sent_ns: AtomicI64::new(UNSET),
+            resends: AtomicI32::new(0),
         }
     }
 }
@@ -226,6 +239,26 @@ impl Marks {
         self.body_sent_ns.store(at_ns, Ordering::Release);
     }
 
+    /// Notes that the request goes out anew: what was noted of the way out is of a connection that
+    /// had ended.
+    pub fn note_resend(&self) {
+        self.resends.fetch_add(1, Ordering::AcqRel);
+        for mark in [&self.connect_ns, &self.sent_ns, &self.body_sent_ns] {
+            mark.store(UNSET, Ordering::Release);
+        }
+    }
+
+    /// How often the request went out anew.
+    pub fn resends(&self) -> i32 {
+        self.resends.load(Ordering::Acquire)
+    }
+
+    /// Says whether the request went out so lately that its connection can have ended before.
+    pub(crate) fn was_just_sent(&self, now_ns: i64) -> bool {
+        self.sent_ns()
+            .is_none_or(|sent_ns| now_ns.saturating_sub(sent_ns) <= ENDED_BEFORE_NS)
+    }
+
     /// Duration of DNS, TCP and TLS; `None` when a connection was reused.
     pub fn connect_ns(&self) -> Option<i64> {
         stamp(&self.connect_ns)
@@ -239,5 +272,20 @@ impl Marks {
     /// When the last request byte was accepted.
     pub fn body_sent_ns(&self) -> Option<i64> {
         stamp(&self.body_sent_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_silent_for_long_and_then_leaves_has_lost_the_request_itself() {
+        let marks = Marks::default();
+        // The end may come while the request is still being written.
+        assert!(marks.was_just_sent(i64::MAX));
+        marks.set_sent_ns(5);
+        assert!(marks.was_just_sent(5 + ENDED_BEFORE_NS));
+        assert!(!marks.was_just_sent(6 + ENDED_BEFORE_NS));
     }
 }

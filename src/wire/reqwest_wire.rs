@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,7 +31,11 @@ tokio::task_local! {
 /// Sends requests through a reqwest client with a keep-alive pool.
 #[derive(Debug, Clone)]
 pub struct ReqwestWire {
-    client: Client,
+    keeping: Client,
+    /// Has a new connection for each request.
+    closing: Client,
+    /// Connections are kept. Whoever finds that one has ended lowers it, for good.
+    keeps: Arc<AtomicBool>,
     target: Arc<Target>,
     clock: Clock,
 }
@@ -43,16 +48,21 @@ impl ReqwestWire {
     /// [`WireError`] when the client can't be made, as with a TLS store that can't be read.
     pub fn new(target: Target, clock: Clock) -> Result<Self, WireError> {
         let connect_timeout = target.connect_timeout;
-        let client = client_builder(&target.url)
-            .connect_timeout(connect_timeout)
-            .connector_layer(TimedConnect { clock })
-            // Below the five seconds after which common servers close an idle connection, so that
-            // a request is not sent into one that is just being closed.
-            .pool_idle_timeout(Duration::from_secs(4))
-            .build()
-            .map_err(|error| WireError::new(ErrorKind::Unsupported, &error))?;
+        let client = |idle: usize| {
+            client_builder(&target.url)
+                .connect_timeout(connect_timeout)
+                .connector_layer(TimedConnect { clock })
+                // Below the five seconds after which common servers close an idle connection, so
+                // that a request is not sent into one that is just being closed.
+                .pool_idle_timeout(Duration::from_secs(4))
+                .pool_max_idle_per_host(idle)
+                .build()
+                .map_err(|error| WireError::new(ErrorKind::Unsupported, &error))
+        };
         Ok(Self {
-            client,
+            keeping: client(usize::MAX)?,
+            closing: client(0)?,
+            keeps: Arc::new(AtomicBool::new(target.keeps_alive)),
             target: Arc::new(target),
             clock,
         })
@@ -125,25 +135,20 @@ impl Wire for ReqwestWire {
     type Body = ReqwestBody;
 
     async fn post(&self, body: Bytes, marks: &Arc<Marks>) -> Result<Head<ReqwestBody>, WireError> {
-        let length = body.len();
-        let stamped = StampedBody {
-            bytes: Some(body),
-            clock: self.clock,
-            marks: Arc::clone(marks),
-            length,
-        };
-        let request = self
-            .client
-            .post(self.target.url.clone())
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .header(http::header::ACCEPT, "text/event-stream")
-            // What the user names replaces what is set here or stands in the address.
-            .headers(self.target.headers.iter().cloned().collect::<HeaderMap>());
-        let request = request.body(Body::wrap(stamped)).send();
-        let response = ATTEMPT
-            .scope(Arc::clone(marks), request)
-            .await
-            .map_err(|error| classify(&error))?;
+        let keeps = self.keeps.load(Ordering::Acquire);
+        let mut sent = self.send(body.clone(), keeps, marks).await;
+        if let Err(error) = &sent
+            && keeps
+            // What has a duration of opening was opened for this request.
+            && marks.connect_ns().is_none()
+            && is_end(error)
+            && marks.was_just_sent(self.clock.now_ns())
+        {
+            self.keeps.store(false, Ordering::Release);
+            marks.note_resend();
+            sent = self.send(body, false, marks).await;
+        }
+        let response = sent.map_err(|error| classify(&error))?;
         let headers_ns = self.clock.now_ns();
         let content_type = response
             .headers()
@@ -163,6 +168,53 @@ impl Wire for ReqwestWire {
         })
     }
 }
+
+impl ReqwestWire {
+    /// Sends a request, on a connection that may have been kept or on a new one.
+    async fn send(
+        &self,
+        body: Bytes,
+        keeps: bool,
+        marks: &Arc<Marks>,
+    ) -> reqwest::Result<Response> {
+        let length = body.len();
+        let stamped = StampedBody {
+            bytes: Some(body),
+            clock: self.clock,
+            marks: Arc::clone(marks),
+            length,
+        };
+        let client = if keeps { &self.keeping } else { &self.closing };
+        let mut request = client
+            .post(self.target.url.clone())
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::ACCEPT, "text/event-stream");
+        if !keeps {
+            request = request.header(http::header::CONNECTION, "close");
+        }
+        // What the user names replaces what is set here or stands in the address.
+        let headers = self.target.headers.iter().cloned().collect::<HeaderMap>();
+        let request = request.headers(headers).body(Body::wrap(stamped)).send();
+        ATTEMPT.scope(Arc::clone(marks), request).await
+    }
+}
+
+/// Says whether a request has no answer because its connection ended. An answer whose head is cut
+/// off looks the same from here.
+fn is_end(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        let system = inner.downcast_ref::<std::io::Error>();
+        if system.is_some_and(super::is_end) || inner.to_string() == CLOSED_EARLY {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
+}
+
+/// What hyper says of a connection that ended where an answer was due.
+const CLOSED_EARLY: &str = "connection closed before message completed";
 
 /// A response body, frame by frame.
 #[derive(Debug)]

@@ -15,6 +15,8 @@ pub struct Target {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How long DNS, TCP and TLS may take together.
     pub connect_timeout: Duration,
+    /// Connections are kept for the next request, until the server is found to close them.
+    pub keeps_alive: bool,
 }
 
 /// The wires that there are.

@@ -21,7 +21,10 @@ type Fault = fn(&Request, &mut Reply);
 
 /// Sends one request after another, each of which meets the next fault.
 fn meet(faults: &'static [Fault]) -> (Folder, Mock, Outcome) {
-    let mock = Mock::start(|request, reply| faults[request.index](request, reply));
+    let mock = Mock::start(|request, reply| {
+        // The last one is met again where a request is sent again.
+        faults[request.index.min(faults.len() - 1)](request, reply);
+    });
     let folder = Folder::new();
     let count = faults.len().to_string();
     let words = ["--num-prompts", &count, "--max-concurrency", "1"];
@@ -414,4 +417,131 @@ fn tokens_are_counted_by_the_given_tokenizer_where_the_server_says_nothing() {
         folder.table("run.tape", sources),
         "2 | 4 | tokenizer | 4 | tokenizer"
     );
+}
+
+/// Answers a request and closes the connection, of which the answer says nothing.
+fn answer_and_close(request: &Request, reply: &mut Reply) {
+    reply.answer(request, &["a", "b"]);
+    reply.close();
+}
+
+#[test]
+fn no_request_is_lost_to_a_server_that_closes_silently_after_each_answer() {
+    for wire in ["direct", "reqwest"] {
+        let mock = Mock::start(answer_and_close);
+        let folder = Folder::new();
+        let words = [
+            "--num-prompts",
+            "60",
+            "--max-concurrency",
+            "4",
+            "--wire",
+            wire,
+        ];
+        let outcome = folder.load(&mock.url(), &words).expect_code(0);
+        let lost = "SELECT count(*) FROM requests WHERE status <> 'ok'";
+        assert_eq!(folder.number("run.tape", lost), 0, "{wire}");
+        // Each of the four slots can meet one such end, before the first one is known of.
+        let resends = folder.number("run.tape", "SELECT sum(resends) FROM requests");
+        assert!(resends <= 4, "{wire}: {resends}");
+        let is_said = outcome
+            .stderr
+            .contains("ended connections that were waiting");
+        assert_eq!(is_said, resends > 0, "{wire}: {}", outcome.stderr);
+        let times = "SELECT bool_and(sent_ns >= intended_ns AND first_token_ns > sent_ns), \
+                     bool_and(connect_ns > 0) FILTER (WHERE resends > 0), \
+                     bool_and(resends IS NOT NULL) FROM requests";
+        let has_resent = if resends > 0 { "true" } else { "-" };
+        let expected = format!("true | {has_resent} | true");
+        assert_eq!(folder.table("run.tape", times), expected, "{wire}");
+    }
+}
+
+#[test]
+fn a_kept_connection_that_ends_as_a_request_goes_out_is_told_with_its_cause() {
+    for wire in ["direct", "reqwest"] {
+        // The first connection takes a second request and ends; later ones are as they should be.
+        let mock = Mock::start(|request, reply| match request.index {
+            1 => reply.close(),
+            _ => reply.answer(request, &["a"]),
+        });
+        let folder = Folder::new();
+        let words = [
+            "--num-prompts",
+            "5",
+            "--max-concurrency",
+            "1",
+            "--wire",
+            wire,
+        ];
+        let outcome = folder.load(&mock.url(), &words).expect_code(0);
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(outcome.shown(), @r"
+            exit code 0
+            --- stderr
+            note: the server ended connections that were waiting for a request; requests that were sent again on a new one: 1 (`--no-keep-alive` gives each its own from the start)
+            tape: run.tape
+            ");
+        }
+        let rows = "SELECT status, resends, connect_ns IS NOT NULL OR request_id = 0, \
+                    sent_ns > dispatched_ns FROM requests ORDER BY request_id";
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(folder.table("run.tape", rows), @r"
+            ok | 0 | true | true
+            ok | 1 | true | true
+            ok | 0 | true | true
+            ok | 0 | true | true
+            ok | 0 | true | true
+            ");
+        }
+        let says_close = mock
+            .requests()
+            .iter()
+            .map(|request| {
+                let connection = request.header("connection");
+                connection.is_some_and(|value| value == "close")
+            })
+            .collect::<Vec<_>>();
+        assert_eq!(says_close, [false, false, true, true, true, true], "{wire}");
+        assert_eq!(mock.connections(), 5);
+        let report = folder.run(&["analyze", "run.tape"]).expect_code(0);
+        assert!(
+            report.stdout.contains("1 of 5 requests were sent again"),
+            "{}",
+            report.stdout
+        );
+    }
+}
+
+#[test]
+fn without_keep_alive_each_request_has_its_own_connection() {
+    for wire in ["direct", "reqwest"] {
+        let mock = Mock::answering(&["a"]);
+        let folder = Folder::new();
+        let words = [
+            "--num-prompts",
+            "4",
+            "--max-concurrency",
+            "1",
+            "--no-keep-alive",
+            "--wire",
+            wire,
+        ];
+        folder.load(&mock.url(), &words).expect_code(0);
+        assert_eq!(mock.connections(), 4, "{wire}");
+        let plan = "SELECT plan LIKE '%\"keep_alive\":false%' FROM runs";
+        assert_eq!(folder.table("run.tape", plan), "true");
+    }
+}
+
+#[test]
+fn a_server_that_closes_new_connections_without_an_answer_is_told_with_what_it_may_be() {
+    let (_folder, _mock, outcome) = meet(&[|_, reply| reply.close()]);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 3
+    --- stderr
+    error: no request succeeded; the first failed with `send`: the server closed the connection without an answer
+    hint: the server closed a new connection without an answer: check the scheme and the port of `--base-url`, whether the server limits connections (`--max-concurrency`), and its log for a crash
+    tape: run.tape
+    ");
 }

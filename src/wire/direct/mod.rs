@@ -4,7 +4,8 @@
 //! with its number which events came together and with the kernel's stamp how long they had been
 //! waiting. Bodies that stream are read by a thread that does nothing else.
 //!
-//! What it does not do: proxies, HTTP/2, redirects, retries. See [`ReqwestWire`](super::ReqwestWire).
+//! What it does not do: proxies, HTTP/2, redirects, retries of what has been answered. See
+//! [`ReqwestWire`](super::ReqwestWire).
 
 mod dial;
 mod hub;
@@ -21,13 +22,15 @@ use futures::stream::{self, StreamExt as _};
 
 use super::chunked::{ChunkedDecoder, ChunkedError};
 use super::response::{self, Framing, HeadError, ResponseHead};
-use super::{Head, Marks, Pumped, Read, ReadingThread, Sink, Target, Wire, WireBody, WireError};
+use super::{
+    Head, Marks, Pumped, Read, ReadingThread, Sink, Target, Wire, WireBody, WireError, is_end,
+};
 use crate::capture::schema::ErrorKind;
 use crate::load::clock::Clock;
 
 use dial::Dialer;
 use hub::Hub;
-use pool::Pool;
+use pool::{Origin, Pool};
 use request::RequestHead;
 use socket::{ReadStamp, StampedSocket, Stream, Written};
 
@@ -69,15 +72,12 @@ impl DirectWire {
                 dialer: Dialer::new(target, clock)?,
                 head: RequestHead::new(target),
             }),
-            pool: Pool::new(clock),
+            pool: Pool::new(clock, target.keeps_alive),
             clock,
         })
     }
 
-    async fn connection(&self, marks: &Marks) -> Result<Stream, WireError> {
-        if let Some(stream) = self.pool.take() {
-            return Ok(stream);
-        }
+    async fn dial(&self, marks: &Marks) -> Result<Stream, WireError> {
         let started_ns = self.clock.now_ns();
         let dialled = self.shared.dialer.dial().await;
         marks.set_connect_ns(self.clock.now_ns() - started_ns);
@@ -86,7 +86,8 @@ impl DirectWire {
 
     /// Writes the request. Returns false when the server answered before it was whole.
     async fn write(&self, stream: &mut Stream, body: &[u8], marks: &Marks) -> io::Result<bool> {
-        let head = self.shared.head.with_length(body.len());
+        let head = &self.shared.head;
+        let head = head.with_length(body.len(), self.pool.keeps());
         let mut rest = [head.as_slice(), body];
         stream.begin_request();
         marks.set_sent_ns(self.clock.now_ns());
@@ -112,22 +113,26 @@ impl DirectWire {
         marks.set_body_sent_ns(self.clock.now_ns());
         Ok(true)
     }
-}
 
-impl Wire for DirectWire {
-    type Body = DirectBody;
-
-    async fn post(&self, body: Bytes, marks: &Arc<Marks>) -> Result<Head<DirectBody>, WireError> {
-        let mut stream = self.connection(marks).await?;
+    /// Sends a request and reads the head of its answer.
+    async fn exchange(
+        &self,
+        mut stream: Stream,
+        body: Bytes,
+        marks: &Marks,
+    ) -> Result<Head<DirectBody>, NoAnswer> {
         let written = self.write(&mut stream, &body, marks).await;
         drop(body);
         let (head, rest) = match read_head(&mut stream).await {
             Ok(answer) => answer,
             // A server that hangs up on a request has answered it all the same, or not at all.
-            Err(error) => {
+            Err(none) => {
                 return Err(match written {
-                    Err(refused) => WireError::new(ErrorKind::Send, &refused),
-                    Ok(_) => error,
+                    Err(refused) => NoAnswer {
+                        error: WireError::new(ErrorKind::Send, &refused),
+                        ..none
+                    },
+                    Ok(_) => none,
                 });
             }
         };
@@ -149,13 +154,34 @@ impl Wire for DirectWire {
             body,
         })
     }
+}
+
+impl Wire for DirectWire {
+    type Body = DirectBody;
+
+    async fn post(&self, body: Bytes, marks: &Arc<Marks>) -> Result<Head<DirectBody>, WireError> {
+        if let Some((stream, origin)) = self.pool.take() {
+            match self.exchange(stream, body.clone(), marks).await {
+                Err(NoAnswer {
+                    has_ended: true, ..
+                }) if marks.was_just_sent(self.clock.now_ns()) => {
+                    self.pool.distrust(origin);
+                    marks.note_resend();
+                }
+                answer => return answer.map_err(|none| none.error),
+            }
+        }
+        let stream = self.dial(marks).await?;
+        let answer = self.exchange(stream, body, marks).await;
+        answer.map_err(|none| none.error)
+    }
 
     async fn warm(&self, wanted: usize) {
         let opening = self.pool.open_up_to(wanted);
         let dials = (0..opening.missing).map(|_| self.shared.dialer.dial());
         let mut dialled = stream::iter(dials).buffer_unordered(DIALS_AT_ONCE);
         while let Some(Ok(stream)) = dialled.next().await {
-            self.pool.put(stream);
+            self.pool.put(stream, Origin::Ahead);
         }
     }
 
@@ -164,8 +190,24 @@ impl Wire for DirectWire {
     }
 }
 
+/// An exchange that came to no answer.
+struct NoAnswer {
+    error: WireError,
+    /// The connection ended, and not one byte of an answer had come.
+    has_ended: bool,
+}
+
+impl From<WireError> for NoAnswer {
+    fn from(error: WireError) -> Self {
+        Self {
+            error,
+            has_ended: false,
+        }
+    }
+}
+
 /// Reads up to the end of the response's head. Returns it with what came behind it.
-async fn read_head(stream: &mut Stream) -> Result<(ResponseHead, BytesMut), WireError> {
+async fn read_head(stream: &mut Stream) -> Result<(ResponseHead, BytesMut), NoAnswer> {
     let mut bytes = BytesMut::new();
     let mut interim = 0;
     loop {
@@ -175,9 +217,15 @@ async fn read_head(stream: &mut Stream) -> Result<(ResponseHead, BytesMut), Wire
                 (!new.is_empty()).then(|| new.contains(&b'\n'))
             })
             .await
-            .map_err(|error| WireError::new(ErrorKind::Send, &error))?;
+            .map_err(|error| NoAnswer {
+                has_ended: is_end(&error) && bytes.is_empty() && interim == 0,
+                error: WireError::new(ErrorKind::Send, &error),
+            })?;
         let Some(has_line_end) = has_line_end else {
-            return Err(closed_early(&bytes));
+            return Err(NoAnswer {
+                has_ended: bytes.is_empty() && interim == 0,
+                error: closed_early(&bytes),
+            });
         };
         // Only the end of a line can be the end of the head.
         if !has_line_end && bytes.len() < response::MAX_HEAD_BYTES {
@@ -186,10 +234,11 @@ async fn read_head(stream: &mut Stream) -> Result<(ResponseHead, BytesMut), Wire
         while let Some((head, length)) = response::parse(&bytes).map_err(bad_head)? {
             let rest = bytes.split_off(length);
             match head.status {
-                101 => return Err(unsupported("the server wants another protocol (101)")),
+                101 => return Err(unsupported("the server wants another protocol (101)").into()),
                 100..=199 if interim < MAX_INTERIM => interim += 1,
                 100..=199 => {
-                    return Err(unsupported("the server sends interim answers without end"));
+                    let message = "the server sends interim answers without end";
+                    return Err(unsupported(message).into());
                 }
                 _ => return Ok((head, rest)),
             }
@@ -264,7 +313,7 @@ impl DirectBody {
         let last_read_ns = stream.as_ref().map(|stream| stream.last_read().at_ns);
         self.ended_ns = self.ended_ns.or(last_read_ns);
         if let (Some(stream), Some(pool), false) = (stream, &self.pool, self.decoder.has_excess) {
-            pool.put(stream);
+            pool.put(stream, Origin::Kept);
         }
     }
 }

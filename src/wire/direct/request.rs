@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -12,6 +12,8 @@ use crate::wire::Target;
 #[derive(Debug)]
 pub(super) struct RequestHead {
     start: Vec<u8>,
+    /// The user's own headers say what becomes of the connection.
+    names_connection: bool,
 }
 
 impl RequestHead {
@@ -51,15 +53,25 @@ impl RequestHead {
         }
         start.extend_from_slice(CONTENT_LENGTH.as_str().as_bytes());
         start.extend_from_slice(b": ");
-        Self { start }
+        Self {
+            start,
+            names_connection: names(CONNECTION.as_str()),
+        }
     }
 
-    /// The head of a request with a body of `length` bytes.
-    pub(super) fn with_length(&self, length: usize) -> Vec<u8> {
+    /// The head of a request with a body of `length` bytes, after which the connection is kept or
+    /// not.
+    pub(super) fn with_length(&self, length: usize, keeps_alive: bool) -> Vec<u8> {
+        let closing: &[u8] = if keeps_alive || self.names_connection {
+            b""
+        } else {
+            b"\r\nconnection: close"
+        };
         let length = length.to_string();
-        let mut head = Vec::with_capacity(self.start.len() + length.len() + 4);
+        let mut head = Vec::with_capacity(self.start.len() + length.len() + closing.len() + 4);
         head.extend_from_slice(&self.start);
         head.extend_from_slice(length.as_bytes());
+        head.extend_from_slice(closing);
         head.extend_from_slice(b"\r\n\r\n");
         head
     }
@@ -107,8 +119,14 @@ mod tests {
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
                 .collect(),
             connect_timeout: Duration::from_secs(1),
+            keeps_alive: true,
         };
-        String::from_utf8(RequestHead::new(&target).with_length(7)).unwrap()
+        let (kept, closed) = [true, false]
+            .map(|keeps_alive| RequestHead::new(&target).with_length(7, keeps_alive))
+            .into();
+        let closed = String::from_utf8(closed).unwrap();
+        assert_eq!(closed.to_lowercase().matches("\r\nconnection: ").count(), 1);
+        String::from_utf8(kept).unwrap()
     }
 
     #[test]
@@ -151,6 +169,12 @@ mod tests {
         assert!(head.contains("x-a: 1\r\nx-a: 2\r\n"));
         assert!(head.ends_with("content-length: 7\r\n\r\n"));
         assert!(!head.contains("transfer-encoding") && !head.contains("content-length: 0"));
+    }
+
+    #[test]
+    fn what_becomes_of_the_connection_is_the_users_to_say() {
+        let head = head("http://a/", &[("Connection", "keep-alive")]);
+        assert!(head.contains("\r\nconnection: keep-alive\r\n"), "{head}");
     }
 
     #[test]

@@ -52,6 +52,7 @@ fn target_at(address: &str) -> Target {
         url: format!("http://{address}/v1/x").parse().unwrap(),
         headers: Vec::new(),
         connect_timeout: Duration::from_secs(5),
+        keeps_alive: true,
     }
 }
 
@@ -63,6 +64,7 @@ fn read_request(stream: &mut TcpStream) -> String {
         let text = String::from_utf8_lossy(&bytes);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let (_, length) = head.rsplit_once("content-length: ").unwrap();
+            let length = length.split("\r\n").next().unwrap();
             if body.len() >= length.parse().unwrap() {
                 return text.into_owned();
             }
@@ -215,15 +217,118 @@ async fn a_connection_that_the_server_closed_or_spoke_on_is_not_used_again() {
         assert_eq!(head.body.read().await.unwrap().unwrap().bytes, "ok");
         assert_eq!(head.body.read().await.unwrap(), None);
         // Until the close has come through, the connection looks alive.
-        while wire.pool.take().is_some_and(|mut stream| {
+        while wire.pool.take().is_some_and(|(mut stream, origin)| {
             let is_quiet = stream.is_quiet();
-            wire.pool.put(stream);
+            wire.pool.put(stream, origin);
             is_quiet
         }) {
             tokio::task::yield_now().await;
         }
     }
     assert_eq!(server.thread.join().unwrap().len(), 4);
+}
+
+/// Reads a request and then ends the connection without a word.
+fn ends() -> Step {
+    step(|stream| stream.shutdown(std::net::Shutdown::Both).unwrap())
+}
+
+const WHOLE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+#[tokio::test]
+async fn a_request_whose_kept_connection_had_ended_is_sent_again_on_a_new_one() {
+    let server = Server::many(vec![
+        vec![says(WHOLE), ends()],
+        vec![says(WHOLE)],
+        // After that end a connection serves one request.
+        vec![says(WHOLE)],
+    ]);
+    let wire = wire(&server);
+    for resends in [0, 1, 0] {
+        let before_ns = wire.clock.now_ns();
+        let (answer, marks) = post(&wire).await;
+        let head = answer.unwrap();
+        assert_eq!(marks.resends(), resends);
+        // The times are those of the connection that brought the answer.
+        let (connect_ns, sent_ns) = (marks.connect_ns().unwrap(), marks.sent_ns().unwrap());
+        assert!(sent_ns - connect_ns >= before_ns && sent_ns <= head.headers_ns);
+        assert_eq!(text(&body(head).await.unwrap()), "ok");
+    }
+    let requests = server.thread.join().unwrap();
+    let says_close: Vec<bool> = requests
+        .iter()
+        .map(|request| request.contains("\r\nconnection: close\r\n"))
+        .collect();
+    assert_eq!(says_close, [false, false, true, true]);
+}
+
+#[tokio::test]
+async fn a_new_connection_that_ends_without_an_answer_is_a_failure_also_after_another_one() {
+    let server = Server::many(vec![vec![ends()], vec![says(WHOLE), ends()], vec![ends()]]);
+    let wire = wire(&server);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let (answer, marks) = post(&wire).await;
+        let answer = match answer {
+            Ok(head) => text(&body(head).await.unwrap()),
+            Err(error) => error.to_string(),
+        };
+        seen.push((answer, marks.resends()));
+    }
+    let nothing = "send: the server closed the connection without an answer";
+    let expected = [(nothing, 0), ("ok", 0), (nothing, 1)];
+    assert_eq!(
+        seen,
+        expected.map(|(answer, resends)| (answer.to_owned(), resends))
+    );
+    assert_eq!(server.thread.join().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_request_is_not_sent_again_once_a_byte_of_an_answer_came() {
+    for start in ["H", "HTTP/1.1 100 Continue\r\n\r\n"] {
+        let server = Server::one(vec![says(WHOLE), says(start)]);
+        let wire = wire(&server);
+        let head = post(&wire).await.0.unwrap();
+        body(head).await.unwrap();
+        let (answer, marks) = post(&wire).await;
+        assert_eq!(answer.err().unwrap().kind, ErrorKind::Send);
+        assert_eq!((marks.resends(), marks.connect_ns()), (0, None));
+        assert_eq!(server.thread.join().unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn connections_that_a_server_does_not_let_wait_are_no_longer_opened_ahead() {
+    let server = Server::many(vec![vec![ends()], vec![says(WHOLE), says(WHOLE)]]);
+    let wire = wire(&server);
+    wire.warm(1).await;
+    let (answer, marks) = post(&wire).await;
+    assert_eq!(text(&body(answer.unwrap()).await.unwrap()), "ok");
+    assert_eq!(marks.resends(), 1);
+    wire.warm(3).await;
+    // Connections that were used go on being kept.
+    let (answer, marks) = post(&wire).await;
+    assert_eq!(text(&body(answer.unwrap()).await.unwrap()), "ok");
+    assert_eq!((marks.resends(), marks.connect_ns()), (0, None));
+    assert_eq!(server.thread.join().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn without_keep_alive_each_request_has_a_connection_that_may_be_opened_ahead() {
+    let server = Server::many(vec![vec![says(WHOLE)], vec![says(WHOLE)]]);
+    let mut target = server.target();
+    target.keeps_alive = false;
+    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    wire.warm(1).await;
+    for is_ahead in [true, false] {
+        let (answer, marks) = post(&wire).await;
+        assert_eq!(marks.connect_ns().is_none(), is_ahead);
+        assert_eq!(text(&body(answer.unwrap()).await.unwrap()), "ok");
+    }
+    for request in server.thread.join().unwrap() {
+        assert!(request.contains("\r\nconnection: close\r\n"), "{request}");
+    }
 }
 
 #[tokio::test]
