@@ -149,6 +149,7 @@ fn make_prompts(criterion: &mut Criterion) {
     let blocks = Blocks {
         ids: &ids,
         size: 512,
+        tokens: &[],
         scope: 0,
     };
     bench("8192 tokens in 16 blocks", 8_192, Some(blocks));

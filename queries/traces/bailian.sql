@@ -8,6 +8,7 @@
 -- clock: relative
 -- block: 16 tokens, the last block of a prompt may be shorter; an id is the same block anywhere in the trace
 -- tested on: real rows
+-- session prompts: whole
 -- units: timestamp in seconds from the start, with fractions
 -- units: turn from 1
 -- notes: A chat belongs to the session of the one that parent_chat_id names; -1 begins a session,

@@ -8,6 +8,7 @@
 -- block: 16 tokens, made from the cached tokens: a prompt begins with as much of the session's previous one
 -- tested on: published schema
 -- like: {"turns": [{"turn_id": "0", "llm_calls": [{"message_id": "m", "timestamp": "2026-06-01T00:00:00Z", "duration_ms": "0", "initiator_type": "user", "model": "m", "result": "r", "status_code": "200", "tokens": {"total": "0", "prompt": "0", "completion": "0", "cached": "0"}}]}]}
+-- session prompts: whole
 -- units: timestamp as date and time; duration_ms in milliseconds
 -- notes: Every model call is a request, and the calls of a session follow each other. The class is
 -- notes: who began it: user or agent. A call without completion tokens is marked as failed.

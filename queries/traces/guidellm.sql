@@ -7,6 +7,7 @@
 -- ordered: yes
 -- clock: relative
 -- block: 512 tokens, the last block of a prompt may be shorter; an id is the same block anywhere in the trace
+-- like: {"hash_ids": [0]}
 -- tested on: published schema
 -- units: timestamp in seconds from any zero point, with fractions
 -- notes: vLLM's timed traces have the same names, and Mooncake's too, in milliseconds: this format

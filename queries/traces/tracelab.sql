@@ -9,6 +9,7 @@
 -- block: 16 tokens, made from prefix_tokens: a prompt begins with as much of the session's previous one
 -- tested on: real rows
 -- raw: timing_events
+-- session prompts: whole
 -- units: timestamps of timing_events as dates and times with milliseconds
 -- notes: A round arrives with its last input, such as a tool's result, and lasts until its last
 -- notes: event. Rounds without output are marked as failed. No key of a round is unique, so rounds

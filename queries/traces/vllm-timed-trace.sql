@@ -7,6 +7,7 @@
 -- ordered: yes
 -- clock: relative
 -- block: 16 tokens, the last block of a prompt may be shorter; an id is the same block anywhere in the trace
+-- like: {"hash_ids": [0]}
 -- tested on: published schema
 -- units: timestamp in seconds from the start, with fractions
 -- notes: GuideLLM's traces have the same names, and Mooncake's too, in milliseconds: this format

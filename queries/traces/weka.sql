@@ -9,6 +9,7 @@
 -- tested on: real rows
 -- optional: hash_id_scope
 -- like: {"requests": [{"t": "0", "type": "n", "model": "m", "in": "0", "out": "0", "hash_ids": [0], "api_time": "0", "think_time": "0", "agent_id": "a", "subagent_type": "t", "requests": [{"t": "0", "type": "n", "model": "m", "in": "0", "out": "0", "hash_ids": [0], "api_time": "0", "think_time": "0"}]}]}
+-- session prompts: whole
 -- units: t, api_time and think_time in seconds; t from the start of the conversation
 -- notes: Every conversation starts at 0; a folder or a glob reads many. Requests of a sub-agent are
 -- notes: turns of the conversation that started it, with the sub-agent's kind as their class. A

@@ -15,8 +15,8 @@ mod view;
 
 pub(crate) use judge::{JudgeArgs, SloForm, Warmup, WindowArgs, YardstickArgs};
 pub(crate) use trace::{
-    ChangeArgs, ConvertArgs, FailedRows, InspectArgs, OutputLengthArg, SelectionArgs, ServeGenArgs,
-    SessionsArg, SynthesizeArgs, TiesArg, TraceVerb,
+    ChangeArgs, ConvertArgs, FailedRows, InspectArgs, OutputLengthArg, RestartsArg, SelectionArgs,
+    ServeGenArgs, SessionsArg, SynthesizeArgs, TiesArg, TraceVerb,
 };
 pub(crate) use view::{FormArgs, ViewArgs};
 

@@ -11,7 +11,7 @@ use url::Url;
 use super::analyze::{run_analysis, terminal_options, verdict_code};
 use super::args::{
     DriveArgs, FailedRows, Global, LimitArgs, LoadArgs, OutputLengthArg, ReplayArgs, RequestArgs,
-    SessionsArg, TargetArgs, TiesArg, WireArg,
+    RestartsArg, SessionsArg, TargetArgs, TiesArg, WireArg,
 };
 use super::goals;
 use super::output::write_error;
@@ -31,7 +31,7 @@ use crate::load::{
 use crate::report::{json as report_json, terminal};
 use crate::schedule::ArrivalTimes;
 use crate::sql::block_on;
-use crate::trace::{Selection, Ties, TraceOptions};
+use crate::trace::{PromptFacts, Selection, SessionPrompts, Ties, TraceOptions};
 use crate::units::duration;
 use crate::wire::{Target, WireKind, get_text};
 use crate::workload::{RandomLengths, Tokenizer, Workload};
@@ -107,13 +107,14 @@ pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
 pub(super) fn replay(args: &ReplayArgs, global: &Global) -> Result<u8, Error> {
     let common = &args.common;
     let options = trace_options(args)?;
-    // A trace that can't be read is refused before anything is sent or written.
-    let opened = block_on(crate::trace::open(&options))
-        .map_err(|error| Error::System("start the SQL engine".into(), error))??;
+    let found = look_at_trace(&options, global)?;
     let mut json = json!({ "trace": plan::selection_json(&args.selection) });
     json["trace"]["path"] = json!(options.path.display().to_string());
-    json["trace"]["format"] = json!(opened.format().name);
-    drop(opened);
+    json["trace"]["format"] = json!(found.format);
+    // On top, where the run card of a report shows it.
+    json["session_prompts"] = json!(plan::prompts_found(found.prompts));
+    json["columns_dropped"] = json!((!found.dropped.is_empty()).then(|| found.dropped.join(", ")));
+    tell_of_trace(&found);
     let schedule = Schedule {
         verb: "replay",
         source: Source::Trace(TraceReplay {
@@ -137,6 +138,59 @@ pub(super) fn replay(args: &ReplayArgs, global: &Global) -> Result<u8, Error> {
     drive(schedule, common, global)
 }
 
+/// What is known of a trace before it is replayed.
+struct TraceLook {
+    format: String,
+    prompts: PromptFacts,
+    /// Columns that other tools send, and that are not sent.
+    dropped: Vec<String>,
+}
+
+/// Reads a trace before anything is sent or written: its first rows, so that one that can't be
+/// read is refused now, or all that the replay will take of it, where that is only planned.
+fn look_at_trace(options: &TraceOptions, global: &Global) -> Result<TraceLook, Error> {
+    // A pipe can be read once, and the replay is what reads it.
+    let is_readable_twice =
+        fs::metadata(&options.path).map_or(true, |found| found.is_file() || found.is_dir());
+    let look = async {
+        let mut reader = crate::trace::open(options).await?;
+        if is_readable_twice {
+            while reader.next().await?.is_some() && global.dry_run {}
+        }
+        let unread = reader.unread_columns().iter();
+        let dropped = unread.filter(|name| plan::is_of_request(name));
+        Ok::<_, crate::trace::TraceError>(TraceLook {
+            format: reader.format().name.clone(),
+            prompts: reader.prompt_facts(),
+            dropped: dropped.cloned().collect(),
+        })
+    };
+    let found =
+        block_on(look).map_err(|error| Error::System("start the SQL engine".into(), error))??;
+    Ok(found)
+}
+
+/// Says what becomes of a trace's prompts, where that is not plain.
+fn tell_of_trace(found: &TraceLook) {
+    if found.prompts.rows > 0 {
+        let why = match found.prompts.asked {
+            SessionPrompts::New => "",
+            _ => "; `--session-prompts whole` sends them as they are",
+        };
+        say(&format!(
+            "note: the turns of sessions hold only what is new in them, and are sent with the prompts \
+             and replies before them{why}"
+        ));
+    }
+    if !found.dropped.is_empty() {
+        say(&format!(
+            "note: not sent, as the format `{}` does not read it: {}",
+            found.format,
+            found.dropped.join(", ")
+        ));
+    }
+}
+
 fn trace_options(args: &ReplayArgs) -> Result<TraceOptions, Error> {
     let selection = &args.selection;
     let strays = args.common.output.goals.strays();
@@ -154,6 +208,8 @@ fn trace_options(args: &ReplayArgs) -> Result<TraceOptions, Error> {
         path,
         format: selection.format.clone(),
         map: selection.map.clone(),
+        session_prompts: selection.session_prompts.meant(),
+        continues_clock: selection.restarts == RestartsArg::Continue,
         selection: Selection {
             from_ns: selection.from,
             for_ns: selection.window,

@@ -9,6 +9,7 @@ use crate::capture::manifest::Loop;
 use crate::error::Error;
 use crate::load::Limits;
 use crate::schedule::{Process, Ramp, RampShape};
+use crate::trace::{PromptFacts, SessionPrompts};
 use crate::units::seconds;
 
 /// Requests of a schedule that has neither a number nor a length.
@@ -182,9 +183,61 @@ pub(super) fn selection_json(args: &SelectionArgs) -> Value {
         "failed": value_name(args.failed),
         "ties": value_name(args.ties),
         "sessions": value_name(args.sessions),
+        "session_prompts": value_name(args.session_prompts),
+        "restarts": value_name(args.restarts),
         "max_idle_s": args.max_idle.map(seconds),
         "output_length": value_name(args.output_length),
     })
+}
+
+/// Says what the prompts of a trace's sessions were found to hold; none where nothing shows it.
+pub(super) fn prompts_found(facts: PromptFacts) -> Option<&'static str> {
+    match (facts.asked, facts.recognised) {
+        (SessionPrompts::Whole, _) => Some("whole"),
+        _ if facts.rows > 0 => Some("new"),
+        (_, Some(false)) => Some("whole"),
+        _ => None,
+    }
+}
+
+/// Fields by which tools for load say more of a request than its lengths or text.
+const OF_REQUESTS: [&str; 31] = [
+    "body",
+    "chat_template_kwargs",
+    "extra",
+    "extra_body",
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "guided_choice",
+    "guided_grammar",
+    "guided_json",
+    "guided_regex",
+    "headers",
+    "logit_bias",
+    "logprobs",
+    "lora",
+    "message_mode",
+    "messages",
+    "payload",
+    "presence_penalty",
+    "priority",
+    "prompt",
+    "reasoning_effort",
+    "response_format",
+    "seed",
+    "stop",
+    "structured_outputs",
+    "temperature",
+    "tool_choice",
+    "tools",
+    "top_k",
+    "top_p",
+];
+
+/// Returns whether a column of a trace says what must be sent.
+pub(super) fn is_of_request(column: &str) -> bool {
+    OF_REQUESTS.contains(&column)
 }
 
 /// The name of a flag's value as it is typed.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::future::pending;
 use std::path::Path;
 
-use super::args::{ConvertArgs, Global, TraceVerb};
+use super::args::{ConvertArgs, Global, RestartsArg, TraceVerb};
 use super::inspect;
 use super::interrupt;
 use super::output::WholeFile;
@@ -29,6 +29,8 @@ fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
         path: args.trace.clone(),
         format: args.format.clone(),
         map: args.map.clone(),
+        session_prompts: args.session_prompts.meant(),
+        continues_clock: args.restarts == RestartsArg::Continue,
         is_sorted: args.sort,
         output: args.out.clone(),
     };
@@ -96,6 +98,13 @@ fn tell(converted: &Converted, args: &ConvertArgs) {
         say(&format!(
             "note: {} of them are marked as failed; a replay leaves them out",
             converted.failed
+        ));
+    }
+    if converted.new_only > 0 {
+        say(&format!(
+            "note: {} rows hold only what is new in their session's turn; they are written as they \
+             are, and a replay sends them with their history",
+            converted.new_only
         ));
     }
     if converted.out_of_order > 0 {

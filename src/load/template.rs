@@ -1,15 +1,17 @@
 //! How an arrival becomes a request: its prompt, its body, and what the tape will say of it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::planned::Planned;
 use super::scribe::TokenCounter;
 use crate::backend::{BackendKind, RequestInput, RequestSpec};
 use crate::capture::Label;
 use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
-use crate::trace::{RowText, TraceRow};
-use crate::workload::{Prompt, PromptSpec, Workload};
+use crate::trace::{RowText, Said, TraceRow};
+use crate::workload::{Blocks, Prompt, PromptSpec, Workload};
 
 /// What becomes of the output length that the schedule plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,6 +21,11 @@ pub enum OutputLength {
     Limited,
     /// The server is told nothing of it.
     Free,
+}
+
+/// Returns the messages of a trace's row, which has been checked for being a list of objects.
+fn messages_of(json: &str) -> Vec<Value> {
+    serde_json::from_str(json).unwrap_or_default()
 }
 
 /// How an arrival becomes a request.
@@ -65,7 +72,7 @@ impl RequestTemplate {
         let mut planned = match &row.text {
             None => {
                 let prompt = self.workload.prompt(PromptSpec::of_row(index, &row));
-                self.planned(index, prompt, row.output_tokens)
+                self.made(index, prompt, (row.output_tokens, row.body.as_deref()))
             }
             Some(text) => self.verbatim(index, text, &row),
         };
@@ -73,6 +80,7 @@ impl RequestTemplate {
         planned.trace_ns = Some(row.trace_ns);
         planned.row_number = row.session_id.as_ref().map(|_| row.number);
         planned.input_tokens = (row.input_tokens > 0).then_some(row.input_tokens);
+        planned.output_tokens = (row.output_tokens > 0).then_some(row.output_tokens);
         planned.prefix_tokens = row.prefix_tokens;
         planned.session_id = row.session_id;
         planned.turn = row.turn;
@@ -83,55 +91,96 @@ impl RequestTemplate {
 
     /// Makes a request of the text that the trace brings.
     fn verbatim(&self, index: u64, text: &RowText, row: &TraceRow) -> Planned {
+        let asked = (row.output_tokens, row.body.as_deref());
+        let sent = |messages: &[Value]| {
+            let input = RequestInput::Messages(messages);
+            (self.body(input, asked), input.text().into_owned())
+        };
         let (body, prompt) = match text {
             RowText::Prompt(prompt) => {
-                let body = self.body(RequestInput::Text(prompt), row.output_tokens);
-                (body, prompt.clone())
+                (self.body(RequestInput::Text(prompt), asked), prompt.clone())
             }
-            RowText::Messages(json) => {
-                // The trace has been checked for being a list of objects.
-                let messages: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
-                let input = RequestInput::Messages(&messages);
-                (
-                    self.body(input, row.output_tokens),
-                    input.text().into_owned(),
-                )
-            }
+            RowText::Messages(json) => sent(&messages_of(json)),
+            RowText::Turns(said) => sent(&self.conversation(index, said)),
         };
         let counted = self.count_tokens.as_ref().and_then(|count| count(&prompt));
         self.with_body(index, body, (prompt, counted), row.output_tokens)
     }
 
+    /// Puts a conversation together, with text in the place of replies that nobody knows.
+    fn conversation(&self, index: u64, said: &[Said]) -> Vec<Value> {
+        let mut messages = Vec::new();
+        for part in said {
+            match part {
+                Said::Messages(json) => messages.extend(messages_of(json)),
+                Said::Reply { id, tokens } => {
+                    let blocks = Blocks {
+                        ids: &[*id],
+                        size: *tokens,
+                        tokens: &[],
+                        scope: 0,
+                    };
+                    let reply = self.workload.prompt(PromptSpec {
+                        blocks: Some(blocks),
+                        ..PromptSpec::random(index, *tokens)
+                    });
+                    messages.push(json!({ "role": "assistant", "content": reply.text }));
+                }
+            }
+        }
+        messages
+    }
+
     pub(super) fn planned(&self, index: u64, prompt: Prompt, output_tokens: u32) -> Planned {
-        let body = self.body(RequestInput::Text(&prompt.text), output_tokens);
+        self.made(index, prompt, (output_tokens, None))
+    }
+
+    /// Makes a request of a prompt, with the output length and the fields of the body that its row
+    /// asks for.
+    fn made(&self, index: u64, prompt: Prompt, asked: (u32, Option<&str>)) -> Planned {
+        let (output_tokens, _) = asked;
+        let body = self.body(RequestInput::Text(&prompt.text), asked);
         let counted = self.count_tokens.as_ref().map(|_| prompt.tokens);
         let mut planned = self.with_body(index, body, (prompt.text, counted), output_tokens);
         planned.input_tokens = Some(prompt.tokens);
         planned
     }
 
-    fn spec<'a>(&'a self, input: RequestInput<'a>, output_tokens: u32) -> RequestSpec<'a> {
-        RequestSpec {
+    /// Writes a body. Fields of the row's own are in it, unless the user's say otherwise. Returns it
+    /// with the most output tokens that it allows.
+    fn body(
+        &self,
+        input: RequestInput<'_>,
+        (output_tokens, fields): (u32, Option<&str>),
+    ) -> (Vec<u8>, Option<u32>) {
+        let mut extra_body = Cow::Borrowed(&self.extra_body);
+        if let Some(fields) = fields {
+            // The trace has been checked for being an object.
+            let mut all: Map<String, Value> = serde_json::from_str(fields).unwrap_or_default();
+            if self.temperature.is_some() {
+                all.remove("temperature");
+            }
+            all.extend(self.extra_body.clone());
+            extra_body = Cow::Owned(all);
+        }
+        let spec = RequestSpec {
             model: &self.model,
             input,
             max_tokens: match self.output_length {
-                OutputLength::Limited => Some(output_tokens),
+                OutputLength::Limited => (output_tokens > 0).then_some(output_tokens),
                 OutputLength::Free => None,
             },
-            ignore_eos: self.ignore_eos,
+            ignore_eos: self.ignore_eos && output_tokens > 0,
             temperature: self.temperature,
-            extra_body: &self.extra_body,
-        }
-    }
-
-    fn body(&self, input: RequestInput<'_>, output_tokens: u32) -> Vec<u8> {
-        self.backend.body(&self.spec(input, output_tokens))
+            extra_body: &extra_body,
+        };
+        (self.backend.body(&spec), spec.output_limit())
     }
 
     fn with_body(
         &self,
         index: u64,
-        body: Vec<u8>,
+        (body, max_output_tokens): (Vec<u8>, Option<u32>),
         (prompt, counted): (String, Option<u32>),
         output_tokens: u32,
     ) -> Planned {
@@ -148,9 +197,7 @@ impl RequestTemplate {
             input_tokens: counted,
             input_tokens_counted: counted,
             output_tokens: Some(output_tokens),
-            max_output_tokens: self
-                .spec(RequestInput::Text(""), output_tokens)
-                .output_limit(),
+            max_output_tokens,
             prefix_tokens: None,
             body: Bytes::from(body),
             prompt: self.keeps_text.then_some(prompt),

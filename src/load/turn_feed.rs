@@ -199,6 +199,8 @@ fn bytes_of(row: &TraceRow) -> usize {
         Some(crate::trace::RowText::Prompt(text) | crate::trace::RowText::Messages(text)) => {
             text.len()
         }
+        // Texts of the messages are those of the session's earlier turns.
+        Some(crate::trace::RowText::Turns(said)) => 32 * said.len(),
         None => 0,
     };
     256 + 8 * row.prefix_blocks.len() + text

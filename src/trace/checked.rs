@@ -17,10 +17,11 @@ use super::decode::{self, Decoded, FileRow};
 use super::encode;
 use super::error::{Place, TraceError};
 use super::format::{self, FormatInfo, TraceClock};
+use super::history::{Habits, PromptFacts, SessionPrompts};
 use super::mapping::{self, Extras};
 use super::restart::RunningClock;
-use super::sessions::Sessions;
-use super::source::{Handed, Origin, Source};
+use super::sessions::{Misplaced, Prompts, Sessions};
+use super::source::{BODY, Handed, Origin, Source};
 
 /// A trace that is being mapped, in the file's order.
 pub(super) struct Checked {
@@ -30,7 +31,11 @@ pub(super) struct Checked {
     restarts: Restarts,
     origin: Origin,
     clock: RunningClock,
+    /// The file of the latest row.
+    file: u64,
+    habits: Habits,
     sessions: Sessions,
+    unread: Vec<String>,
     stream: SendableRecordBatchStream,
     /// For each canonical column, the columns of the file that it is made from.
     origins: HashMap<String, Vec<String>>,
@@ -58,6 +63,25 @@ pub(super) struct Asked<'a> {
     pub(super) format: Option<&'a str>,
     /// The user's own mapping, in place of a shipped format.
     pub(super) map: Option<&'a Path>,
+    /// What prompts of sessions are taken to hold.
+    pub(super) session_prompts: SessionPrompts,
+    /// Whether those that hold only what is new get their history; else they are only marked.
+    pub(super) makes_whole: bool,
+}
+
+/// Finds the columns for `format`. Returns those that its SQL does not read.
+async fn unread_columns(format: &FormatInfo, source: &mut Source) -> Vec<String> {
+    // A mapping of the user's may read more of an object than its header says.
+    for is_narrow in [true, false] {
+        source.expect(format, is_narrow);
+        let columns = source.columns();
+        if let Ok(mut unread) = Box::pin(mapping::unread_columns(format, &columns)).await {
+            unread.retain(|name| name != BODY);
+            return unread;
+        }
+    }
+    // What does not plan here fails below, with a better message.
+    Vec::new()
 }
 
 impl Checked {
@@ -87,15 +111,20 @@ impl Checked {
             mapping: format.name.clone(),
             message: error.strip_backtrace(),
         };
-        source.expect(&format);
-        let unread = match extras {
-            // What does not plan here fails below, with a better message.
-            Extras::Kept => Box::pin(mapping::unread_columns(&format, &source.columns()))
-                .await
-                .unwrap_or_default(),
-            Extras::LeftOut => Vec::new(),
+        let unread = unread_columns(&format, &mut source).await;
+        let is_sent = |name: &String| format.body.iter().any(|field| field.column() == name);
+        let (sent, unread): (Vec<String>, Vec<String>) = unread.into_iter().partition(is_sent);
+        source.settle(&format, (&sent, &unread), extras == Extras::Kept);
+        let copied = match extras {
+            Extras::Kept => unread.as_slice(),
+            Extras::LeftOut => &[],
         };
-        let (table, handed) = source.into_table(&format, &unread).map_err(wrong)?;
+        let (table, handed) = source.into_table(&format, copied).map_err(wrong)?;
+        let prompts = Prompts {
+            asked: asked.session_prompts,
+            told: format.new_only,
+            are_made_whole: asked.makes_whole,
+        };
         let mapped = Box::pin(mapping::run(&format, Arc::new(table), extras)).await?;
         Ok(Self {
             path: asked.path.to_owned(),
@@ -104,7 +133,10 @@ impl Checked {
             restarts,
             origin,
             clock: RunningClock::default(),
-            sessions: Sessions::default(),
+            file: 0,
+            habits: Habits::default(),
+            sessions: Sessions::new(prompts),
+            unread,
             stream: mapped.stream,
             origins: mapped.origins,
             handed,
@@ -132,6 +164,16 @@ impl Checked {
         self.clock.restarts()
     }
 
+    /// Returns the columns of the file that are not read.
+    pub(super) fn unread(&self) -> &[String] {
+        &self.unread
+    }
+
+    /// Returns what the prompts of sessions hold, as far as rows were handed out.
+    pub(super) fn prompt_facts(&self) -> PromptFacts {
+        self.sessions.prompt_facts()
+    }
+
     /// Says in which file a row stands, and where.
     pub(super) fn place(&self, line: Option<u64>) -> (PathBuf, Place) {
         (self.origin.path(line).to_owned(), self.origin.place(line))
@@ -156,6 +198,8 @@ impl Checked {
         };
         let decoded =
             decode::rows(&batch, self.rows).map_err(|problem| self.bad_value(&problem))?;
+        self.habits.observe(&decoded);
+        self.sessions.recognise(self.habits.decided());
         let told = decoded.iter().filter(|decoded| decoded.has_arrival);
         let own_ns: Vec<i64> = told
             .map(|decoded| decoded.file_row.row.arrival_ns)
@@ -188,9 +232,19 @@ impl Checked {
     ) -> Result<(), TraceError> {
         let own_ns = file_row.row.arrival_ns;
         let restarts = self.clock.restarts();
+        let is_recording = self.file != file_row.row.file && self.clock.is_set_back(own_ns);
+        self.file = file_row.row.file;
         file_row.row.arrival_ns = match self.format.clock {
             TraceClock::Absolute => own_ns,
-            TraceClock::Relative if self.restarts == Restarts::Ignored => own_ns,
+            TraceClock::Restarts if is_recording => self.clock.restart(own_ns),
+            TraceClock::Relative if is_recording => {
+                if self.restarts != Restarts::Continued {
+                    let (path, place) = self.place(file_row.line);
+                    return Err(TraceError::Recordings { path, place });
+                }
+                self.clock.restart(own_ns)
+            }
+            TraceClock::Relative if self.restarts == Restarts::Ignored => self.clock.follow(own_ns),
             TraceClock::Restarts => self.clock.place(own_ns),
             TraceClock::Relative => {
                 let placed_ns = self.clock.place_warily(own_ns, following_ns);
@@ -206,11 +260,20 @@ impl Checked {
 
     fn put_in_session(&mut self, decoded: Decoded) -> Result<FileRow, TraceError> {
         let line = decoded.file_row.line;
-        self.sessions.place(decoded).ok_or_else(|| {
-            let what = "is not a time, and no earlier request of its session has one";
+        self.sessions.place(decoded).map_err(|misplaced| {
+            let (column, what) = match misplaced {
+                Misplaced::NoArrival => (
+                    "arrival_ns",
+                    "is not a time, and no earlier request of its session has one",
+                ),
+                Misplaced::TooLong => (
+                    "input_tokens",
+                    "is more than 16,777,216 tokens with what came before in its session",
+                ),
+            };
             self.bad_value(&decode::Problem {
                 line,
-                column: "arrival_ns",
+                column,
                 what: what.to_owned(),
             })
         })
@@ -231,21 +294,29 @@ impl Checked {
     fn bad_value(&self, problem: &decode::Problem) -> TraceError {
         let batch = self.handed.last_batch();
         let origins = self.origins.get(problem.column);
-        let made_from: Vec<String> = origins
+        let mut values: Vec<(&String, String)> = origins
             .into_iter()
             .flatten()
-            .map(|column| {
+            .filter_map(|column| {
+                // None where a filter held the row back until its batch was gone, or where the
+                // column is one of the mapping's own, such as an object of a list.
                 let value = problem.line.and_then(|line| {
                     batch
                         .as_ref()
                         .and_then(|batch| mapping::value_on_line(batch, line, column))
-                });
-                match value.as_deref() {
-                    Some("") => format!("column `{column}` is empty or missing"),
-                    Some(value) => format!("column `{column}` is `{value}`"),
-                    // A filter held the row back until its batch was gone.
-                    None => format!("of column `{column}`"),
-                }
+                })?;
+                Some((column, value))
+            })
+            .collect();
+        // Of several columns that a value may be made from, those that have one made it.
+        if values.iter().any(|(_, value)| !value.is_empty()) {
+            values.retain(|(_, value)| !value.is_empty());
+        }
+        let made_from: Vec<String> = values
+            .iter()
+            .map(|(column, value)| match value.as_str() {
+                "" => format!("column `{column}` is empty or missing"),
+                value => format!("column `{column}` is `{value}`"),
             })
             .collect();
         let so = format!("`{}` {}", problem.column, problem.what);

@@ -16,6 +16,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use super::checked::{Asked, Checked, Restarts};
 use super::decode::FileRow;
 use super::error::TraceError;
+use super::history::SessionPrompts;
 use super::mapping::Extras;
 use super::write::{Failure, NUMBER, NUMBER_AT, SORT_BYTES, Target, write_rows};
 
@@ -28,6 +29,11 @@ pub struct Conversion {
     pub format: Option<String>,
     /// The user's own mapping, in place of a shipped format.
     pub map: Option<PathBuf>,
+    /// What prompts of sessions are taken to hold, where the trace does not say it: what is written
+    /// says it.
+    pub session_prompts: SessionPrompts,
+    /// Whether time goes on where a clock that counts from somewhere starts again.
+    pub continues_clock: bool,
     /// Whether rows are put in order of arrival, however far apart; equal ones stay as they are.
     pub is_sorted: bool,
     /// Name of the output, for messages; what sorting can't hold in memory goes beside it.
@@ -45,6 +51,8 @@ pub struct Converted {
     pub failed: u64,
     /// Rows that stood after a younger one in the file.
     pub out_of_order: u64,
+    /// Rows that hold only what is new in their session's turn.
+    pub new_only: u64,
 }
 
 /// Reads a trace and writes it to `output` as Parquet. The future may block on both files.
@@ -72,9 +80,13 @@ pub(super) async fn convert_within<W: Write + Send>(
         path: &conversion.path,
         format: conversion.format.as_deref(),
         map: conversion.map.as_deref(),
+        session_prompts: conversion.session_prompts,
+        // What is written says of each row what it holds, and a replay makes it whole.
+        makes_whole: false,
     };
     // To be put in order is what a file wants that is out of order, however far.
     let restarts = match conversion.is_sorted {
+        _ if conversion.continues_clock => Restarts::Continued,
         true => Restarts::Ignored,
         false => Restarts::Refused,
     };
@@ -94,6 +106,7 @@ pub(super) async fn convert_within<W: Write + Send>(
         rows: tally.rows,
         failed: tally.failed,
         out_of_order: tally.out_of_order,
+        new_only: tally.new_only,
     })
 }
 
@@ -111,6 +124,7 @@ struct Tally {
     rows: u64,
     failed: u64,
     out_of_order: u64,
+    new_only: u64,
     latest_ns: Option<i64>,
 }
 
@@ -124,6 +138,7 @@ impl Tally {
     fn add(&mut self, row: &FileRow) {
         self.rows += 1;
         self.failed += u64::from(row.row.failed);
+        self.new_only += u64::from(row.row.new_only == Some(true));
         let at_ns = row.row.arrival_ns;
         self.out_of_order += u64::from(self.latest_ns.is_some_and(|latest_ns| at_ns < latest_ns));
         self.latest_ns = self.latest_ns.max(Some(at_ns));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Int64Type, Schema, UInt64Type};
+use serde_json::{Map, Value};
 
 use super::mapping::{CANONICAL, canonical_type};
 use super::row::{BlockScope, RowText, TraceRow};
@@ -15,6 +16,20 @@ const SPARE_BLOCKS: usize = 1;
 
 /// Most tokens of a prompt or an answer: a longer one would take the memory of all others.
 pub(super) const TOKENS_MAX: u32 = 1 << 24;
+
+/// Fields of a request's body that a row can't bring: the plan, or another column, says what is sent.
+const OF_THE_PLAN: [&str; 10] = [
+    "model",
+    "messages",
+    "prompt",
+    "input",
+    "n",
+    "best_of",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+];
 
 /// A row and where it stands in the file.
 #[derive(Debug)]
@@ -113,6 +128,8 @@ struct Columns<'a> {
     failed: &'a BooleanArray,
     prompt: &'a StringArray,
     messages: &'a StringArray,
+    body: &'a StringArray,
+    new_only: &'a BooleanArray,
     line: &'a arrow::array::UInt64Array,
 }
 
@@ -143,6 +160,8 @@ impl<'a> Columns<'a> {
             failed: column("failed").as_boolean(),
             prompt: text("prompt"),
             messages: text("messages"),
+            body: text("body"),
+            new_only: column("new_only").as_boolean(),
             line: batch.column(CANONICAL.len()).as_primitive::<UInt64Type>(),
         }
     }
@@ -177,7 +196,7 @@ impl<'a> Columns<'a> {
     }
 
     fn lengths(&self, at: usize) -> Result<TraceRow, (&'static str, &'static str)> {
-        let failed = self.failed.is_valid(at) && self.failed.value(at);
+        let told = flag(self.failed, at);
         let text = match (text(self.messages, at), text(self.prompt, at)) {
             (Some(messages), _) if !is_list_of_messages(&messages) => {
                 return Err(("messages", "is no JSON array of objects"));
@@ -186,6 +205,12 @@ impl<'a> Columns<'a> {
             // Nothing to send is no text, as in a CSV field that is empty.
             (None, prompt) => prompt.filter(|text| !text.is_empty()).map(RowText::Prompt),
         };
+        let output = value(self.output_tokens, at);
+        // Text can be sent without a bound on its answer, where the trace says that it got one.
+        let is_unbounded = output.is_none() && told == Some(false) && text.is_some();
+        // An answer without a token is none, in whatever format.
+        let is_without_output = output.is_none_or(|tokens| tokens <= 0) && !is_unbounded;
+        let failed = told == Some(true) || is_without_output;
         let tokens = |array: &Int64Array, column: &'static str, may_lack: bool| {
             let tokens = value(array, at).map(u32::try_from);
             let is_huge = value(array, at).is_some_and(|tokens| tokens > i64::from(TOKENS_MAX));
@@ -200,10 +225,35 @@ impl<'a> Columns<'a> {
         };
         Ok(TraceRow {
             input_tokens: tokens(self.input_tokens, "input_tokens", text.is_some())?,
-            output_tokens: tokens(self.output_tokens, "output_tokens", false)?,
+            output_tokens: tokens(self.output_tokens, "output_tokens", is_unbounded)?,
             failed,
             text,
+            body: self.body(at)?,
+            new_only: flag(self.new_only, at),
             ..TraceRow::default()
+        })
+    }
+
+    /// Returns the fields of the request's body that the row brings, without those that the plan
+    /// decides.
+    fn body(&self, at: usize) -> Result<Option<String>, (&'static str, &'static str)> {
+        let Some(json) = text(self.body, at) else {
+            return Ok(None);
+        };
+        let Ok(mut fields) = serde_json::from_str::<Map<String, Value>>(&json) else {
+            return Err(("body", "is no JSON object"));
+        };
+        for name in ["n", "best_of"] {
+            if fields.get(name).and_then(Value::as_u64).unwrap_or(1) > 1 {
+                return Err(("body", "asks for several answers, which is no one stream"));
+            }
+        }
+        let count = fields.len();
+        fields.retain(|name, value| !OF_THE_PLAN.contains(&name.as_str()) && !value.is_null());
+        Ok(match fields.len() {
+            0 => None,
+            left if left == count => Some(json),
+            _ => Some(Value::Object(fields).to_string()),
         })
     }
 
@@ -269,11 +319,15 @@ impl<'a> Columns<'a> {
 }
 
 fn is_list_of_messages(json: &str) -> bool {
-    let messages = serde_json::from_str::<Vec<serde_json::Map<String, serde_json::Value>>>(json);
+    let messages = serde_json::from_str::<Vec<Map<String, Value>>>(json);
     messages.is_ok_and(|messages| !messages.is_empty())
 }
 
 fn value(array: &Int64Array, at: usize) -> Option<i64> {
+    array.is_valid(at).then(|| array.value(at))
+}
+
+fn flag(array: &BooleanArray, at: usize) -> Option<bool> {
     array.is_valid(at).then(|| array.value(at))
 }
 

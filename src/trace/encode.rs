@@ -18,6 +18,9 @@ pub(super) fn columns<'a>(rows: impl Iterator<Item = &'a TraceRow> + Clone) -> V
     let text = |value: fn(&TraceRow) -> Option<&str>| -> ArrayRef {
         Arc::new(rows.clone().map(value).collect::<StringArray>())
     };
+    let flag = |value: fn(&TraceRow) -> Option<bool>| -> ArrayRef {
+        Arc::new(rows.clone().map(value).collect::<BooleanArray>())
+    };
     CANONICAL
         .iter()
         .map(|name| match *name {
@@ -27,7 +30,10 @@ pub(super) fn columns<'a>(rows: impl Iterator<Item = &'a TraceRow> + Clone) -> V
                 let is_known = row.input_tokens > 0 || row.failed;
                 is_known.then_some(i64::from(row.input_tokens))
             }),
-            "output_tokens" => number(|row| Some(i64::from(row.output_tokens))),
+            "output_tokens" => number(|row| {
+                let is_known = row.output_tokens > 0 || row.failed;
+                is_known.then_some(i64::from(row.output_tokens))
+            }),
             "id" => text(|row| row.id.as_deref()),
             "session_id" => text(|row| row.session_id.as_deref()),
             "parent_id" => text(|row| row.parent_id.as_deref()),
@@ -48,19 +54,17 @@ pub(super) fn columns<'a>(rows: impl Iterator<Item = &'a TraceRow> + Clone) -> V
             }),
             "model" => text(|row| row.model.as_deref()),
             "class" => text(|row| row.class.as_deref()),
-            "failed" => Arc::new(
-                rows.clone()
-                    .map(|row| Some(row.failed))
-                    .collect::<BooleanArray>(),
-            ),
+            "failed" => flag(|row| Some(row.failed)),
             "prompt" => text(|row| match &row.text {
                 Some(RowText::Prompt(prompt)) => Some(prompt),
                 _ => None,
             }),
-            _ => text(|row| match &row.text {
+            "messages" => text(|row| match &row.text {
                 Some(RowText::Messages(messages)) => Some(messages),
                 _ => None,
             }),
+            "body" => text(|row| row.body.as_deref()),
+            _ => flag(|row| row.new_only),
         })
         .collect()
 }

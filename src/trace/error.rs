@@ -118,12 +118,6 @@ pub enum TraceError {
         /// The trace.
         path: PathBuf,
     },
-    /// The file has JSON that goes over several lines.
-    #[error("trace `{}` is JSON over several lines, not one object a line", path.display())]
-    JsonOverLines {
-        /// The trace.
-        path: PathBuf,
-    },
     /// The file is one JSON array.
     #[error("trace `{}` is one JSON array, not one object a line", path.display())]
     JsonArray {
@@ -258,6 +252,14 @@ pub enum TraceError {
         /// The row that starts it again.
         place: Place,
     },
+    /// A file of several starts the trace's clock again, and its format does not say that it may.
+    #[error("`{}` {place}: the clock starts again: this file is a recording of its own", path.display())]
+    Recordings {
+        /// The file.
+        path: PathBuf,
+        /// Its first row.
+        place: Place,
+    },
     /// A row is older than one that was already handed out.
     #[error(
         "`{}` {place}: time goes back by {} s, further than a look-ahead of {look_ahead} rows \
@@ -369,9 +371,6 @@ impl TraceError {
                 "unpack it first; gzip is the only packing that is read as it is"
             }
             Self::NotText { .. } => "convert it to UTF-8 CSV, JSONL or Parquet",
-            Self::JsonOverLines { .. } => {
-                "write each object on one line: `jq -c . FILE > FILE.jsonl`"
-            }
             Self::JsonArray { .. } => "write one object a line: `jq -c '.[]' FILE > FILE.jsonl`",
             Self::Parquet { .. } => "check that the file is complete; download it again",
             Self::NoHeader { .. } => {
@@ -400,9 +399,12 @@ impl TraceError {
             }
             Self::TooManyTies { .. } => "replay it with `--ties keep`",
             Self::ClockRestart { .. } => {
-                "replay the recordings one by one, or have time go on where it was with a mapping that \
-                 says `-- clock: restarts`; if it is one recording that is out of order, put it in \
-                 order with `tokentape trace convert --sort`"
+                "replay the recordings one by one, or one behind the other with `--restarts continue`; \
+                 if it is one recording that is out of order, put it in order with `tokentape trace \
+                 convert --sort`"
+            }
+            Self::Recordings { .. } => {
+                "replay the recordings one by one, or one behind the other with `--restarts continue`"
             }
             Self::ServeGen(error) => return error.hint(),
             Self::ReadOnce { .. } => "write it to a file, and name that",

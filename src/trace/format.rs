@@ -10,21 +10,27 @@ use serde_json::{Map, Value};
 use super::error::TraceError;
 
 /// The mappings that are shipped, in the order in which they are listed.
-const SHIPPED: [&str; 17] = [
+const SHIPPED: [&str; 23] = [
     include_str!("../../queries/traces/aibrix.sql"),
+    include_str!("../../queries/traces/apex.sql"),
     include_str!("../../queries/traces/azure.sql"),
     include_str!("../../queries/traces/bailian.sql"),
     include_str!("../../queries/traces/burstgpt.sql"),
     include_str!("../../queries/traces/canonical.sql"),
     include_str!("../../queries/traces/copilot.sql"),
+    include_str!("../../queries/traces/evalscope.sql"),
+    include_str!("../../queries/traces/freeinference.sql"),
+    include_str!("../../queries/traces/freeinference-requests.sql"),
     include_str!("../../queries/traces/guidellm.sql"),
     include_str!("../../queries/traces/llmservingsim.sql"),
     include_str!("../../queries/traces/llmservingsim-run.sql"),
     include_str!("../../queries/traces/mooncake.sql"),
     include_str!("../../queries/traces/mooncake-sessions.sql"),
+    include_str!("../../queries/traces/otel-spans.sql"),
     include_str!("../../queries/traces/otlp.sql"),
     include_str!("../../queries/traces/ragpulse.sql"),
     include_str!("../../queries/traces/tracelab.sql"),
+    include_str!("../../queries/traces/tracelab-replay.sql"),
     include_str!("../../queries/traces/vidur.sql"),
     include_str!("../../queries/traces/vllm-timed-trace.sql"),
     include_str!("../../queries/traces/weka.sql"),
@@ -40,6 +46,32 @@ pub enum TraceClock {
     Relative,
     /// The clock of a file may start again, and then goes on where it was.
     Restarts,
+}
+
+/// What of a JSON line goes into the request's body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BodyField {
+    /// The field of this name.
+    Own(String),
+    /// All fields of the object of this name.
+    AllOf(String),
+}
+
+impl BodyField {
+    /// Parses a name, or `name.*`.
+    fn parse(text: &str) -> Self {
+        match text.strip_suffix(".*") {
+            Some(name) => Self::AllOf(name.to_owned()),
+            None => Self::Own(text.to_owned()),
+        }
+    }
+
+    /// Returns the column that it is read from.
+    pub(super) fn column(&self) -> &str {
+        match self {
+            Self::Own(name) | Self::AllOf(name) => name,
+        }
+    }
 }
 
 /// A trace format: a mapping's header and its SQL.
@@ -62,6 +94,10 @@ pub struct FormatInfo {
     pub like: Vec<Map<String, Value>>,
     /// Paths in JSON lines, with dots, at which whatever stands there is read as JSON text.
     pub raw: Vec<String>,
+    /// Fields of JSON lines that are sent in the request's body as they are.
+    pub body: Vec<BodyField>,
+    /// What a session's prompts hold, where the format says it.
+    pub new_only: Option<bool>,
     /// What the trace's clock does.
     pub clock: TraceClock,
     /// Whether the mapping was made from a published schema, without rows of a real file at hand.
@@ -255,6 +291,8 @@ fn parse(mapping: &str, sql: &str) -> Result<FormatInfo, TraceError> {
         rejects: Vec::new(),
         like: Vec::new(),
         raw: Vec::new(),
+        body: Vec::new(),
+        new_only: None,
         clock: TraceClock::Absolute,
         is_from_schema: false,
         quantum_ns: None,
@@ -297,6 +335,19 @@ impl FormatInfo {
             "optional" => self.optional.extend(columns(value)),
             "rejects" => self.rejects.extend(columns(value)),
             "raw" => self.raw = columns(value),
+            "body" => {
+                let fields = columns(value);
+                self.body
+                    .extend(fields.iter().map(|field| BodyField::parse(field)));
+            }
+            "session prompts" => {
+                self.new_only = match value {
+                    "whole" => Some(false),
+                    "new" => Some(true),
+                    "told" => None,
+                    _ => return Err("whole, new or told"),
+                };
+            }
             "like" => {
                 let object = serde_json::from_str(value).map_err(|_| "a JSON object")?;
                 self.like.push(object);
@@ -475,9 +526,10 @@ mod tests {
         let error = format_named("burst").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is no trace format `burst`; known are `aibrix`, `azure`, \
-             `bailian`, `burstgpt`, `canonical`, `copilot`, `guidellm`, `llmservingsim`, \
-             `llmservingsim-run`, `mooncake`, `mooncake-sessions`, `otlp`, `ragpulse`, `tracelab`, \
+            "there is no trace format `burst`; known are `aibrix`, `apex`, `azure`, \
+             `bailian`, `burstgpt`, `canonical`, `copilot`, `evalscope`, `freeinference`, \
+             `freeinference-requests`, `guidellm`, `llmservingsim`, `llmservingsim-run`, `mooncake`, \
+             `mooncake-sessions`, `otel-spans`, `otlp`, `ragpulse`, `tracelab`, `tracelab-replay`, \
              `vidur`, `vllm-timed-trace`, `weka`"
         );
     }

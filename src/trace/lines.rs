@@ -15,6 +15,8 @@ pub(super) struct Lines {
     input: Input,
     /// Whether quotes can hold line breaks.
     is_quoted: bool,
+    /// Whether records are JSON objects that may go over several lines.
+    is_laid_out: bool,
     is_pipe: bool,
     line: u64,
 }
@@ -34,6 +36,7 @@ impl Lines {
         Self {
             input,
             is_quoted,
+            is_laid_out: false,
             is_pipe,
             line: 0,
         }
@@ -53,10 +56,43 @@ impl Lines {
                 }
             }
             if !into[start..].trim_ascii().is_empty() {
+                if self.is_laid_out {
+                    self.finish_object(into, start)?;
+                }
                 return Ok(Some(first_line));
             }
             into.truncate(start);
         }
+    }
+
+    /// Has records from here on be JSON objects that may go over several lines, and reads the one on
+    /// whose first line `record` has stopped to its end.
+    pub(super) fn lay_out(&mut self, record: &mut Vec<u8>) -> Result<(), LineError> {
+        self.is_laid_out = true;
+        self.finish_object(record, 0)
+    }
+
+    /// Appends lines until the object that begins at `start` is closed, or the file ends. The line
+    /// breaks inside it become spaces: JSON has none in its texts.
+    fn finish_object(&mut self, into: &mut Vec<u8>, start: usize) -> Result<(), LineError> {
+        let mut nesting = Nesting::default();
+        let mut read = start;
+        loop {
+            for byte in &into[read..] {
+                nesting.take(*byte);
+            }
+            read = into.len();
+            if nesting.depth == 0 || !self.append_line(into, start)? {
+                break;
+            }
+        }
+        let end = into.len().saturating_sub(1);
+        for byte in &mut into[start..end] {
+            if *byte == b'\n' {
+                *byte = b' ';
+            }
+        }
+        Ok(())
     }
 
     /// Returns whether the next record would have to wait for a pipe's writer.
@@ -101,6 +137,34 @@ impl Lines {
             into.drain(line_start..line_start + 3);
         }
         Ok(true)
+    }
+}
+
+/// How deep in the brackets of a JSON text one is.
+#[derive(Debug, Default)]
+struct Nesting {
+    depth: u32,
+    is_in_text: bool,
+    is_escaped: bool,
+}
+
+impl Nesting {
+    fn take(&mut self, byte: u8) {
+        if self.is_in_text {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' => self.is_escaped = true,
+                b'"' => self.is_in_text = false,
+                _ => {}
+            }
+            return;
+        }
+        match byte {
+            b'"' => self.is_in_text = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
     }
 }
 

@@ -7,14 +7,20 @@ use arrow::array::{Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use datafusion::catalog::TableProvider;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
+use datafusion::execution::session_state::SessionState;
+use datafusion::functions::expr_fn::regexp_replace;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit, when,
+};
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 
@@ -22,10 +28,10 @@ use crate::sql::new_session;
 
 use super::error::TraceError;
 use super::format::FormatInfo;
-use super::source::LINE;
+use super::source::{BODY, LINE};
 
 /// The canonical columns, in the order in which the planned stream has them.
-pub(super) const CANONICAL: [&str; 18] = [
+pub(super) const CANONICAL: [&str; 20] = [
     "arrival_ns",
     "input_tokens",
     "output_tokens",
@@ -44,6 +50,8 @@ pub(super) const CANONICAL: [&str; 18] = [
     "failed",
     "prompt",
     "messages",
+    "body",
+    "new_only",
 ];
 const REQUIRED: usize = 3;
 /// What the names of all other columns begin with.
@@ -95,14 +103,19 @@ pub(super) async fn run(
     let origins = origins(&plan);
     check_output(format, &plan)?;
     let passed = match extras {
-        Extras::Kept => unread_copies(&plan),
+        Extras::Kept => unread_copies(&state, &plan),
         Extras::LeftOut => Vec::new(),
     };
     let plan = expose(&plan, LINE).unwrap_or(plan);
+    let plan = match format.body.is_empty() {
+        true => plan,
+        false => expose(&plan, BODY).unwrap_or(plan),
+    };
     let plan = passed
         .iter()
         .fold(plan, |plan, name| expose(&plan, name).unwrap_or(plan));
     let plan = canonical(plan, extras).map_err(|error| wrong(&error))?;
+    let plan = with_written_floats(plan).map_err(|error| wrong(&error))?;
     let stream = Box::pin(DataFrame::new(state, plan).execute_stream())
         .await
         .map_err(|error| wrong(&error))?;
@@ -159,26 +172,28 @@ fn origins(plan: &LogicalPlan) -> HashMap<String, Vec<String>> {
         .collect()
 }
 
-/// Returns the columns of `source` that `format`'s SQL does not read: those that no expression names.
+/// Returns the columns of `source` that `format`'s SQL has no need of.
 pub(super) async fn unread_columns(
     format: &FormatInfo,
     source: &SchemaRef,
 ) -> Result<Vec<String>, DataFusionError> {
     let session = new_session(1);
     session.register_table("source", Arc::new(EmptyTable::new(Arc::clone(source))))?;
-    let plan = Box::pin(session.state().create_logical_plan(&format.sql)).await?;
-    let read = names_read(&plan);
+    let state = session.state();
+    let plan = Box::pin(state.create_logical_plan(&format.sql)).await?;
+    let read = names_read(&state.optimize(&plan)?);
     let fields = source.fields().iter().map(|field| field.name().clone());
     Ok(fields.filter(|name| !read.contains(name)).collect())
 }
 
+/// Returns what an optimised plan reads of its source.
 fn names_read(plan: &LogicalPlan) -> HashSet<String> {
     let mut read = HashSet::new();
     // The closure never fails, and so the walk does not.
     let _ = plan.apply(|node| {
-        for expression in node.expressions() {
-            let columns = expression.column_refs().into_iter();
-            read.extend(columns.map(|column| column.name.clone()));
+        if let LogicalPlan::TableScan(scan) = node {
+            let fields = scan.projected_schema.fields().iter();
+            read.extend(fields.map(|field| field.name().clone()));
         }
         Ok(TreeNodeRecursion::Continue)
     });
@@ -186,8 +201,11 @@ fn names_read(plan: &LogicalPlan) -> HashSet<String> {
 }
 
 /// Returns the copies of unread columns that a plan's source has and its output does not.
-fn unread_copies(plan: &LogicalPlan) -> Vec<String> {
-    let read = names_read(plan);
+fn unread_copies(state: &SessionState, plan: &LogicalPlan) -> Vec<String> {
+    let Ok(optimised) = state.optimize(plan) else {
+        return Vec::new();
+    };
+    let read = names_read(&optimised);
     let mut copies = Vec::new();
     // The closure never fails, and so the walk does not.
     let _ = plan.apply(|node| {
@@ -226,7 +244,7 @@ fn expose(plan: &LogicalPlan, name: &str) -> Option<LogicalPlan> {
                 .and_then(LogicalPlanBuilder::build)
                 .ok()
         }
-        LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
+        LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Window(_) => {
             let [input] = plan.inputs().try_into().ok()?;
             let input = expose(input, name)?;
             plan.with_new_exprs(plan.expressions(), vec![input])
@@ -252,10 +270,14 @@ fn canonical(plan: LogicalPlan, extras: Extras) -> Result<LogicalPlan, DataFusio
     let mut expressions = Vec::new();
     for name in CANONICAL.into_iter().chain([LINE]) {
         let wanted = canonical_type(name);
-        let position = schema
-            .fields()
-            .iter()
-            .position(|field| field.name() == name);
+        let find = |name: &str| {
+            let mut fields = schema.fields().iter();
+            fields.position(|field| field.name() == name)
+        };
+        let position = match name {
+            "body" => find(name).or_else(|| find(BODY)),
+            name => find(name),
+        };
         let expression = match position {
             None => lit(ScalarValue::try_from(&wanted)?),
             Some(position) => {
@@ -270,6 +292,44 @@ fn canonical(plan: LogicalPlan, extras: Extras) -> Result<LogicalPlan, DataFusio
         expressions.extend(extras.map(|(position, field)| column(position).alias(field.name())));
     }
     LogicalPlanBuilder::from(plan).project(expressions)?.build()
+}
+
+/// Lets the plan's casts of text to whole numbers take what is written as a float, such as `1087.0`.
+///
+/// Other fractions stay an error: no length and no count has one.
+fn with_written_floats(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let rewritten = plan.transform_up(|node| {
+        let schema = merge_schema(&node.inputs());
+        let names = NamePreserver::new(&node);
+        let rewritten = node.map_expressions(|expression| {
+            let name = names.save(&expression);
+            let rewritten = expression.transform_up(|expression| match expression {
+                Expr::Cast(Cast { expr, field })
+                    if *field.data_type() == DataType::Int64
+                        && expr.get_type(&schema)? == DataType::Utf8 =>
+                {
+                    let number = whole_number(*expr)?;
+                    Ok(Transformed::yes(cast(number, DataType::Int64)))
+                }
+                other => Ok(Transformed::no(other)),
+            })?;
+            Ok(rewritten.update_data(|expression| name.restore(expression)))
+        })?;
+        rewritten.map_data(LogicalPlan::recompute_schema)
+    })?;
+    Ok(rewritten.data)
+}
+
+/// Returns a text without the `.0` behind a whole number.
+fn whole_number(text: Expr) -> Result<Expr, DataFusionError> {
+    let without = regexp_replace(
+        text.clone(),
+        lit(r"^(\s*[+-]?[0-9]+)[.]0*\s*$"),
+        lit(r"\1"),
+        None,
+    );
+    // A search for a point costs a fraction of the expression, and hardly any number has one.
+    when(text.clone().like(lit("%.%")), without).otherwise(text)
 }
 
 fn canonical_cast(column: Expr, has: &DataType, wanted: DataType) -> Result<Expr, DataFusionError> {
@@ -293,9 +353,9 @@ fn canonical_cast(column: Expr, has: &DataType, wanted: DataType) -> Result<Expr
 pub(super) fn canonical_type(name: &str) -> DataType {
     match name {
         "id" | "session_id" | "parent_id" | "block_scope" | "model" | "class" | "prompt"
-        | "messages" => DataType::Utf8,
+        | "messages" | "body" => DataType::Utf8,
         "prefix_blocks" => DataType::List(Arc::new(Field::new_list_field(DataType::UInt64, true))),
-        "failed" => DataType::Boolean,
+        "failed" | "new_only" => DataType::Boolean,
         LINE => DataType::UInt64,
         _ => DataType::Int64,
     }

@@ -4,7 +4,7 @@
 //! records that know their line (`lines`), read in batches (`text`, `shape`), and handed to
 //! DataFusion as one stream (`source`), where a format's SQL (`format`, `mapping`) makes canonical
 //! columns of it. Those become rows (`decode`), which are put where the clock (`restart`) and their
-//! session (`sessions`) have them. Small disorder is put right (`reorder`), what was asked for is taken
+//! session (`sessions`) have them, with what was said before in it where they hold only what is new (`history`). Small disorder is put right (`reorder`), what was asked for is taken
 //! (`select`) and placed in time (`timeline`, `ties`). Or they are converted (`convert`) and written as
 //! Parquet (`write`), in order if that is wanted (`sort`), or looked at (`inspect`).
 //! Or another trace is made of them (`synthesize`). Rates and lengths without requests become a trace
@@ -19,6 +19,7 @@ mod error;
 mod file;
 mod files;
 mod format;
+mod history;
 mod inspect;
 mod lines;
 mod mapping;
@@ -47,10 +48,11 @@ mod write;
 pub use bundled::{BUNDLED, BundledTrace, DEMO};
 pub use convert::{Conversion, Converted, convert};
 pub use error::{Place, TraceError};
-pub use format::{FormatInfo, TraceClock, formats};
+pub use format::{BodyField, FormatInfo, TraceClock, formats};
+pub use history::{PromptFacts, SessionPrompts};
 pub(crate) use inspect::{Distribution, Inspected, Inspection, NameFacts, Peak, inspect};
 pub use reader::{LOOK_AHEAD_ROWS, TraceCounts, TraceOptions, TraceReader, open};
-pub use row::{BlockScope, RowText, TraceRow};
+pub use row::{BlockScope, RowText, Said, TraceRow};
 pub use select::Selection;
 pub use servegen::{ServeGen, ServeGenError, ServeGenMade, generate};
 pub use synthesize::{Changes, Synthesis, Synthesized, Window, synthesize};

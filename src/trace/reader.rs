@@ -7,6 +7,7 @@ use super::checked::{Asked, Checked, Restarts};
 use super::decode::FileRow;
 use super::error::TraceError;
 use super::format::FormatInfo;
+use super::history::{PromptFacts, SessionPrompts};
 use super::mapping::Extras;
 use super::prefixes::{BLOCKS_MAX, Prefixes};
 use super::reorder::Reorder;
@@ -27,6 +28,11 @@ pub struct TraceOptions {
     pub format: Option<String>,
     /// The user's own mapping, in place of a shipped format.
     pub map: Option<PathBuf>,
+    /// What prompts of sessions are taken to hold.
+    pub session_prompts: SessionPrompts,
+    /// Whether time goes on where a clock that counts from somewhere starts again; else that is an
+    /// error.
+    pub continues_clock: bool,
     /// What to take.
     pub selection: Selection,
 }
@@ -84,9 +90,15 @@ pub async fn open(options: &TraceOptions) -> Result<TraceReader, TraceError> {
         path: &options.path,
         format: options.format.as_deref(),
         map: options.map.as_deref(),
+        session_prompts: options.session_prompts,
+        makes_whole: true,
+    };
+    let restarts = match options.continues_clock {
+        true => Restarts::Continued,
+        false => Restarts::Refused,
     };
     Ok(TraceReader {
-        checked: Checked::open(asked, Extras::LeftOut, Restarts::Refused).await?,
+        checked: Checked::open(asked, Extras::LeftOut, restarts).await?,
         options: options.clone(),
         decoded: VecDeque::new(),
         reorder: Reorder::new(LOOK_AHEAD_ROWS),
@@ -104,6 +116,16 @@ impl TraceReader {
     /// Returns the format that is in use.
     pub fn format(&self) -> &FormatInfo {
         self.checked.format()
+    }
+
+    /// Returns the columns of the file that are neither read nor sent.
+    pub fn unread_columns(&self) -> &[String] {
+        self.checked.unread()
+    }
+
+    /// Returns what the prompts of sessions hold, as far as rows were read.
+    pub fn prompt_facts(&self) -> PromptFacts {
+        self.checked.prompt_facts()
     }
 
     /// Returns the file's own time of the first arrival, in nanoseconds, once it is known.
@@ -141,11 +163,8 @@ impl TraceReader {
     pub async fn next(&mut self) -> Result<Option<TraceRow>, TraceError> {
         loop {
             if let Some(mut row) = self.timeline.pop() {
-                row.prefix_tokens = self.prefixes.add(&row).map(|blocks| {
-                    let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
-                    let tokens = blocks.saturating_mul(row.block_size.unwrap_or(0));
-                    tokens.min(row.input_tokens)
-                });
+                let hits = self.prefixes.add(&row);
+                row.prefix_tokens = hits.map(|hits| row.tokens_of(hits).min(row.input_tokens));
                 return Ok(Some(row));
             }
             if self.is_done {

@@ -111,6 +111,21 @@ impl RunningClock {
         run.place(own_ns)
     }
 
+    /// Returns whether a time lies back by at least half of what the clock has run.
+    pub(super) fn is_set_back(&self, own_ns: i64) -> bool {
+        self.run.is_some_and(|run| run.goes_back_half(own_ns))
+    }
+
+    /// Follows a clock that is left as it is, and returns the row's own time.
+    pub(super) fn follow(&mut self, own_ns: i64) -> i64 {
+        self.place_in(self.run.unwrap_or(Run::from(own_ns, 0)), own_ns, false)
+    }
+
+    /// Starts the clock anew with the next row, and returns where that stands.
+    pub(super) fn restart(&mut self, own_ns: i64) -> i64 {
+        self.place_in(self.run.unwrap_or(Run::from(own_ns, 0)), own_ns, true)
+    }
+
     /// Returns how often the clock has started anew.
     pub(super) fn restarts(&self) -> u64 {
         self.restarts

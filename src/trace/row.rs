@@ -1,5 +1,7 @@
 //! The canonical trace row: what every mapping in `queries/traces/` yields.
 
+use std::sync::Arc;
+
 /// Where a prefix block's id has meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum BlockScope {
@@ -19,6 +21,22 @@ pub enum RowText {
     Prompt(String),
     /// A conversation so far: a JSON array of messages with `role` and `content`.
     Messages(String),
+    /// A conversation whose turns were told one by one.
+    Turns(Vec<Said>),
+}
+
+/// A part of a conversation whose turns were told one by one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// A JSON array of messages.
+    Messages(Arc<str>),
+    /// A reply that the trace does not bring: text is made in its place.
+    Reply {
+        /// Id of the block that the text is made from.
+        id: u64,
+        /// Its length, in tokens.
+        tokens: u32,
+    },
 }
 
 /// One arrival of a trace, in canonical units.
@@ -31,7 +49,8 @@ pub struct TraceRow {
     pub trace_ns: i64,
     /// Input tokens; 0 only where the trace brings the text and not its length.
     pub input_tokens: u32,
-    /// Output tokens.
+    /// Output tokens; 0 only where the trace brings the text and no bound on its answer, or where the
+    /// request failed.
     pub output_tokens: u32,
     /// The request's own name, by which later ones call it their parent.
     pub id: Option<String>,
@@ -50,8 +69,13 @@ pub struct TraceRow {
     pub prefix_blocks: Vec<u64>,
     /// Tokens in one block.
     pub block_size: Option<u32>,
+    /// Tokens of each block, where they differ; empty where all have `block_size`.
+    pub block_tokens: Vec<u32>,
     /// Where a block's id has meaning.
     pub block_scope: BlockScope,
+    /// True where the prompt is what is new in its session's turn, without what came before it; none
+    /// where the trace does not say.
+    pub new_only: Option<bool>,
     /// Number of the file that the row stands in, from 0.
     pub file: u64,
     /// Tokens at the prompt's start that rows before it in the replay had too, by their blocks; none
@@ -65,8 +89,22 @@ pub struct TraceRow {
     pub failed: bool,
     /// Text to send, where the trace brings it.
     pub text: Option<RowText>,
+    /// Fields of the request's body that the trace brings: a JSON object.
+    pub body: Option<String>,
     /// Number of the row in the trace, from 0.
     pub number: u64,
     /// Number of the row whose reply this one waits for, where there is one.
     pub after: Option<u64>,
+}
+
+impl TraceRow {
+    /// Returns how many tokens the first `blocks` blocks are.
+    pub(super) fn tokens_of(&self, blocks: usize) -> u32 {
+        if self.block_tokens.is_empty() {
+            let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+            return blocks.saturating_mul(self.block_size.unwrap_or(0));
+        }
+        let tokens = self.block_tokens.iter().take(blocks);
+        tokens.fold(0, |sum, &tokens| sum.saturating_add(tokens))
+    }
 }

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use crate::draw::hash_text;
 
 use super::decode::{Decoded, FileRow};
-use super::row::BlockScope;
+use super::history::{History, PromptFacts, SessionPrompts};
+use super::row::{BlockScope, TraceRow};
 
 /// Size of the blocks that stand for a prefix of which only the length is known, in tokens.
 const BLOCK_TOKENS: u32 = 16;
@@ -21,35 +22,54 @@ const BLOCK_TOKENS: u32 = 16;
 const BLOCK_BITS: u32 = 24;
 
 /// Sessions, and rows with a name, that are known at least.
-const KEPT: usize = 1 << 18;
+pub(super) const KEPT: usize = 1 << 18;
 
 /// The sessions of a trace, as far as its rows have been seen.
 #[derive(Debug)]
 pub(super) struct Sessions {
     by_name: Recent<Session>,
     rows: Recent<Named>,
+    prompts: Prompts,
+    facts: PromptFacts,
+}
+
+/// What becomes of prompts that hold only what is new.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Prompts {
+    /// What prompts are taken to hold.
+    pub(super) asked: SessionPrompts,
+    /// What the format says of them.
+    pub(super) told: Option<bool>,
+    /// Whether they get their history; else they stay as they are, and are marked.
+    pub(super) are_made_whole: bool,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self {
-            by_name: Recent::new(KEPT),
-            rows: Recent::new(KEPT),
-        }
+        Self::new(Prompts::default())
     }
+}
+
+/// Why a row has no place in a session.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Misplaced {
+    /// It has no arrival and is the first of its session.
+    NoArrival,
+    /// With its history, it is longer than a prompt can be.
+    TooLong,
 }
 
 /// What was last used, by a hash. When there are too many, those are forgotten that were not used
 /// since there were too many the last time.
 #[derive(Debug)]
-struct Recent<T> {
+pub(super) struct Recent<T> {
     kept: usize,
     young: HashMap<u64, T>,
     old: HashMap<u64, T>,
 }
 
 impl<T> Recent<T> {
-    fn new(kept: usize) -> Self {
+    pub(super) fn new(kept: usize) -> Self {
         Self {
             kept,
             young: HashMap::new(),
@@ -57,14 +77,14 @@ impl<T> Recent<T> {
         }
     }
 
-    fn find(&mut self, key: u64) -> Option<&mut T> {
+    pub(super) fn find(&mut self, key: u64) -> Option<&mut T> {
         if let Some(found) = self.old.remove(&key) {
             self.insert(key, found);
         }
         self.young.get_mut(&key)
     }
 
-    fn insert(&mut self, key: u64, value: T) -> &mut T {
+    pub(super) fn insert(&mut self, key: u64, value: T) -> &mut T {
         if self.young.len() >= self.kept && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
         }
@@ -80,6 +100,8 @@ struct Session {
     last: Option<Turn>,
     /// What its latest prompt is made of.
     prompt: Vec<Piece>,
+    /// All that was said in it, where its prompts hold only what is new.
+    history: History,
 }
 
 /// A row that a later one can follow.
@@ -109,10 +131,40 @@ struct Piece {
 const COMMON_IDS: u64 = 0;
 
 impl Sessions {
-    /// Puts a row in its place; `shift_ns` is what its own arrival is moved by.
-    ///
-    /// Returns none for a row without an arrival that is the first of its session.
-    pub(super) fn place(&mut self, decoded: Decoded) -> Option<FileRow> {
+    /// Returns what knows no session yet.
+    pub(super) fn new(prompts: Prompts) -> Self {
+        Self {
+            by_name: Recent::new(KEPT),
+            rows: Recent::new(KEPT),
+            prompts,
+            facts: PromptFacts {
+                asked: prompts.asked,
+                ..PromptFacts::default()
+            },
+        }
+    }
+
+    /// Says what blocks show that prompts hold.
+    pub(super) fn recognise(&mut self, new_only: Option<bool>) {
+        self.facts.recognised = new_only;
+    }
+
+    /// Returns what prompts were found to hold.
+    pub(super) fn prompt_facts(&self) -> PromptFacts {
+        self.facts
+    }
+
+    /// Returns whether a row of a session holds only what is new in its turn.
+    fn is_new_only(&self, row: &TraceRow) -> Option<bool> {
+        match self.prompts.asked {
+            SessionPrompts::Whole => Some(false),
+            SessionPrompts::New => Some(true),
+            SessionPrompts::Auto => row.new_only.or(self.prompts.told).or(self.facts.recognised),
+        }
+    }
+
+    /// Puts a row in its place.
+    pub(super) fn place(&mut self, decoded: Decoded) -> Result<FileRow, Misplaced> {
         let Decoded {
             mut file_row,
             has_arrival,
@@ -130,17 +182,25 @@ impl Sessions {
             (None, None, None) => None,
         };
         let Some(name) = session else {
-            return has_arrival.then_some(file_row);
+            return match has_arrival {
+                true => Ok(file_row),
+                false => Err(Misplaced::NoArrival),
+            };
         };
         let parent = parent.map(|(_, turn)| turn);
         let key = hash_text(&name);
         if self.by_name.find(key).is_none() {
             self.by_name.insert(key, Session::default());
         }
-        let session = self.by_name.find(key)?;
+        row.new_only = self.is_new_only(row);
+        let Some(session) = self.by_name.find(key) else {
+            return Err(Misplaced::NoArrival);
+        };
         let previous = parent.or(session.last);
         if !has_arrival {
-            let previous = previous?;
+            let Some(previous) = previous else {
+                return Err(Misplaced::NoArrival);
+            };
             let elapsed_ns = previous.elapsed_ns.unwrap_or(0);
             let end_ns = previous.arrival_ns.saturating_add(elapsed_ns);
             row.arrival_ns = end_ns.saturating_add(row.think_ns.unwrap_or(0));
@@ -160,6 +220,14 @@ impl Sessions {
             row.prefix_blocks = session.prompt_blocks(prefix_tokens, row.input_tokens, row.number);
             row.block_size = Some(BLOCK_TOKENS);
             row.block_scope = BlockScope::Trace;
+        } else if row.new_only == Some(true) {
+            self.facts.rows += 1;
+            self.facts.new_tokens += u64::from(row.input_tokens);
+            if self.prompts.are_made_whole {
+                let placed = session.history.put_before(row);
+                placed.map_err(|_| Misplaced::TooLong)?;
+            }
+            self.facts.whole_tokens += u64::from(row.input_tokens);
         }
         let turn = Turn {
             number: row.number,
@@ -175,7 +243,7 @@ impl Sessions {
             let session = name;
             self.rows.insert(hash_text(id), Named { session, turn });
         }
-        Some(file_row)
+        Ok(file_row)
     }
 }
 

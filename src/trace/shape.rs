@@ -21,7 +21,7 @@ enum Shape {
 }
 
 /// Finds the columns of JSON lines from some of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Columns {
     seen: Vec<(String, Shape)>,
 }
@@ -40,6 +40,15 @@ impl Columns {
     /// Has what stands at a path, with dots, be text; lists on the way are gone through.
     pub(super) fn set_plain(&mut self, path: &str) {
         set_plain(&mut self.seen, path);
+    }
+
+    /// Leaves out the fields that objects like `like` do not have, in columns that those have.
+    pub(super) fn narrow(&mut self, like: &Self) {
+        for (name, like) in &like.seen {
+            if let Some((_, shape)) = self.seen.iter_mut().find(|(known, _)| known == name) {
+                shape.narrow(like);
+            }
+        }
     }
 
     /// Returns the columns, in the order in which they were first seen.
@@ -96,6 +105,21 @@ impl Shape {
             | (Self::WholeNumber, Self::Plain)
             | (Self::WholeNumber | Self::Plain, Self::List(_) | Self::Object(_)) => {
                 *self = other.clone();
+            }
+            _ => {}
+        }
+    }
+
+    fn narrow(&mut self, like: &Self) {
+        match (self, like) {
+            (Self::List(of), Self::List(like)) => of.narrow(like),
+            (Self::Object(seen), Self::Object(like)) => {
+                seen.retain(|(name, _)| like.iter().any(|(known, _)| known == name));
+                for (name, shape) in seen {
+                    if let Some((_, like)) = like.iter().find(|(known, _)| known == name) {
+                        shape.narrow(like);
+                    }
+                }
             }
             _ => {}
         }
@@ -182,6 +206,29 @@ mod tests {
         assert_eq!(
             types(&[r#"{"ids": [1]}"#, r#"{"ids": ["a", 1]}"#]),
             ["ids: List(Utf8)"]
+        );
+    }
+
+    #[test]
+    fn what_a_like_object_lacks_is_left_out_of_its_column_alone() {
+        let columns = |line: &str| {
+            let mut columns = Columns::default();
+            columns.add(&serde_json::from_str(line).unwrap());
+            columns
+        };
+        let mut found = columns(r#"{"a": [{"b": 1, "c": {"d": 2, "e": 3}}], "f": {"g": 1}}"#);
+        found.narrow(&columns(r#"{"a": [{"c": {"d": "0"}}], "h": 1}"#));
+        let names: Vec<String> = found
+            .fields()
+            .iter()
+            .map(|field| format!("{}: {}", field.name(), field.data_type()))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "a: List(Struct(\"c\": Struct(\"d\": Utf8)))",
+                "f: Struct(\"g\": Utf8)"
+            ]
         );
     }
 

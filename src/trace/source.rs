@@ -31,6 +31,8 @@ use super::text::{BATCH_ROWS, TextBatches};
 
 /// Column with the line, or the row of a Parquet file, that a row comes from.
 pub(super) const LINE: &str = "__line";
+/// Column with the fields of the request's body that a JSON line has, as JSON text.
+pub(super) const BODY: &str = "__body";
 /// Bits of [`LINE`] below the number of the file: a trillion lines.
 const LINE_BITS: u32 = 40;
 /// Files in which the columns of JSON lines are looked for.
@@ -44,6 +46,8 @@ pub(super) struct Source {
     /// What the first file has, by which its format is told.
     names: Vec<String>,
     columns: SchemaRef,
+    /// Paths, with dots, at which whatever stands in JSON lines is read as JSON text.
+    raw: Vec<String>,
 }
 
 /// A file that is being read, and its number among the trace's files.
@@ -123,6 +127,7 @@ impl Source {
             columns: first.batches.columns(),
             files,
             first,
+            raw: Vec::new(),
         };
         source.look_into_more_files()?;
         Ok(source)
@@ -161,14 +166,18 @@ impl Source {
     }
 
     /// Finds the columns for `format`: what that knows of is there, and null where the files lack it.
-    pub(super) fn expect(&mut self, format: &FormatInfo) {
-        if let Batches::Text(text) = &mut self.first.batches {
-            text.expect_columns(&format.like, &format.raw);
-            self.columns = text.schema();
+    ///
+    /// Where they are `narrow`, objects have only the fields that the format names in `like`.
+    pub(super) fn expect(&mut self, format: &FormatInfo, is_narrow: bool) {
+        let mut body = None;
+        if let Batches::Text(text) = &self.first.batches {
+            let expected = text.expect_columns((&format.like, &format.raw), is_narrow);
+            self.columns =
+                expected.map_or_else(|| text.schema(), |fields| Arc::new(Schema::new(fields)));
+            body = (text.is_json() && !format.body.is_empty()).then_some(BODY);
         }
-        let missing = format
-            .optional
-            .iter()
+        let missing = format.optional.iter().map(String::as_str).chain(body);
+        let missing = missing
             .filter(|name| self.columns.field_with_name(name).is_err())
             .map(|name| Field::new(name, DataType::Utf8, true));
         let fields = self.columns.fields().iter().map(|field| {
@@ -177,6 +186,37 @@ impl Source {
         });
         let columns: Vec<Field> = fields.chain(missing).collect();
         self.columns = Arc::new(Schema::new(columns));
+    }
+
+    /// Has JSON lines read by the columns that are wanted: `unread` ones are passed over, whatever
+    /// stands in them, or kept as they are, lists and objects as JSON text. Those that are `sent` are
+    /// read for [`BODY`] alone.
+    pub(super) fn settle(
+        &mut self,
+        format: &FormatInfo,
+        (sent, unread): (&[String], &[String]),
+        keeps_unread: bool,
+    ) {
+        let Batches::Text(text) = &mut self.first.batches else {
+            return;
+        };
+        if !text.is_json() {
+            return;
+        }
+        let mut raw = format.raw.clone();
+        let fields = self.columns.fields().iter().filter_map(|field| {
+            if sent.contains(field.name()) {
+                return None;
+            }
+            if !unread.contains(field.name()) {
+                return Some(field.as_ref().clone());
+            }
+            raw.push(field.name().clone());
+            keeps_unread.then(|| Field::new(field.name(), DataType::Utf8, true))
+        });
+        self.columns = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        self.raw = raw;
+        text.read_as(self.columns.fields().clone(), &self.raw, &format.body);
     }
 
     /// Returns the columns.
@@ -213,6 +253,7 @@ impl Source {
             reading: Some(self.first),
             format: format.clone(),
             columns: self.columns,
+            raw: self.raw,
             schema: Arc::clone(&schema),
             rows: 0,
         };
@@ -344,6 +385,8 @@ struct AllFiles {
     format: FormatInfo,
     /// The columns of a file.
     columns: SchemaRef,
+    /// Paths, with dots, at which whatever stands in JSON lines is read as JSON text.
+    raw: Vec<String>,
     /// The columns of the table.
     schema: SchemaRef,
     rows: u64,
@@ -396,7 +439,7 @@ impl AllFiles {
         if let Batches::Text(text) = &mut next.batches
             && text.is_json()
         {
-            text.read_as(self.columns.fields().clone(), &self.format.raw);
+            text.read_as(self.columns.fields().clone(), &self.raw, &self.format.body);
         }
         Ok(Some(next))
     }

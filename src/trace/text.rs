@@ -12,8 +12,10 @@ use serde_json::{Map, Value};
 
 use super::error::{Place, TraceError};
 use super::file::Input;
+use super::format::BodyField;
 use super::lines::{LineError, Lines};
 use super::shape::Columns;
+use super::source::BODY;
 
 /// Most rows in a batch.
 pub(super) const BATCH_ROWS: usize = 8192;
@@ -30,6 +32,8 @@ pub(super) struct TextBatches {
     shape: Option<Columns>,
     /// Paths, with dots, at which whatever stands there is read as JSON text.
     raw: Vec<String>,
+    /// What [`BODY`] is made of.
+    body: Vec<BodyField>,
     lines: Lines,
     /// Records that were read to find the columns and not yet handed out.
     ahead: VecDeque<(u64, Vec<u8>)>,
@@ -48,6 +52,7 @@ impl TextBatches {
             schema: Arc::new(Schema::empty()),
             shape: None,
             raw: Vec::new(),
+            body: Vec::new(),
             lines: Lines::new(input, !is_json, is_pipe),
             ahead: VecDeque::new(),
         };
@@ -80,22 +85,33 @@ impl TextBatches {
     }
 
     /// Adds the columns of objects like `like`, and has `raw` ones hold JSON text.
-    pub(super) fn expect_columns(&mut self, like: &[Map<String, Value>], raw: &[String]) {
-        if let Some(shape) = &mut self.shape {
-            like.iter().for_each(|object| shape.add(object));
-            raw.iter().for_each(|name| shape.set_plain(name));
-            let fields = shape.fields();
-            self.read_as(fields, raw);
+    ///
+    /// Where it `is_narrow`, objects have no fields but those of `like`, whatever the file has.
+    pub(super) fn expect_columns(
+        &self,
+        (like, raw): (&[Map<String, Value>], &[String]),
+        is_narrow: bool,
+    ) -> Option<Fields> {
+        let mut expected = Columns::default();
+        like.iter().for_each(|object| expected.add(object));
+        let mut shape = self.shape.clone()?;
+        shape.add_all(&expected);
+        raw.iter().for_each(|name| shape.set_plain(name));
+        if is_narrow {
+            shape.narrow(&expected);
         }
+        Some(shape.fields())
     }
 
-    /// Reads JSON lines with these columns, whatever the first ones of the file promise.
-    pub(super) fn read_as(&mut self, columns: Fields, raw: &[String]) {
+    /// Reads JSON lines with these columns, whatever the first ones of the file promise; what they do
+    /// not have is passed over, whatever it is.
+    pub(super) fn read_as(&mut self, columns: Fields, raw: &[String], body: &[BodyField]) {
         let is_there = |path: &&String| {
             let name = path.split('.').next().unwrap_or(path);
             columns.find(name).is_some()
         };
         self.raw = raw.iter().filter(is_there).cloned().collect();
+        self.body = body.to_vec();
         self.schema = Arc::new(Schema::new(columns));
     }
 
@@ -137,7 +153,12 @@ impl TextBatches {
             into.extend_from_slice(&record);
             return Ok(Some(line));
         }
-        self.lines.read_record(into).map_err(|error| match error {
+        let read = self.lines.read_record(into);
+        read.map_err(|error| self.line_error(error))
+    }
+
+    fn line_error(&self, error: LineError) -> TraceError {
+        match error {
             LineError::Read(source) => TraceError::Read {
                 path: self.path.clone(),
                 place: Place::Line(self.lines.line()),
@@ -147,7 +168,7 @@ impl TextBatches {
                 line,
                 "a quote is never closed, or the line has no end".to_owned(),
             ),
-        })
+        }
     }
 
     fn read_csv_header(&mut self) -> Result<SchemaRef, TraceError> {
@@ -190,15 +211,17 @@ impl TextBatches {
             let Some(line) = self.next_record(&mut record)? else {
                 break;
             };
-            let object = serde_json::from_slice(&record).map_err(|error| {
-                // The first line of a file has no end, but the file goes on: it is laid out.
-                if ahead.is_empty() && error.is_eof() && self.lines.has_more() {
-                    return TraceError::JsonOverLines {
-                        path: self.path.clone(),
-                    };
-                }
-                self.bad_row(line, json_problem(&record, ""))
-            })?;
+            let mut object = serde_json::from_slice(&record);
+            // The first line of a file has no end, but the file goes on: it is laid out.
+            if ahead.is_empty()
+                && object.as_ref().is_err_and(serde_json::Error::is_eof)
+                && self.lines.has_more()
+            {
+                let laid_out = self.lines.lay_out(&mut record);
+                laid_out.map_err(|error| self.line_error(error))?;
+                object = serde_json::from_slice(&record);
+            }
+            let object = object.map_err(|_| self.bad_row(line, json_problem(&record, "")))?;
             columns.add(&object);
             bytes_ahead += record.len();
             ahead.push_back((line, record));
@@ -211,7 +234,7 @@ impl TextBatches {
     fn decode(&self, bytes: &[u8], rows: usize) -> Result<RecordBatch, ArrowError> {
         let schema = Arc::clone(&self.schema);
         let batch = if self.is_json() {
-            let plain = self.with_raw_as_text(bytes)?;
+            let plain = self.prepared(bytes)?;
             let mut decoder = arrow::json::ReaderBuilder::new(schema)
                 .with_batch_size(rows + 1)
                 .with_coerce_primitive(true)
@@ -236,15 +259,21 @@ impl TextBatches {
             .ok_or_else(|| ArrowError::ParseError(format!("is not {rows} whole rows")))
     }
 
-    /// Turns what stands in the raw columns into text; none where there are no raw columns.
-    fn with_raw_as_text(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, ArrowError> {
-        if self.raw.is_empty() {
+    /// Turns what stands in the raw columns into text, and adds [`BODY`]; none where neither is asked
+    /// for.
+    fn prepared(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, ArrowError> {
+        if self.raw.is_empty() && self.body.is_empty() {
             return Ok(None);
         }
         let wrong = |error: serde_json::Error| ArrowError::JsonError(error.to_string());
         let mut plain = Vec::with_capacity(bytes.len() + bytes.len() / 8);
         for record in bytes.split_inclusive(|&byte| byte == b'\n') {
             let mut object: Map<String, Value> = serde_json::from_slice(record).map_err(wrong)?;
+            let body = take_body(&mut object, &self.body);
+            if !body.is_empty() {
+                let body = Value::Object(body).to_string();
+                object.insert(BODY.to_owned(), Value::String(body));
+            }
             for path in &self.raw {
                 make_text(&mut object, path);
             }
@@ -293,6 +322,36 @@ impl TextBatches {
             message,
         }
     }
+}
+
+/// Returns the fields of the request's body that an object has.
+fn take_body(object: &mut Map<String, Value>, wanted: &[BodyField]) -> Map<String, Value> {
+    let mut body = Map::new();
+    for field in wanted {
+        match field {
+            BodyField::Own(name) => {
+                if let Some(value) = object.get(name).filter(|value| !value.is_null()) {
+                    body.insert(name.clone(), value.clone());
+                }
+            }
+            BodyField::AllOf(name) => {
+                let Some(value) = object.get_mut(name) else {
+                    continue;
+                };
+                // An object may be written as its own JSON text.
+                if let Some(parsed) = value
+                    .as_str()
+                    .and_then(|text| serde_json::from_str(text).ok())
+                {
+                    *value = Value::Object(parsed);
+                }
+                if let Value::Object(fields) = value {
+                    body.extend(fields.clone());
+                }
+            }
+        }
+    }
+    body
 }
 
 /// Puts JSON text in the place of what stands at `path`; lists on the way are gone through.

@@ -46,6 +46,8 @@ pub struct Blocks<'a> {
     pub ids: &'a [u64],
     /// Tokens in one block; the last may be cut by the prompt's end.
     pub size: u32,
+    /// Tokens of each block, where they differ; empty where all have `size`.
+    pub tokens: &'a [u32],
     /// Key of the scope inside which an id has meaning.
     pub scope: u64,
 }
@@ -82,6 +84,7 @@ impl<'a> PromptSpec<'a> {
         let blocks = row.block_size.map(|size| Blocks {
             ids: &row.prefix_blocks,
             size,
+            tokens: &row.block_tokens,
             scope,
         });
         Self {
@@ -183,9 +186,10 @@ impl Workload {
     /// Appends blocks until `left` tokens are spent; returns what is left after them.
     fn append_blocks(&self, blocks: Blocks<'_>, mut left: u32, text: &mut Vec<u8>) -> u32 {
         let seed = Draw::new(self.words_seed, blocks.scope, field::BLOCK_SCOPE).next();
-        for &id in blocks.ids {
-            let size = blocks.size.min(left);
-            if size == 0 {
+        for (at, &id) in blocks.ids.iter().enumerate() {
+            let size = blocks.tokens.get(at).copied().unwrap_or(blocks.size);
+            let size = size.min(left);
+            if left == 0 {
                 break;
             }
             let mut draw = Draw::new(seed, id, field::BLOCK_WORDS);
@@ -390,6 +394,20 @@ mod tests {
         let yours = words(&EMBEDDED.prompt(PromptSpec::of_row(2, &floor)).text);
         assert_eq!(mine[..48], yours[..48]);
         assert_ne!(mine[48..], yours[48..]);
+    }
+
+    #[test]
+    fn blocks_of_different_lengths_are_each_the_beginning_of_their_text() {
+        let mut mixed = row(40, &[1, 7, 2]);
+        mixed.block_tokens = vec![10, 24, 6];
+        let words = |row: &TraceRow| -> Vec<String> {
+            let text = EMBEDDED.prompt(PromptSpec::of_row(9, row)).text;
+            text.split(' ').map(str::to_owned).collect()
+        };
+        let (mixed, first, second) = (words(&mixed), words(&row(16, &[1])), words(&row(16, &[2])));
+        assert_eq!(mixed.len(), 40);
+        assert_eq!(mixed[..10], first[..10]);
+        assert_eq!(mixed[34..], second[..6]);
     }
 
     #[test]

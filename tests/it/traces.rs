@@ -59,7 +59,7 @@ fn a_trace_that_can_not_be_read_is_refused_before_anything_is_sent() {
 
     error: trace `unknown.csv` has columns of no known format
     found: `when`, `prompt`, `answer`
-    known formats: aibrix, azure, bailian, burstgpt, canonical, copilot, guidellm, llmservingsim, llmservingsim-run, mooncake, mooncake-sessions, otlp, ragpulse, tracelab, vidur, vllm-timed-trace, weka
+    known formats: aibrix, apex, azure, bailian, burstgpt, canonical, copilot, evalscope, freeinference, freeinference-requests, guidellm, llmservingsim, llmservingsim-run, mooncake, mooncake-sessions, otel-spans, otlp, ragpulse, tracelab, tracelab-replay, vidur, vllm-timed-trace, weka
     hint: write a mapping for it and name it with `--map FILE.sql`; `traces/README.md` shows how
 
     error: trace `pointer.csv` is a Git LFS pointer, not the data
@@ -88,10 +88,10 @@ fn a_trace_without_rows_is_told() {
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 4
     --- stderr
-    tape: run.tape
     error: trace `header.csv` has no rows
     hint: check that the file was downloaded or written to its end
     ");
+    assert!(!folder.path("run.tape").exists(), "nothing was run");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn wrong_words_about_a_trace_are_told() {
         writeln!(shown, "{}\n", outcome.stderr).unwrap();
     }
     insta::assert_snapshot!(shown, @r#"
-    error: there is no trace format `azur`; known are `aibrix`, `azure`, `bailian`, `burstgpt`, `canonical`, `copilot`, `guidellm`, `llmservingsim`, `llmservingsim-run`, `mooncake`, `mooncake-sessions`, `otlp`, `ragpulse`, `tracelab`, `vidur`, `vllm-timed-trace`, `weka`
+    error: there is no trace format `azur`; known are `aibrix`, `apex`, `azure`, `bailian`, `burstgpt`, `canonical`, `copilot`, `evalscope`, `freeinference`, `freeinference-requests`, `guidellm`, `llmservingsim`, `llmservingsim-run`, `mooncake`, `mooncake-sessions`, `otel-spans`, `otlp`, `ragpulse`, `tracelab`, `tracelab-replay`, `vidur`, `vllm-timed-trace`, `weka`
     hint: name one with `--format`; `tokentape trace formats` lists them
 
     error: trace `trace.csv` lacks `timestamp`, `input_length`, `output_length`, `hash_ids` that format `mooncake` requires
@@ -154,7 +154,7 @@ fn a_bad_row_is_told_by_file_line_column_and_value() {
     let cases = [
         ("2023-11-16 18:17:03.5,ten,10", "letters"),
         ("2023-11-16 18:17:03.5,0,10", "zero"),
-        ("2023-11-16 18:17:03.5,10,-1", "negative"),
+        ("2023-11-16 18:17:03.5,-1,10", "negative"),
         ("2023-11-16 18:17:03.5,10", "short"),
     ];
     let mut shown = String::new();
@@ -180,7 +180,7 @@ fn a_bad_row_is_told_by_file_line_column_and_value() {
     insta::assert_snapshot!(shown, @r"
     letters: exit code 4: error: `trace.csv` line 3: column `ContextTokens` is `ten`: cannot cast string 'ten' to value of Int64 type
     zero: exit code 4: error: `trace.csv` line 3: column `ContextTokens` is `0`, so `input_tokens` is not a length of at least 1 token
-    negative: exit code 4: error: `trace.csv` line 3: column `GeneratedTokens` is `-1`, so `output_tokens` is not a length of at least 1 token
+    negative: exit code 4: error: `trace.csv` line 3: column `ContextTokens` is `-1`, so `input_tokens` is not a length of at least 1 token
     short: exit code 4: error: `trace.csv` line 3: has the wrong number of fields: expected 3 got 2
     ");
 }
@@ -510,4 +510,148 @@ fn ties_are_spread_and_prefixes_planned_as_the_trace_has_them() {
     assert_eq!(folder.table("run.tape", gaps), "2500000");
     let prefixes = "SELECT prefix_tokens_planned, count(*) FROM requests GROUP BY 1 ORDER BY 1";
     assert_eq!(folder.table("run.tape", prefixes), "0 | 1\n512 | 39");
+}
+
+#[test]
+fn turns_that_hold_what_is_new_are_sent_with_their_history_and_it_is_said() {
+    let folder = Folder::new();
+    folder.write(
+        "delta.jsonl",
+        concat!(
+            r#"{"session_id":"s1","input_length":5000,"output_length":4,"hash_ids":[0,1,2,3,4,5,6,7,8,9],"timestamp":0.0}"#,
+            "\n",
+            r#"{"session_id":"s1","input_length":300,"output_length":2,"hash_ids":[10],"delay":20.5}"#,
+            "\n",
+        ),
+    );
+    let mock = Mock::answering(&["a"]);
+    let outcome = replay(&folder, &mock.url(), "delta.jsonl", &["--keep", "text"]).expect_code(0);
+    assert!(
+        outcome
+            .stderr
+            .contains("note: the turns of sessions hold only what is new in them"),
+        "{}",
+        outcome.stderr
+    );
+    let planned = "SELECT input_tokens_planned FROM requests ORDER BY request_id";
+    assert_eq!(folder.table("run.tape", planned), "5000\n5304");
+    let begins = "SELECT starts_with(b.prompt, a.prompt) AS it FROM requests a JOIN requests b \
+                  ON a.turn = 0 AND b.turn = 1";
+    assert_eq!(folder.table("run.tape", begins), "true");
+    let plan = &folder.manifest("run.tape")["plan"];
+    assert_eq!(plan["trace"]["session_prompts"], "auto");
+    assert_eq!(plan["session_prompts"], "new");
+    let report = folder.run(&["analyze", "run.tape", "--markdown", "-"]);
+    assert!(
+        report.stdout.contains("session\\_prompts | `new`"),
+        "{}",
+        report.stdout
+    );
+}
+
+#[test]
+fn what_a_row_says_of_its_request_is_sent_or_named() {
+    let folder = Folder::new();
+    folder.write(
+        "messages.jsonl",
+        concat!(
+            r#"{"session_id": "s", "message_mode": "delta", "timestamp": 0, "messages": [{"role": "user", "content": "hi"}], "tools": [{"type": "function"}], "output_length": 3, "lora": "x"}"#,
+            "\n",
+            r#"{"session_id": "s", "message_mode": "delta", "delay": 5, "messages": [{"role": "user", "content": "ho"}], "response_format": {"type": "text"}, "output_length": 2, "extra": {"nvext": {"priority": 9}}}"#,
+            "\n",
+        ),
+    );
+    let mock = Mock::answering(&["a"]);
+    let extra = ["--extra-body", r#"{"response_format": {"type": "mine"}}"#];
+    let outcome = replay(&folder, &mock.url(), "messages.jsonl", &extra).expect_code(0);
+    assert!(
+        outcome
+            .stderr
+            .contains("note: not sent, as the format `mooncake-sessions` does not read it: lora"),
+        "{}",
+        outcome.stderr
+    );
+    let bodies: Vec<_> = mock
+        .requests()
+        .into_iter()
+        .map(|request| request.body)
+        .collect();
+    assert_eq!(bodies.len(), 2);
+    assert_eq!(bodies[0]["tools"][0]["type"], "function");
+    assert_eq!(bodies[1]["tools"], bodies[0]["tools"]);
+    assert_eq!(bodies[1]["nvext"]["priority"], 9);
+    assert_eq!(bodies[1]["response_format"]["type"], "mine");
+    let roles: Vec<_> = bodies[1]["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| message["role"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(roles, ["user", "assistant", "user"]);
+    assert_eq!(
+        folder.manifest("run.tape")["plan"]["columns_dropped"],
+        "lora"
+    );
+}
+
+#[test]
+fn a_dry_run_finds_the_bad_row_that_the_run_would_meet_late() {
+    let mut trace = BURSTGPT.to_owned();
+    for row in 0..74_000 {
+        writeln!(trace, "{row},GPT-4,4,1,5,API log").unwrap();
+    }
+    let folder = Folder::new();
+    folder.write(
+        "trace.csv",
+        format!("{trace}75000,GPT-4,ten,1,11,API log\n"),
+    );
+    let outcome = replay(&folder, NOWHERE, "trace.csv", &["--dry-run"]).expect_code(4);
+    assert_eq!(outcome.stdout, "");
+    assert!(
+        outcome
+            .stderr
+            .contains("line 74002: column `Request tokens` is `ten`")
+    );
+    folder.write("trace.csv", trace);
+    let outcome = replay(&folder, NOWHERE, "trace.csv", &["--dry-run"]).expect_code(0);
+    assert!(outcome.stdout.contains("\"session_prompts\": \"auto\""));
+}
+
+#[test]
+fn a_first_row_that_can_not_be_read_runs_nothing() {
+    let folder = Folder::new();
+    folder.write("bad.csv", format!("{BURSTGPT}1,GPT-4,abc,1,5,API log\n"));
+    let outcome = replay(&folder, NOWHERE, "bad.csv", &[]).expect_code(4);
+    assert!(
+        outcome
+            .stderr
+            .starts_with("error: `bad.csv` line 2: column `Request tokens` is `abc`")
+    );
+    assert!(!folder.path("run.tape").exists());
+}
+
+#[test]
+fn recordings_that_start_at_zero_are_refused_or_put_one_behind_the_other() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("both")).unwrap();
+    let recording: String = (0..5)
+        .map(|row| {
+            format!("{{\"timestamp\": {}, \"input_length\": 4, \"output_length\": 1, \"hash_ids\": []}}\n", row * 20)
+        })
+        .collect();
+    folder.write("both/a.jsonl", &recording);
+    folder.write("both/b.jsonl", &recording);
+    let outcome = replay(&folder, NOWHERE, "both", &[]).expect_code(4);
+    assert!(
+        outcome
+            .stderr
+            .contains("this file is a recording of its own"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(outcome.stderr.contains("--restarts continue"));
+    let mock = Mock::answering(&["a"]);
+    replay(&folder, &mock.url(), "both", &["--restarts", "continue"]).expect_code(0);
+    let span = "SELECT max(intended_ns) / 1000000 AS ms FROM requests";
+    assert_eq!(folder.table("run.tape", span), "160");
 }

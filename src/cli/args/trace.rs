@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::trace::Window;
+use crate::trace::{SessionPrompts, Window};
 use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
 
 #[derive(Debug, Args)]
@@ -43,6 +43,15 @@ pub(crate) struct SelectionArgs {
     /// When the turns of a session are due
     #[arg(long, value_name = "WHEN", default_value = "trace")]
     pub(crate) sessions: SessionsArg,
+    /// What the prompts of a session's turns hold
+    ///
+    /// In most traces all that was said in the session. In some only what is new in the turn: such
+    /// a turn is sent with its history, the prompts and replies before it.
+    #[arg(long, value_name = "WHAT", default_value = "auto")]
+    pub(crate) session_prompts: SessionPromptsArg,
+    /// What becomes of a clock that counts from somewhere and starts again
+    #[arg(long, value_name = "WHAT", default_value = "refuse")]
+    pub(crate) restarts: RestartsArg,
     /// Cut times without an arrival, and pauses of sessions, to this length of trace time
     #[arg(long, value_name = "TIME", value_parser = parse_duration_ns)]
     pub(crate) max_idle: Option<i64>,
@@ -80,6 +89,37 @@ pub(crate) enum SessionsArg {
     Think,
     /// At the later of the two
     Later,
+}
+
+/// What `--session-prompts` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SessionPromptsArg {
+    /// What the trace says, or what its prefix blocks show
+    Auto,
+    /// All that was said in the session
+    Whole,
+    /// What is new in the turn
+    New,
+}
+
+impl SessionPromptsArg {
+    /// Returns what it means.
+    pub(crate) fn meant(self) -> SessionPrompts {
+        match self {
+            Self::Auto => SessionPrompts::Auto,
+            Self::Whole => SessionPrompts::Whole,
+            Self::New => SessionPrompts::New,
+        }
+    }
+}
+
+/// What `--restarts` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RestartsArg {
+    /// It is an error: nobody knows how the recordings lie to each other
+    Refuse,
+    /// Time goes on where it was: one recording behind the other
+    Continue,
 }
 
 /// What `--output-length` takes.
@@ -135,6 +175,9 @@ pub(crate) struct InspectArgs {
     /// Your own mapping: a SQL file that reads `source`
     #[arg(long, value_name = "FILE.sql")]
     pub(crate) map: Option<PathBuf>,
+    /// What the prompts of a session's turns hold, as for `replay`
+    #[arg(long, value_name = "WHAT", default_value = "auto")]
+    pub(crate) session_prompts: SessionPromptsArg,
     /// Start here, in trace time since its first arrival
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration_ns)]
     pub(crate) from: i64,
@@ -171,6 +214,12 @@ pub(crate) struct ConvertArgs {
     /// What does not fit in memory is kept beside the output meanwhile.
     #[arg(long)]
     pub(crate) sort: bool,
+    /// What the prompts of a session's turns hold; written down with each row
+    #[arg(long, value_name = "WHAT", default_value = "auto")]
+    pub(crate) session_prompts: SessionPromptsArg,
+    /// What becomes of a clock that counts from somewhere and starts again
+    #[arg(long, value_name = "WHAT", default_value = "refuse")]
+    pub(crate) restarts: RestartsArg,
     /// Format of the trace, instead of recognising it (see `trace formats`)
     #[arg(long, value_name = "NAME", conflicts_with = "map")]
     pub(crate) format: Option<String>,

@@ -13,6 +13,8 @@ pub(super) fn advice(inspected: &Inspected) -> Vec<String> {
         nothing(inspected),
         ties(inspected),
         failed(inspected),
+        new_only(inspected),
+        unread(inspected),
         restarts(inspected),
         disorder(inspected),
         too_late(inspected),
@@ -80,6 +82,25 @@ fn failed(inspected: &Inspected) -> Option<String> {
     })
 }
 
+fn new_only(inspected: &Inspected) -> Option<String> {
+    let prompts = &inspected.prompts;
+    (prompts.rows > 0).then(|| {
+        format!(
+            "the turns of sessions hold only what is new in them: with the prompts and replies before \
+             them, the {} tokens of {} rows are {}, which is what the numbers here are of and what a \
+             replay sends; `--session-prompts whole` takes them as they are",
+            count(prompts.new_tokens),
+            count(prompts.rows),
+            count(prompts.whole_tokens)
+        )
+    })
+}
+
+fn unread(inspected: &Inspected) -> Option<String> {
+    (!inspected.unread.is_empty())
+        .then(|| format!("neither read nor sent: {}", inspected.unread.join(", ")))
+}
+
 fn restarts(inspected: &Inspected) -> Option<String> {
     let restarts = inspected.clock_restarts;
     let times = match restarts {
@@ -88,9 +109,9 @@ fn restarts(inspected: &Inspected) -> Option<String> {
         _ => format!("{} times", count(restarts)),
     };
     Some(format!(
-        "the clock starts anew {times} in the middle of the file, as where several recordings were \
-         put one below the other; here it goes on from where it was; if this is one recording that \
-         is out of order, `tokentape trace convert --sort` puts it right first"
+        "the clock starts anew {times}, as where several recordings stand one behind the other; here \
+         it goes on from where it was, and with `--restarts continue` in a replay; if this is one \
+         recording that is out of order, `tokentape trace convert --sort` puts it right first"
     ))
 }
 

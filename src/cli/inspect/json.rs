@@ -7,6 +7,7 @@
 //!  quantum_s: {detected, declared}, distinct_gap_s: D, batch: {period_s, rows}, out_of_order,
 //!  too_late, sessions_are_estimated, rows_without_session, turns: D, think_s: D,
 //!  prefix_blocks: {rows, blocks, hits, distinct, rows_left_out}, models: N, classes: N,
+//!  session_prompts: {asked, found, rows, new_tokens, whole_tokens}, columns_not_read,
 //!  first_arrival_ns, rows_read, rows_not_sampled, rate_over_time: {column_s, rates_per_s}}
 //! D: {n, p50, p90, p99, max, mean, exact}
 //! N: {rows: {name: rows}, other}
@@ -19,7 +20,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::trace::{Distribution, Inspected, NameFacts, Peak};
+use crate::cli::plan::prompts_found;
+use crate::trace::{Distribution, Inspected, NameFacts, Peak, SessionPrompts};
 use crate::units::seconds;
 
 /// Version of the layout; it grows when a key changes its meaning.
@@ -124,6 +126,21 @@ fn rows(inspected: &Inspected) -> Map<String, Value> {
                 "rows_left_out": prefixes.rows_left_out,
             }),
         ),
+        (
+            "session_prompts",
+            json!({
+                "asked": match inspected.prompts.asked {
+                    SessionPrompts::Auto => "auto",
+                    SessionPrompts::Whole => "whole",
+                    SessionPrompts::New => "new",
+                },
+                "found": prompts_found(inspected.prompts),
+                "rows": inspected.prompts.rows,
+                "new_tokens": inspected.prompts.new_tokens,
+                "whole_tokens": inspected.prompts.whole_tokens,
+            }),
+        ),
+        ("columns_not_read", json!(inspected.unread)),
         ("models", names(&contents.models)),
         ("classes", names(&contents.classes)),
         ("rows_read", json!(inspected.rows_read)),

@@ -118,6 +118,7 @@ async fn sessions_failures_and_a_coarse_clock_are_told() {
       `--ties uniform` spreads them.
     Note: 7 rows are marked as failed; they count in all numbers here, and a replay
       leaves them out unless it has `--failed replay`.
+    Note: neither read nor sent: Total tokens.
     ");
 }
 
@@ -220,7 +221,7 @@ async fn every_bound_and_every_disorder_is_told() {
         tokens.as_mut().unwrap().is_exact = false;
     }
     insta::assert_snapshot!(advice::advice(&found).join("\n"), @r"
-    the clock starts anew 2 times in the middle of the file, as where several recordings were put one below the other; here it goes on from where it was; if this is one recording that is out of order, `tokentape trace convert --sort` puts it right first
+    the clock starts anew 2 times, as where several recordings stand one behind the other; here it goes on from where it was, and with `--restarts continue` in a replay; if this is one recording that is out of order, `tokentape trace convert --sort` puts it right first
     3 rows stand after a younger one and were put in order
     2 rows stand further back than a look-ahead of 65,536 rows can put right; they count with a gap of nothing where they stand, so that rates, gaps and peaks are not exact; `tokentape trace convert --sort` puts the file in order
     the prefix-cache hits are those of the first 1,000 rows with blocks: the other 3 came after more different blocks than are kept

@@ -10,6 +10,7 @@ use crate::trace::checked::{Asked, Checked, Restarts};
 use crate::trace::decode::FileRow;
 use crate::trace::error::TraceError;
 use crate::trace::format::FormatInfo;
+use crate::trace::history::{PromptFacts, SessionPrompts};
 use crate::trace::mapping::Extras;
 use crate::trace::reader::LOOK_AHEAD_ROWS;
 use crate::trace::reorder::Reorder;
@@ -28,6 +29,8 @@ pub(crate) struct Inspection {
     pub(crate) format: Option<String>,
     /// The user's own mapping, in place of a shipped format.
     pub(crate) map: Option<PathBuf>,
+    /// What prompts of sessions are taken to hold.
+    pub(crate) session_prompts: SessionPrompts,
     /// Start of the window, in nanoseconds of trace time since the first arrival.
     pub(crate) from_ns: i64,
     /// Length of the window, in nanoseconds of trace time; none for the rest of the trace.
@@ -60,6 +63,10 @@ pub(crate) struct Inspected {
     pub(crate) too_late: u64,
     /// The file's own time of the first arrival of all, in nanoseconds; none without rows.
     pub(crate) zero_ns: Option<i64>,
+    /// Columns of the file that are neither read nor sent.
+    pub(crate) unread: Vec<String>,
+    /// What prompts of sessions hold, of the rows that were read.
+    pub(crate) prompts: PromptFacts,
     /// When rows arrive.
     pub(crate) arrivals: ArrivalFacts,
     /// The rate over time; none where all arrive at one instant.
@@ -96,6 +103,8 @@ pub(super) async fn inspect_within(
         path: &asked.path,
         format: asked.format.as_deref(),
         map: asked.map.as_deref(),
+        session_prompts: asked.session_prompts,
+        makes_whole: true,
     };
     let mut checked = Checked::open(file, Extras::LeftOut, Restarts::Continued).await?;
     let format = checked.format().clone();
@@ -114,7 +123,12 @@ pub(super) async fn inspect_within(
         }
     }
     let clock_restarts = checked.clock_restarts();
-    Ok(pass.finish(format, clock_restarts, asked.sketch_columns))
+    let inspected = pass.finish(format, clock_restarts, asked.sketch_columns);
+    Ok(Inspected {
+        unread: checked.unread().to_vec(),
+        prompts: checked.prompt_facts(),
+        ..inspected
+    })
 }
 
 /// Rows on their way to the facts.
@@ -232,6 +246,8 @@ impl Pass {
             out_of_order: self.order.out_of_order() + self.too_late,
             too_late: self.too_late,
             zero_ns: self.zero_ns,
+            unread: Vec::new(),
+            prompts: PromptFacts::default(),
             arrivals: self.arrivals.facts(),
             sketch: self.arrivals.sketch(sketch_columns),
             contents: self.contents.facts(),

@@ -42,6 +42,7 @@ use self::rows::{PlacedBatch, Rewriter};
 use self::survey::Survey;
 use super::checked::{Asked, Checked, Restarts};
 use super::error::TraceError;
+use super::history::SessionPrompts;
 use super::mapping::Extras;
 use super::write::{Failure, NUMBER, NUMBER_AT, SORT_BYTES, Target, write_rows};
 
@@ -137,6 +138,8 @@ fn asked(synthesis: &Synthesis) -> Asked<'_> {
         path: &synthesis.path,
         format: synthesis.format.as_deref(),
         map: synthesis.map.as_deref(),
+        session_prompts: SessionPrompts::Auto,
+        makes_whole: false,
     }
 }
 

@@ -83,13 +83,13 @@ async fn unknown_columns_are_told_with_the_known_formats() {
     insta::assert_snapshot!(message("time,prompt,answer\n1,2,3\n").await, @r"
     trace `trace` has columns of no known format
     found: `time`, `prompt`, `answer`
-    known formats: aibrix, azure, bailian, burstgpt, canonical, copilot, guidellm, llmservingsim, llmservingsim-run, mooncake, mooncake-sessions, otlp, ragpulse, tracelab, vidur, vllm-timed-trace, weka
+    known formats: aibrix, apex, azure, bailian, burstgpt, canonical, copilot, evalscope, freeinference, freeinference-requests, guidellm, llmservingsim, llmservingsim-run, mooncake, mooncake-sessions, otel-spans, otlp, ragpulse, tracelab, tracelab-replay, vidur, vllm-timed-trace, weka
     ");
     insta::assert_snapshot!(message("timestamp,input_length,hash_ids\n1,2,3\n").await, @r"
     trace `trace` has columns of no known format
     found: `timestamp`, `input_length`, `hash_ids`
     format bailian requires: chat_id, parent_chat_id, timestamp, input_length, output_length, hash_ids
-    format mooncake requires: timestamp, input_length, output_length, hash_ids; and none of: chat_id, parent_chat_id, hash_ids.user_input, messages, text_input
+    format mooncake requires: timestamp, input_length, output_length, hash_ids; and none of: chat_id, parent_chat_id, hash_ids.user_input, messages, text_input, payload
     ");
 }
 
@@ -146,8 +146,8 @@ async fn lengths_below_one_are_refused_by_line() {
         );
     }
     assert_eq!(
-        message(format!("{AZURE}2023-11-16 18:17:03,5,\n")).await,
-        "`trace` line 2: column `GeneratedTokens` is empty or missing, so `output_tokens` is not a \
+        message(format!("{AZURE}2023-11-16 18:17:03,,5\n")).await,
+        "`trace` line 2: column `ContextTokens` is empty or missing, so `input_tokens` is not a \
          length of at least 1 token"
     );
 }
@@ -237,8 +237,8 @@ async fn a_broken_json_line_far_down_is_told_by_line() {
             "column `hash_ids` is `[]`, so `prefix_blocks` holds an id that is empty",
         ),
         (
-            r#"{"timestamp": 0, "input_length": 5, "hash_ids": [1]}"#,
-            "column `output_length` is empty or missing, so `output_tokens`",
+            r#"{"timestamp": 0, "output_length": 5, "hash_ids": [1]}"#,
+            "column `input_length` is empty or missing, so `input_tokens`",
         ),
         (
             r#"{"timestamp": "soon", "input_length": 5, "output_length": 5, "hash_ids": [1]}"#,

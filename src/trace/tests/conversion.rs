@@ -162,12 +162,12 @@ async fn arrivals_keep_the_clock_of_the_file_and_extra_columns_stay() {
         names.join(" "),
         "arrival_ns input_tokens output_tokens id session_id parent_id turn think_ns elapsed_ns \
          prefix_tokens prefix_blocks block_size block_scope model class failed prompt messages \
-         extra_images"
+         body new_only extra_images"
     );
     let numbers = |at: usize| batch.column(at).as_primitive::<Int64Type>();
     assert_eq!(numbers(0).values(), &[5_000_000_000, 5_500_000_000]);
     assert_eq!(
-        numbers(18).iter().collect::<Vec<_>>(),
+        numbers(20).iter().collect::<Vec<_>>(),
         [Some(2), None],
         "extra_images"
     );
@@ -204,6 +204,7 @@ async fn a_mapping_of_ones_own_converts() {
             rows: 2,
             failed: 0,
             out_of_order: 1,
+            new_only: 0,
         }
     );
     let options = TraceOptions {

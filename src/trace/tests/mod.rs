@@ -12,6 +12,7 @@ mod bad_input;
 mod conversion;
 mod formats;
 mod mappings;
+mod odd_files;
 mod pipes;
 mod real_files;
 mod schedules;
@@ -20,6 +21,7 @@ mod streaming;
 mod synthesis;
 mod synthesis_real;
 mod synthesis_rules;
+mod turns;
 
 /// A file that goes away with the test.
 struct Scratch {
