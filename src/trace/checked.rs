@@ -21,7 +21,7 @@ use super::history::{Habits, PromptFacts, SessionPrompts};
 use super::mapping::{self, Extras};
 use super::restart::RunningClock;
 use super::sessions::{Misplaced, Prompts, Sessions};
-use super::source::{BODY, Handed, Origin, Source};
+use super::source::{BODY, Handed, MESSAGE, Origin, Source};
 
 /// A trace that is being mapped, in the file's order.
 pub(super) struct Checked {
@@ -76,7 +76,7 @@ async fn unread_columns(format: &FormatInfo, source: &mut Source) -> Vec<String>
         source.expect(format, is_narrow);
         let columns = source.columns();
         if let Ok(mut unread) = Box::pin(mapping::unread_columns(format, &columns)).await {
-            unread.retain(|name| name != BODY);
+            unread.retain(|name| name != BODY && name != MESSAGE);
             return unread;
         }
     }

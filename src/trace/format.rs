@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::error::TraceError;
 
 /// The mappings that are shipped, in the order in which they are listed.
-const SHIPPED: [&str; 23] = [
+const SHIPPED: [&str; 24] = [
     include_str!("../../queries/traces/aibrix.sql"),
     include_str!("../../queries/traces/apex.sql"),
     include_str!("../../queries/traces/azure.sql"),
@@ -24,6 +24,7 @@ const SHIPPED: [&str; 23] = [
     include_str!("../../queries/traces/guidellm.sql"),
     include_str!("../../queries/traces/llmservingsim.sql"),
     include_str!("../../queries/traces/llmservingsim-run.sql"),
+    include_str!("../../queries/traces/mlperf-agentic.sql"),
     include_str!("../../queries/traces/mooncake.sql"),
     include_str!("../../queries/traces/mooncake-sessions.sql"),
     include_str!("../../queries/traces/otel-spans.sql"),
@@ -96,6 +97,9 @@ pub struct FormatInfo {
     pub raw: Vec<String>,
     /// Fields of JSON lines that are sent in the request's body as they are.
     pub body: Vec<BodyField>,
+    /// Whether JSON lines are single messages of conversations, which the mapping reads as
+    /// `__message`.
+    pub has_messages: bool,
     /// What a session's prompts hold, where the format says it.
     pub new_only: Option<bool>,
     /// What the trace's clock does.
@@ -292,6 +296,7 @@ fn parse(mapping: &str, sql: &str) -> Result<FormatInfo, TraceError> {
         like: Vec::new(),
         raw: Vec::new(),
         body: Vec::new(),
+        has_messages: false,
         new_only: None,
         clock: TraceClock::Absolute,
         is_from_schema: false,
@@ -339,6 +344,12 @@ impl FormatInfo {
                 let fields = columns(value);
                 self.body
                     .extend(fields.iter().map(|field| BodyField::parse(field)));
+            }
+            "lines" => {
+                self.has_messages = match value {
+                    "messages" => true,
+                    _ => return Err("messages"),
+                };
             }
             "session prompts" => {
                 self.new_only = match value {
@@ -528,8 +539,8 @@ mod tests {
             error.to_string(),
             "there is no trace format `burst`; known are `aibrix`, `apex`, `azure`, \
              `bailian`, `burstgpt`, `canonical`, `copilot`, `evalscope`, `freeinference`, \
-             `freeinference-requests`, `guidellm`, `llmservingsim`, `llmservingsim-run`, `mooncake`, \
-             `mooncake-sessions`, `otel-spans`, `otlp`, `ragpulse`, `tracelab`, `tracelab-replay`, \
+             `freeinference-requests`, `guidellm`, `llmservingsim`, `llmservingsim-run`, \
+             `mlperf-agentic`, `mooncake`, `mooncake-sessions`, `otel-spans`, `otlp`, `ragpulse`, `tracelab`, `tracelab-replay`, \
              `vidur`, `vllm-timed-trace`, `weka`"
         );
     }

@@ -15,11 +15,11 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
-use datafusion::functions::expr_fn::regexp_replace;
+use datafusion::functions::expr_fn::{regexp_like, regexp_replace};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit, when,
+    Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit, try_cast, when,
 };
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
@@ -115,7 +115,7 @@ pub(super) async fn run(
         .iter()
         .fold(plan, |plan, name| expose(&plan, name).unwrap_or(plan));
     let plan = canonical(plan, extras).map_err(|error| wrong(&error))?;
-    let plan = with_written_floats(plan).map_err(|error| wrong(&error))?;
+    let plan = with_written_numbers(plan).map_err(|error| wrong(&error))?;
     let stream = Box::pin(DataFrame::new(state, plan).execute_stream())
         .await
         .map_err(|error| wrong(&error))?;
@@ -294,22 +294,25 @@ fn canonical(plan: LogicalPlan, extras: Extras) -> Result<LogicalPlan, DataFusio
     LogicalPlanBuilder::from(plan).project(expressions)?.build()
 }
 
-/// Lets the plan's casts of text to whole numbers take what is written as a float, such as `1087.0`.
+/// Lets the plan's casts of text to whole numbers take what is written as a float, such as `1087.0`,
+/// and what stands for nothing, such as `NaN`; those to decimal numbers what has an exponent.
 ///
 /// Other fractions stay an error: no length and no count has one.
-fn with_written_floats(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+fn with_written_numbers(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
     let rewritten = plan.transform_up(|node| {
         let schema = merge_schema(&node.inputs());
         let names = NamePreserver::new(&node);
         let rewritten = node.map_expressions(|expression| {
             let name = names.save(&expression);
             let rewritten = expression.transform_up(|expression| match expression {
-                Expr::Cast(Cast { expr, field })
-                    if *field.data_type() == DataType::Int64
-                        && expr.get_type(&schema)? == DataType::Utf8 =>
-                {
-                    let number = whole_number(*expr)?;
-                    Ok(Transformed::yes(cast(number, DataType::Int64)))
+                Expr::Cast(Cast { expr, field }) if expr.get_type(&schema)? == DataType::Utf8 => {
+                    Ok(match field.data_type() {
+                        DataType::Int64 => Transformed::yes(whole_number(*expr)?),
+                        DataType::Decimal128(_, _) => {
+                            Transformed::yes(decimal_number(*expr, field.data_type())?)
+                        }
+                        _ => Transformed::no(Expr::Cast(Cast { expr, field })),
+                    })
                 }
                 other => Ok(Transformed::no(other)),
             })?;
@@ -320,16 +323,31 @@ fn with_written_floats(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError
     Ok(rewritten.data)
 }
 
-/// Returns a text without the `.0` behind a whole number.
+/// Reads a text as a whole number; null where it stands for nothing.
 fn whole_number(text: Expr) -> Result<Expr, DataFusionError> {
-    let without = regexp_replace(
+    let nothing = regexp_like(
         text.clone(),
-        lit(r"^(\s*[+-]?[0-9]+)[.]0*\s*$"),
+        lit(r"^\s*(nan|null|none|n/a)?\s*$"),
+        Some(lit("i")),
+    );
+    let digits = regexp_replace(
+        text.clone(),
+        lit(r"^\s*([+-]?[0-9]+)([.]0*)?\s*$"),
         lit(r"\1"),
         None,
     );
-    // A search for a point costs a fraction of the expression, and hardly any number has one.
-    when(text.clone().like(lit("%.%")), without).otherwise(text)
+    let told =
+        when(nothing, lit(ScalarValue::Int64(None))).otherwise(cast(digits, DataType::Int64))?;
+    // Hardly any number takes more than the first try.
+    let number = try_cast(text, DataType::Int64);
+    when(number.clone().is_not_null(), number).otherwise(told)
+}
+
+/// Reads a text as a decimal number, which a small one such as `1e-05` is not written as.
+fn decimal_number(text: Expr, wanted: &DataType) -> Result<Expr, DataFusionError> {
+    let number = try_cast(text.clone(), wanted.clone());
+    let rounded = cast(cast(text, DataType::Float64), wanted.clone());
+    when(number.clone().is_not_null(), number).otherwise(rounded)
 }
 
 fn canonical_cast(column: Expr, has: &DataType, wanted: DataType) -> Result<Expr, DataFusionError> {

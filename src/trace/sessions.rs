@@ -214,20 +214,13 @@ impl Sessions {
         }
         row.turn = row.turn.or(Some(session.turns));
         row.session_id = Some(name.to_string());
-        if let Some(prefix_tokens) = prefix_tokens
-            && row.prefix_blocks.is_empty()
-        {
+        let is_told_by_prefix = prefix_tokens.is_some() && row.prefix_blocks.is_empty();
+        if let Some(prefix_tokens) = prefix_tokens.filter(|_| is_told_by_prefix) {
             row.prefix_blocks = session.prompt_blocks(prefix_tokens, row.input_tokens, row.number);
             row.block_size = Some(BLOCK_TOKENS);
             row.block_scope = BlockScope::Trace;
         } else if row.new_only == Some(true) {
-            self.facts.rows += 1;
-            self.facts.new_tokens += u64::from(row.input_tokens);
-            if self.prompts.are_made_whole {
-                let placed = session.history.put_before(row);
-                placed.map_err(|_| Misplaced::TooLong)?;
-            }
-            self.facts.whole_tokens += u64::from(row.input_tokens);
+            session.take_new(row, &mut self.facts, self.prompts.are_made_whole)?;
         }
         let turn = Turn {
             number: row.number,
@@ -248,6 +241,23 @@ impl Sessions {
 }
 
 impl Session {
+    /// Takes a row that holds only what is new, and puts its history before it where that is wanted.
+    fn take_new(
+        &mut self,
+        row: &mut TraceRow,
+        facts: &mut PromptFacts,
+        is_made_whole: bool,
+    ) -> Result<(), Misplaced> {
+        facts.rows += 1;
+        facts.new_tokens += u64::from(row.input_tokens);
+        if is_made_whole {
+            let placed = self.history.put_before(row);
+            placed.map_err(|_| Misplaced::TooLong)?;
+        }
+        facts.whole_tokens += u64::from(row.input_tokens);
+        Ok(())
+    }
+
     /// Returns the blocks of a prompt that begins like the session's previous one and goes on anew.
     fn prompt_blocks(&mut self, prefix_tokens: u32, input_tokens: u32, row: u64) -> Vec<u64> {
         let blocks = input_tokens.div_ceil(BLOCK_TOKENS);

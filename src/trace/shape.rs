@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// The shape of a value, as far as it has been seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,7 +128,7 @@ impl Shape {
     fn merge(&mut self, value: &Value) {
         match value {
             Value::Null => {}
-            Value::Number(number) if number.is_u64() => match self {
+            Value::Number(number) if is_whole(number) => match self {
                 Self::Unknown => *self = Self::WholeNumber,
                 Self::WholeNumber | Self::Plain | Self::List(_) | Self::Object(_) => {}
             },
@@ -167,6 +167,12 @@ impl Shape {
     }
 }
 
+/// Returns whether a number is whole and not below 0, also where it is written as a float.
+fn is_whole(number: &Number) -> bool {
+    let whole = |value: f64| (0.0..9e15).contains(&value) && value.fract().abs() <= 0.0;
+    number.is_u64() || number.as_f64().is_some_and(whole)
+}
+
 fn fields(seen: &[(String, Shape)]) -> Fields {
     seen.iter()
         .map(|(name, shape)| Field::new(name, shape.data_type(false), true))
@@ -203,6 +209,7 @@ mod tests {
             types(&[r#"{"ids": []}"#, r#"{"ids": [1, 2]}"#]),
             ["ids: List(UInt64)"]
         );
+        assert_eq!(types(&[r#"{"ids": [1.0, 2]}"#]), ["ids: List(UInt64)"]);
         assert_eq!(
             types(&[r#"{"ids": [1]}"#, r#"{"ids": ["a", 1]}"#]),
             ["ids: List(Utf8)"]

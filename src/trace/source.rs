@@ -33,6 +33,8 @@ use super::text::{BATCH_ROWS, TextBatches};
 pub(super) const LINE: &str = "__line";
 /// Column with the fields of the request's body that a JSON line has, as JSON text.
 pub(super) const BODY: &str = "__body";
+/// Column with the messages that a JSON line holds, as a JSON array.
+pub(super) const MESSAGE: &str = "__message";
 /// Bits of [`LINE`] below the number of the file: a trillion lines.
 const LINE_BITS: u32 = 40;
 /// Files in which the columns of JSON lines are looked for.
@@ -169,14 +171,19 @@ impl Source {
     ///
     /// Where they are `narrow`, objects have only the fields that the format names in `like`.
     pub(super) fn expect(&mut self, format: &FormatInfo, is_narrow: bool) {
-        let mut body = None;
+        let mut made = Vec::new();
         if let Batches::Text(text) = &self.first.batches {
             let expected = text.expect_columns((&format.like, &format.raw), is_narrow);
             self.columns =
                 expected.map_or_else(|| text.schema(), |fields| Arc::new(Schema::new(fields)));
-            body = (text.is_json() && !format.body.is_empty()).then_some(BODY);
+            if text.is_json() && !format.body.is_empty() {
+                made.push(BODY);
+            }
+            if text.is_json() && format.has_messages {
+                made.push(MESSAGE);
+            }
         }
-        let missing = format.optional.iter().map(String::as_str).chain(body);
+        let missing = format.optional.iter().map(String::as_str).chain(made);
         let missing = missing
             .filter(|name| self.columns.field_with_name(name).is_err())
             .map(|name| Field::new(name, DataType::Utf8, true));
@@ -216,7 +223,7 @@ impl Source {
         });
         self.columns = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         self.raw = raw;
-        text.read_as(self.columns.fields().clone(), &self.raw, &format.body);
+        text.read_as(self.columns.fields().clone(), &self.raw, format);
     }
 
     /// Returns the columns.
@@ -439,7 +446,7 @@ impl AllFiles {
         if let Batches::Text(text) = &mut next.batches
             && text.is_json()
         {
-            text.read_as(self.columns.fields().clone(), &self.raw, &self.format.body);
+            text.read_as(self.columns.fields().clone(), &self.raw, &self.format);
         }
         Ok(Some(next))
     }

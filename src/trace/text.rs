@@ -8,14 +8,14 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::error::{Place, TraceError};
 use super::file::Input;
-use super::format::BodyField;
+use super::format::{BodyField, FormatInfo};
 use super::lines::{LineError, Lines};
 use super::shape::Columns;
-use super::source::BODY;
+use super::source::{BODY, MESSAGE};
 
 /// Most rows in a batch.
 pub(super) const BATCH_ROWS: usize = 8192;
@@ -34,7 +34,11 @@ pub(super) struct TextBatches {
     raw: Vec<String>,
     /// What [`BODY`] is made of.
     body: Vec<BodyField>,
+    /// Whether each record is a message, which goes into [`MESSAGE`].
+    has_messages: bool,
     lines: Lines,
+    /// What stands between the fields of a CSV file.
+    separator: u8,
     /// Records that were read to find the columns and not yet handed out.
     ahead: VecDeque<(u64, Vec<u8>)>,
 }
@@ -53,7 +57,9 @@ impl TextBatches {
             shape: None,
             raw: Vec::new(),
             body: Vec::new(),
+            has_messages: false,
             lines: Lines::new(input, !is_json, is_pipe),
+            separator: b',',
             ahead: VecDeque::new(),
         };
         if is_json {
@@ -105,13 +111,14 @@ impl TextBatches {
 
     /// Reads JSON lines with these columns, whatever the first ones of the file promise; what they do
     /// not have is passed over, whatever it is.
-    pub(super) fn read_as(&mut self, columns: Fields, raw: &[String], body: &[BodyField]) {
+    pub(super) fn read_as(&mut self, columns: Fields, raw: &[String], format: &FormatInfo) {
         let is_there = |path: &&String| {
             let name = path.split('.').next().unwrap_or(path);
             columns.find(name).is_some()
         };
         self.raw = raw.iter().filter(is_there).cloned().collect();
-        self.body = body.to_vec();
+        self.body.clone_from(&format.body);
+        self.has_messages = format.has_messages;
         self.schema = Arc::new(Schema::new(columns));
     }
 
@@ -181,7 +188,14 @@ impl TextBatches {
         let header = String::from_utf8(header).map_err(|_| TraceError::NotText {
             path: self.path.clone(),
         })?;
-        let names = split_header(header.trim_end());
+        let header = header.trim_end();
+        // A name that holds a comma is in quotes: without one, others separate.
+        let separators = [',', ';', '\t'].into_iter();
+        let separator = separators
+            .max_by_key(|&separator| (split_header(header, separator).len(), separator == ','))
+            .unwrap_or(',');
+        self.separator = u8::try_from(separator).unwrap_or(b',');
+        let names = split_header(header, separator);
         if !names.is_empty() && names.iter().all(|name| is_value(name)) {
             return Err(TraceError::NoHeader {
                 path: self.path.clone(),
@@ -243,6 +257,7 @@ impl TextBatches {
             decoder.flush()?
         } else {
             let mut decoder = arrow::csv::ReaderBuilder::new(schema)
+                .with_delimiter(self.separator)
                 .with_batch_size(rows + 1)
                 .build_decoder();
             let mut taken = 0;
@@ -262,7 +277,7 @@ impl TextBatches {
     /// Turns what stands in the raw columns into text, and adds [`BODY`]; none where neither is asked
     /// for.
     fn prepared(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, ArrowError> {
-        if self.raw.is_empty() && self.body.is_empty() {
+        if self.raw.is_empty() && self.body.is_empty() && !self.has_messages {
             return Ok(None);
         }
         let wrong = |error: serde_json::Error| ArrowError::JsonError(error.to_string());
@@ -270,6 +285,10 @@ impl TextBatches {
         for record in bytes.split_inclusive(|&byte| byte == b'\n') {
             let mut object: Map<String, Value> = serde_json::from_slice(record).map_err(wrong)?;
             let body = take_body(&mut object, &self.body);
+            if self.has_messages {
+                let messages = Value::Array(messages_of(&object)).to_string();
+                object.insert(MESSAGE.to_owned(), Value::String(messages));
+            }
             if !body.is_empty() {
                 let body = Value::Object(body).to_string();
                 object.insert(BODY.to_owned(), Value::String(body));
@@ -354,6 +373,36 @@ fn take_body(object: &mut Map<String, Value>, wanted: &[BodyField]) -> Map<Strin
     body
 }
 
+/// Returns the messages that a line of a conversation stands for: a system prompt before its own, and
+/// one for each result of a tool.
+fn messages_of(line: &Map<String, Value>) -> Vec<Value> {
+    const FIELDS: [&str; 5] = ["role", "content", "name", "tool_calls", "reasoning_content"];
+    let mut messages = Vec::new();
+    if let Some(Value::String(system)) = line.get("system") {
+        messages.push(json!({ "role": "system", "content": system }));
+    }
+    if let Some(Value::Array(results)) = line.get("tool_results") {
+        messages.extend(results.iter().map(|result| {
+            json!({
+                "role": "tool",
+                "tool_call_id": result["tool_call_id"],
+                "content": result["content"],
+            })
+        }));
+        return messages;
+    }
+    let told = FIELDS.iter().filter_map(|&name| {
+        let value = line.get(name).filter(|value| !value.is_null())?;
+        Some((name.to_owned(), value.clone()))
+    });
+    let mut message: Map<String, Value> = told.collect();
+    if message.contains_key("tool_calls") {
+        message.entry("content").or_insert(Value::Null);
+    }
+    messages.push(Value::Object(message));
+    messages
+}
+
 /// Puts JSON text in the place of what stands at `path`; lists on the way are gone through.
 fn make_text(object: &mut Map<String, Value>, path: &str) {
     let (name, rest) = match path.split_once('.') {
@@ -395,8 +444,8 @@ fn is_value(name: &str) -> bool {
     name.is_empty() || name.parse::<f64>().is_ok()
 }
 
-/// Splits a header into column names; quotes can hold commas.
-fn split_header(header: &str) -> Vec<String> {
+/// Splits a header into column names; quotes can hold separators.
+fn split_header(header: &str, separator: char) -> Vec<String> {
     let mut names = vec![String::new()];
     let mut is_inside = false;
     let mut characters = header.chars().peekable();
@@ -408,7 +457,7 @@ fn split_header(header: &str) -> Vec<String> {
                 push_last(&mut names, '"');
             }
             '"' => is_inside = !is_inside,
-            ',' if !is_inside => names.push(String::new()),
+            other if other == separator && !is_inside => names.push(String::new()),
             other => push_last(&mut names, other),
         }
     }
@@ -430,11 +479,12 @@ mod tests {
 
     #[test]
     fn headers_split_at_commas_outside_quotes() {
-        assert_eq!(split_header("a, b ,c"), ["a", "b", "c"]);
+        assert_eq!(split_header("a, b ,c", ','), ["a", "b", "c"]);
         assert_eq!(
-            split_header(r#""a,b","say ""hi""",c"#),
+            split_header(r#""a,b","say ""hi""",c"#, ','),
             ["a,b", "say \"hi\"", "c"]
         );
-        assert_eq!(split_header("a,,b"), ["a", "", "b"]);
+        assert_eq!(split_header("a,,b", ','), ["a", "", "b"]);
+        assert_eq!(split_header("a;\"b;c\"", ';'), ["a", "b;c"]);
     }
 }

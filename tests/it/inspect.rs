@@ -94,7 +94,7 @@ fn what_can_not_be_looked_at_is_told() {
 
     error: `--sample 2` is not above 0 and up to 1
 
-    error: there is no trace format `azur`; known are `aibrix`, `apex`, `azure`, `bailian`, `burstgpt`, `canonical`, `copilot`, `evalscope`, `freeinference`, `freeinference-requests`, `guidellm`, `llmservingsim`, `llmservingsim-run`, `mooncake`, `mooncake-sessions`, `otel-spans`, `otlp`, `ragpulse`, `tracelab`, `tracelab-replay`, `vidur`, `vllm-timed-trace`, `weka`
+    error: there is no trace format `azur`; known are `aibrix`, `apex`, `azure`, `bailian`, `burstgpt`, `canonical`, `copilot`, `evalscope`, `freeinference`, `freeinference-requests`, `guidellm`, `llmservingsim`, `llmservingsim-run`, `mlperf-agentic`, `mooncake`, `mooncake-sessions`, `otel-spans`, `otlp`, `ragpulse`, `tracelab`, `tracelab-replay`, `vidur`, `vllm-timed-trace`, `weka`
     hint: name one with `--format`; `tokentape trace formats` lists them
     ");
 }

@@ -59,7 +59,7 @@ fn a_trace_that_can_not_be_read_is_refused_before_anything_is_sent() {
 
     error: trace `unknown.csv` has columns of no known format
     found: `when`, `prompt`, `answer`
-    known formats: aibrix, apex, azure, bailian, burstgpt, canonical, copilot, evalscope, freeinference, freeinference-requests, guidellm, llmservingsim, llmservingsim-run, mooncake, mooncake-sessions, otel-spans, otlp, ragpulse, tracelab, tracelab-replay, vidur, vllm-timed-trace, weka
+    known formats: aibrix, apex, azure, bailian, burstgpt, canonical, copilot, evalscope, freeinference, freeinference-requests, guidellm, llmservingsim, llmservingsim-run, mlperf-agentic, mooncake, mooncake-sessions, otel-spans, otlp, ragpulse, tracelab, tracelab-replay, vidur, vllm-timed-trace, weka
     hint: write a mapping for it and name it with `--map FILE.sql`; `traces/README.md` shows how
 
     error: trace `pointer.csv` is a Git LFS pointer, not the data
@@ -119,7 +119,7 @@ fn wrong_words_about_a_trace_are_told() {
         writeln!(shown, "{}\n", outcome.stderr).unwrap();
     }
     insta::assert_snapshot!(shown, @r#"
-    error: there is no trace format `azur`; known are `aibrix`, `apex`, `azure`, `bailian`, `burstgpt`, `canonical`, `copilot`, `evalscope`, `freeinference`, `freeinference-requests`, `guidellm`, `llmservingsim`, `llmservingsim-run`, `mooncake`, `mooncake-sessions`, `otel-spans`, `otlp`, `ragpulse`, `tracelab`, `tracelab-replay`, `vidur`, `vllm-timed-trace`, `weka`
+    error: there is no trace format `azur`; known are `aibrix`, `apex`, `azure`, `bailian`, `burstgpt`, `canonical`, `copilot`, `evalscope`, `freeinference`, `freeinference-requests`, `guidellm`, `llmservingsim`, `llmservingsim-run`, `mlperf-agentic`, `mooncake`, `mooncake-sessions`, `otel-spans`, `otlp`, `ragpulse`, `tracelab`, `tracelab-replay`, `vidur`, `vllm-timed-trace`, `weka`
     hint: name one with `--format`; `tokentape trace formats` lists them
 
     error: trace `trace.csv` lacks `timestamp`, `input_length`, `output_length`, `hash_ids` that format `mooncake` requires
@@ -571,11 +571,13 @@ fn what_a_row_says_of_its_request_is_sent_or_named() {
         "{}",
         outcome.stderr
     );
-    let bodies: Vec<_> = mock
+    let mut bodies: Vec<_> = mock
         .requests()
         .into_iter()
         .map(|request| request.body)
         .collect();
+    // They are so close that the server may take the second one first.
+    bodies.sort_by_key(|body| body["messages"].as_array().map(Vec::len));
     assert_eq!(bodies.len(), 2);
     assert_eq!(bodies[0]["tools"][0]["type"], "function");
     assert_eq!(bodies[1]["tools"], bodies[0]["tools"]);

@@ -83,7 +83,7 @@ async fn unknown_columns_are_told_with_the_known_formats() {
     insta::assert_snapshot!(message("time,prompt,answer\n1,2,3\n").await, @r"
     trace `trace` has columns of no known format
     found: `time`, `prompt`, `answer`
-    known formats: aibrix, apex, azure, bailian, burstgpt, canonical, copilot, evalscope, freeinference, freeinference-requests, guidellm, llmservingsim, llmservingsim-run, mooncake, mooncake-sessions, otel-spans, otlp, ragpulse, tracelab, tracelab-replay, vidur, vllm-timed-trace, weka
+    known formats: aibrix, apex, azure, bailian, burstgpt, canonical, copilot, evalscope, freeinference, freeinference-requests, guidellm, llmservingsim, llmservingsim-run, mlperf-agentic, mooncake, mooncake-sessions, otel-spans, otlp, ragpulse, tracelab, tracelab-replay, vidur, vllm-timed-trace, weka
     ");
     insta::assert_snapshot!(message("timestamp,input_length,hash_ids\n1,2,3\n").await, @r"
     trace `trace` has columns of no known format

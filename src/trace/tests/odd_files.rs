@@ -360,3 +360,116 @@ async fn requests_of_apex_count_in_nanoseconds() {
     assert_eq!(rows[1].arrival_ns, 800_180_768);
     assert_eq!(rows[0].text, Some(RowText::Prompt("write".to_owned())));
 }
+
+#[tokio::test]
+async fn what_stands_for_no_number_is_none_and_spaces_do_not_matter() {
+    let head = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n";
+    let scratch = Scratch::new();
+    let path = scratch.write(
+        "t.csv",
+        format!("{head}1,m,10,20,30,API log\n2,m,10,NaN,30,API log\n3,m, 12 ,null,30,API log\n4.5e0,m, 13,7.0 ,30,API log\n"),
+    );
+    let replay = read(&path).await.unwrap();
+    assert_eq!(replay.lengths(), [(10, 20), (13, 7)]);
+    assert_eq!(replay.counts.failed, 2);
+    assert_eq!(replay.arrivals_ns(), [0, 3_500 * MS]);
+}
+
+#[tokio::test]
+async fn numbers_of_json_lines_may_be_floats_texts_and_exponents() {
+    let (_, rows) = rows(
+        "{\"timestamp\": 1.5e3, \"input_length\": 10.0, \"output_length\": \"5\", \"hash_ids\": [1.0, 2]}\n\
+         {\"timestamp\": \"1600\", \"input_length\": \"11\", \"output_length\": 5.0, \"hash_ids\": null}\n",
+    )
+    .await;
+    assert_eq!(rows[0].prefix_blocks, [1, 2]);
+    assert_eq!((rows[0].input_tokens, rows[1].input_tokens), (10, 11));
+    assert_eq!(rows[1].arrival_ns, 100 * MS);
+}
+
+#[tokio::test]
+async fn a_time_may_have_an_exponent_as_languages_write_small_floats() {
+    let (_, rows) = rows(
+        "arrived_at,num_prefill_tokens,num_decode_tokens\n0.0,3,4\n1e-05,3,4\n1.2345e-03,3,4\n2E0,3,4\n",
+    )
+    .await;
+    let arrivals: Vec<i64> = rows.iter().map(|row| row.arrival_ns).collect();
+    assert_eq!(arrivals, [0, 10_000, 1_234_500, 2 * SECOND]);
+}
+
+#[tokio::test]
+async fn fields_may_be_separated_by_semicolons_or_tabs() {
+    for separator in [";", "\t"] {
+        let text = "TIMESTAMP,ContextTokens,GeneratedTokens\n2026-01-01 00:00:00,5,6\n";
+        let (format, rows) = rows(&text.replace(',', separator)).await;
+        assert_eq!(format, "azure");
+        assert_eq!((rows[0].input_tokens, rows[0].output_tokens), (5, 6));
+    }
+}
+
+#[tokio::test]
+async fn turns_of_interleaved_sessions_keep_their_own_history() {
+    let line = |session: &str, input: u32, output: u32, block: &str, time: &str| {
+        format!(
+            "{{\"session_id\":{session},\"input_length\":{input},\"output_length\":{output},\"hash_ids\":[{block}],{time}}}\n"
+        )
+    };
+    let text = line("1", 600, 10, "7,1", "\"timestamp\":0")
+        + &line("2", 600, 10, "7,2", "\"timestamp\":1")
+        + &line("\"1\"", 50, 0, "3", "\"delay\":2")
+        + &line("2", 40, 5, "4", "\"delay\":2")
+        + &line("1", 30, 5, "5", "\"delay\":2");
+    let (_, rows) = rows(&text).await;
+    let of = |session: &str| -> Vec<u32> {
+        let rows = rows.iter();
+        rows.filter(|row| row.session_id.as_deref() == Some(session))
+            .map(|row| row.input_tokens)
+            .collect()
+    };
+    assert_eq!(of("1"), [600, 640], "what failed was not said");
+    assert_eq!(of("2"), [600, 650]);
+}
+
+#[tokio::test]
+async fn messages_of_mlperf_are_conversations_with_the_replies_of_the_trace() {
+    let (format, rows) = rows(concat!(
+        r#"{"conversation_id": "c", "turn": 1, "role": "user", "system": "be", "content": "fix, \"this\"", "tools": [{"type": "function"}], "delay_seconds": 0.5}"#,
+        "\n",
+        r#"{"conversation_id": "c", "turn": 2, "role": "assistant", "reasoning_content": "hm", "tool_calls": [{"id": "b:0", "type": "function", "function": {"name": "bash", "arguments": "{}"}}]}"#,
+        "\n",
+        r#"{"conversation_id": "c", "turn": 3, "role": "tool", "tool_results": [{"tool_call_id": "b:0", "content": "ok"}, {"tool_call_id": "b:1", "content": "no"}], "delay_seconds": 1.25}"#,
+        "\n",
+        r#"{"conversation_id": "d", "turn": 1, "role": "user", "content": "hi", "max_new_tokens": 40}"#,
+        "\n",
+    ))
+    .await;
+    assert_eq!((format.as_str(), rows.len()), ("mlperf-agentic", 3));
+    let (first, other, second) = (&rows[1], &rows[0], &rows[2]);
+    assert_eq!((other.arrival_ns, other.output_tokens), (0, 40));
+    assert_eq!(first.arrival_ns, 500 * MS);
+    assert_eq!(
+        (second.arrival_ns, second.think_ns),
+        (1_750 * MS, Some(1_250 * MS))
+    );
+    assert_eq!((first.turn, second.turn), (Some(0), Some(1)));
+    let Some(RowText::Turns(said)) = &second.text else {
+        panic!("{:?}", second.text);
+    };
+    let mut roles = Vec::new();
+    for part in said {
+        let crate::trace::Said::Messages(json) = part else {
+            panic!("no reply is made up: {said:?}");
+        };
+        let messages: Vec<serde_json::Value> = serde_json::from_str(json).unwrap();
+        roles.extend(
+            messages
+                .iter()
+                .map(|message| message["role"].as_str().unwrap().to_owned()),
+        );
+    }
+    assert_eq!(roles, ["system", "user", "assistant", "tool", "tool"]);
+    assert!(
+        second.body.as_deref().unwrap().contains("function"),
+        "its tools hold on"
+    );
+}
