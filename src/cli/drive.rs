@@ -669,7 +669,7 @@ mod tests {
         let Verb::Load(args) = App::parse_from(words).verb else {
             panic!("not load")
         };
-        let (tokenizer, workload) = workload(&args.common, None).unwrap();
+        let (tokenizer, workload) = workload(&args.common, None, None).unwrap();
         assert_eq!(workload.random_prompt(0).tokens, 1024);
         assert!(!tokenizer.is_loaded());
     }

@@ -81,16 +81,20 @@ const ALL: [English; 16] = [
     },
     English {
         term: "TPOT, time per output token",
-        meaning: "Time from the first token to the last one, by the tokens that came after the \
-                  first chunk; one value a request.",
-        policy: "Policy: the first chunk's tokens are not in the divisor, and reasoning tokens \
-                 that were never streamed are not either. No value where nothing is left.",
+        meaning: "Time from the first token-bearing event to the last one, by the tokens between \
+                  them; one value a request.",
+        policy: "Policy: tokens of the first chunk are not in the divisor, nor those that came to be \
+                 before it or after the last one (such as the end-of-text token), nor reasoning \
+                 that was never streamed. No value where nothing is left, and where the first and \
+                 the last chunk came in one read.",
     },
     English {
         term: "Output tokens",
-        meaning: "The server's own usage where it sends it, else our tokenizer on the whole text, \
-                  else the number of chunks.",
-        policy: "Policy: never the length that was asked for; the source is in the run card.",
+        meaning: "The server's own usage, unless it is refuted: 0 beside chunks, or above the limit \
+                  that was asked for. Else token ids; else the chunks, where they are as many as \
+                  the limit at which the server ended; else our tokenizer; else the chunks.",
+        policy: "Policy: never the length that was asked for. The source is a column, and counts \
+                 that are more than 1 % apart are shown.",
     },
     English {
         term: "Throughput (RPS, TPS)",

@@ -14,6 +14,7 @@ use crate::capture::manifest::Loop;
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
 use super::rows::{Row, rows_of};
+use super::verdict::cached_beyond;
 
 /// Most that is told of one run.
 const MOST: usize = 5;
@@ -60,8 +61,9 @@ pub(crate) fn diagnoses(analysis: &Analysis, run: &RunFacts) -> Vec<Diagnosis> {
         run,
         windows: windows(analysis, run),
     };
-    let rules: [fn(&Seen<'_>) -> Option<Diagnosis>; 11] = [
+    let rules: [fn(&Seen<'_>) -> Option<Diagnosis>; 12] = [
         failures,
+        warm_cache,
         startup,
         backlog,
         burst,
@@ -159,6 +161,25 @@ impl Seen<'_> {
     }
 }
 
+/// The server answers from prompts that it had before the run.
+fn warm_cache(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let cached = cached_beyond(seen.analysis, &seen.run.run)?;
+    Some(Diagnosis {
+        id: "warm-cache",
+        what: say!(
+            "the server had {had} of the prompt tokens in its cache, and the schedule shares {shared}",
+            had = format::percent(Some(cached.had)),
+            shared = format::percent(Some(cached.shared))
+        ),
+        why: said(
+            "it was sent the same prompts before, so that first tokens come without their prefill",
+        ),
+        act: said(
+            "leave --seed and --prompt-salt out, which make prompts the same again, or start the server anew",
+        ),
+    })
+}
+
 /// Fewer than 99 in 100 requests succeeded: the kind that most of the others ended with.
 fn failures(seen: &Seen<'_>) -> Option<Diagnosis> {
     let (requests, ok) = (seen.summary("requests")?, seen.summary("ok")?);
@@ -202,6 +223,11 @@ fn failures(seen: &Seen<'_>) -> Option<Diagnosis> {
              a crash, or not the port or the scheme that is meant",
             "see its log and its limits, and lower --max-concurrency; a connection that had been kept \
              is no cause, since its request is sent again",
+        )
+    } else if matches!(kind, "truncated" | "empty") && !seen.run.manifest.unread_texts.is_empty() {
+        (
+            "the server's events have their text in a field that the backend does not read",
+            "see the field that a warning names, and use a backend and an endpoint that agree",
         )
     } else {
         (

@@ -93,7 +93,41 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
             verdict.details.push_str(&said);
         }
     }
+    if let Some(cached) = cached_beyond(analysis, run) {
+        let sentence = say!(
+            "{had} of the prompt tokens came from the server's cache, where the schedule shares {shared}",
+            had = format::percent(Some(cached.had)),
+            shared = format::percent(Some(cached.shared))
+        );
+        verdict
+            .reason
+            .push_str(&format!("{}{sentence}", said("; ")));
+    }
     verdict
+}
+
+/// Shares of the prompt tokens of a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cached {
+    /// What the server had in its prefix cache.
+    pub(super) had: f64,
+    /// What it could have had of earlier requests of the run.
+    pub(super) shared: f64,
+}
+
+/// Share of the prompt tokens that a server may have cached beyond what the schedule shares: a chat
+/// template is the same in every request.
+const CACHED_UNSEEN: f64 = 0.05;
+
+/// Tells whether a server answered from prompts that the run itself did not send before.
+pub(super) fn cached_beyond(analysis: &Analysis, run: &str) -> Option<Cached> {
+    let hits = rows_of(analysis, "prefix_hits", run);
+    let row = hits.first()?;
+    let cached = Cached {
+        had: row.number("achieved_hit")?,
+        shared: row.number("ideal_hit")?,
+    };
+    (cached.had > cached.shared + CACHED_UNSEEN).then_some(cached)
 }
 
 /// What the client was found to add to a latency before the run, in nanoseconds.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::analyze::{Cell, Column, Table};
 use crate::report::fixture;
+use crate::report::verdict::verdict;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -434,4 +435,31 @@ fn a_start_up_burst_names_both_percentiles_and_the_flag_that_leaves_it_out() {
     );
     assert_eq!(found(&started((288, 800.0), 0)), None, "no burst");
     assert_eq!(found(&started((68, 169.0), 0)), None, "too few to say");
+}
+
+#[test]
+fn prompts_that_the_server_had_before_the_run_are_told_in_the_first_line_too() {
+    let hits = |ideal, achieved| {
+        let mut analysis = minute(|_| CALM);
+        let row = [ideal, achieved].map(Cell::Float).to_vec();
+        put(
+            &mut analysis,
+            "prefix_hits",
+            "run ideal_hit achieved_hit",
+            vec![row],
+        );
+        analysis
+    };
+    let cached = hits(0.0, 0.938);
+    assert_eq!(ids(&cached), ["warm-cache"]);
+    let first = verdict(&cached, "demo").reason;
+    assert!(
+        first.ends_with(
+            "93.8 % of the prompt tokens came from the server's cache, where the schedule shares 0.0 %"
+        ),
+        "{first}"
+    );
+    // What the schedule shares, and a chat template, are no warm cache.
+    assert_eq!(ids(&hits(0.6, 0.62)), [""; 0]);
+    assert_eq!(ids(&hits(0.0, 0.04)), [""; 0]);
 }
