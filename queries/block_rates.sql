@@ -1,9 +1,10 @@
 -- name: block_rates
 -- purpose: what was offered, done and streamed in each block of the window, which intervals of rates are drawn from
--- input: windows, judged, requests, chunks
--- columns (unit): run, block (position in time, from the start of the window), seconds (s), requests (requests), input_tokens (tokens), output_tokens (tokens), offered (requests), ok (requests), good (requests), good_tokens (tokens), owed_tokens (tokens)
+-- input: windows, judged, measured, run_spans, token_arrivals
+-- columns (unit): run, block (position in time, from the start of the window), seconds (s), requests (requests), input_tokens (tokens), output_tokens (tokens), offered (requests), good (requests), good_tokens (tokens), owed_tokens (tokens), due (requests), due_ok (requests)
 -- notes: the blocks are those of block_latencies, inside the window alone
---   requests, input_tokens and output_tokens as in throughput_windows; ok and good are those of the offered ones that were ok, or met every goal; tokens of judged as in goodput, at the time when their request was due
+--   requests, input_tokens and output_tokens as in throughput_windows; good are those of the offered ones that met every goal; tokens of judged as in goodput, at the time when their request was due
+--   due and due_ok are of all requests of the run: their blocks are 320 of one length from the first intended time to the last
 WITH grid AS (
   SELECT run, from_ns, to_ns, (to_ns - from_ns) / 320.0 AS width_ns
   FROM (
@@ -14,7 +15,7 @@ WITH grid AS (
   WHERE place = 1
 ),
 blocks AS (
-  SELECT run, unnest(range(0, 320)) AS block, width_ns FROM grid
+  SELECT run, unnest(range(0, 320)) AS block FROM run_spans
 ),
 events AS (
   SELECT
@@ -34,7 +35,6 @@ counted AS (
     count(*) FILTER (WHERE e.kind = 'done') AS requests,
     sum(e.input_tokens) FILTER (WHERE e.kind = 'prompt') AS input_tokens,
     count(*) FILTER (WHERE e.kind = 'due') AS offered,
-    count(*) FILTER (WHERE e.kind = 'due' AND e.is_ok) AS ok,
     count(*) FILTER (WHERE e.kind = 'due' AND e.is_good) AS good,
     sum(e.output_tokens) FILTER (WHERE e.kind = 'due' AND e.is_good) AS good_tokens,
     sum(e.owed_tokens) FILTER (WHERE e.kind = 'due') AS owed_tokens
@@ -43,45 +43,48 @@ counted AS (
   WHERE e.at_ns BETWEEN g.from_ns AND g.to_ns
   GROUP BY 1, 2
 ),
-arrivals AS (
-  SELECT
-    c.run, c.request_id, c.attempt,
-    CASE
-      WHEN c.arrival_ns BETWEEN g.from_ns AND g.to_ns
-      THEN CAST(least(floor((c.arrival_ns - g.from_ns) / g.width_ns), 319) AS BIGINT)
-    END AS block,
-    sum(coalesce(c.tokens, 1)) AS tokens
-  FROM chunks c
-  JOIN grid g ON g.run = c.run
-  WHERE c.is_token_bearing
-  GROUP BY 1, 2, 3, 4
-),
-shares AS (
-  SELECT
-    run, request_id, attempt, block,
-    CAST(tokens AS DOUBLE) / sum(tokens) OVER (PARTITION BY run, request_id, attempt) AS share
-  FROM arrivals
-),
 streamed AS (
-  SELECT a.run, a.block, sum(a.share * q.output_tokens) AS output_tokens
-  FROM shares a
-  JOIN requests q ON q.run = a.run AND q.request_id = a.request_id AND q.attempt = a.attempt
-  WHERE a.block IS NOT NULL
-  GROUP BY a.run, a.block
+  SELECT
+    t.run,
+    CAST(least(floor((t.arrival_ns - g.from_ns) / g.width_ns), 319) AS BIGINT) AS block,
+    sum(t.tokens) AS output_tokens
+  FROM token_arrivals t
+  JOIN grid g ON g.run = t.run
+  WHERE t.arrival_ns BETWEEN g.from_ns AND g.to_ns
+  GROUP BY 1, 2
+),
+outcomes AS (
+  SELECT
+    m.run,
+    CASE
+      WHEN s.last_intended_ns > s.first_intended_ns
+      THEN CAST(least(floor(
+        320.0 * (m.intended_ns - s.first_intended_ns) / (s.last_intended_ns - s.first_intended_ns)
+      ), 319) AS BIGINT)
+      ELSE 0
+    END AS block,
+    count(*) AS due,
+    count(*) FILTER (WHERE m.status = 'ok') AS due_ok
+  FROM measured m
+  JOIN run_spans s ON s.run = m.run
+  GROUP BY 1, 2
 )
 SELECT
   b.run,
   b.block,
-  b.width_ns / 1e9 AS seconds,
+  coalesce(g.width_ns, 0) / 1e9 AS seconds,
   coalesce(n.requests, 0) AS requests,
   coalesce(n.input_tokens, 0) AS input_tokens,
   coalesce(s.output_tokens, 0) AS output_tokens,
   coalesce(n.offered, 0) AS offered,
-  coalesce(n.ok, 0) AS ok,
   coalesce(n.good, 0) AS good,
   coalesce(n.good_tokens, 0) AS good_tokens,
-  coalesce(n.owed_tokens, 0) AS owed_tokens
+  coalesce(n.owed_tokens, 0) AS owed_tokens,
+  coalesce(o.due, 0) AS due,
+  coalesce(o.due_ok, 0) AS due_ok
 FROM blocks b
+LEFT JOIN grid g ON g.run = b.run
 LEFT JOIN counted n ON n.run = b.run AND n.block = b.block
 LEFT JOIN streamed s ON s.run = b.run AND s.block = b.block
+LEFT JOIN outcomes o ON o.run = b.run AND o.block = b.block
 ORDER BY b.run, b.block

@@ -2,7 +2,7 @@
 -- purpose: how many events the client took in a second, and how busy its busiest thread was with them
 -- input: runs, windows, chunks, probes, measured
 -- columns (unit): run, window_name (steady or run), seconds (s), events (events), events_per_s (events/s), cpu_share (share), requests (requests), ok (requests)
--- notes: over the steady window, or from the first send to the last token where nothing was steady
+-- notes: over the steady window, or over the whole run where nothing was steady
 --   events are all that were streamed, token-bearing or not; cpu_share is that of a receiving thread, the busiest one
 WITH candidates AS (
   SELECT

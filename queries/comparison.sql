@@ -10,6 +10,8 @@ WITH numbers AS (
   UNION ALL
   SELECT run, 2, 'requests', 'not_ok', 'requests', CAST(requests - ok AS DOUBLE) FROM run_summary
   UNION ALL
+  SELECT run, 3, 'ok_share', 'run', 'share', ok_share FROM run_summary
+  UNION ALL
   SELECT run, 10, 'rps', window_name, 'requests/s', rps FROM throughput_windows WHERE window_name = 'steady'
   UNION ALL
   SELECT run, 11, 'output_tps', window_name, 'tokens/s', output_tps FROM throughput_windows WHERE window_name = 'steady'

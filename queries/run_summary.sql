@@ -1,11 +1,13 @@
 -- name: run_summary
 -- purpose: what each run did, on one line
 -- input: runs, requests, measured, tape_requests, run_spans, in_flight, tokens
--- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), interrupted (requests), cancelled (requests), not_sent (requests), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share)
+-- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), interrupted (requests), cancelled (requests), not_sent (requests), ok_share (share), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), last_end_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share)
 -- notes: failed is error and timeout; tokens and chunks are those of every measured request, also of one that failed
 --   interrupted were in flight when the run was stopped or its process died; output_tokens_source is that of the requests that were ok
---   mean_in_flight is over the time from the first send to the last token
+--   ok_share is of all measured requests, those that were cancelled or never sent included
+--   duration_s and mean_in_flight are over the time from the first send to the last end of a request, as the window run
 --   unresolved_share: of the gaps between chunks of ok requests, those with an end that shared its read with another chunk; null where the wire can't tell
+-- defines: ok_share (share): requests that were ok ÷ all measured requests of the run
 WITH outcomes AS (
   SELECT
     run,
@@ -34,9 +36,9 @@ concurrency AS (
     i.run,
     max(i.in_flight) AS peak,
     CAST(sum(CASE
-      WHEN least(i.to_ns, s.last_token_ns) > greatest(i.from_ns, s.first_sent_ns)
-      THEN i.in_flight * (least(i.to_ns, s.last_token_ns) - greatest(i.from_ns, s.first_sent_ns))
-    END) AS DOUBLE) / nullif(max(s.last_token_ns - s.first_sent_ns), 0) AS mean
+      WHEN least(i.to_ns, s.last_end_ns) > greatest(i.from_ns, s.first_sent_ns)
+      THEN i.in_flight * (least(i.to_ns, s.last_end_ns) - greatest(i.from_ns, s.first_sent_ns))
+    END) AS DOUBLE) / nullif(max(s.last_end_ns - s.first_sent_ns), 0) AS mean
   FROM in_flight i
   JOIN run_spans s ON s.run = i.run
   GROUP BY i.run
@@ -60,11 +62,13 @@ SELECT
   coalesce(o.interrupted, 0) AS interrupted,
   coalesce(o.cancelled, 0) AS cancelled,
   coalesce(o.not_sent, 0) AS not_sent,
+  CAST(o.ok AS DOUBLE) / nullif(o.requests, 0) AS ok_share,
   coalesce(w.warmups, 0) AS warmups,
   coalesce(o.chunks, 0) AS chunks,
   s.first_sent_ns,
   s.last_token_ns,
-  CASE WHEN s.last_token_ns >= s.first_sent_ns THEN (s.last_token_ns - s.first_sent_ns) / 1e9 END AS duration_s,
+  s.last_end_ns,
+  CASE WHEN s.last_end_ns >= s.first_sent_ns THEN (s.last_end_ns - s.first_sent_ns) / 1e9 END AS duration_s,
   o.input_tokens,
   o.output_tokens,
   c.peak AS peak_in_flight,

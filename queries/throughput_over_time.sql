@@ -1,6 +1,6 @@
 -- name: throughput_over_time
 -- purpose: what was offered, sent, done and streamed, over time
--- input: time_bins, run_spans, requests, chunks, tape_requests, runs
+-- input: time_bins, run_spans, measured, token_arrivals, tape_requests, runs
 -- columns (unit): run, at_ns (ns), width_ns (ns), offered (requests), sent (requests), completed (requests), failed (requests), output_tokens (tokens), output_tps (tokens/s), in_flight (requests)
 -- notes: offered by intended time, sent by send time, completed by the last token of an ok request, failed by the end of any other (by its intended time where it was never sent)
 --   output tokens as in throughput_windows; in_flight is the mean over the bin, weighted by time
@@ -21,26 +21,13 @@ counted AS (
   JOIN run_spans s ON s.run = e.run
   GROUP BY e.run, bin
 ),
-arrivals AS (
-  SELECT
-    c.run, c.request_id, c.attempt, CAST(floor(c.arrival_ns / CAST(s.width_ns AS DOUBLE)) AS BIGINT) AS bin,
-    sum(coalesce(c.tokens, 1)) AS tokens
-  FROM chunks c
-  JOIN run_spans s ON s.run = c.run
-  WHERE c.is_token_bearing
-  GROUP BY c.run, c.request_id, c.attempt, bin
-),
-shares AS (
-  SELECT
-    run, request_id, attempt, bin,
-    CAST(tokens AS DOUBLE) / sum(tokens) OVER (PARTITION BY run, request_id, attempt) AS share
-  FROM arrivals
-),
 streamed AS (
-  SELECT a.run, a.bin, sum(a.share * q.output_tokens) AS output_tokens
-  FROM shares a
-  JOIN requests q ON q.run = a.run AND q.request_id = a.request_id AND q.attempt = a.attempt
-  GROUP BY a.run, a.bin
+  SELECT
+    t.run, CAST(floor(t.arrival_ns / CAST(s.width_ns AS DOUBLE)) AS BIGINT) AS bin,
+    sum(t.tokens) AS output_tokens
+  FROM token_arrivals t
+  JOIN run_spans s ON s.run = t.run
+  GROUP BY t.run, bin
 ),
 presence AS (
   SELECT

@@ -3,7 +3,7 @@
 -- input: rates, windows, runs
 -- columns (unit): run, window_name (steady or run), from_ns (ns), to_ns (ns), seconds (s), requests (requests), rps (requests/s), input_tokens (tokens), input_tps (tokens/s), output_tokens (tokens), output_tps (tokens/s), total_tps (tokens/s), basis, note
 -- notes: requests are the ok ones whose last token falls into the window, whenever they were due; goodput counts other ones, those that were due in it, and has rates of its own to be held against
---   tokens are those of every request, also of one that failed, as they pass: input tokens when their request's first token arrives, output tokens as they arrive, each chunk weighted so that a request's sum is its output_tokens; so tokens ÷ requests is no length
+--   tokens are those of every request, also of one that failed, as they pass: input tokens when their request's first token arrives, output tokens as they arrive, each chunk weighted so that a request's sum is its output_tokens (token_arrivals); so tokens ÷ requests is no length
 --   a rate is null where the window has no length, and where nothing fell into it of what the run has, as in a window that is shorter than a request; note says so. Where the run has nothing, the rate is 0
 -- defines: rps (requests/s): ok requests whose last token falls into the window, ÷ its length
 --   input_tps (tokens/s): input tokens of the requests whose first token falls into the window, ÷ its length

@@ -5,7 +5,7 @@
 -- notes: slip: p99 of the client's own lateness, at most 1 ms or 1 % of the median ttft, whichever is more
 --   runtime_lag: p99 of how late a thread comes that is called each 10 ms, the one that sends or the one that reads, whichever is later, at most 1 ms or 5 % of the median gap between chunks, whichever is more
 --   cpu: share of the probes in which a receiving thread was over 90 % busy, at most 5 %; the busiest thread counts, and with one core the one that sends and the one that reads together
---   probes from the first send to the last token count; ok is null where nothing was measured
+--   probes from the first send to the last end of a request count; ok is null where nothing was measured
 WITH medians AS (
   SELECT
     run,
@@ -33,7 +33,7 @@ watched AS (
     CAST(i.cpu_ns AS DOUBLE) / nullif(coalesce(i.interval_ns, 100000000), 0) AS cpu_share
   FROM intervals i
   JOIN run_spans s ON s.run = i.run
-  WHERE i.at_ns >= s.first_sent_ns AND i.at_ns <= coalesce(s.last_token_ns, s.end_ns)
+  WHERE i.at_ns >= s.first_sent_ns AND i.at_ns <= coalesce(s.last_end_ns, s.end_ns)
 ),
 runtime_lag AS (
   SELECT run, percentile_cont(0.99) WITHIN GROUP (ORDER BY runtime_lag_max_ns) AS value

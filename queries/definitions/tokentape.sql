@@ -7,7 +7,7 @@
 --   icl: every gap between chunks that carry tokens
 --   tpot: (last token - first token) / (output tokens - tokens of the first chunk), where the second is more than 0
 --   e2el: from the send to the last event that carries a token
---   duration: from the first send to the last token
+--   duration: from the first send to the last end of a request
 --   completed: answers in order: with a token, and with a finish reason or an end mark
 --   failed: errors, limits on time that ran out, and requests that were cut off
 --   input_tokens: the server's count, else our tokenizer's, of every request whose first token came

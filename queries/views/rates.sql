@@ -1,9 +1,9 @@
 -- name: rates
 -- purpose: how many requests and tokens fell into each window and each step
--- input: rate_spans, requests, chunks
+-- input: rate_spans, requests, token_arrivals
 -- columns (unit): run, kind (window or step), window_name, step, from_ns (ns), to_ns (ns), seconds (s), requests (requests), input_tokens (tokens), output_tokens (tokens)
 -- notes: requests are the ok ones whose last token falls into the span, whenever they were due
---   tokens are those of every measured request, whatever became of it: input tokens count when their request's first token arrives; output tokens count as they arrive, each chunk weighted so that a request's sum is its output_tokens
+--   tokens are those of every measured request, whatever became of it: input tokens count when their request's first token arrives; output tokens count as they arrive, as token_arrivals has them
 --   both ends belong to a span
 WITH streams AS (
   SELECT
@@ -32,21 +32,12 @@ whole AS (
   FROM answers
   GROUP BY run, kind, window_name, step
 ),
-across AS (
-  SELECT
-    c.run, a.kind, a.window_name, a.step, c.request_id,
-    max(a.output_tokens)
-      * CAST(sum(CASE WHEN c.arrival_ns BETWEEN a.from_ns AND a.to_ns THEN coalesce(c.tokens, 1) END) AS DOUBLE)
-      / sum(coalesce(c.tokens, 1)) AS output_tokens
-  FROM chunks c
-  JOIN answers a ON a.run = c.run AND a.request_id = c.request_id AND a.attempt = c.attempt
-  WHERE c.is_token_bearing AND a.has_overlap AND NOT a.is_inside
-  GROUP BY c.run, a.kind, a.window_name, a.step, c.request_id
-),
 parts AS (
-  SELECT run, kind, window_name, step, sum(output_tokens) AS output_tokens
-  FROM across
-  GROUP BY run, kind, window_name, step
+  SELECT t.run, a.kind, a.window_name, a.step, sum(t.tokens) AS output_tokens
+  FROM token_arrivals t
+  JOIN answers a ON a.run = t.run AND a.request_id = t.request_id AND a.attempt = t.attempt
+  WHERE a.has_overlap AND NOT a.is_inside AND t.arrival_ns BETWEEN a.from_ns AND a.to_ns
+  GROUP BY t.run, a.kind, a.window_name, a.step
 )
 SELECT
   w.run, w.kind, w.window_name, w.step, w.from_ns, w.to_ns, w.seconds,

@@ -1,8 +1,10 @@
 -- name: run_spans
 -- purpose: when each run did what, and how wide the bins of its charts are
 -- input: measured
--- columns (unit): run, requests, first_intended_ns (ns), last_intended_ns (ns), first_sent_ns (ns), last_dispatched_ns (ns), last_token_ns (ns), end_ns (ns), width_ns (ns)
--- notes: width_ns is 1, 2 or 5 times a power of ten, at least 1 ms, and gives at most 120 bins from 0 to end_ns
+-- columns (unit): run, requests, first_intended_ns (ns), last_intended_ns (ns), first_sent_ns (ns), last_dispatched_ns (ns), last_token_ns (ns), last_end_ns (ns), end_ns (ns), width_ns (ns)
+-- notes: last_end_ns is when the last request that was sent ended, whatever became of it
+--   end_ns is when nothing happened any more, requests that were never sent included
+--   width_ns is 1, 2 or 5 times a power of ten, at least 1 ms, and gives at most 120 bins from 0 to end_ns
 WITH spans AS (
   SELECT
     run,
@@ -12,6 +14,7 @@ WITH spans AS (
     min(sent_ns) AS first_sent_ns,
     max(coalesce(dispatched_ns, sent_ns)) AS last_dispatched_ns,
     max(coalesce(last_token_ns, CASE WHEN status = 'ok' THEN end_ns END)) AS last_token_ns,
+    max(greatest(end_ns, last_token_ns)) FILTER (WHERE sent_ns IS NOT NULL) AS last_end_ns,
     max(greatest(intended_ns, end_ns, last_token_ns, sent_ns, dispatched_ns)) AS end_ns
   FROM measured
   GROUP BY run
@@ -25,7 +28,7 @@ scaled AS (
 )
 SELECT
   run, requests, first_intended_ns, last_intended_ns, first_sent_ns, last_dispatched_ns,
-  last_token_ns, end_ns,
+  last_token_ns, last_end_ns, end_ns,
   CAST(magnitude * CASE
     WHEN rough_ns <= magnitude THEN 1
     WHEN rough_ns <= 2 * magnitude THEN 2

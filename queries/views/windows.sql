@@ -1,19 +1,18 @@
 -- name: windows
 -- purpose: the spans of time that rates are taken over: the steady part of a run, and all of it
--- input: runs, run_spans, in_flight, measured, warmup_found
+-- input: runs, run_spans, in_flight, measured, warmups
 -- columns (unit): run, window_name (steady or run), from_ns (ns), to_ns (ns), seconds (s), basis (schedule, slots, asked or whole)
 -- notes: steady, open loop (schedule): from the end of the warm-up to the last intended arrival
 --   steady, closed loop (slots): from the instant when all slots are first busy after the warm-up to the first end of a request after the last one was dispatched, which is when a slot first finds no work
---   steady, asked for (`--from`, `--to`): what was asked for stands in its place, up to the end of the run at most; latencies then cover only the requests that were due in it
---   the warm-up ends where `--warmup` says; with `--warmup auto` where warmup_found has it, and at 0 where that found nothing
---   run: from the first send to the last token; both ends belong to a window
+--   steady, asked for (`--from`, `--to`): what was asked for stands in its place, up to the end of the run at most; latencies then cover the requests that were due in it alone
+--   the warm-up ends where the view warmups has it
+--   run: from the first send to the last end of a request, whatever became of it; both ends belong to a window
 --   seconds is null where a window has no length: all slots were never busy, or everything was due at once
 WITH starts AS (
   SELECT
-    r.run, r.loop, r.max_concurrency, r.window_from_ns, r.window_to_ns,
-    CASE WHEN r.warmup_rule = 'auto' THEN coalesce(f.found_ns, 0) ELSE r.warmup_ns END AS warmup_ns
+    r.run, r.loop, r.max_concurrency, r.window_from_ns, r.window_to_ns, w.warmup_ns
   FROM runs r
-  LEFT JOIN warmup_found f ON f.run = r.run
+  JOIN warmups w ON w.run = r.run
 ),
 slots AS (
   SELECT r.run, r.warmup_ns, coalesce(r.max_concurrency, max(i.in_flight)) AS slots
@@ -56,7 +55,7 @@ spans AS (
   LEFT JOIN busy b ON b.run = r.run
   LEFT JOIN idle i ON i.run = r.run
   UNION ALL
-  SELECT r.run, 'run' AS window_name, s.first_sent_ns AS from_ns, s.last_token_ns AS to_ns, 'whole' AS basis
+  SELECT r.run, 'run' AS window_name, s.first_sent_ns AS from_ns, s.last_end_ns AS to_ns, 'whole' AS basis
   FROM runs r
   LEFT JOIN run_spans s ON s.run = r.run
 )

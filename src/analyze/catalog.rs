@@ -70,6 +70,7 @@ const GROUPS: &[(&str, Files)] = &[
             query!("errors_over_time"),
             query!("token_counts"),
             query!("warmup_end"),
+            query!("startup_burst"),
         ],
     ),
     (
@@ -360,7 +361,7 @@ mod tests {
         assert_eq!(names("-- of goodput\nSELECT 1"), [""; 0]);
         assert_eq!(
             names("SELECT cost FROM cost"),
-            ["throughput_windows", "cost"]
+            ["throughput_windows", "concurrency", "cost"]
         );
         assert_eq!(
             names("SELECT * FROM comparison"),

@@ -5,8 +5,10 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::metrics::{metrics, percentile_of, unit_of};
+use super::percentiles::Percentile;
 use super::uncertainty::numbers;
-use super::{Analysis, Cell, Table};
+use super::{Analysis, Row, rows};
 use crate::units::parse_duration_ns;
 
 /// A bound on one number, of a run or of its change against the first run.
@@ -14,7 +16,7 @@ use crate::units::parse_duration_ns;
 pub struct Condition {
     /// As it was typed.
     text: String,
-    /// Metric and statistic in one word, such as `ttft_p99` or `rps`.
+    /// A key of the JSON's `metrics`, such as `ttft_p99` or `rps`.
     number: String,
     /// True where it holds above its bound.
     is_above: bool,
@@ -94,9 +96,14 @@ impl FromStr for Condition {
             ));
         }
         let bound = Bound::parse(bound).ok_or_else(|| wrong("its bound is no number"))?;
-        let Some(unit) = numbers::unit_of(number) else {
+        // Of fewer numbers there is a change than there are in all.
+        let (unit, what) = match bound {
+            Bound::Change(_) => (numbers::unit_of(number), "no change of"),
+            Bound::Time(_) | Bound::Plain(_) => (unit_of(number), "no"),
+        };
+        let Some(unit) = unit else {
             let known = numbers::known();
-            return Err(wrong(&format!("there is no `{number}`, but {known}")));
+            return Err(wrong(&format!("there is {what} `{number}`, but {known}")));
         };
         match bound {
             Bound::Plain(_) if unit == "ns" => {
@@ -147,6 +154,11 @@ impl Condition {
         }
     }
 
+    /// Returns the percentile of a latency that the condition is about.
+    pub fn percentile(&self) -> Option<Percentile> {
+        percentile_of(&self.number)
+    }
+
     fn is_over(&self, value: f64, bound: f64) -> bool {
         if self.is_above {
             value > bound
@@ -155,43 +167,35 @@ impl Condition {
         }
     }
 
-    /// The rows of a table that are about the number.
-    fn rows<'a>(&self, table: &'a Table) -> Vec<Line<'a>> {
-        let all = table.rows.iter().map(|cells| Line { table, cells });
-        all.filter(|line| {
-            let metric = line.text("metric").unwrap_or_default();
-            let stat = line.text("stat").unwrap_or_default();
-            if stat == "window" {
-                metric == self.number
-            } else {
-                self.number
-                    .strip_suffix(stat)
-                    .and_then(|rest| rest.strip_suffix('_'))
-                    == Some(metric)
-            }
-        })
-        .collect()
+    /// Tells whether a row of `differences` is about the number.
+    fn is_about(&self, line: Row<'_>) -> bool {
+        let metric = line.text("metric").unwrap_or_default();
+        let stat = line.text("stat").unwrap_or_default();
+        if stat == "window" {
+            metric == self.number
+        } else {
+            self.number
+                .strip_suffix(stat)
+                .and_then(|rest| rest.strip_suffix('_'))
+                == Some(metric)
+        }
     }
 
     fn judge_changes(&self, analysis: &Analysis, bound: f64) -> Judged {
-        let Some(table) = analysis.table("differences") else {
+        if analysis.table("differences").is_none() {
             return Judged::held("there is one run: nothing to compare it with");
-        };
-        let lines = self.rows(table);
+        }
+        let all = rows(analysis, "differences");
+        let about = all.iter().copied().filter(|line| self.is_about(*line));
+        let lines: Vec<Row<'_>> = about.collect();
         if lines.is_empty() {
-            return Judged::held(&self.unknown(table));
+            return Judged::held(&self.unknown(&all));
         }
         // A group without the number, such as one whose every request failed, is no pass.
-        let mut held = self.lacking(
-            table.rows.iter().filter_map(|cells| {
-                let line = Line { table, cells };
-                line.text("run")
-            }),
-            &lines,
-        );
+        let mut held = self.lacking(all.iter().map(|line| line.run()), &lines);
         let mut passed = Vec::new();
         for line in lines {
-            let run = line.text("run").unwrap_or_default();
+            let run = line.run();
             let known = ["difference", "low", "high"].map(|column| line.number(column));
             let [Some(change), Some(low), Some(high)] = known else {
                 let lack = line.text("lack").unwrap_or("the first run has 0");
@@ -202,7 +206,7 @@ impl Condition {
             };
             let is_real = low > 0.0 || high < 0.0;
             let line = format!(
-                "`{run}` has {:+.1} % ({:+.1} to {:+.1} %)",
+                "`{run}` has {:+.1} % (95 % interval of this number alone: {:+.1} to {:+.1} %)",
                 100.0 * change,
                 100.0 * low,
                 100.0 * high
@@ -217,9 +221,9 @@ impl Condition {
     }
 
     /// The runs among `all` that no line is about.
-    fn lacking<'a>(&self, all: impl Iterator<Item = &'a str>, lines: &[Line<'_>]) -> Vec<String> {
+    fn lacking<'a>(&self, all: impl Iterator<Item = &'a str>, lines: &[Row<'_>]) -> Vec<String> {
         let mut without: Vec<&str> = all
-            .filter(|run| !lines.iter().any(|line| line.text("run") == Some(run)))
+            .filter(|run| !lines.iter().any(|line| line.run() == *run))
             .collect();
         without.dedup();
         let said = without.iter();
@@ -228,36 +232,34 @@ impl Condition {
     }
 
     fn judge_values(&self, analysis: &Analysis, bound: f64, is_time: bool) -> Judged {
-        let Some(table) = analysis.table("intervals") else {
-            return Judged::held("there are no numbers");
-        };
-        let lines = self.rows(table);
-        let all = analysis.runs.iter().map(|run| run.run.as_str());
-        let mut held = self.lacking(all, &lines);
-        let mut passed = Vec::new();
-        for line in lines {
-            let run = line.text("run").unwrap_or_default();
-            let Some(value) = line.number("value") else {
+        let mut judged = Judged::default();
+        for facts in &analysis.runs {
+            let run = &facts.run;
+            let number = metrics(analysis, run)
+                .into_iter()
+                .find(|one| one.key == self.number);
+            let Some(number) = number else {
+                judged
+                    .held
+                    .push(format!("`{run}` has no `{}`", self.number));
                 continue;
             };
             let line = if is_time {
-                format!("`{run}` has {:.3} ms", value / 1e6)
+                format!("`{run}` has {:.3} ms", number.value / 1e6)
             } else {
-                format!("`{run}` has {value:.4}")
+                format!("`{run}` has {:.4}", number.value)
             };
-            match self.is_over(value, bound) {
-                true => held.push(line),
-                false => passed.push(line),
+            match self.is_over(number.value, bound) {
+                true => judged.held.push(line),
+                false => judged.passed.push(line),
             }
         }
-        Judged { held, passed }
+        judged
     }
 
-    fn unknown(&self, table: &Table) -> String {
-        let mut known: Vec<String> = table
-            .rows
+    fn unknown(&self, all: &[Row<'_>]) -> String {
+        let mut known: Vec<String> = all
             .iter()
-            .map(|cells| Line { table, cells })
             .filter(|line| line.text("verdict").is_some())
             .filter_map(|line| {
                 let (metric, stat) = (line.text("metric")?, line.text("stat")?);
@@ -277,25 +279,10 @@ impl Condition {
     }
 }
 
-/// A row of a table, by the names of its columns.
-struct Line<'a> {
-    table: &'a Table,
-    cells: &'a [Cell],
-}
-
-impl<'a> Line<'a> {
-    fn text(&self, column: &str) -> Option<&'a str> {
-        self.table.cell(self.cells, column)?.text()
-    }
-
-    fn number(&self, column: &str) -> Option<f64> {
-        self.table.cell(self.cells, column)?.number()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analyze::{Cell, Table};
 
     fn bound(text: &str) -> Option<Bound> {
         text.parse::<Condition>()
@@ -323,12 +310,13 @@ mod tests {
             "a > +x%",
             "a > nan",
             "a = 5",
-            "e2el_p77 > 100ms",
+            "e2el_p777 > 100ms",
             "ttft > 100ms",
             "rps_mean > 5",
             "nonsense > +5%",
             "ttft_p50 > 100",
             "rps < 20ms",
+            "requests_ok < -5%",
         ] {
             assert!(text.parse::<Condition>().is_err(), "{text}");
         }
@@ -336,12 +324,12 @@ mod tests {
 
     #[test]
     fn a_number_that_does_not_exist_is_told_those_that_do() {
-        let refused = "e2el_p77 > 1s"
+        let refused = "e2el_p777 > 1s"
             .parse::<Condition>()
             .unwrap_err()
             .to_string();
         assert!(
-            refused.contains("there is no `e2el_p77`, but rps, "),
+            refused.contains("there is no `e2el_p777`, but rps, "),
             "{refused}"
         );
         assert!(refused.contains("ttft_intended"), "{refused}");
@@ -423,7 +411,10 @@ mod tests {
         let lacks = "`c` has no `ttft_p99`";
         assert_eq!(
             held("ttft_p99 > +5%"),
-            [lacks, "`b` has +6.0 % (+1.0 to +11.0 %)"]
+            [
+                lacks,
+                "`b` has +6.0 % (95 % interval of this number alone: +1.0 to +11.0 %)"
+            ]
         );
         assert_eq!(held("ttft_p99 > +7%"), [lacks]);
         assert_eq!(held("ttft_p99 < -5%"), [lacks]);
@@ -435,11 +426,11 @@ mod tests {
     #[test]
     fn what_passes_is_told_with_its_number() {
         let judged = |text: &str| text.parse::<Condition>().unwrap().judge(&analysis());
-        let chance = "`b` has +6.0 % (-2.0 to +14.0 %), which can be chance";
+        let chance = "`b` has +6.0 % (95 % interval of this number alone: -2.0 to +14.0 %), which can be chance";
         assert_eq!(judged("itl_p99 > +5%").passed, [chance]);
         assert_eq!(
             judged("ttft_p99 > +7%").passed,
-            ["`b` has +6.0 % (+1.0 to +11.0 %)"]
+            ["`b` has +6.0 % (95 % interval of this number alone: +1.0 to +11.0 %)"]
         );
     }
 }

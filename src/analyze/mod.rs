@@ -6,7 +6,10 @@ mod cells;
 mod condition;
 mod definitions;
 mod error;
+mod metrics;
+mod percentiles;
 mod recount;
+mod rows;
 mod run;
 mod statistics;
 mod table;
@@ -21,12 +24,15 @@ pub use catalog::{CATALOG, Query, View, listing, needed_by, shown, views};
 pub use condition::{Condition, ConditionError, Judged};
 pub use definitions::{DEFINITION_COLUMNS, DEFINITIONS, definition_of_table};
 pub use error::AnalyzeError;
+pub use metrics::{Metric, metrics};
+pub use percentiles::Percentile;
 pub use recount::TokenCounter;
 pub use run::{Options, analyze};
 pub use table::{Cell, Column, Table};
 pub use thresholds::{Threshold, Thresholds, ThresholdsError};
 
 pub(crate) use cells::result_tables;
+pub(crate) use rows::{Row, rows, rows_of};
 
 /// The latencies that a goal may be set on.
 pub const SLO_METRICS: [&str; 3] = ["ttft", "tpot", "e2el"];

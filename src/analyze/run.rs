@@ -10,6 +10,7 @@ use datafusion::prelude::SessionContext;
 use super::catalog::OF_SEVERAL;
 use super::cells::rows;
 use super::definitions::table_name;
+use super::percentiles::{Percentile, with_percentiles};
 use super::recount::recount;
 use super::uncertainty::{Blocks, DRAWN, Exact, Member, NEEDED, Uncertainty, is_pair};
 use super::{
@@ -33,6 +34,8 @@ pub struct Options {
     /// Which form of a latency the goals apply to; by default from the intended time in an open
     /// loop and from the send time in a closed one.
     pub slo_from: Option<SloFrom>,
+    /// Percentiles of latencies beside those that are always there.
+    pub percentiles: Vec<Percentile>,
     /// Which part of each run is looked at.
     pub span: Span,
     /// What some numbers are held against, and what they cost.
@@ -115,7 +118,11 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
                 .partition(|view| query.input.iter().any(|input| input == view));
             shared = rest;
             prepare(&context, query, read).await?;
-            tables.push(answer(&context, query).await?);
+            let sql = match query.name {
+                "latency_percentiles" => with_percentiles(query.sql, &options.percentiles),
+                _ => query.sql.to_owned(),
+            };
+            tables.push(answer(&context, query, sql).await?);
         }
     }
     if options.only.is_empty() || DRAWN.iter().any(|name| draws(name)) {
@@ -231,11 +238,23 @@ async fn uncertain(
             is_pair: table("schedule_pairs").is_some_and(|pairs| is_pair(pairs, &tape.run)),
         })
         .collect();
-    let needed = ["latency_percentiles", "throughput_windows", "goodput"].map(table);
-    let [Some(percentiles), Some(windows), Some(goodput)] = needed else {
+    let needed = [
+        "run_summary",
+        "latency_percentiles",
+        "throughput_windows",
+        "goodput",
+    ];
+    let [
+        Some(summary),
+        Some(percentiles),
+        Some(windows),
+        Some(goodput),
+    ] = needed.map(table)
+    else {
         return Ok(Vec::new());
     };
     let exact = Exact {
+        summary,
         percentiles,
         windows,
         goodput,
@@ -290,7 +309,7 @@ async fn answer_definition(context: &SessionContext, query: &Query) -> Result<Ta
         let plan = context.state().create_logical_plan(query.sql).await?;
         collect(context, plan).await
     };
-    let table = tabulate(query, batches.await)?;
+    let table = tabulate(query, query.sql.to_owned(), batches.await)?;
     Ok(Table {
         name: table_name(query.name),
         ..table
@@ -298,13 +317,23 @@ async fn answer_definition(context: &SessionContext, query: &Query) -> Result<Ta
 }
 
 /// Runs one query, and leaves its result in the session for the queries after it.
-async fn answer(context: &SessionContext, query: &Query) -> Result<Table, AnalyzeError> {
-    tabulate(query, run(context, query).await)
+async fn answer(
+    context: &SessionContext,
+    query: &Query,
+    sql: String,
+) -> Result<Table, AnalyzeError> {
+    let batches = async {
+        let plan = context.state().create_logical_plan(&sql).await?;
+        keep(context, query.name, plan).await
+    };
+    let batches = batches.await;
+    tabulate(query, sql, batches)
 }
 
 /// Makes a table of what a query gave.
 fn tabulate(
     query: &Query,
+    sql: String,
     batches: Result<Vec<RecordBatch>, DataFusionError>,
 ) -> Result<Table, AnalyzeError> {
     let failed = |reason: String| AnalyzeError::Query {
@@ -336,13 +365,8 @@ fn tabulate(
         purpose: query.purpose.clone(),
         columns,
         rows: cells,
-        sql: query.sql.to_owned(),
+        sql,
     })
-}
-
-async fn run(context: &SessionContext, query: &Query) -> Result<Vec<RecordBatch>, DataFusionError> {
-    let plan = context.state().create_logical_plan(query.sql).await?;
-    keep(context, query.name, plan).await
 }
 
 /// Spells the command that makes the same analysis again.

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::args::{AnalyzeArgs, Global, Lang};
 use super::output::{Output, make_folder, write_error};
-use super::talk::{has_color, print, say};
+use super::talk::{has_color, print, say, terminal_columns};
 use crate::analyze::{
-    Analysis, Condition, ConditionError, DEFINITIONS, Options, Thresholds, TokenCounter, analyze,
+    Analysis, Condition, ConditionError, DEFINITIONS, Options, Percentile, Thresholds,
+    TokenCounter, analyze,
 };
 use crate::error::{Error, exit};
 use crate::report::{
@@ -33,7 +34,21 @@ const METRICS: [&str; 10] = [
 
 pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
     let tapes = args.judge.tapes(&args.tapes);
+    let conditions: Vec<Condition> = args
+        .fail_if
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<_, ConditionError>>()
+        .map_err(|error| Error::usage(error.to_string(), error.hint()))?;
+    let shown = terminal_options(&args.percentile_metrics, &args.metric_percentiles, global)?;
+    let conditioned = conditions.iter().filter_map(Condition::percentile);
     let options = Options {
+        percentiles: shown
+            .percentiles
+            .iter()
+            .copied()
+            .chain(conditioned)
+            .collect(),
         by: args.by.clone(),
         definitions: known_definitions(&args.definitions)?,
         thresholds: args
@@ -44,13 +59,6 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         count_tokens: args.tokenizer.as_deref().map(counter).transpose()?,
         ..args.judge.options()?
     };
-    let conditions: Vec<Condition> = args
-        .fail_if
-        .iter()
-        .map(|text| text.parse())
-        .collect::<Result<_, ConditionError>>()
-        .map_err(|error| Error::usage(error.to_string(), error.hint()))?;
-    let shown = terminal_options(&args.percentile_metrics, &args.metric_percentiles, global)?;
     let templates = args.template.as_deref().map(templates).transpose()?;
     let page = PageOptions {
         templates: templates.unwrap_or_default(),
@@ -196,18 +204,18 @@ pub(super) fn terminal_options(
             format!("choose from {}", METRICS.join(", ")),
         ));
     }
-    if let Some(wrong) = percentiles
-        .iter()
-        .find(|percent| !(0.0..=100.0).contains(*percent))
-    {
-        return Err(Error::usage(
-            format!("`--metric-percentiles {wrong}` is not between 0 and 100"),
-            "write percentiles such as 50,90,99",
-        ));
-    }
+    let percentiles = percentiles.iter().map(|percent| {
+        Percentile::new(*percent).ok_or_else(|| {
+            Error::usage(
+                format!("`--metric-percentiles {percent}` is not between 0 and 100"),
+                "write percentiles such as 50,90,99",
+            )
+        })
+    });
     Ok(TerminalOptions {
         metrics: metrics.to_vec(),
-        percentiles: percentiles.to_vec(),
+        percentiles: percentiles.collect::<Result<_, _>>()?,
+        width: terminal_columns().unwrap_or(TerminalOptions::default().width),
         color: has_color(global.color),
     })
 }
@@ -294,10 +302,16 @@ impl Outputs {
             output.write(&format!("{:#}\n", json(analysis)))?;
         }
         if let Some(folder) = self.csv {
-            for (name, text) in csv_files(analysis) {
+            let tables = csv_files(analysis);
+            for (name, text) in &tables {
                 let path = folder.join(name);
                 fs::write(&path, text).map_err(|source| write_error(&path, source))?;
             }
+            say(&format!(
+                "wrote {} tables to `{}`",
+                tables.len(),
+                folder.display()
+            ));
         }
         Ok(())
     }

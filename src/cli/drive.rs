@@ -189,6 +189,7 @@ fn drive(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<u8, Er
     if !args.output.no_summary || result.is_some() {
         let options = Options {
             slos: goals,
+            percentiles: shown.percentiles.clone(),
             ..Options::default()
         };
         let analysis = run_analysis(std::slice::from_ref(&tape), &options)?;
@@ -559,7 +560,9 @@ fn result_file(args: &DriveArgs, tape: &Path, replaces: bool) -> Result<Option<P
 
 fn save_result(path: &Path, analysis: &Analysis) -> Result<(), Error> {
     let text = format!("{:#}\n", report_json(analysis));
-    fs::write(path, text).map_err(|source| write_error(path, source))
+    fs::write(path, text).map_err(|source| write_error(path, source))?;
+    say(&format!("wrote `{}`", path.display()));
+    Ok(())
 }
 
 #[cfg(test)]

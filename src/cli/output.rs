@@ -46,7 +46,7 @@ impl Output {
         })
     }
 
-    /// Writes the text.
+    /// Writes the text, and says where to.
     ///
     /// # Errors
     ///
@@ -54,9 +54,12 @@ impl Output {
     pub(super) fn write(self, text: &str) -> Result<(), Error> {
         match self.file {
             None => talk::print(text),
-            Some(mut file) => file
-                .write_all(text.as_bytes())
-                .map_err(|source| write_error(&self.path, source)),
+            Some(mut file) => {
+                file.write_all(text.as_bytes())
+                    .map_err(|source| write_error(&self.path, source))?;
+                talk::say(&format!("wrote `{}`", self.path.display()));
+                Ok(())
+            }
         }
     }
 

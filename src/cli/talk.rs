@@ -56,6 +56,12 @@ pub(super) fn complain(error: &Error) {
     say(&lines.join("\n"));
 }
 
+/// How many columns the terminal has that stdout goes to; `None` where it goes elsewhere.
+pub(super) fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
 /// Says whether stdout takes colour.
 pub(super) fn has_color(color: Color) -> bool {
     match color {

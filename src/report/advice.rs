@@ -37,7 +37,7 @@ pub(crate) fn advice(analysis: &Analysis, run: &RunFacts, verdict: &Verdict) -> 
         verdict
             .failed_checks
             .iter()
-            .map(|check| failed_check(check)),
+            .map(|check| failed_check(check, cfg!(debug_assertions))),
     );
     of_the_tape(run, &mut found);
     if let Some(summary) = summary {
@@ -64,12 +64,17 @@ fn warning(what: impl AsRef<str>, why: &str, act: &str) -> Advice {
     }
 }
 
-fn failed_check(check: &str) -> Advice {
+/// Advises on a check that failed; a debug build has a remedy that a release build has not.
+fn failed_check(check: &str, is_debug_build: bool) -> Advice {
     match check {
         "slip" => warning(
             "requests left later than they were due, by the client's own fault",
             "the load that the server saw is not the load that was asked for",
-            "build with --release, lower the rate, or spread the load over more machines",
+            if is_debug_build {
+                "build with --release, lower the rate, or spread the load over more machines"
+            } else {
+                "lower the rate, or spread the load over more machines"
+            },
         ),
         "runtime_lag" => warning(
             "the client was slow to wake up when data arrived",
@@ -360,6 +365,14 @@ mod tests {
             .into_iter()
             .map(|advice| advice.what)
             .collect()
+    }
+
+    #[test]
+    fn a_release_build_does_not_advise_to_build_one() {
+        assert!(failed_check("slip", true).act.contains("--release"));
+        for check in ["slip", "runtime_lag", "cpu", "other"] {
+            assert!(!failed_check(check, false).act.contains("--release"));
+        }
     }
 
     #[test]

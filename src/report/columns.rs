@@ -2,18 +2,22 @@
 //!
 //! What is measured here is columns, not bytes or letters: a run's name may be in any script.
 
-use super::grid::{Grid, Tone};
+use super::grid::{Grid, Tone, VERDICT};
 
-/// Widest line, in columns.
+/// Widest line where nobody said how wide the terminal is, in columns.
 pub(crate) const WIDTH: usize = 100;
 
-/// Writes a table, its columns as wide as they need and the texts cut where the line is full.
-pub(crate) fn table(out: &mut String, grid: &Grid, color: bool) {
-    let widths = widths(grid);
+/// Writes a table of at most `width` columns: each column as wide as it needs, and texts cut where
+/// the line is full, names in their middle, a verdict never.
+pub(crate) fn table(out: &mut String, grid: &Grid, width: usize, color: bool) {
+    let widths = widths(grid, width);
     let mut line = |fields: &[(&str, Tone)]| {
         let mut text = String::new();
         for (index, (field, tone)) in fields.iter().enumerate() {
-            let shown = fit(field, widths[index]);
+            let shown = match tone {
+                Tone::Foreign => fit_middle(field, widths[index]),
+                _ => fit(field, widths[index]),
+            };
             let pad = " ".repeat(widths[index].saturating_sub(columns(&shown)));
             let shown = match tone {
                 Tone::Good => paint(&shown, "32", color),
@@ -50,7 +54,7 @@ pub(crate) fn table(out: &mut String, grid: &Grid, color: bool) {
 }
 
 /// Decides how wide each column is, and narrows the widest text until a line fits.
-fn widths(grid: &Grid) -> Vec<usize> {
+fn widths(grid: &Grid, width: usize) -> Vec<usize> {
     let mut widths: Vec<usize> = grid.headings.iter().map(|h| columns(&h.name)).collect();
     for row in &grid.rows {
         for (width, field) in widths.iter_mut().zip(row) {
@@ -58,11 +62,11 @@ fn widths(grid: &Grid) -> Vec<usize> {
         }
     }
     let between = 2 * widths.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + between > WIDTH {
+    while widths.iter().sum::<usize>() + between > width {
         let texts = widths
             .iter_mut()
             .zip(&grid.headings)
-            .filter(|(_, h)| !h.is_number);
+            .filter(|(_, h)| !h.is_number && h.name != VERDICT);
         let Some((widest, _)) = texts.max_by_key(|(width, _)| **width) else {
             break;
         };
@@ -88,6 +92,27 @@ pub(crate) fn fit(text: &str, width: usize) -> String {
     }
     kept.push('…');
     kept
+}
+
+/// Cuts text to `width` columns in its middle: what tells names apart is at their ends.
+pub(crate) fn fit_middle(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let room = width.saturating_sub(1);
+    let take = |letters: &mut dyn Iterator<Item = char>, room: usize| {
+        let mut used = 0;
+        letters
+            .take_while(|letter| {
+                used += wide(*letter);
+                used <= room
+            })
+            .collect::<Vec<char>>()
+    };
+    let start = take(&mut text.chars(), room / 2);
+    let mut end = take(&mut text.chars().rev(), room - room / 2);
+    end.reverse();
+    format!("{}…{}", String::from_iter(start), String::from_iter(end))
 }
 
 /// Counts the columns that text takes in a terminal.
@@ -151,6 +176,7 @@ pub(crate) fn paint(text: &str, code: &str, color: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::grid::Field;
 
     #[test]
     fn counts_two_columns_for_wide_letters_and_none_for_marks() {
@@ -158,6 +184,31 @@ mod tests {
         assert_eq!(columns("東京"), 4);
         assert_eq!(columns("e\u{301}"), 1);
         assert_eq!(fit("東京タワー", 6), "東京…");
+    }
+
+    #[test]
+    fn names_that_begin_alike_stay_apart_when_they_are_cut() {
+        let cut = |name: &str| fit_middle(name, 14);
+        assert_eq!(cut("tokentape-20261128T172601Z"), "tokent…172601Z");
+        assert_ne!(
+            cut("tokentape-20261128T172601Z"),
+            cut("tokentape-20261128T172733Z")
+        );
+        assert_eq!(cut("short"), "short");
+        assert_eq!(columns(&fit_middle("東京タワー東京タワー", 10)), 9);
+    }
+
+    #[test]
+    fn a_verdict_is_never_cut() {
+        let mut grid = Grid::new("", &["run", VERDICT]);
+        grid.push(vec![
+            Field::foreign("x".repeat(60)),
+            Field::plain("not enough data"),
+        ]);
+        let mut out = String::new();
+        table(&mut out, &grid, 30, false);
+        assert!(out.ends_with("  not enough data\n"), "{out}");
+        assert!(out.lines().all(|line| columns(line) <= 30), "{out}");
     }
 
     #[test]

@@ -151,7 +151,15 @@ pub(crate) fn is_higher_better(metric: &str, stat: &str) -> Option<bool> {
     const LATENCIES: [&str; 8] = [
         "ttft", "ttfa", "tpot", "itl", "icl", "e2el", "queued", "slip",
     ];
-    const RATES: [&str; 6] = ["rps", "tps", "throughput", "goodput", "attainment", "per_s"];
+    const RATES: [&str; 7] = [
+        "rps",
+        "tps",
+        "throughput",
+        "goodput",
+        "attainment",
+        "per_s",
+        "ok_share",
+    ];
     if stat == "n" {
         return None;
     }

@@ -60,8 +60,9 @@ pub(crate) fn diagnoses(analysis: &Analysis, run: &RunFacts) -> Vec<Diagnosis> {
         run,
         windows: windows(analysis, run),
     };
-    let rules: [fn(&Seen<'_>) -> Option<Diagnosis>; 10] = [
+    let rules: [fn(&Seen<'_>) -> Option<Diagnosis>; 11] = [
         failures,
+        startup,
         backlog,
         burst,
         periodic,
@@ -212,6 +213,46 @@ fn failures(seen: &Seen<'_>) -> Option<Diagnosis> {
         ),
         why: said(why),
         act: said(act),
+    })
+}
+
+/// The 99th percentile of TTFT of a closed loop is one and a half times that of the requests that
+/// were due after its start, of which there are 100 or more; and nothing was left out of it.
+fn startup(seen: &Seen<'_>) -> Option<Diagnosis> {
+    let found = rows_of(seen.analysis, "startup_burst", &seen.run.run);
+    let row = found.first()?;
+    let number = |column| row.number(column);
+    let (n, later) = (number("n")?, number("later_n").filter(|n| *n >= 100.0)?);
+    let (all_ns, later_ns) = (number("ttft_p99_ns")?, number("later_ttft_p99_ns")?);
+    let window = rows_of(seen.analysis, "warmup_end", &seen.run.run);
+    let is_asked = window.first().is_some_and(|row| {
+        row.text("rule") == Some("auto")
+            || row.text("basis") == Some("asked")
+            || row.number("given_ns").is_some_and(|ns| ns > 0.0)
+    });
+    if is_asked || all_ns < 1.5 * later_ns {
+        return None;
+    }
+    let warmup = format!(
+        "--warmup {}ms",
+        format::decimal(number("warmup_ns")? / NS_PER_MS, 0).replace(',', "")
+    );
+    Some(Diagnosis {
+        id: "startup-burst",
+        what: say!(
+            "the first {first} requests began together and are in the percentiles: TTFT p99 is {all}, and {later} without them",
+            first = format::decimal(n - later, 0),
+            all = format::duration(all_ns),
+            later = format::duration(later_ns)
+        ),
+        why: said(
+            "all slots of a closed loop are filled at once, so that their prompts wait for each other, \
+                   which they do not once the loop runs",
+        ),
+        act: say!(
+            "leave the start out of rates and latencies with {warmup}",
+            warmup
+        ),
     })
 }
 

@@ -335,6 +335,11 @@ fn summary(specs: &[Spec]) -> Table {
             Cell::Int(0),
             Cell::Int(spec.n - ok - failed),
             Cell::Int(0),
+            if spec.n > 0 {
+                Cell::Float(float(ok) / float(spec.n))
+            } else {
+                Cell::Null
+            },
             Cell::Int(10),
             Cell::Int(ok * 181),
             if ok > 0 { Cell::Int(0) } else { Cell::Null },
@@ -359,7 +364,7 @@ fn summary(specs: &[Spec]) -> Table {
     table(
         "run_summary",
         "One row a run: counts, length and load",
-        "run loop requests ok failed interrupted cancelled not_sent warmups chunks first_sent_ns last_token_ns \
+        "run loop requests ok failed interrupted cancelled not_sent ok_share warmups chunks first_sent_ns last_token_ns \
          duration_s input_tokens output_tokens peak_in_flight mean_in_flight output_tokens_source \
          unresolved_share",
         rows,

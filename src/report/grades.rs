@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use crate::analyze::{Analysis, RunFacts};
+use crate::analyze::{Analysis, RunFacts, Threshold, Thresholds};
 use crate::capture::manifest::Loop;
 
 use super::format::{self, NS_PER_MS};
-use super::language::said;
+use super::language::{said, say};
 use super::rows::rows_of;
+use super::verdict::{Standing, verdict};
 
 /// One number and its grade.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,31 +19,57 @@ pub(crate) struct Grade {
     pub(crate) label: String,
     /// The number, written with its unit.
     pub(crate) value: String,
-    /// `excellent`, `good`, `fair` or `needs work`.
+    /// `excellent`, `good`, `fair` or `needs work`, or why it is none of these.
     pub(crate) grade: String,
     /// Name of the class for it.
     pub(crate) class: &'static str,
 }
 
 /// Grades a run. A number that is unknown has no grade; nor has the rate of requests in an open
-/// loop, which whoever asked for it chose.
+/// loop, which whoever asked for it chose. A latency or a rate says nothing of the server where the
+/// client was the bottleneck, or where too few requests succeeded, and is not graded.
 pub(crate) fn grades(analysis: &Analysis, run: &RunFacts) -> Vec<Grade> {
+    let ungraded = ungraded(analysis, run);
     let graded = analysis.thresholds.all.iter().filter_map(|threshold| {
         let (value, written) = value_of(analysis, run, &threshold.number)?;
-        let grade = threshold.grade(value);
+        let is_of_requests = ["ok_share", "attainment"].contains(&threshold.number.as_str());
+        let (grade, class) = match &ungraded {
+            Some(why) if !is_of_requests => (why.clone(), "faint"),
+            _ => {
+                let grade = threshold.grade(value);
+                let class = match grade {
+                    "excellent" | "good" => "good",
+                    "fair" => "faint",
+                    _ => "bad",
+                };
+                (said(grade), class)
+            }
+        };
         Some(Grade {
             number: threshold.number.clone(),
             label: label(&threshold.number),
             value: written,
-            grade: said(grade),
-            class: match grade {
-                "excellent" | "good" => "good",
-                "fair" => "faint",
-                _ => "bad",
-            },
+            grade,
+            class,
         })
     });
     graded.collect()
+}
+
+/// Why the latencies and rates of a run are not graded.
+fn ungraded(analysis: &Analysis, run: &RunFacts) -> Option<String> {
+    if verdict(analysis, &run.run).standing == Standing::ClientLimited {
+        return Some(said("not graded: client-limited"));
+    }
+    let (share, _) = value_of(analysis, run, "ok_share")?;
+    let is_success = |threshold: &&Threshold| threshold.number == "ok_share";
+    let built_in = Thresholds::default();
+    let mut known = analysis.thresholds.all.iter().chain(&built_in.all);
+    let bound = known.find(is_success)?.needs_work;
+    (share < bound).then(|| {
+        let bound = format::percent(Some(bound));
+        say!("not graded: success is under {bound}", bound)
+    })
 }
 
 /// Names where the thresholds are from.
@@ -91,9 +118,7 @@ fn value_of(analysis: &Analysis, run: &RunFacts, number: &str) -> Option<(f64, S
         "output_tps" => window("output_tps").map(|rate| (rate, format::decimal(rate, 1))),
         "ok_share" => {
             let found = rows_of(analysis, "run_summary", &run.run);
-            let row = found.first()?;
-            let all = row.number("requests").filter(|all| *all > 0.0)?;
-            let share = row.number("ok")? / all;
+            let share = found.first()?.number("ok_share")?;
             Some((share, format::percent(Some(share))))
         }
         "attainment" => {
@@ -117,7 +142,7 @@ fn value_of(analysis: &Analysis, run: &RunFacts, number: &str) -> Option<(f64, S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analyze::Thresholds;
+    use crate::analyze::{Cell, Thresholds};
     use crate::report::fixture;
 
     fn said(analysis: &Analysis) -> Vec<String> {
@@ -144,6 +169,45 @@ mod tests {
                 .any(|one| one.starts_with("requests/s"))
         );
         assert!(said(&fixture::of_size(0)).is_empty());
+    }
+
+    #[test]
+    fn latencies_are_not_graded_where_the_client_was_the_bottleneck() {
+        assert_eq!(
+            said(&fixture::limited()),
+            [
+                "TTFT p50 84.40 ms: not graded: client-limited",
+                "TPOT p50 21.50 ms: not graded: client-limited",
+                "TPOT p99 ÷ p50 2.49: not graded: client-limited",
+                "success 99.0 %: good",
+            ]
+        );
+    }
+
+    #[test]
+    fn latencies_are_not_graded_where_too_few_requests_succeeded() {
+        let mut analysis = fixture::closed();
+        let mut tables = analysis.tables.iter_mut();
+        let summary = tables.find(|table| table.name == "run_summary").unwrap();
+        let mut columns = summary.columns.iter();
+        let at = columns
+            .position(|column| column.name == "ok_share")
+            .unwrap();
+        summary.rows[0][at] = Cell::Float(17.0 / 60.0);
+        let graded = said(&analysis);
+        let (success, others): (Vec<_>, Vec<_>) =
+            graded.iter().partition(|one| one.starts_with("success"));
+        assert_eq!(success, ["success 28.3 %: needs work"]);
+        assert!(
+            others
+                .iter()
+                .all(|one| one.ends_with("not graded: success is under 90.0 %"))
+        );
+        assert!(others.iter().any(|one| one.starts_with("requests/s")));
+        // Thresholds of one's own may have another bound, or none.
+        let text = r#"{"ttft_p50": {"excellent": 100, "good": 200, "needs_work": 500}}"#;
+        analysis.thresholds = Thresholds::parse(None, text).unwrap();
+        assert!(said(&analysis)[0].contains("not graded"));
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub(crate) enum Tone {
     Foreign,
 }
 
+/// The heading over verdicts, which no format cuts.
+pub(crate) const VERDICT: &str = "verdict";
+
 /// One cell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Field {

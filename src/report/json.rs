@@ -12,52 +12,13 @@ use super::comparison::{Change, changes};
 use super::diagnosis::diagnoses;
 use super::format::NS_PER_MS;
 use super::grades::grades;
-use super::rows::{Row, rows_of};
+use super::rows::Row;
 use super::tools::tools_json;
-use super::uncertainty::{difference, interval, of_groups, shown_unit};
+use super::uncertainty::{difference, of_groups, shown_unit};
 use super::verdict::verdict;
 
 /// Version of the layout below; it grows when a key changes its meaning.
 const SCHEMA: u32 = 1;
-
-/// Statistics of a latency: key, column.
-const STATS: [(&str, &str); 9] = [
-    ("mean", "mean_ns"),
-    ("std", "std_ns"),
-    ("min", "min_ns"),
-    ("p50", "p50_ns"),
-    ("p90", "p90_ns"),
-    ("p95", "p95_ns"),
-    ("p99", "p99_ns"),
-    ("p999", "p999_ns"),
-    ("max", "max_ns"),
-];
-
-/// Counts and sizes of a run: key, column, unit.
-const SUMMARY: [(&str, &str, &str); 13] = [
-    ("requests_total", "requests", "requests"),
-    ("requests_ok", "ok", "requests"),
-    ("requests_failed", "failed", "requests"),
-    ("requests_interrupted", "interrupted", "requests"),
-    ("requests_cancelled", "cancelled", "requests"),
-    ("requests_not_sent", "not_sent", "requests"),
-    ("chunks_total", "chunks", "chunks"),
-    ("input_tokens_total", "input_tokens", "tokens"),
-    ("output_tokens_total", "output_tokens", "tokens"),
-    ("duration_run", "duration_s", "s"),
-    ("in_flight_peak", "peak_in_flight", "requests"),
-    ("in_flight_mean", "mean_in_flight", "requests"),
-    ("gaps_unresolved_share", "unresolved_share", "share"),
-];
-
-/// Rates of a window: key, column, unit.
-const RATES: [(&str, &str, &str); 5] = [
-    ("window", "seconds", "s"),
-    ("rps", "rps", "requests/s"),
-    ("input_tps", "input_tps", "tokens/s"),
-    ("output_tps", "output_tps", "tokens/s"),
-    ("total_tps", "total_tps", "tokens/s"),
-];
 
 /// Renders the numbers as
 /// `{schema, runs: [{run, labels, grades: {number: {grade, value}}, diagnoses: [{id, what, why, act}],
@@ -83,7 +44,7 @@ fn run_value(analysis: &Analysis, run: &RunFacts) -> Value {
     let mut value = json!({
         "run": run.run,
         "labels": run.manifest.labels,
-        "validity": { "verdict": verdict.word, "reason": verdict.reason },
+        "validity": { "verdict": verdict.word, "reason": verdict.reason, "details": verdict.details },
         "self_check": run.manifest.self_check,
         "grades": grades(analysis, run).into_iter().map(|one| {
             (one.number, json!({ "grade": one.grade, "value": one.value }))
@@ -97,205 +58,27 @@ fn run_value(analysis: &Analysis, run: &RunFacts) -> Value {
     value
 }
 
-/// Collects every number of a run; one that is unknown has no key.
+/// Every number of a run by its key, times in milliseconds; one that is unknown has no key.
 fn metrics(analysis: &Analysis, run: &str) -> Map<String, Value> {
     let mut found = Map::new();
-    for row in rows_of(analysis, "latency_percentiles", run) {
-        let Some(metric) = row.text("metric") else {
-            continue;
+    for one in crate::analyze::metrics(analysis, run) {
+        let (unit, by) = match one.unit {
+            "ns" => ("ms", NS_PER_MS),
+            unit => (unit, 1.0),
         };
-        for (stat, column) in STATS {
-            let value = row.number(column).map(|value| value / NS_PER_MS);
-            let key = format!("{metric}_{stat}");
-            add_metric(&mut found, key.clone(), value, "ms", row.number("n"));
-            let bounds = interval(analysis, run, metric, stat);
-            add_interval(&mut found, &key, bounds, NS_PER_MS);
-        }
-    }
-    for row in rows_of(analysis, "throughput_windows", run) {
-        let Some(window) = row.text("window_name") else {
-            continue;
-        };
-        for (rate, column, unit) in RATES {
-            let n = row.number("requests");
-            let key = format!("{rate}_{window}");
-            add_metric(&mut found, key.clone(), row.number(column), unit, n);
-            if window == "steady" {
-                let bounds = interval(analysis, run, rate, "window");
-                add_interval(&mut found, &key, bounds, 1.0);
-            }
-        }
-    }
-    goodput_metrics(&mut found, analysis, run);
-    for row in rows_of(analysis, "run_summary", run) {
-        for (key, column, unit) in SUMMARY {
-            add_metric(
-                &mut found,
-                key.to_owned(),
-                row.number(column),
-                unit,
-                row.number("requests"),
-            );
-        }
-    }
-    for (query, key, column, unit) in FIDELITY {
-        for row in rows_of(analysis, query, run) {
-            let n = row.number("n").or_else(|| row.number("turns"));
-            add_metric(&mut found, key.to_owned(), row.number(column), unit, n);
-        }
-    }
-    stream_metrics(&mut found, analysis, run);
-    found
-}
-
-/// Adds how many requests and tokens met every goal.
-fn goodput_metrics(found: &mut Map<String, Value>, analysis: &Analysis, run: &str) {
-    for row in rows_of(analysis, "goodput", run) {
-        let window = row.text("window_name").unwrap_or("run");
-        let n = row.number("offered");
-        let goodput = row.number("goodput_rps");
-        add_metric(found, format!("goodput_{window}"), goodput, "requests/s", n);
         add_metric(
-            found,
-            format!("attainment_{window}"),
-            row.number("attainment"),
-            "share",
-            n,
+            &mut found,
+            one.key.clone(),
+            Some(one.value / by),
+            unit,
+            one.n,
         );
-        for (key, column, unit) in GOODPUT {
-            let key = format!("{key}_{window}");
-            add_metric(found, key.clone(), row.number(column), unit, n);
-            if window == "steady" {
-                add_interval(found, &key, interval(analysis, run, column, "window"), 1.0);
-            }
-        }
-        if window == "steady" {
-            for (key, metric) in [("goodput", "goodput_rps"), ("attainment", "attainment")] {
-                let bounds = interval(analysis, run, metric, "window");
-                add_interval(found, &format!("{key}_steady"), bounds, 1.0);
-            }
+        if let (Some(metric), Some((low, high))) = (found.get_mut(&one.key), one.interval) {
+            metric["low"] = plain(low / by);
+            metric["high"] = plain(high / by);
         }
     }
-}
-
-/// Adds what is known of single requests, of concurrency and of cost.
-fn stream_metrics(found: &mut Map<String, Value>, analysis: &Analysis, run: &str) {
-    for (query, key, column, unit) in STREAMS {
-        for row in rows_of(analysis, query, run) {
-            let scale = if unit == "ms" { NS_PER_MS } else { 1.0 };
-            let value = row.number(column).map(|value| value / scale);
-            add_metric(found, key.to_owned(), value, unit, row.number("n"));
-        }
-    }
-    for row in rows_of(analysis, "request_speeds", run) {
-        let (Some(metric), Some("tokens/s")) = (row.text("metric"), row.text("unit")) else {
-            continue;
-        };
-        for stat in ["mean", "min", "p1", "p10", "p50", "p90", "p99", "max"] {
-            let key = format!("{metric}_{stat}");
-            add_metric(found, key, row.number(stat), "tokens/s", row.number("n"));
-        }
-    }
-    for row in rows_of(analysis, "concurrency", run) {
-        let window = row.text("window_name").unwrap_or("run");
-        for stat in ["mean", "p50", "p90", "p99", "max"] {
-            let key = format!("concurrency_{stat}_{window}");
-            add_metric(found, key, row.number(stat), "requests", None);
-        }
-    }
-    for row in rows_of(analysis, "cost", run) {
-        let window = row.text("window_name").unwrap_or("run");
-        let basis = row.text("basis").unwrap_or("price");
-        for column in ["cost_per_m_output", "cost_per_m_total"] {
-            let key = format!("{column}_{basis}_{window}");
-            add_metric(found, key, row.number(column), "money/million tokens", None);
-        }
-    }
-}
-
-/// Goodput of tokens, and what it is to be held against: key, column, unit.
-const GOODPUT: [(&str, &str, &str); 4] = [
-    ("offered_rps", "offered_rps", "requests/s"),
-    ("ok_rps", "ok_rps", "requests/s"),
-    ("goodput_tps", "goodput_tps", "tokens/s"),
-    ("token_attainment", "token_attainment", "share"),
-];
-
-/// How answers were streamed: query, key, column and unit of each metric.
-const STREAMS: [(&str, &str, &str, &str); 11] = [
-    (
-        "throughput_peaks",
-        "output_tokens_peak_1s",
-        "output_tokens_peak_1s",
-        "tokens",
-    ),
-    ("stalls", "stalled_share", "stalled_share", "share"),
-    ("stalls", "stalls_total", "stalls", "gaps"),
-    ("stalls", "longest_gap_p50", "longest_p50_ns", "ms"),
-    ("stalls", "longest_gap_p99", "longest_p99_ns", "ms"),
-    ("stalls", "longest_gap_max", "longest_max_ns", "ms"),
-    ("jitter", "jitter_p50", "p50_ns", "ms"),
-    ("jitter", "jitter_p99", "p99_ns", "ms"),
-    ("deadlines", "in_time_share", "in_time_share", "share"),
-    ("deadlines", "fluidity_all", "fluidity", "share"),
-    ("deadlines", "fluidity_p10", "fluidity_p10", "share"),
-];
-
-/// How faithful a run was: query, key, column and unit of each metric.
-const FIDELITY: [(&str, &str, &str, &str); 10] = [
-    (
-        "schedule_fidelity",
-        "rate_intended",
-        "intended_rate_per_s",
-        "requests/s",
-    ),
-    (
-        "schedule_fidelity",
-        "rate_achieved",
-        "achieved_rate_per_s",
-        "requests/s",
-    ),
-    (
-        "arrival_fidelity",
-        "arrival_within_1ms",
-        "within_1ms",
-        "share",
-    ),
-    ("arrival_fidelity", "arrival_gap_ks", "gap_ks", "share"),
-    (
-        "arrival_fidelity",
-        "arrival_count_off_max",
-        "count_off_max",
-        "requests",
-    ),
-    ("session_fidelity", "sessions_total", "sessions", "sessions"),
-    (
-        "session_fidelity",
-        "turns_out_of_order",
-        "out_of_order",
-        "requests",
-    ),
-    (
-        "session_fidelity",
-        "turns_before_reply",
-        "before_reply",
-        "requests",
-    ),
-    ("prefix_hits", "prefix_hit_ideal", "ideal_hit", "share"),
-    (
-        "prefix_hits",
-        "prefix_hit_achieved",
-        "achieved_hit",
-        "share",
-    ),
-];
-
-/// Puts the ends of its 95 % confidence interval into a metric.
-fn add_interval(found: &mut Map<String, Value>, key: &str, bounds: Option<(f64, f64)>, by: f64) {
-    if let (Some(metric), Some((low, high))) = (found.get_mut(key), bounds) {
-        metric["low"] = plain(low / by);
-        metric["high"] = plain(high / by);
-    }
+    found
 }
 
 /// Adds a metric. `low` and `high` are the ends of its confidence interval, null where it has none.
@@ -333,7 +116,11 @@ fn comparison(analysis: &Analysis, change: &Change) -> Value {
     let mut found = json!({
         "run": change.run,
         "baseline_run": analysis.runs.first().map(|run| run.run.as_str()),
-        "metric": format!("{}_{}", change.metric, change.stat),
+        "metric": match change.metric.as_str() {
+            // It has one value, of all requests.
+            "ok_share" => change.metric.clone(),
+            metric => format!("{metric}_{}", change.stat),
+        },
         "unit": change.unit,
         "baseline": change.baseline,
         "value": change.value,

@@ -212,7 +212,7 @@ mod tests {
 
         burstgpt.csv at 4× its speed · model demo-7b at 127.0.0.1:8000 · 2026-09-21 14:13:20 UTC · 31.62 s · 1,000 requests
 
-        > **VALID** – the client kept up: p99 send slip 0.220 ms (limit 1.000 ms); p99 runtime lag 0.340 ms (limit 1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %); the client adds at most 182 µs at p99 (self-check)
+        > **VALID** – the client kept up: p99 send slip 0.220 ms (limit 1.000 ms); p99 runtime lag 0.340 ms (limit 1.000 ms); probes over 90 % CPU 0.0 % (limit 5.0 %); the client adds at most 0.182 ms at p99 (self-check)
         >
         > 891 of 1,000 requests met every goal: attainment 89.1 %. Met: TTFT ≤ 200 ms: 90.2 %, TPOT ≤ 50 ms: 98.1 %
         >

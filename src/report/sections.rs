@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::analyze::{Analysis, RunFacts};
+use crate::analyze::{Analysis, Percentile, RunFacts};
 use crate::capture::manifest::Loop;
 
 use super::ReportError;
@@ -36,7 +36,7 @@ pub(crate) struct Section {
     pub(crate) figures: Vec<Figure>,
 }
 
-/// Percentiles of the headline table: heading, share, column.
+/// Percentiles of the headline table that are always there: heading, share, column.
 const SHOWN: [(&str, f64, &str); 5] = [
     ("p50", 0.5, "p50_ns"),
     ("p90", 0.9, "p90_ns"),
@@ -144,7 +144,8 @@ pub(crate) fn is_shown(run: &RunFacts, metric: &str) -> bool {
 
 fn latency_section(analysis: &Analysis) -> Section {
     let mut headings = vec!["run", "metric", "from", "#n", "#mean"];
-    let names: Vec<String> = SHOWN.iter().map(|shown| format!("#{}", shown.0)).collect();
+    let shown = shown(analysis);
+    let names: Vec<String> = shown.iter().map(|shown| format!("#{}", shown.0)).collect();
     headings.extend(names.iter().map(String::as_str));
     headings.push("#max");
     let mut grid = Grid::new("Milliseconds; lower is better", &headings);
@@ -166,8 +167,8 @@ fn latency_section(analysis: &Analysis) -> Section {
                         uncertainty::latency_interval(analysis, &run.run, metric, "mean"),
                     ),
                 ];
-                for (_, share, column) in SHOWN {
-                    let field = percentile(row.number(column), n, share);
+                for (_, share, column) in &shown {
+                    let field = percentile(row.number(column), n, *share);
                     is_any_weak |= field.tone == Tone::Faint;
                     let stat = column.trim_end_matches("_ns");
                     // What leans on the maximum has no interval worth its name.
@@ -183,6 +184,7 @@ fn latency_section(analysis: &Analysis) -> Section {
     if is_any_weak {
         grid.notes.push(said(FEW));
     }
+    grid.notes.extend(left_out(analysis));
     grid.notes.extend(uncertainty::remarks(analysis, |row| {
         let mut metrics = HEADLINE.iter();
         metrics.any(|(metric, ..)| row.text("metric") == Some(metric))
@@ -210,6 +212,45 @@ fn latency_section(analysis: &Analysis) -> Section {
         grids,
         figures: Vec::new(),
     }
+}
+
+/// The percentiles of the headline table in order: those that are always there, and those that were
+/// asked for.
+fn shown(analysis: &Analysis) -> Vec<(String, f64, String)> {
+    let always = SHOWN.map(|(name, share, column)| (name.to_owned(), share, column.to_owned()));
+    let mut all: Vec<_> = always.into();
+    let columns = analysis
+        .table("latency_percentiles")
+        .map_or(&[][..], |table| &table.columns);
+    for column in columns {
+        let stat = column.name.strip_suffix("_ns");
+        if let Some(one) = stat.and_then(Percentile::named)
+            && all.iter().all(|(.., known)| *known != column.name)
+        {
+            let name = format!("p{}", one.percent());
+            all.push((name, one.share(), column.name.clone()));
+        }
+    }
+    all.sort_by(|(_, a, _), (_, b, _)| a.total_cmp(b));
+    all
+}
+
+/// Says how many requests the latencies leave out that were due in a warm-up, or outside of the
+/// window that was asked for.
+fn left_out(analysis: &Analysis) -> Vec<String> {
+    let found = rows(analysis, "warmup_end");
+    let some = found.iter().filter_map(|row| {
+        let left_out = row.number("left_out").filter(|n| *n > 0.0)?;
+        Some((format::name(row.run()), format::decimal(left_out, 0)))
+    });
+    let said = some.map(|(run, n)| {
+        if is_single(analysis) {
+            say!("{n} successful requests were due in the warm-up, or outside of the window that was asked for, and are left out.", n)
+        } else {
+            say!("{run}: {n} successful requests were due in the warm-up, or outside of the window that was asked for, and are left out.", run, n)
+        }
+    });
+    said.collect()
 }
 
 /// Writes a percentile in milliseconds, marked where `n` is too small for it.

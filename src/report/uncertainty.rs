@@ -3,7 +3,7 @@
 use crate::analyze::Analysis;
 
 use super::format::{self, NS_PER_MS};
-use super::grid::{Field, Grid, Tone};
+use super::grid::{Field, Grid, Tone, VERDICT};
 use super::language::{said, say};
 use super::rows::{Row, rows, rows_of};
 
@@ -28,7 +28,11 @@ pub(crate) fn difference<'a>(
     stat: &str,
 ) -> Option<Row<'a>> {
     // A rate has one number for the window that is its headline.
-    let stat = if stat == "steady" { "window" } else { stat };
+    let stat = if stat == "steady" || metric == "ok_share" {
+        "window"
+    } else {
+        stat
+    };
     let metric = if metric == "goodput" {
         "goodput_rps"
     } else {
@@ -49,7 +53,8 @@ pub(crate) fn of_groups(analysis: &Analysis) -> Vec<Row<'_>> {
     tested
 }
 
-/// The interval of a change, as a reader is told it.
+/// The interval of a change, as a reader is told it: where there is a verdict, the one that it
+/// stands on.
 pub(crate) fn interval_of(row: Option<Row<'_>>) -> String {
     row.map_or_else(|| format::NONE.to_owned(), percent_bounds)
 }
@@ -169,7 +174,7 @@ pub(crate) fn stationarity(analysis: &Analysis) -> Option<Grid> {
         "#first half",
         "#second half",
         "#change",
-        "#95 % interval",
+        "#interval",
         "result",
     ];
     let mut grid = Grid::new("First half of the window against the second", &headings);
@@ -218,8 +223,13 @@ pub(crate) fn signed_percent(share: Option<f64>) -> String {
 }
 
 fn percent_bounds(row: Row<'_>) -> String {
-    match (row.number("low"), row.number("high")) {
-        (Some(low), Some(high)) => say!(
+    let bounds = if row.text("verdict").is_some() && row.number("tested_low").is_some() {
+        ["tested_low", "tested_high"]
+    } else {
+        ["low", "high"]
+    };
+    match bounds.map(|column| row.number(column)) {
+        [Some(low), Some(high)] => say!(
             "{from} to {to}",
             from = signed_percent(Some(low)),
             to = signed_percent(Some(high))
@@ -238,8 +248,8 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
         "#first",
         "#this",
         "#change",
-        "#95 % interval",
-        "verdict",
+        "#interval",
+        VERDICT,
         "#smallest seen",
         "#5 % takes",
     ];
@@ -278,21 +288,12 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
     }
     grid.notes.push(scope(&headline));
     grid.notes.push(said(
-        "All verdicts together raise a false alarm with a chance of at most 5 % (Holm). Smallest \
-         seen: the smallest change that would be found 4 times in 5. 5 % takes: how many times as \
+        "All verdicts together raise a false alarm with a chance of at most 5 % (Holm), and the \
+         interval of each is the one that its verdict stands on: wider than one of 95 % by itself. \
+         Smallest seen: the smallest change that would be found 4 times in 5. 5 % takes: how many times as \
          long both sides would have to be to find a change of 5 % as surely.",
     ));
-    let is_odd = |row: &Row<'_>| {
-        let holds_none = row.number("low").zip(row.number("high"));
-        let holds_none = holds_none.is_some_and(|(low, high)| low > 0.0 || high < 0.0);
-        holds_none && verdict_tone(row.text("verdict").unwrap_or_default()) == Tone::Plain
-    };
-    if headline.iter().any(is_odd) {
-        grid.notes.push(said(
-            "An interval without 0 beside “no difference seen”: by itself that change would count; \
-             among so many comparisons one like it comes by chance too often.",
-        ));
-    }
+    grid.notes.extend(power(analysis));
     grid.notes.extend(not_enough(headline.into_iter()));
     let is_one = analysis.runs.len() == 2 && of_groups(analysis).is_empty();
     Some(grid.without_run(is_one))
@@ -309,6 +310,63 @@ fn has_repeats(judged: &[Row<'_>]) -> bool {
     judged
         .iter()
         .all(|row| repeats(row, "runs") && repeats(row, "baseline_runs"))
+}
+
+/// What size of a change the comparison can show, and what it would take to show 20 %; `None` where
+/// nothing was tested.
+pub(crate) fn power(analysis: &Analysis) -> Option<String> {
+    let judged = judged(analysis);
+    let named = |row: &Row<'_>| {
+        let metric = row.text("metric").unwrap_or_default();
+        match row.text("stat") {
+            Some("window") | None => metric.to_owned(),
+            Some(stat) => format!("{metric} {stat}"),
+        }
+    };
+    let mut sizes: Vec<(f64, String)> = judged
+        .iter()
+        .filter_map(|row| Some((row.number("smallest_seen")?, named(row))))
+        .collect();
+    sizes.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let ((least, easy), (most, hard)) = (sizes.first()?, sizes.last()?);
+    let size = |share: f64| format::percent(Some(share));
+    let (least, most) = (size(*least), size(*most));
+    if !has_repeats(&judged) {
+        return Some(say!(
+            "Within these runs a change shows from {least} ({easy}) to {most} ({hard}) on; repeated runs, compared with --by, say how many would show 20 %.",
+            least,
+            easy,
+            most,
+            hard
+        ));
+    }
+    let of_all = |column| judged.iter().filter_map(move |row| row.number(column));
+    let fewest = of_all("runs")
+        .chain(of_all("baseline_runs"))
+        .reduce(f64::min)?;
+    let runs = format::decimal(fewest, 0);
+    let mut needed: Vec<f64> = of_all("runs_needed").collect();
+    needed.sort_by(f64::total_cmp);
+    let least_needed = needed
+        .first()
+        .map_or_else(|| said("over 200"), |runs| format::decimal(*runs, 0));
+    let most_needed = if needed.len() < sizes.len() {
+        said("over 200")
+    } else {
+        needed
+            .last()
+            .map_or_else(|| said("over 200"), |runs| format::decimal(*runs, 0))
+    };
+    Some(say!(
+        "With {runs} runs a side a change shows from {least} ({easy}) to {most} ({hard}) on; to show 20 % takes {least_needed} to {most_needed} runs a side, by the number.",
+        runs,
+        least,
+        easy,
+        most,
+        hard,
+        least_needed,
+        most_needed
+    ))
 }
 
 /// How far verdicts reach, in a few words; `None` where there are none.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::analyze::Analysis;
 use crate::capture::manifest::SelfCheck;
 
-use super::format;
+use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
 use super::rows::{Row, rows_of};
 
@@ -32,10 +32,23 @@ pub(crate) struct Verdict {
     pub(crate) standing: Standing,
     /// The same as the reader sees it.
     pub(crate) word: String,
-    /// Why, in one line.
+    /// Why, in one line: of a client that was the bottleneck in plain words.
     pub(crate) reason: String,
+    /// The numbers behind the reason, in milliseconds, where it has none itself.
+    pub(crate) details: String,
     /// Names of the checks that failed.
     pub(crate) failed_checks: Vec<String>,
+}
+
+impl Verdict {
+    /// The numbers that it stands on.
+    pub(crate) fn numbers(&self) -> &str {
+        if self.details.is_empty() {
+            &self.reason
+        } else {
+            &self.details
+        }
+    }
 }
 
 /// Tells whether any run was limited by the client that measured it.
@@ -65,7 +78,6 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
     let mut verdict = checked(analysis, run);
     let mut runs = analysis.runs.iter().filter(|facts| facts.run == run);
     if let Some(check) = runs.next().and_then(|facts| facts.manifest.self_check) {
-        verdict.reason.push_str(&said("; "));
         // What was found before the run did not hold in it where that was limited, and where more
         // was found than a client that kept up can have added.
         let lag_limit_ns = rows_of(analysis, "validity", run)
@@ -74,9 +86,12 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
             .and_then(|row| row.number("limit_value"));
         let is_over = lag_limit_ns.is_some_and(|limit_ns| p99_ns(&check) > limit_ns);
         let is_past = verdict.standing == Standing::ClientLimited || is_over;
-        verdict
-            .reason
-            .push_str(&self_check_sentence(&check, is_past));
+        let said = format!("{}{}", said("; "), self_check_sentence(&check, is_past));
+        if verdict.details.is_empty() {
+            verdict.reason.push_str(&said);
+        } else {
+            verdict.details.push_str(&said);
+        }
     }
     verdict
 }
@@ -89,17 +104,43 @@ fn p99_ns(check: &SelfCheck) -> f64 {
 
 /// Says what the client was found to add to a latency before the run.
 fn self_check_sentence(check: &SelfCheck, is_past: bool) -> String {
-    let p99_us = format::decimal((p99_ns(check) / 1e3).ceil(), 0);
+    let p99_ms = format::decimal((p99_ns(check) / 1e3).ceil() / 1e3, 3);
     if is_past {
         say!(
-            "before the run the client added at most {p99_us} µs at p99 (self-check)",
-            p99_us
+            "before the run the client added at most {p99_ms} ms at p99 (self-check)",
+            p99_ms
         )
     } else {
         say!(
-            "the client adds at most {p99_us} µs at p99 (self-check)",
-            p99_us
+            "the client adds at most {p99_ms} ms at p99 (self-check)",
+            p99_ms
         )
+    }
+}
+
+/// Says in plain words what failed checks mean for the numbers.
+fn too_busy(failed: &[Row<'_>]) -> String {
+    let late = failed
+        .iter()
+        .filter(|check| check.text("unit") == Some("ns"));
+    let late = late
+        .filter_map(|check| check.number("value"))
+        .reduce(f64::max);
+    match late.map(|ns| ns / NS_PER_MS) {
+        Some(ms) => {
+            let ms = if ms < 10.0 {
+                format::decimal((ms * 10.0).ceil() / 10.0, 1)
+            } else {
+                format::decimal(ms.ceil(), 0)
+            };
+            say!(
+                "This computer was too busy to measure: times may be up to {ms} ms too long. Do not quote them.",
+                ms
+            )
+        }
+        None => said(
+            "This computer was too busy to measure: times may be too long, nobody knows by how much. Do not quote them.",
+        ),
     }
 }
 
@@ -118,7 +159,8 @@ fn checked(analysis: &Analysis, run: &str) -> Verdict {
         return Verdict {
             standing: Standing::ClientLimited,
             word: said("CLIENT-LIMITED"),
-            reason: sentences(&failed),
+            reason: too_busy(&failed),
+            details: sentences(&failed),
             failed_checks: failed.iter().map(|check| name(*check)).collect(),
         };
     }
@@ -132,6 +174,7 @@ fn checked(analysis: &Analysis, run: &str) -> Verdict {
             standing: Standing::NotChecked,
             word: said("NOT CHECKED"),
             reason: said(reason),
+            details: String::new(),
             failed_checks,
         };
     }
@@ -142,11 +185,18 @@ fn checked(analysis: &Analysis, run: &str) -> Verdict {
         .collect();
     let kept_up = sentences(&checks);
     let (standing, word, reason) = if succeeded(analysis, run) == Some(false) {
-        let reason = say!(
-            "no request succeeded; the client kept up: {kept_up}",
-            kept_up
-        );
-        (Standing::NoResult, "NO RESULT", reason)
+        let reason = match failures(analysis, run).into_iter().next() {
+            Some(cause) => say!("no request succeeded: {cause}", cause),
+            None => said("no request succeeded"),
+        };
+        let details = say!("the client kept up: {kept_up}", kept_up);
+        return Verdict {
+            standing: Standing::NoResult,
+            word: said("NO RESULT"),
+            reason,
+            details,
+            failed_checks,
+        };
     } else if unmade.is_empty() {
         let reason = say!("the client kept up: {kept_up}", kept_up);
         (Standing::Valid, "VALID", reason)
@@ -162,8 +212,32 @@ fn checked(analysis: &Analysis, run: &str) -> Verdict {
         standing,
         word: said(word),
         reason,
+        details: String::new(),
         failed_checks,
     }
+}
+
+/// How requests failed, a kind a line, the commonest first: how many, and what was said.
+pub(crate) fn failures(analysis: &Analysis, run: &str) -> Vec<String> {
+    let outcomes = rows_of(analysis, "requests_by_outcome", run).into_iter();
+    let failed = outcomes.filter(|row| row.text("status") != Some("ok"));
+    let spelled = failed.map(|row| {
+        let status = row.text("status").unwrap_or("error");
+        let kind = format::clean_to(row.text("error_kind").unwrap_or(status), 40);
+        let n = format::optional(row.number("requests"), 0);
+        let http = row
+            .number("http_status")
+            .map_or_else(String::new, |status| {
+                format!(" (HTTP {})", format::decimal(status, 0))
+            });
+        let message = row
+            .text("example_message")
+            .map_or_else(String::new, |message| {
+                format!(": {}", format::clean_to(message, 200))
+            });
+        format!("{n} × {kind}{http}{message}")
+    });
+    spelled.collect()
 }
 
 /// Returns the name of a check.
@@ -223,7 +297,8 @@ mod tests {
         let analysis = fixture::limited();
         let verdict = verdict(&analysis, "demo");
         assert_eq!(verdict.word, "CLIENT-LIMITED");
-        insta::assert_snapshot!(verdict.reason, @"p99 send slip 7.300 ms (limit 1.000 ms); before the run the client added at most 182 µs at p99 (self-check)");
+        insta::assert_snapshot!(verdict.reason, @"This computer was too busy to measure: times may be up to 7.3 ms too long. Do not quote them.");
+        insta::assert_snapshot!(verdict.details, @"p99 send slip 7.300 ms (limit 1.000 ms); before the run the client added at most 0.182 ms at p99 (self-check)");
         assert!(is_client_limited(&analysis));
     }
 
@@ -246,11 +321,11 @@ mod tests {
         };
         assert_eq!(
             said(1_000_000),
-            "the client adds at most 1,000 µs at p99 (self-check)"
+            "the client adds at most 1.000 ms at p99 (self-check)"
         );
         assert_eq!(
             said(23_570_001),
-            "before the run the client added at most 23,571 µs at p99 (self-check)"
+            "before the run the client added at most 23.571 ms at p99 (self-check)"
         );
     }
 
@@ -261,10 +336,11 @@ mod tests {
         let verdict = verdict(&analysis, "demo");
         assert_eq!(verdict.word, "NO RESULT");
         assert!(
-            verdict.reason.starts_with("no request succeeded; "),
+            verdict.reason.starts_with("no request succeeded: "),
             "{}",
             verdict.reason
         );
+        assert!(verdict.details.starts_with("the client kept up: "));
         assert!(!has_success(&analysis));
         assert!(has_success(&fixture::single()));
     }

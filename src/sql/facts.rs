@@ -39,6 +39,7 @@ pub(super) fn runs(
         vec![
             text(&tape.run),
             index.into(),
+            text(&tape.tape),
             text(&manifest.run_id),
             text(state.as_str().unwrap_or_default()),
             text(if is_open { "open" } else { "closed" }),
@@ -67,6 +68,7 @@ pub(super) fn runs(
         &[
             ("run", DataType::Utf8),
             ("run_index", DataType::Int64),
+            ("tape", DataType::Utf8),
             ("run_id", DataType::Utf8),
             ("state", DataType::Utf8),
             ("loop", DataType::Utf8),

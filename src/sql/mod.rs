@@ -10,6 +10,7 @@ mod facts;
 pub(crate) mod fixture;
 mod format;
 mod header;
+mod order;
 mod recounts;
 mod session;
 mod split;

@@ -10,6 +10,7 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::prelude::SessionContext;
 
+use super::order::by_value;
 use super::views::requests_of;
 use super::{OpenedTape, SqlError, message};
 use crate::capture::schema::RequestRow;
@@ -40,6 +41,12 @@ pub(super) async fn split(
                 label: by.to_owned(),
             })?;
         }
+        // A label of numbers is an axis: the smallest is what others are held against. Words are
+        // in the order in which their tapes were named.
+        let is_axis = tapes.iter().all(|tape| tape.group.parse::<f64>().is_ok());
+        if is_axis {
+            tapes.sort_by(|a, b| by_value(&a.group, &b.group));
+        }
         return Ok(tapes);
     }
     let mut parts = Vec::new();
@@ -55,19 +62,8 @@ pub(super) async fn split(
         }
     }
     // The first part of the first tape is what others are held against: the smallest value.
-    parts.sort_by(|(a, _), (b, _)| compare(a, b));
+    parts.sort_by(|(a, _), (b, _)| by_value(&a.to_string(), &b.to_string()));
     Ok(parts.into_iter().map(|(_, tape)| tape).collect())
-}
-
-/// Numbers by size, before words by their letters.
-fn compare(a: &ScalarValue, b: &ScalarValue) -> std::cmp::Ordering {
-    let number = |value: &ScalarValue| value.to_string().parse::<f64>().ok();
-    match (number(a), number(b)) {
-        (Some(a), Some(b)) => a.total_cmp(&b),
-        (Some(_), None) => std::cmp::Ordering::Less,
-        (None, Some(_)) => std::cmp::Ordering::Greater,
-        (None, None) => a.to_string().cmp(&b.to_string()),
-    }
 }
 
 fn named(tape: &OpenedTape, by: &str, part: Part, is_only: bool) -> (ScalarValue, OpenedTape) {

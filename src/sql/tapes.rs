@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 
+use super::order::natural;
 use super::split::split;
 use super::{Recounts, SqlError, message, new_bounded_session, new_session, views};
 use crate::capture::manifest::{INTERRUPTED, Manifest, State};
@@ -116,6 +117,8 @@ pub(crate) struct Settings {
 pub(crate) struct OpenedTape {
     /// Name in the column `run`.
     pub(crate) run: String,
+    /// Name of the tape; the parts of one share it.
+    pub(crate) tape: String,
     /// The runs of one group repeat each other; by default each is a group of its own.
     pub(crate) group: String,
     /// The folder, absolute.
@@ -137,7 +140,7 @@ pub(crate) struct Tapes {
 }
 
 /// Opens tapes and sets up the views over them. A folder without a manifest that holds tapes,
-/// such as a sweep's, stands for those, in the order of their names.
+/// such as a sweep's, stands for those, in the order of their names, where 2 is before 10.
 ///
 /// # Errors
 ///
@@ -157,6 +160,7 @@ pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result
             if *seen > 1 {
                 tape.run = format!("{}#{seen}", tape.run);
                 tape.group.clone_from(&tape.run);
+                tape.tape.clone_from(&tape.run);
             }
             runs.push(tape);
         }
@@ -204,6 +208,7 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
     let run = name.strip_suffix(".tape").unwrap_or(&name).to_owned();
     Ok(OpenedTape {
         group: run.clone(),
+        tape: run.clone(),
         run,
         path,
         manifest,
@@ -266,7 +271,7 @@ fn tapes_under(path: &Path) -> Result<Vec<PathBuf>, SqlError> {
     if tapes.is_empty() {
         tapes.push(path.to_owned());
     }
-    tapes.sort();
+    tapes.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
     Ok(tapes)
 }
 
@@ -302,11 +307,42 @@ mod tests {
     #[test]
     fn opens_every_tape_of_a_sweep() {
         let folder = tempfile::tempdir().unwrap();
-        TapeFixture::default().write(&folder.path().join("batch-2.tape"));
-        TapeFixture::default().write(&folder.path().join("batch-1.tape"));
+        for batch in [16, 2, 1] {
+            let name = format!("batch-{batch}.tape");
+            TapeFixture::default().write(&folder.path().join(name));
+        }
         let tapes = open(&[folder.path()]).unwrap();
         let names: Vec<_> = tapes.runs.iter().map(|tape| tape.run.as_str()).collect();
-        assert_eq!(names, ["batch-1", "batch-2"]);
+        assert_eq!(names, ["batch-1", "batch-2", "batch-16"]);
+    }
+
+    #[test]
+    fn groups_of_numbers_are_an_axis_and_groups_of_words_stay_as_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let groups = |label: &str, values: &[&str]| {
+            let paths: Vec<_> = values
+                .iter()
+                .enumerate()
+                .map(|(index, value)| {
+                    let mut tape = TapeFixture::default();
+                    let labels = &mut tape.manifest.labels;
+                    labels.insert(label.to_owned(), (*value).to_owned());
+                    tape.write(&folder.path().join(format!("{label}/{index}.tape")))
+                })
+                .collect();
+            let settings = Settings {
+                by: Some(label.to_owned()),
+                ..Settings::default()
+            };
+            let tapes = block_on(async { open_tapes(&paths, &settings).await });
+            let runs = tapes.unwrap().unwrap().runs.into_iter();
+            runs.map(|tape| tape.group).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            groups("concurrency", &["1", "10", "100", "20", "5", "inf"]),
+            ["1", "5", "10", "20", "100", "inf"]
+        );
+        assert_eq!(groups("build", &["old", "new"]), ["old", "new"]);
     }
 
     #[test]

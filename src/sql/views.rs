@@ -66,10 +66,12 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("first_chunks"),
     view!("attempts"),
     view!("requests"),
+    view!("token_arrivals"),
     view!("run_spans"),
     view!("time_bins"),
     view!("in_flight"),
     view!("warmup_found"),
+    view!("warmups"),
     view!("windows"),
     view!("rate_spans"),
     view!("rates"),
@@ -84,12 +86,13 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
 
 /// Views that an analysis computes once and keeps: small ones that many queries build upon. What
 /// they save is mostly planning, which otherwise takes longer than running for a small tape.
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 7] = [
     "first_chunks",
     "run_spans",
     "time_bins",
     "in_flight",
     "warmup_found",
+    "warmups",
     "windows",
 ];
 

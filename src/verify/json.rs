@@ -79,7 +79,7 @@ fn rung(verification: &Verification, measured: &Measurement, tape: Option<PathBu
         "rate_per_s": rung.rate_per_s,
         "duration_s": seconds(rung.length_ns),
         "tape": tape.map(|path| path.display().to_string()),
-        "validity": { "verdict": verdict.word, "reason": verdict.reason },
+        "validity": { "verdict": verdict.word, "reason": verdict.numbers() },
         "metrics": metrics(verification, measured),
     })
 }

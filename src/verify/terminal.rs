@@ -42,7 +42,7 @@ pub(crate) fn terminal(verification: &Verification, color: bool) -> String {
             .iter()
             .flatten()
             .any(|field| field.tone == Tone::Faint);
-        table(&mut out, &grid, color);
+        table(&mut out, &grid, WIDTH, color);
         reasons(&mut out, verification, &rungs);
     }
     rule(&mut out, '-', "");
@@ -146,7 +146,7 @@ fn reasons(out: &mut String, verification: &Verification, rungs: &[&Measurement]
         let verdict = measured.verdict();
         let streams = streams(measured.rung.streams);
         if verdict.standing != Standing::Valid {
-            let said = format!("{} at {streams}: {}", verdict.word, verdict.reason);
+            let said = format!("{} at {streams}: {}", verdict.word, verdict.numbers());
             paragraph(out, &said);
         }
         let unstamped = measured

@@ -11,6 +11,12 @@ const POWER: f64 = 0.8;
 /// The difference that a run should be long enough to show, as a factor.
 const SOUGHT: f64 = 1.05;
 
+/// The difference that runs which repeat each other should be enough to show, as a factor.
+const CLEAR: f64 = 1.2;
+
+/// Most repeats of a run that anybody is told to make.
+const MOST_RUNS: usize = 200;
+
 /// A number of one side: of one run, or of several that repeat each other.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Side {
@@ -180,25 +186,72 @@ impl Difference {
         times.is_finite().then_some(times)
     }
 
+    /// How many runs a side, where there are `runs` of each, would find a difference of 20 percent
+    /// with a chance of 80 percent, were it one of `numbers` that are tested together; `None` where
+    /// even [`MOST_RUNS`] would not.
+    pub(crate) fn runs_needed(&self, baseline: f64, numbers: usize, runs: f64) -> Option<usize> {
+        let sought = match self.scale {
+            Scale::Log => CLEAR.ln(),
+            Scale::Plain => (CLEAR - 1.0) * baseline.abs(),
+        };
+        let finds = |side: &usize| {
+            let error = self.error * (runs / count(*side)).sqrt();
+            errors_needed(numbers, 2.0 * (count(*side) - 1.0)) * error <= sought
+        };
+        (2..=MOST_RUNS).find(finds)
+    }
+
     /// Standard errors that a difference must measure.
     fn errors_needed(&self, numbers: usize) -> f64 {
-        let alarm = ALARM / count(numbers.max(1));
-        t_quantile(1.0 - alarm / 2.0, self.freedom) + t_quantile(POWER, self.freedom)
+        errors_needed(numbers, self.freedom)
     }
+}
+
+/// Standard errors that a difference must measure, to be found among `numbers` with [`POWER`].
+fn errors_needed(numbers: usize, freedom: f64) -> f64 {
+    let alarm = ALARM / count(numbers.max(1));
+    t_quantile(1.0 - alarm / 2.0, freedom) + t_quantile(POWER, freedom)
+}
+
+/// A chance among others that are tested together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Raised {
+    /// The chance, raised so that it can be held against [`ALARM`].
+    pub(crate) p: f64,
+    /// The confidence of the interval that the test stands on: it leaves 0 out where `p` is under
+    /// [`ALARM`], and holds it where not.
+    pub(crate) confidence: f64,
 }
 
 /// Chances, each raised so that rejecting those under a level rejects any true one with at most
 /// that chance, whatever depends on what (Holm, "A Simple Sequentially Rejective Multiple Test
 /// Procedure", Scandinavian Journal of Statistics 6(2), 1979).
-pub(crate) fn holm(chances: &[f64]) -> Vec<f64> {
+///
+/// The one of rank k among m, from 0, is tested at the level of all ÷ (m - k); the first that is
+/// kept ends the procedure, and its level is that of all after it.
+pub(crate) fn holm(chances: &[f64]) -> Vec<Raised> {
     let mut order: Vec<usize> = (0..chances.len()).collect();
     order.sort_by(|a, b| chances[*a].total_cmp(&chances[*b]));
-    let mut raised = vec![1.0; chances.len()];
+    let mut raised = vec![
+        Raised {
+            p: 1.0,
+            confidence: 1.0 - ALARM,
+        };
+        chances.len()
+    ];
     let mut highest: f64 = 0.0;
+    let mut kept_at = None;
     for (rank, index) in order.into_iter().enumerate() {
         let factor = count(chances.len() - rank);
         highest = highest.max((chances[index] * factor).min(1.0));
-        raised[index] = highest;
+        let level = kept_at.unwrap_or(ALARM / factor);
+        if highest >= ALARM {
+            kept_at = Some(level);
+        }
+        raised[index] = Raised {
+            p: highest,
+            confidence: 1.0 - level,
+        };
     }
     raised
 }

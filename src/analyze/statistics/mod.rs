@@ -13,6 +13,6 @@ mod tests;
 pub(super) use bootstrap::{
     Drawing, FEWEST_BLOCKS, Grouped, Lack, Sampled, Scale, Spread, count, group,
 };
-pub(super) use difference::{ALARM, Difference, Side, difference, holm};
+pub(super) use difference::{ALARM, Difference, Raised, Side, difference, holm};
 pub(super) use pair::Pair;
 pub(super) use series::{Bin, Block, Series, Statistic};

@@ -89,9 +89,51 @@ fn students_distribution_is_that_of_the_tables() {
 fn holm_raises_chances_as_by_hand() {
     let raised = holm(&[0.01, 0.04, 0.03, 0.005, 0.9]);
     for (value, expected) in raised.iter().zip([0.04, 0.09, 0.09, 0.025, 0.9]) {
-        near(*value, expected, 1e-12);
+        near(value.p, expected, 1e-12);
     }
     assert!(holm(&[]).is_empty());
+}
+
+// The two smallest are rejected at a fifth and a quarter of 5 %; the third is kept at a third of it,
+// at which the others are kept, too. The interval of a confidence leaves 0 out where the chance is
+// under what is left.
+#[test]
+fn holm_tests_each_at_a_level_that_its_interval_has_too() {
+    let chances = [0.01, 0.04, 0.03, 0.005, 0.9];
+    let raised = holm(&chances);
+    for (one, level) in raised
+        .iter()
+        .zip([0.0125, 0.05 / 3.0, 0.05 / 3.0, 0.01, 0.05 / 3.0])
+    {
+        near(1.0 - one.confidence, level, 1e-12);
+    }
+    for (one, chance) in raised.iter().zip(chances) {
+        assert_eq!(one.p < 0.05, chance < 1.0 - one.confidence);
+    }
+}
+
+// Three runs a side that differ by 10 % each, give or take: more of them find 20 %.
+#[test]
+fn runs_that_are_needed_find_what_they_are_needed_for() {
+    let side = |values: [f64; 3]| Side {
+        values: values.to_vec(),
+        spreads: Vec::new(),
+    };
+    let change = difference(
+        &side([90.0, 100.0, 110.0]),
+        &side([91.0, 100.0, 109.0]),
+        Scale::Log,
+    );
+    let change = change.unwrap();
+    let needed = change.runs_needed(100.0, 11, 3.0).unwrap();
+    assert!((5..20).contains(&needed), "{needed}");
+    assert!(change.runs_needed(100.0, 1, 3.0).unwrap() < needed);
+    let noisy = difference(
+        &side([1.0, 10.0, 100.0]),
+        &side([1.0, 20.0, 100.0]),
+        Scale::Log,
+    );
+    assert_eq!(noisy.unwrap().runs_needed(10.0, 11, 3.0), None);
 }
 
 // Four values in two blocks; the median of 1, 2, 4, 8 is 3, of 1, 2, 1, 2 it is 1.5.

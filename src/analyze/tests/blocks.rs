@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Known, float};
+use super::model::{Known, count, float};
 use super::pairs::{assert_close, assert_same, numbers};
 use super::{analysed, spelled};
 use crate::analyze::{Analysis, AnalyzeError, Cell, Options, Slo};
@@ -36,11 +36,11 @@ fn key(at_ns: f64, value_ns: f64, (from_ns, width_ns): (f64, f64)) -> (i64, i64)
 /// Holds the blocks of a random tape against plain Rust.
 pub(super) fn check_blocks(analysis: &Analysis, run: &str, requests: &[Known<'_>]) {
     let Some(grid) = grid(analysis, run) else {
-        assert!(numbers(analysis, "block_rates", run).is_empty(), "{run}");
+        check_outcome_blocks(&numbers(analysis, "block_rates", run), run, requests);
         return;
     };
     let mut expected: BTreeMap<(&str, (i64, i64)), f64> = BTreeMap::new();
-    for request in requests.iter().filter(|request| request.is_ok()) {
+    for request in requests.iter().filter(|request| request.is_covered()) {
         let sent_ns = float(request.row.sent_ns.unwrap());
         let first_ns = float(request.row.first_token_ns.unwrap());
         let mut add = |metric, at_ns, value_ns| {
@@ -74,7 +74,7 @@ pub(super) fn check_blocks(analysis: &Analysis, run: &str, requests: &[Known<'_>
         }
     }
     let blocks = numbers(analysis, "block_rates", run);
-    assert_eq!(blocks.len(), 320);
+    check_outcome_blocks(&blocks, run, requests);
     let windows = numbers(analysis, "throughput_windows", run);
     let window = windows
         .iter()
@@ -94,6 +94,19 @@ pub(super) fn check_blocks(analysis: &Analysis, run: &str, requests: &[Known<'_>
     }
 }
 
+/// Success is of all requests, whatever window there is.
+fn check_outcome_blocks(
+    blocks: &[(Vec<String>, BTreeMap<String, f64>)],
+    run: &str,
+    requests: &[Known<'_>],
+) {
+    assert_eq!(blocks.len(), 320);
+    let sum = |column: &str| blocks.iter().map(|(_, row)| row[column]).sum::<f64>();
+    let ok = requests.iter().filter(|request| request.is_ok());
+    assert_close(sum("due"), count(requests.len()), 0.0, run);
+    assert_close(sum("due_ok"), count(ok.count()), 0.0, run);
+}
+
 /// Holds what the blocks count as good against goodput, which counts of the whole run what was due
 /// before it began, too.
 fn check_good_blocks(
@@ -105,7 +118,7 @@ fn check_good_blocks(
     let steady = goodput.iter().find(|(words, _)| words[1] == "steady");
     let (_, row) = steady.expect("goals are set");
     let sum = |column: &str| blocks.iter().map(|(_, row)| row[column]).sum::<f64>();
-    for column in ["offered", "ok", "good", "good_tokens"] {
+    for column in ["offered", "good", "good_tokens"] {
         assert_close(sum(column), row[column], 0.0, &format!("{run} {column}"));
     }
     let owed = sum("owed_tokens");

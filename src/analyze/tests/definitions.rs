@@ -270,15 +270,15 @@ itl: mean 16.6667, std 7.4536, min 10, p50 15, p90 25, p95 27.5, p99 29.5, max 3
 icl: mean 16.6667, std 7.4536, min 10, p50 15, p90 25, p95 27.5, p99 29.5, max 30
 tpot: mean 7.8889, std 5.3771, min 2, p50 6.6667, p90 13.3333, p95 14.1667, p99 14.8333, max 15
 e2el: mean 49.5, std 25.5098, min 20, p50 44, p90 77.4, p95 83.7, p99 88.74, max 90
-duration: 0.148
+duration: 0.151
 completed: 4
 failed: 2
 input_tokens: 36
 output_tokens: 22
-request_throughput: 27.027
-input_throughput: 243.2432
-output_throughput: 148.6486
-total_throughput: 391.8919";
+request_throughput: 26.4901
+input_throughput: 238.4106
+output_throughput: 145.6954
+total_throughput: 384.106";
     assert_eq!(said(&COUNTED, "t", "tokentape"), expected);
 }
 

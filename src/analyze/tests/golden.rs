@@ -72,13 +72,13 @@ fn every_answer_has_the_columns_of_its_header() {
 }
 
 // Request 3 sent no usage: its one chunk counts, but it was not ok. Of the five gaps of ok requests, the two beside the
-// read that brought two chunks are unresolved. In flight: 40 + 50 + 5 + 34 + 50 of 351 ms.
+// read that brought two chunks are unresolved. In flight: 40 + 50 + 5 + 34 + 98 of 399 ms, up to when request 3 ran out of time.
 #[test]
 fn summarises_each_run() {
     let expected = "\
-run loop requests ok failed interrupted cancelled not_sent warmups chunks first_sent_ns last_token_ns duration_s input_tokens output_tokens peak_in_flight mean_in_flight output_tokens_source unresolved_share
-small open 4 3 1 0 0 0 1 9 1000000 352000000 0.351 32 12 1 0.51 usage 0.4
-closed closed 4 4 0 0 0 0 0 11 0 85000000 0.085 32 11 2 1.6471 usage 0";
+run loop requests ok failed interrupted cancelled not_sent ok_share warmups chunks first_sent_ns last_token_ns last_end_ns duration_s input_tokens output_tokens peak_in_flight mean_in_flight output_tokens_source unresolved_share
+small open 4 3 1 0 0 0 0.75 1 9 1000000 352000000 400000000 0.399 32 12 1 0.5689 usage 0.4
+closed closed 4 4 0 0 0 0 1 0 11 0 85000000 85000000 0.085 32 11 2 1.6471 usage 0";
     assert_eq!(answer("run_summary"), expected);
 }
 
@@ -167,7 +167,7 @@ fn takes_rates_over_windows() {
     let expected = "\
 run window_name from_ns to_ns seconds requests rps input_tokens input_tps output_tokens output_tps total_tps basis note
 small steady 0 300000000 0.3 3 10 24 80 11 36.6667 116.6667 schedule -
-small run 1000000 352000000 0.351 3 8.547 32 91.1681 12 34.188 125.3561 whole -
+small run 1000000 400000000 0.399 3 7.5188 32 80.2005 12 30.0752 110.2757 whole -
 closed steady 5000000 60000000 0.055 3 54.5455 24 436.3636 8 145.4545 581.8182 slots -
 closed run 0 85000000 0.085 4 47.0588 32 376.4706 11 129.4118 505.8824 whole -";
     assert_eq!(answer("throughput_windows"), expected);
@@ -181,7 +181,7 @@ fn counts_what_met_every_goal() {
     let expected = "\
 run window_name offered good attainment goodput_rps ttft_met tpot_met e2el_met tpot_n ok offered_rps ok_rps good_tokens goodput_tps token_attainment
 small steady 4 1 0.25 3.3333 0.5 0.5 - 2 3 13.3333 10 6 20 0.4
-small run 4 1 0.25 2.849 0.5 0.5 - 2 3 11.396 8.547 6 17.094 0.4
+small run 4 1 0.25 2.5063 0.5 0.5 - 2 3 10.0251 7.5188 6 15.0376 0.4
 closed steady 2 0 0 0 1 0 - 2 2 36.3636 36.3636 0 0 0
 closed run 4 0 0 0 1 0 - 4 4 47.0588 47.0588 0 0 0";
     assert_eq!(answer("goodput"), expected);
@@ -323,11 +323,12 @@ fn compares_each_run_with_the_first() {
 run metric stat unit baseline value difference ratio
 closed requests ok requests 3 4 1 1.3333
 closed requests not_ok requests 1 0 -1 0
+closed ok_share run share 0.75 1 0.25 1.3333
 closed rps steady requests/s 10 54.5455 44.5455 5.4545
 closed output_tps steady tokens/s 36.6667 145.4545 108.7879 3.9669
 closed total_tps steady tokens/s 116.6667 581.8182 465.1515 4.987
-closed rps run requests/s 8.547 47.0588 38.5118 5.5059
-closed output_tps run tokens/s 34.188 129.4118 95.2237 3.7853
+closed rps run requests/s 7.5188 47.0588 39.54 6.2588
+closed output_tps run tokens/s 30.0752 129.4118 99.3366 4.3029
 closed goodput steady requests/s 3.3333 0 -3.3333 0
 closed attainment steady share 0.25 0 -0.25 0
 closed attainment run share 0.25 0 -0.25 0

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::capture::schema::{RequestRow, Status};
-use crate::sql::fixture::TapeFixture;
+use crate::sql::fixture::{MS, TapeFixture};
+
+/// How much of the start of random tapes is left out.
+pub(super) const WARMUP_NS: i64 = 30 * MS;
 
 /// What is known of one request, the second way.
 pub(super) struct Known<'a> {
@@ -40,6 +43,11 @@ pub(super) fn known(tape: &TapeFixture) -> Vec<Known<'_>> {
 impl Known<'_> {
     pub(super) fn is_ok(&self) -> bool {
         self.row.status == Status::Ok
+    }
+
+    /// Latencies are of those that were due after the warm-up.
+    pub(super) fn is_covered(&self) -> bool {
+        self.is_ok() && self.row.intended_ns >= WARMUP_NS
     }
 
     pub(super) fn tpot_ns(&self) -> Option<f64> {
@@ -177,7 +185,7 @@ pub(super) fn percentile(sorted: &[f64], p: f64) -> f64 {
 
 pub(super) fn samples(requests: &[Known<'_>]) -> BTreeMap<&'static str, Vec<f64>> {
     let mut samples: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
-    for request in requests.iter().filter(|request| request.is_ok()) {
+    for request in requests.iter().filter(|request| request.is_covered()) {
         let row = request.row;
         let (sent_ns, due_ns) = (row.sent_ns.unwrap(), row.intended_ns);
         let (first_ns, last_ns) = (row.first_token_ns.unwrap(), row.last_token_ns.unwrap());

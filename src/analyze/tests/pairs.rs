@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::blocks::check_blocks;
 use super::model::{
-    Known, count, float, known, levels, mean, peak_second, percentile, samples, steady,
+    Known, WARMUP_NS, count, float, known, levels, mean, peak_second, percentile, samples, steady,
 };
 use super::{after, analysed};
 use crate::analyze::{Analysis, Cell, Options, Slo, Span, Yardsticks};
@@ -22,7 +22,6 @@ use crate::sql::fixture::{MS, TapeFixture};
 
 const TTFT_GOAL_NS: i64 = 40 * MS;
 const TPOT_GOAL_NS: i64 = 6 * MS;
-const WARMUP_NS: i64 = 30 * MS;
 const SLOTS: usize = 3;
 const STALL_NS: i64 = 9 * MS;
 const READER_TPS: f64 = 130.0;
@@ -200,11 +199,15 @@ fn check_latencies(analysis: &Analysis, run: &str, requests: &[Known<'_>]) {
     assert!(samples.is_empty(), "{run}: SQL lacks {:?}", samples.keys());
 }
 
-/// From the first send to the last token.
+/// From the first send to the last end of a request that was sent.
 fn whole(requests: &[Known<'_>]) -> Option<(i64, i64)> {
     let rows = || requests.iter().map(|request| request.row);
     let from_ns = rows().filter_map(|row| row.sent_ns).min();
-    from_ns.zip(rows().filter_map(|row| row.last_token_ns).max())
+    let sent = rows().filter(|row| row.sent_ns.is_some());
+    from_ns.zip(
+        sent.filter_map(|row| row.end_ns.max(row.last_token_ns))
+            .max(),
+    )
 }
 
 fn check_windows(
@@ -331,7 +334,10 @@ fn check_concurrency(
 }
 
 fn check_smoothness(analysis: &Analysis, run: &str, requests: &[Known<'_>], is_open: bool) {
-    let ok: Vec<_> = requests.iter().filter(|request| request.is_ok()).collect();
+    let ok: Vec<_> = requests
+        .iter()
+        .filter(|request| request.is_covered())
+        .collect();
     let row = |query: &str| {
         let rows = numbers(analysis, query, run).into_iter();
         rows.map(|(_, row)| row).next().unwrap_or_default()
@@ -419,7 +425,7 @@ fn check_deadlines(found: &BTreeMap<String, f64>, run: &str, ok: &[&Known<'_>], 
 
 fn check_speeds(analysis: &Analysis, run: &str, requests: &[Known<'_>]) {
     let mut speeds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for request in requests.iter().filter(|request| request.is_ok()) {
+    for request in requests.iter().filter(|request| request.is_covered()) {
         let row = request.row;
         let since_s = |at_ns: Option<i64>| float(at_ns.unwrap() - row.sent_ns.unwrap()) / 1e9;
         let (ttft_s, e2el_s) = (since_s(row.first_token_ns), since_s(row.last_token_ns));
@@ -501,7 +507,7 @@ fn check_sums(analysis: &Analysis, run: &str, requests: &[Known<'_>]) {
     let cells = numbers(analysis, "itl_heatmap", run);
     let gaps = requests
         .iter()
-        .filter(|request| request.is_ok())
+        .filter(|request| request.is_covered())
         .map(|request| request.gaps().len());
     let gaps = float(i64::try_from(gaps.sum::<usize>()).unwrap());
     assert_close(cells.iter().map(|(_, row)| row["n"]).sum(), gaps, 0.0, run);

@@ -6,8 +6,11 @@ use std::collections::BTreeSet;
 
 use super::golden::{BOTH, answer, answer_where};
 use super::{analysed, spelled};
-use crate::analyze::{Analysis, CATALOG, Options, Slo, Span, Yardsticks, views};
-use crate::capture::schema::RequestRow;
+use crate::analyze::{
+    Analysis, CATALOG, Cell, Condition, Options, Percentile, Slo, Span, Yardsticks, metrics, views,
+};
+use crate::capture::manifest::Loop;
+use crate::capture::schema::{RequestRow, Status};
 use crate::sql::fixture::{MS, TapeFixture};
 
 // The answers of the first tape: 4 tokens in 40 ms, 6 in 50, 1 in 30; first tokens after 10, 20 and
@@ -59,7 +62,7 @@ fn weighs_concurrency_by_time() {
     let expected = "\
 run window_name seconds mean min p50 p90 p99 max
 small steady 0.3 0.43 0 0 1 1 1
-small run 0.351 0.51 0 1 1 1 1
+small run 0.399 0.5689 0 1 1 1 1
 closed steady 0.055 2 2 2 2 2 2
 closed run 0.085 1.6471 1 2 2 2 2";
     assert_eq!(answer("concurrency"), expected);
@@ -184,28 +187,29 @@ small measure 0 {\"rate\":\"10\"} e2el 3 40000000 40000000 48000000 49800000 500
 #[test]
 fn says_what_tokens_cost() {
     let expected = "\
-run window_name basis seconds cost cost_per_m_output cost_per_m_total cost_per_request
-small steady price 0.3 68 6181818.1818 1942857.1429 22.6667
-small run price 0.351 80 6666666.6667 1818181.8182 26.6667
-small steady gpu_hour 0.3 0.6 54545.4545 17142.8571 0.2
-small run gpu_hour 0.351 0.702 58500 15954.5455 0.234
-closed steady price 0.055 56 7000000 1750000 18.6667
-closed run price 0.085 76 6909090.9091 1767441.8605 19
-closed steady gpu_hour 0.055 0.11 13750 3437.5 0.0367
-closed run gpu_hour 0.085 0.17 15454.5455 3953.4884 0.0425";
+run window_name basis seconds cost cost_per_m_output cost_per_m_total cost_per_request gpu_share
+small steady price 0.3 68 6181818.1818 1942857.1429 22.6667 -
+small run price 0.399 80 6666666.6667 1818181.8182 26.6667 -
+small steady gpu_hour 0.3 0.6 54545.4545 17142.8571 0.2 1
+small run gpu_hour 0.399 0.798 66500 18136.3636 0.266 1
+closed steady price 0.055 56 7000000 1750000 18.6667 -
+closed run price 0.085 76 6909090.9091 1767441.8605 19 -
+closed steady gpu_hour 0.055 0.11 13750 3437.5 0.0367 1
+closed run gpu_hour 0.085 0.17 15454.5455 3953.4884 0.0425 1";
     assert_eq!(answer("cost"), expected);
-    let queries = ["throughput_windows", "cost"];
+    let queries = ["throughput_windows", "concurrency", "cost"];
     let free = several(TapeFixture::small(), &queries, Options::default());
     assert!(free.table("cost").unwrap().rows.is_empty());
 }
 
-// Too few requests to say anything of a warm-up.
+// Too few requests to say anything of a warm-up in an open loop. In the closed one the first requests
+// of both slots have a token at 15, and half of the requests are due later.
 #[test]
 fn says_which_window_is_in_use() {
     let expected = "\
-run rule given_ns n batches cut found_ns steady_from_ns steady_to_ns basis
-small given 0 4 0 - - 0 300000000 schedule
-closed given 0 4 0 - - 5000000 60000000 slots";
+run rule given_ns n batches cut found_ns steady_from_ns steady_to_ns basis left_out
+small given 0 4 0 - - 0 300000000 schedule 0
+closed given 0 4 0 - 15000000 5000000 60000000 slots 0";
     assert_eq!(answer("warmup_end"), expected);
 }
 
@@ -304,7 +308,7 @@ fn a_window_that_was_asked_for_replaces_the_steady_one() {
         line("throughput_windows", "t steady"),
         "t steady 100000000 250000000 0.15 2 13.3333 16 106.6667 7 46.6667 153.3333 asked -"
     );
-    assert!(line("throughput_windows", "t run").starts_with("t run 1000000 352000000 0.351 3 "));
+    assert!(line("throughput_windows", "t run").starts_with("t run 1000000 400000000 0.399 3 "));
     assert!(line("goodput", "t steady").starts_with("t steady 2 1 0.5 6.6667 "));
     assert!(line("goodput", "t run").starts_with("t run 4 2 0.5 "));
     assert!(line("latency_percentiles", "t ttft ").starts_with("t ttft 2 25000000 "));
@@ -316,7 +320,7 @@ fn a_window_that_was_asked_for_replaces_the_steady_one() {
 fn a_window_is_open_where_one_end_was_asked_for() {
     let bounds = |from, to| {
         let text = one(TapeFixture::small(), "warmup_end", window(from, to));
-        let words: Vec<_> = text.split_whitespace().rev().take(3).collect();
+        let words: Vec<_> = text.split_whitespace().rev().skip(1).take(3).collect();
         [words[2], words[1], words[0]].join(" ")
     };
     assert_eq!(bounds(Some(100), None), "100000000 300000000 asked");
@@ -406,13 +410,13 @@ fn a_warm_up_is_found_where_the_run_becomes_level() {
     let cut = mser5(&in_flight);
     assert!((5..9).contains(&cut), "{cut}");
     let found_ns = spans[cut * 5].0;
-    let expected = format!("t auto - 203 40 {cut} {found_ns} {found_ns} 2020000000 schedule");
+    let expected = format!("t auto - 203 40 {cut} {found_ns} {found_ns} 2020000000 schedule 30");
     let found = one(tape, "warmup_end", options());
     assert_eq!(found.lines().nth(1), Some(expected.as_str()));
     // Nine batches are too few, and a run that only grows is never level: nothing is cut.
     let short = one(filling(49), "warmup_end", options());
     assert!(
-        short.ends_with("\nt auto - 49 9 - - 0 480000000 schedule"),
+        short.ends_with("\nt auto - 49 9 - - 0 480000000 schedule 0"),
         "{short}"
     );
     let mut growing = TapeFixture::default();
@@ -421,9 +425,266 @@ fn a_warm_up_is_found_where_the_run_becomes_level() {
         growing.answer(request, [due, due], &[(5_000 + due, None)]);
     }
     let growing = one(growing, "warmup_end", options());
-    let words: Vec<_> = growing.split_whitespace().rev().take(4).collect();
-    assert_eq!(words[3], "-", "{growing}");
-    assert_eq!(words[2], "0", "{growing}");
+    let words: Vec<_> = growing.split_whitespace().rev().take(5).collect();
+    assert_eq!(words[4], "-", "{growing}");
+    assert_eq!(words[3], "0", "{growing}");
+}
+
+/// A closed loop of four slots: the first requests wait 400 ms for their first tokens, since all
+/// slots begin together, and each later one 50 ms, give or take.
+fn bursting(requests: i64) -> TapeFixture {
+    let mut tape = TapeFixture::default();
+    tape.manifest.arrival_loop = Loop::Closed;
+    tape.manifest.plan = serde_json::json!({"max_concurrency": 4});
+    let mut free = [0_i64; 4];
+    for (request_id, request) in (0_u64..).zip(0..requests) {
+        let slot = usize::try_from(request % 4).unwrap();
+        let due = free[slot];
+        let wait = if request < 4 {
+            400 + 10 * request
+        } else {
+            50 + request * 7 % 10
+        };
+        let end = due + wait + 100;
+        tape.answer(request_id, [due, due], &[(due + wait, None), (end, None)]);
+        free[slot] = end;
+    }
+    tape
+}
+
+fn warmed_up(warmup_ms: i64) -> Options {
+    Options {
+        span: super::after(warmup_ms * MS),
+        slos: window(None, None).slos,
+        ..Options::default()
+    }
+}
+
+// Requests are due at 0, then each slot's next one from 500 on.
+#[test]
+fn what_a_warm_up_leaves_out_is_left_out_of_latencies_too() {
+    let queries = [
+        "latency_percentiles",
+        "goodput",
+        "stalls",
+        "warmup_end",
+        "run_summary",
+    ];
+    let rows = |warmup_ms| {
+        let found = several(bursting(120), &queries, warmed_up(warmup_ms));
+        let line = |query: &str, begin: &str| {
+            let text = spelled(found.table(query).unwrap());
+            text.lines()
+                .find(|line| line.starts_with(begin))
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let ttft = line("latency_percentiles", "t ttft ");
+        let words: Vec<_> = ttft.split(' ').collect();
+        let left_out = line("warmup_end", "t ");
+        (
+            [words[2], words[11]].join(" "),
+            left_out.rsplit(' ').next().unwrap().to_owned(),
+            line("stalls", "t ").split(' ').nth(2).unwrap().to_owned(),
+            line("run_summary", "t ")
+                .split(' ')
+                .nth(3)
+                .unwrap()
+                .to_owned(),
+        )
+    };
+    let owned = |ttft: &str, left: &str, n: &str, ok: &str| {
+        (
+            ttft.to_owned(),
+            left.to_owned(),
+            n.to_owned(),
+            ok.to_owned(),
+        )
+    };
+    assert_eq!(rows(0), owned("120 430000000", "0", "120", "120"));
+    assert_eq!(rows(1), owned("116 59000000", "4", "116", "120"));
+}
+
+// The run with the warm-up that the query names has the 99th percentile that it promises.
+#[test]
+fn a_start_up_burst_is_found_with_the_warm_up_that_leaves_it_out() {
+    let found = one(bursting(120), "startup_burst", Options::default());
+    let words: Vec<_> = found.lines().nth(1).unwrap().split(' ').collect();
+    let [warmup_ns, later_n, later_p99] = [words[1], words[4], words[5]];
+    assert!(
+        words[3].parse::<f64>().unwrap() > 2.0 * later_p99.parse::<f64>().unwrap(),
+        "{found}"
+    );
+    let warmup_ms = warmup_ns.parse::<i64>().unwrap() / MS;
+    let kept = one(bursting(120), "latency_percentiles", warmed_up(warmup_ms));
+    let ttft = kept
+        .lines()
+        .find(|line| line.starts_with("t ttft "))
+        .unwrap();
+    let words: Vec<_> = ttft.split(' ').collect();
+    assert_eq!([words[2], words[9]], [later_n, later_p99]);
+    // An open loop has none.
+    let open = one(filling(203), "startup_burst", Options::default());
+    assert_eq!(open.lines().count(), 1, "{open}");
+}
+
+// A chunk that says 0 tokens, two that say 3 and 1, and an answer that had no chunk with a token.
+#[test]
+fn peaks_and_means_count_the_same_tokens() {
+    let mut tape = TapeFixture::default();
+    tape.answer(0, [0, 0], &[(10, Some(0)), (20, Some(3)), (30, Some(1))])
+        .usage_output_tokens = Some(8);
+    tape.answer(1, [0, 0], &[(40, Some(0)), (50, Some(0))])
+        .usage_output_tokens = Some(6);
+    let silent = tape.answer(2, [0, 0], &[]);
+    silent.usage_output_tokens = Some(5);
+    silent.status = Status::Ok;
+    silent.end_ns = Some(60 * MS);
+    let queries = [
+        "throughput_windows",
+        "throughput_peaks",
+        "throughput_over_time",
+    ];
+    let found = several(tape, &queries, Options::default());
+    let sum = |query: &str, column: &str| -> f64 {
+        let table = found.table(query).unwrap();
+        let rows = table.rows.iter();
+        rows.filter_map(|row| table.cell(row, column)?.number())
+            .sum()
+    };
+    assert_eq!(sum("throughput_peaks", "output_tokens_peak_1s"), 19.0);
+    assert_eq!(sum("throughput_over_time", "output_tokens"), 19.0);
+    let windows = spelled(found.table("throughput_windows").unwrap());
+    assert!(
+        windows.contains("\nt run 0 60000000 0.06 3 50 24 400 19 "),
+        "{windows}"
+    );
+}
+
+// Of the GPUs' 0.399 s the parts take 40 + 98 and 50 + 5 + 34 of 227 ms in flight.
+#[test]
+fn the_parts_of_a_tape_share_its_cost() {
+    let costs = |by: Option<&str>| {
+        let mut tape = TapeFixture::small();
+        for row in &mut tape.requests {
+            let is_short = [0, 3].contains(&row.request_id);
+            row.class = Some(if is_short { "a" } else { "b" }.into());
+        }
+        let options = Options {
+            by: by.map(str::to_owned),
+            yardsticks: Yardsticks {
+                gpu_hour: Some(3_600.0),
+                gpus: 2,
+                ..Yardsticks::default()
+            },
+            ..Options::default()
+        };
+        let found = several(
+            tape,
+            &["throughput_windows", "concurrency", "cost"],
+            options,
+        );
+        let table = found.table("cost").unwrap();
+        let whole = table
+            .rows
+            .iter()
+            .filter(|row| table.cell(row, "window_name").and_then(Cell::text) == Some("run"));
+        whole
+            .filter_map(|row| table.cell(row, "cost")?.number())
+            .collect::<Vec<f64>>()
+    };
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} {b}");
+    let (whole, parts) = (costs(None), costs(Some("class")));
+    assert_eq!((whole.len(), parts.len()), (1, 2));
+    close(whole[0], 0.798);
+    close(parts[0], 0.798 * 138.0 / 227.0);
+    close(parts[0] + parts[1], whole[0]);
+}
+
+// First tokens after 10, 20 and 30 ms.
+#[test]
+fn a_percentile_that_was_asked_for_is_computed_exactly() {
+    let options = Options {
+        percentiles: [25.0, 97.5, 50.0]
+            .into_iter()
+            .filter_map(Percentile::new)
+            .collect(),
+        ..Options::default()
+    };
+    let found = several(TapeFixture::small(), &["latency_percentiles"], options);
+    let table = found.table("latency_percentiles").unwrap();
+    let ttft = table
+        .rows
+        .iter()
+        .find(|row| row[1].text() == Some("ttft"))
+        .unwrap();
+    let number = |column: &str| table.cell(ttft, column).unwrap().number().unwrap();
+    assert!((number("p25_ns") - 15e6).abs() < 10.0);
+    assert!((number("p97_5_ns") - 29.5e6).abs() < 10.0);
+    assert!(
+        table.sql.contains("p25_ns"),
+        "the report shows the SQL that was run"
+    );
+    let keys: Vec<String> = metrics(&found, "t")
+        .into_iter()
+        .map(|one| one.key)
+        .collect();
+    assert!(keys.contains(&"ttft_p97_5".to_owned()), "{keys:?}");
+    let judged = |text: &str| text.parse::<Condition>().unwrap().judge(&found);
+    assert_eq!(judged("ttft_p25 > 14ms").held, ["`t` has 15.000 ms"]);
+    assert_eq!(judged("ttft_p26 > 14ms").held, ["`t` has no `ttft_p26`"]);
+}
+
+// Of 60 requests that are all due at once 17 succeed: there is no steady window.
+#[test]
+fn success_is_of_all_requests_of_a_run_and_always_there() {
+    let mut tape = TapeFixture::default();
+    for request in 0..60 {
+        let row = tape.answer(request, [0, 0], &[(10, None), (20, None)]);
+        if request >= 17 {
+            row.status = Status::Error;
+        }
+    }
+    let found = analysed(&[("t", tape)], &Options::default()).unwrap();
+    let judged = |text: &str| text.parse::<Condition>().unwrap().judge(&found);
+    assert_eq!(judged("ok_share < 0.95").held, ["`t` has 0.2833"]);
+    assert_eq!(judged("ok_share < 0.28").passed, ["`t` has 0.2833"]);
+    // Also where nothing was ever sent.
+    let mut refused = TapeFixture::default();
+    let row = refused.attempt(0, [0, 0], 5);
+    row.sent_ns = None;
+    row.status = Status::Error;
+    let found = analysed(&[("t", refused)], &Options::default()).unwrap();
+    let judged = |text: &str| text.parse::<Condition>().unwrap().judge(&found);
+    assert_eq!(judged("ok_share < 0.95").held, ["`t` has 0.0000"]);
+    // In a closed loop requests that the window leaves out count, too.
+    let closed = analysed(&[("t", TapeFixture::closed())], &Options::default()).unwrap();
+    let one = metrics(&closed, "t")
+        .into_iter()
+        .find(|one| one.key == "ok_share");
+    assert_eq!(one.map(|one| (one.value, one.n)), Some((1.0, Some(4.0))));
+}
+
+// What a condition may name and what the JSON has are one list.
+#[test]
+fn every_number_of_a_run_can_be_a_condition() {
+    for run in ["small", "closed"] {
+        for one in metrics(&BOTH, run) {
+            let bound = if one.unit == "ns" { "1s" } else { "1" };
+            let condition = format!("{} > {bound}", one.key).parse::<Condition>();
+            let judged = condition
+                .unwrap_or_else(|error| panic!("{error}"))
+                .judge(&BOTH);
+            let has = |line: &String| {
+                line.starts_with(&format!("`{run}` has ")) && !line.contains(" has no ")
+            };
+            assert!(
+                judged.held.iter().chain(&judged.passed).any(has),
+                "{}",
+                one.key
+            );
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::numbers::{
 use super::rows::{float, table, text, whole};
 use super::{CONFIDENCE, Member, Uncertainty};
 use crate::analyze::statistics::{
-    ALARM, Difference, Lack, Pair, Scale, Side, Spread, count, difference, holm,
+    ALARM, Difference, Lack, Pair, Raised, Scale, Side, Spread, count, difference, holm,
 };
 use crate::analyze::{Cell, Table};
 
@@ -51,7 +51,7 @@ impl Uncertainty {
             .collect();
         table(
             "differences",
-            "every number of every group of runs against the first group's, with its interval and a verdict",
+            "every number of every group of runs against the first group's, with its 95 % interval, a verdict, and the interval that the verdict stands on",
             &[
                 "run",
                 "baseline",
@@ -69,8 +69,12 @@ impl Uncertainty {
                 "p",
                 "p_holm",
                 "verdict",
+                "tested_low",
+                "tested_high",
+                "tested_confidence",
                 "smallest_seen",
                 "times_as_long",
+                "runs_needed",
                 "lack",
             ],
             rows,
@@ -235,7 +239,7 @@ struct Compared<'a> {
 }
 
 impl Compared<'_> {
-    fn row(&self, raised: Option<f64>, tested: usize) -> Vec<Cell> {
+    fn row(&self, raised: Option<Raised>, tested: usize) -> Vec<Cell> {
         let middle = |values: &[f64]| {
             let scale = if values.iter().all(|value| *value > 0.0) {
                 scale(&self.metric)
@@ -249,9 +253,17 @@ impl Compared<'_> {
         let change = self.change.ok();
         // What is so far off that it shows all the same is told; else the interval says nothing.
         let is_wide = change.is_some_and(|change| change.is_wide(CONFIDENCE))
-            && raised.is_none_or(|p| p >= ALARM);
+            && raised.is_none_or(|raised| raised.p >= ALARM);
         let told = change.filter(|_| !is_wide);
         let bounds = told.and_then(|change| change.interval(from, CONFIDENCE));
+        let confidence = raised.map(|raised| raised.confidence);
+        let tested_bounds = told
+            .zip(confidence)
+            .and_then(|(change, at)| change.interval(from, at));
+        // As many runs on each side as would be known as well.
+        let sides = [&self.from, &self.to].map(|values| count(values.len()));
+        let runs = 2.0 / (1.0 / sides[0] + 1.0 / sides[1]);
+        let repeats = sides.iter().all(|runs| *runs > 1.0);
         let lack = if is_wide {
             Some(Lack::Width)
         } else {
@@ -259,7 +271,7 @@ impl Compared<'_> {
         };
         let verdict = match (&self.change, raised) {
             (Err(_), _) if self.is_headline => text("not enough data"),
-            (Ok(change), Some(p)) if p < ALARM => {
+            (Ok(change), Some(raised)) if raised.p < ALARM => {
                 let is_up = change.place > 0.0;
                 text(if is_up == is_higher_better(&self.metric) {
                     "better"
@@ -287,10 +299,18 @@ impl Compared<'_> {
             float(bounds.map(|(low, _)| low)),
             float(bounds.map(|(_, high)| high)),
             float(change.map(|change| change.chance())),
-            float(raised),
+            float(raised.map(|raised| raised.p)),
             verdict,
+            float(tested_bounds.map(|(low, _)| low)),
+            float(tested_bounds.map(|(_, high)| high)),
+            float(confidence.filter(|_| tested_bounds.is_some())),
             float(told.and_then(|change| change.smallest_seen(from, numbers))),
             float(change.and_then(|change| change.times_as_long(from, numbers))),
+            whole(
+                change
+                    .filter(|_| self.is_headline && repeats)
+                    .and_then(|change| change.runs_needed(from, numbers, runs)),
+            ),
             lack.map_or(Cell::Null, |lack| text(lack.as_str())),
         ]
     }

@@ -37,8 +37,10 @@ impl Uncertainty {
                         second,
                         change,
                     }) => {
-                        let p = raised.next().unwrap_or(1.0);
-                        let bounds = change.interval(first, CONFIDENCE);
+                        let tested = raised.next();
+                        let p = tested.map_or(1.0, |tested| tested.p);
+                        let confidence = tested.map_or(CONFIDENCE, |tested| tested.confidence);
+                        let bounds = change.interval(first, confidence);
                         row.extend([
                             float(Some(first)),
                             float(Some(second)),
@@ -60,7 +62,7 @@ impl Uncertainty {
         }
         table(
             "stationarity",
-            "the first half of each run's window against the second",
+            "the first half of each run's window against the second, with the interval that the verdict stands on",
             &[
                 "run",
                 "metric",

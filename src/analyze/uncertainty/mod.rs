@@ -7,9 +7,9 @@ mod halves;
 pub(super) mod numbers;
 mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::statistics::{Drawing, Lack, Sampled, Scale, Series, Spread, Statistic, group};
+use super::statistics::{Drawing, Lack, Sampled, Scale, Series, Spread, group};
 use super::{Cell, Table};
 use blocks::WINDOW_BLOCKS;
 use numbers::{
@@ -25,7 +25,8 @@ pub(super) use blocks::Blocks;
 pub(super) const DRAWN: [&str; 3] = ["intervals", "stationarity", "differences"];
 
 /// The queries whose answers they build upon.
-pub(super) const NEEDED: [&str; 4] = [
+pub(super) const NEEDED: [&str; 5] = [
+    "run_summary",
     "latency_percentiles",
     "throughput_windows",
     "goodput",
@@ -85,7 +86,7 @@ impl Uncertainty {
         let (low, _) = blocks.frame();
         let from = usize::try_from(-low).unwrap_or(0);
         Self {
-            exact: exact.numbers(&drawn),
+            exact: exact.numbers(),
             members,
             drawn,
             window: from..from + usize::try_from(WINDOW_BLOCKS).unwrap_or(0),
@@ -187,14 +188,13 @@ impl Uncertainty {
         )
     }
 
-    /// The metrics of a run, latencies first.
+    /// The metrics of a run, latencies first; also those that nothing could be drawn of.
     fn metrics(&self, run: &str) -> Vec<&str> {
-        let metrics = self
-            .drawn
-            .keys()
-            .filter(|(other, _)| other == run)
-            .map(|(_, metric)| metric.as_str());
-        let mut metrics: Vec<&str> = metrics.collect();
+        let drawn = self.drawn.keys().map(|(run, metric)| (run, metric));
+        let exact = self.exact.keys().map(|(run, metric, _)| (run, metric));
+        let of_run = drawn.chain(exact).filter(|(other, _)| *other == run);
+        let metrics: BTreeSet<&str> = of_run.map(|(_, metric)| metric.as_str()).collect();
+        let mut metrics: Vec<&str> = metrics.into_iter().collect();
         let order = || {
             LATENCIES
                 .into_iter()
@@ -211,18 +211,15 @@ impl Uncertainty {
 
 /// The tables that have the numbers themselves.
 pub(super) struct Exact<'a> {
+    pub(super) summary: &'a Table,
     pub(super) percentiles: &'a Table,
     pub(super) windows: &'a Table,
     pub(super) goodput: &'a Table,
 }
 
 impl Exact<'_> {
-    /// The numbers, by run, metric and statistic: latencies and rates as their own queries have
-    /// them, the share of requests that were ok of the blocks.
-    fn numbers(
-        &self,
-        drawn: &BTreeMap<(String, String), Drawn>,
-    ) -> BTreeMap<(String, String, &'static str), f64> {
+    /// The numbers, by run, metric and statistic, as their own queries have them.
+    fn numbers(&self) -> BTreeMap<(String, String, &'static str), f64> {
         let mut exact = BTreeMap::new();
         let table = self.percentiles;
         for row in &table.rows {
@@ -236,11 +233,11 @@ impl Exact<'_> {
                 }
             }
         }
-        for ((run, metric), drawn) in drawn {
-            if metric == OK_SHARE
-                && let Some(share) = drawn.series.value(Statistic::Ratio)
-            {
-                exact.insert((run.clone(), metric.clone(), RATE_STAT), share);
+        // Of all requests, whatever window there is.
+        for row in &self.summary.rows {
+            let share = number(self.summary, row, OK_SHARE);
+            if let (Some(run), Some(share)) = (word(self.summary, row, "run"), share) {
+                exact.insert((run.to_owned(), OK_SHARE.to_owned(), RATE_STAT), share);
             }
         }
         // The window whose blocks are drawn from: the first one that has a length, which is the

@@ -3,7 +3,7 @@
 use crate::analyze::statistics::{Scale, Statistic};
 
 /// The latencies that have intervals, in the order in which they are told.
-pub(super) const LATENCIES: [&str; 10] = [
+pub(in crate::analyze) const LATENCIES: [&str; 10] = [
     "ttft",
     "ttft_intended",
     "ttfa",
@@ -28,7 +28,7 @@ pub(super) const LATENCY_STATS: [(&str, &str, Statistic); 6] = [
 
 /// Shares and rates that count successes.
 pub(super) const RPS: &str = "rps";
-pub(super) const OK_SHARE: &str = "ok_share";
+pub(in crate::analyze) const OK_SHARE: &str = "ok_share";
 pub(super) const GOODPUT: &str = "goodput_rps";
 pub(super) const TOKEN_GOODPUT: &str = "goodput_tps";
 pub(super) const ATTAINMENT: &str = "attainment";
@@ -40,7 +40,7 @@ pub(super) const RATES: [(&str, &str, &str, &str); 8] = [
     (RPS, "requests/s", "requests", "seconds"),
     ("input_tps", "tokens/s", "input_tokens", "seconds"),
     ("output_tps", "tokens/s", "output_tokens", "seconds"),
-    (OK_SHARE, "share", "ok", "offered"),
+    (OK_SHARE, "share", "due_ok", "due"),
     (GOODPUT, "requests/s", "good", "seconds"),
     (TOKEN_GOODPUT, "tokens/s", "good_tokens", "seconds"),
     (ATTAINMENT, "share", "good", "offered"),
@@ -48,7 +48,7 @@ pub(super) const RATES: [(&str, &str, &str, &str); 8] = [
 ];
 
 /// The statistic of a rate or a share, as its rows name it.
-pub(super) const RATE_STAT: &str = "window";
+pub(in crate::analyze) const RATE_STAT: &str = "window";
 
 /// The numbers that verdicts are about, and that are tested together. Where both sides are open
 /// loops, the form from the intended time stands for the other.
@@ -114,7 +114,7 @@ pub(super) fn statistic(stat: &str) -> Statistic {
     found.map_or(Statistic::Ratio, |(_, _, statistic)| *statistic)
 }
 
-pub(super) fn unit(metric: &str) -> &'static str {
+pub(in crate::analyze) fn unit(metric: &str) -> &'static str {
     let rate = RATES.iter().find(|(name, ..)| *name == metric);
     rate.map_or("ns", |(_, unit, ..)| unit)
 }

@@ -38,12 +38,14 @@ pub(crate) enum SloForm {
 
 #[derive(Debug, Args)]
 pub(crate) struct WindowArgs {
-    /// Leave out this much of the start from the steady window, or `auto`
+    /// Leave out what was due in this much of the start, or `auto`
     ///
-    /// With `auto` the warm-up ends where the requests in flight become level,
-    /// found by MSER-5 (White, Cobb and Spratt 2000); a run that never does
-    /// keeps its start. What `auto` finds is shown in any case, by the query
-    /// `warmup_end`.
+    /// Requests that were due before it are left out of rates, goodput and all
+    /// latencies. With `auto` the warm-up ends where the requests in flight
+    /// become level, found by MSER-5 (White, Cobb and Spratt 2000); in a closed
+    /// loop where the first request of every slot has its first token. A run
+    /// that never becomes level keeps its start. What `auto` finds is shown in
+    /// any case, by the query `warmup_end`.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_warmup)]
     pub(crate) warmup: Warmup,
     /// Begin of a window that replaces the steady one

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::advice::advice;
-use crate::report::columns::{columns, fit, paint, push_line, rule, table, wrap};
+use crate::report::columns::{self, columns, fit, paint, push_line, rule, table, wrap};
 use crate::report::format::{
     NONE, NS_PER_S, clean, decimal, duration, name, optional, percent, trimmed,
 };
@@ -185,7 +185,7 @@ fn contents(out: &mut String, inspected: &Inspected) {
     row("Output tokens", contents.output_tokens, 1.0, 0);
     row("Turns a session", contents.sessions.turns, 1.0, 0);
     row("Think time (s)", contents.think_ns, NS_PER_S, 1);
-    table(out, &grid, false);
+    table(out, &grid, columns::WIDTH, false);
     let sessions = &contents.sessions;
     let about = if sessions.is_estimated { "about " } else { "" };
     let without = match contents.rows_without_session {

@@ -388,3 +388,50 @@ fn ranks_are_correlated_as_by_hand() {
     assert!((spearman(&pairs) - 4.5 / 22.5_f64.sqrt()).abs() < 1e-12);
     assert!(spearman(&[(1.0, 1.0), (1.0, 2.0)]).abs() < 1e-12);
 }
+
+/// A closed loop whose first 32 of 320 requests began together, and what was left out of it.
+fn started(later: (i64, f64), given_ns: i64) -> Analysis {
+    let mut analysis = fixture::closed();
+    let run = analysis.runs[0].run.clone();
+    let (n, p99_ms) = later;
+    let burst = vec![
+        Cell::Int(2_153_000_000),
+        Cell::Int(320),
+        Cell::Float(925e6),
+        Cell::Int(n),
+        Cell::Float(p99_ms * 1e6),
+    ];
+    let columns = "run warmup_ns n ttft_p99_ns later_n later_ttft_p99_ns";
+    put(&mut analysis, "startup_burst", columns, vec![burst]);
+    let window = vec![text("given"), Cell::Int(given_ns), text("slots")];
+    put(
+        &mut analysis,
+        "warmup_end",
+        "run rule given_ns basis",
+        vec![window],
+    );
+    for name in ["startup_burst", "warmup_end"] {
+        let mut tables = analysis.tables.iter_mut();
+        let table = tables.find(|table| table.name == name).unwrap();
+        table.rows[0][0] = text(&run);
+    }
+    analysis
+}
+
+#[test]
+fn a_start_up_burst_names_both_percentiles_and_the_flag_that_leaves_it_out() {
+    let found = |analysis: &Analysis| {
+        let all = diagnoses(analysis, &analysis.runs[0]);
+        all.into_iter().find(|one| one.id == "startup-burst")
+    };
+    let burst = found(&started((288, 169.0), 0)).unwrap();
+    insta::assert_snapshot!(burst.what, @"the first 32 requests began together and are in the percentiles: TTFT p99 is 925 ms, and 169 ms without them");
+    insta::assert_snapshot!(burst.act, @"leave the start out of rates and latencies with --warmup 2153ms");
+    assert_eq!(
+        found(&started((288, 169.0), SECOND)),
+        None,
+        "left out already"
+    );
+    assert_eq!(found(&started((288, 800.0), 0)), None, "no burst");
+    assert_eq!(found(&started((68, 169.0), 0)), None, "too few to say");
+}

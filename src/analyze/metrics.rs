@@ -1,0 +1,434 @@
+//! The numbers of a run by the names that scripts know: the keys of the JSON's `metrics`, and what
+//! `--fail-if` takes.
+
+use super::percentiles::Percentile;
+use super::uncertainty::numbers;
+use super::{Analysis, Row, rows_of};
+
+/// One number of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// `<metric>_<stat>`, such as `ttft_p99`, or a word, such as `rps`.
+    pub key: String,
+    /// The number.
+    pub value: f64,
+    /// Its unit; times are in `ns`, what a window lasts in `s`.
+    pub unit: &'static str,
+    /// How many values stand behind it.
+    pub n: Option<f64>,
+    /// The ends of its 95 % confidence interval; none where it has none.
+    pub interval: Option<(f64, f64)>,
+}
+
+/// Statistics of a latency beside its percentiles: key, column.
+const STATS: [(&str, &str); 4] = [
+    ("mean", "mean_ns"),
+    ("std", "std_ns"),
+    ("min", "min_ns"),
+    ("max", "max_ns"),
+];
+
+/// What is in `latency_percentiles` and has no interval.
+const OTHER_LATENCIES: [&str; 3] = ["queued", "connect", "slip"];
+
+/// A number that is one column of a query with one row a run: query, key, column, unit.
+type Single = (&'static str, &'static str, &'static str, &'static str);
+
+const SINGLE: [Single; 34] = [
+    ("run_summary", "requests_total", "requests", "requests"),
+    ("run_summary", "requests_ok", "ok", "requests"),
+    ("run_summary", "requests_failed", "failed", "requests"),
+    (
+        "run_summary",
+        "requests_interrupted",
+        "interrupted",
+        "requests",
+    ),
+    ("run_summary", "requests_cancelled", "cancelled", "requests"),
+    ("run_summary", "requests_not_sent", "not_sent", "requests"),
+    ("run_summary", "chunks_total", "chunks", "chunks"),
+    (
+        "run_summary",
+        "input_tokens_total",
+        "input_tokens",
+        "tokens",
+    ),
+    (
+        "run_summary",
+        "output_tokens_total",
+        "output_tokens",
+        "tokens",
+    ),
+    ("run_summary", "duration_run", "duration_s", "s"),
+    (
+        "run_summary",
+        "in_flight_peak",
+        "peak_in_flight",
+        "requests",
+    ),
+    (
+        "run_summary",
+        "in_flight_mean",
+        "mean_in_flight",
+        "requests",
+    ),
+    (
+        "run_summary",
+        "gaps_unresolved_share",
+        "unresolved_share",
+        "share",
+    ),
+    (
+        "schedule_fidelity",
+        "rate_intended",
+        "intended_rate_per_s",
+        "requests/s",
+    ),
+    (
+        "schedule_fidelity",
+        "rate_achieved",
+        "achieved_rate_per_s",
+        "requests/s",
+    ),
+    (
+        "arrival_fidelity",
+        "arrival_within_1ms",
+        "within_1ms",
+        "share",
+    ),
+    ("arrival_fidelity", "arrival_gap_ks", "gap_ks", "share"),
+    (
+        "arrival_fidelity",
+        "arrival_count_off_max",
+        "count_off_max",
+        "requests",
+    ),
+    ("session_fidelity", "sessions_total", "sessions", "sessions"),
+    (
+        "session_fidelity",
+        "turns_out_of_order",
+        "out_of_order",
+        "requests",
+    ),
+    (
+        "session_fidelity",
+        "turns_before_reply",
+        "before_reply",
+        "requests",
+    ),
+    ("prefix_hits", "prefix_hit_ideal", "ideal_hit", "share"),
+    (
+        "prefix_hits",
+        "prefix_hit_achieved",
+        "achieved_hit",
+        "share",
+    ),
+    (
+        "throughput_peaks",
+        "output_tokens_peak_1s",
+        "output_tokens_peak_1s",
+        "tokens",
+    ),
+    ("stalls", "stalled_share", "stalled_share", "share"),
+    ("stalls", "stalls_total", "stalls", "gaps"),
+    ("stalls", "longest_gap_p50", "longest_p50_ns", "ns"),
+    ("stalls", "longest_gap_p99", "longest_p99_ns", "ns"),
+    ("stalls", "longest_gap_max", "longest_max_ns", "ns"),
+    ("jitter", "jitter_p50", "p50_ns", "ns"),
+    ("jitter", "jitter_p99", "p99_ns", "ns"),
+    ("deadlines", "in_time_share", "in_time_share", "share"),
+    ("deadlines", "fluidity_all", "fluidity", "share"),
+    ("deadlines", "fluidity_p10", "fluidity_p10", "share"),
+];
+
+/// A number of each window: query, first part of the key, column, unit, column with its n. The
+/// window's name is the key's second part.
+type Windowed = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+const WINDOWED: [Windowed; 16] = [
+    ("throughput_windows", "window", "seconds", "s", "requests"),
+    ("throughput_windows", "rps", "rps", "requests/s", "requests"),
+    (
+        "throughput_windows",
+        "input_tps",
+        "input_tps",
+        "tokens/s",
+        "requests",
+    ),
+    (
+        "throughput_windows",
+        "output_tps",
+        "output_tps",
+        "tokens/s",
+        "requests",
+    ),
+    (
+        "throughput_windows",
+        "total_tps",
+        "total_tps",
+        "tokens/s",
+        "requests",
+    ),
+    ("goodput", "goodput", "goodput_rps", "requests/s", "offered"),
+    ("goodput", "attainment", "attainment", "share", "offered"),
+    (
+        "goodput",
+        "offered_rps",
+        "offered_rps",
+        "requests/s",
+        "offered",
+    ),
+    ("goodput", "ok_rps", "ok_rps", "requests/s", "offered"),
+    (
+        "goodput",
+        "goodput_tps",
+        "goodput_tps",
+        "tokens/s",
+        "offered",
+    ),
+    (
+        "goodput",
+        "token_attainment",
+        "token_attainment",
+        "share",
+        "offered",
+    ),
+    ("concurrency", "concurrency_mean", "mean", "requests", ""),
+    ("concurrency", "concurrency_p50", "p50", "requests", ""),
+    ("concurrency", "concurrency_p90", "p90", "requests", ""),
+    ("concurrency", "concurrency_p99", "p99", "requests", ""),
+    ("concurrency", "concurrency_max", "max", "requests", ""),
+];
+
+const WINDOWS: [&str; 2] = ["steady", "run"];
+
+/// Speeds of single requests, and their statistics.
+const SPEEDS: [&str; 5] = [
+    "request_tps",
+    "decode_tps",
+    "request_total_tps",
+    "prefill_tps",
+    "generation_tps",
+];
+const SPEED_STATS: [&str; 8] = ["mean", "min", "p1", "p10", "p50", "p90", "p99", "max"];
+
+const COSTS: [&str; 2] = ["cost_per_m_output", "cost_per_m_total"];
+const COST_BASES: [&str; 2] = ["price", "gpu_hour"];
+const MONEY: &str = "money/million tokens";
+
+/// Collects every number of a run; one that is unknown is left out.
+pub fn metrics(analysis: &Analysis, run: &str) -> Vec<Metric> {
+    let mut found = Vec::new();
+    let intervals = rows_of(analysis, "intervals", run);
+    latencies(&mut found, analysis, run, &intervals);
+    for (query, key, column, unit, n) in WINDOWED {
+        for row in rows_of(analysis, query, run) {
+            let window = row.text("window_name").unwrap_or("run");
+            let interval =
+                (window == "steady").then(|| interval(&intervals, column, numbers::RATE_STAT));
+            let key = format!("{key}_{window}");
+            push(
+                &mut found,
+                key,
+                row.number(column),
+                unit,
+                row.number(n),
+                interval.flatten(),
+            );
+        }
+    }
+    headline(&mut found, analysis, run, &intervals);
+    for (query, key, column, unit) in SINGLE {
+        for row in rows_of(analysis, query, run) {
+            let n = ["n", "turns", "requests"]
+                .into_iter()
+                .find_map(|n| row.number(n));
+            push(
+                &mut found,
+                key.to_owned(),
+                row.number(column),
+                unit,
+                n,
+                None,
+            );
+        }
+    }
+    for row in rows_of(analysis, "request_speeds", run) {
+        let Some(speed) = SPEEDS
+            .into_iter()
+            .find(|speed| row.text("metric") == Some(speed))
+        else {
+            continue;
+        };
+        for stat in SPEED_STATS {
+            let key = format!("{speed}_{stat}");
+            push(
+                &mut found,
+                key,
+                row.number(stat),
+                "tokens/s",
+                row.number("n"),
+                None,
+            );
+        }
+    }
+    for row in rows_of(analysis, "cost", run) {
+        let window = row.text("window_name").unwrap_or("run");
+        let basis = row.text("basis").unwrap_or("price");
+        for column in COSTS {
+            let key = format!("{column}_{basis}_{window}");
+            push(&mut found, key, row.number(column), MONEY, None, None);
+        }
+    }
+    found
+}
+
+fn latencies(found: &mut Vec<Metric>, analysis: &Analysis, run: &str, intervals: &[Row<'_>]) {
+    let columns = analysis
+        .table("latency_percentiles")
+        .map_or(&[][..], |table| &table.columns);
+    let percentiles = columns.iter().filter_map(|column| {
+        let stat = column.name.strip_suffix("_ns")?;
+        Percentile::named(stat).map(|_| (stat, column.name.as_str()))
+    });
+    let stats: Vec<(&str, &str)> = STATS.into_iter().chain(percentiles).collect();
+    for row in rows_of(analysis, "latency_percentiles", run) {
+        let Some(metric) = row.text("metric") else {
+            continue;
+        };
+        for (stat, column) in &stats {
+            let key = format!("{metric}_{stat}");
+            let interval = interval(intervals, metric, stat);
+            push(
+                found,
+                key,
+                row.number(column),
+                "ns",
+                row.number("n"),
+                interval,
+            );
+        }
+    }
+}
+
+/// Adds the rates and shares that have one number a run: of the window that is the headline, and
+/// success of all requests.
+fn headline(found: &mut Vec<Metric>, analysis: &Analysis, run: &str, intervals: &[Row<'_>]) {
+    let requests = rows_of(analysis, "run_summary", run)
+        .first()
+        .and_then(|row| row.number("requests"));
+    for row in intervals
+        .iter()
+        .filter(|row| row.text("stat") == Some(numbers::RATE_STAT))
+    {
+        let Some(metric) = row.text("metric") else {
+            continue;
+        };
+        let window = rows_of(analysis, "throughput_windows", run)
+            .into_iter()
+            .find(|row| row.number("seconds").is_some())
+            .and_then(|row| row.text("window_name"))
+            .unwrap_or("run");
+        let of_window = WINDOWED.iter().find(|(_, _, column, ..)| *column == metric);
+        let n = of_window.and_then(|(_, key, ..)| {
+            let key = format!("{key}_{window}");
+            found.iter().find(|one| one.key == key)?.n
+        });
+        let n = if metric == numbers::OK_SHARE {
+            requests
+        } else {
+            n
+        };
+        let interval = row.number("low").zip(row.number("high"));
+        push(
+            found,
+            metric.to_owned(),
+            row.number("value"),
+            numbers::unit(metric),
+            n,
+            interval,
+        );
+    }
+}
+
+fn interval(intervals: &[Row<'_>], metric: &str, stat: &str) -> Option<(f64, f64)> {
+    let found = intervals
+        .iter()
+        .find(|row| row.text("metric") == Some(metric) && row.text("stat") == Some(stat))?;
+    found.number("low").zip(found.number("high"))
+}
+
+fn push(
+    found: &mut Vec<Metric>,
+    key: String,
+    value: Option<f64>,
+    unit: &'static str,
+    n: Option<f64>,
+    interval: Option<(f64, f64)>,
+) {
+    if let Some(value) = value {
+        found.push(Metric {
+            key,
+            value,
+            unit,
+            n,
+            interval,
+        });
+    }
+}
+
+/// The unit of a number by its key; `None` where no analysis has such a number.
+pub(super) fn unit_of(key: &str) -> Option<&'static str> {
+    let single = SINGLE.iter().find(|(_, name, ..)| *name == key);
+    single
+        .map(|(.., unit)| *unit)
+        .or_else(|| numbers::unit_of(key))
+        .or_else(|| windowed_unit(key))
+        .or_else(|| latency_unit(key))
+        .or_else(|| {
+            let (speed, stat) = key.rsplit_once('_')?;
+            (SPEEDS.contains(&speed) && SPEED_STATS.contains(&stat)).then_some("tokens/s")
+        })
+        .or_else(|| cost_unit(key))
+}
+
+fn windowed_unit(key: &str) -> Option<&'static str> {
+    let (name, window) = key.rsplit_once('_')?;
+    let known = WINDOWED.iter().find(|(_, known, ..)| *known == name)?;
+    WINDOWS.contains(&window).then_some(known.3)
+}
+
+fn latency_unit(key: &str) -> Option<&'static str> {
+    percentile_of(key).map(|_| "ns").or_else(|| {
+        let (metric, stat) = key.rsplit_once('_')?;
+        let is_stat = STATS.iter().any(|(name, _)| *name == stat);
+        (is_latency(metric) && is_stat).then_some("ns")
+    })
+}
+
+fn is_latency(metric: &str) -> bool {
+    numbers::LATENCIES.contains(&metric) || OTHER_LATENCIES.contains(&metric)
+}
+
+/// The percentile of a latency that a key names.
+pub(super) fn percentile_of(key: &str) -> Option<Percentile> {
+    let (metric, stat) = key.split_once("_p")?;
+    Percentile::named(&format!("p{stat}")).filter(|_| is_latency(metric))
+}
+
+fn cost_unit(key: &str) -> Option<&'static str> {
+    let (rest, window) = key.rsplit_once('_')?;
+    let is_known = COSTS.iter().any(|cost| {
+        let basis = rest
+            .strip_prefix(cost)
+            .and_then(|rest| rest.strip_prefix('_'));
+        basis.is_some_and(|basis| COST_BASES.contains(&basis))
+    });
+    (is_known && WINDOWS.contains(&window)).then_some(MONEY)
+}
