@@ -53,14 +53,25 @@ pub(crate) fn table(out: &mut String, grid: &Grid, width: usize, color: bool) {
     }
 }
 
-/// Decides how wide each column is, and narrows the widest text until a line fits.
-fn widths(grid: &Grid, width: usize) -> Vec<usize> {
+/// Returns how wide a table is of which nothing is cut.
+pub(crate) fn natural_width(grid: &Grid) -> usize {
+    let widths = natural_widths(grid);
+    widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)
+}
+
+fn natural_widths(grid: &Grid) -> Vec<usize> {
     let mut widths: Vec<usize> = grid.headings.iter().map(|h| columns(&h.name)).collect();
     for row in &grid.rows {
         for (width, field) in widths.iter_mut().zip(row) {
             *width = (*width).max(columns(&field.text));
         }
     }
+    widths
+}
+
+/// Decides how wide each column is, and narrows the widest text until a line fits.
+fn widths(grid: &Grid, width: usize) -> Vec<usize> {
+    let mut widths = natural_widths(grid);
     let between = 2 * widths.len().saturating_sub(1);
     while widths.iter().sum::<usize>() + between > width {
         let texts = widths

@@ -110,7 +110,8 @@ pub(crate) fn report(analysis: &Analysis) -> Result<Report, ReportError> {
     let title = match runs.as_slice() {
         [] => said("No run"),
         [run] => run.run.clone(),
-        several => say!("{n} runs compared", n = several.len()),
+        several => uncertainty::groups(analysis)
+            .unwrap_or_else(|| say!("{n} runs compared", n = several.len())),
     };
     let queries = analysis
         .tables

@@ -10,7 +10,7 @@ mod tests;
 use crate::analyze::{Analysis, Percentile, RunFacts};
 
 use super::advice::{Advice, advice};
-use super::columns::{WIDTH, fit, fit_middle, paint, push_line, rule, table, wrap};
+use super::columns::{WIDTH, fit, fit_middle, natural_width, paint, push_line, rule, table, wrap};
 use super::comparison::{changes, is_higher_better, percent_change, tone};
 use super::diagnosis::diagnoses;
 use super::format;
@@ -21,7 +21,8 @@ use super::run_card::differs;
 use super::sections::{FEW, HEADLINE, is_shown};
 use super::tools;
 use super::uncertainty::{
-    difference, interval_of, of_groups, power, reach, shown_unit, signed_percent, verdict_tone,
+    difference, groups as named_groups, interval_of, of_groups, power, reach, shown_unit,
+    signed_percent, verdict_tone,
 };
 use super::verdict::{Standing, Verdict, failures, has_success, verdict};
 
@@ -30,11 +31,6 @@ const NOT_JUDGED: &str = "not judged";
 
 /// Most definitions of other tools side by side.
 const TOOLS_A_ROW: usize = 4;
-
-/// Columns that a percentile takes, and that stand before the first one with one run and with
-/// several.
-const PERCENTILE_WIDTH: usize = 12;
-const BEFORE_PERCENTILES: [usize; 2] = [52, 64];
 
 /// Columns that a table needs at least.
 const NARROWEST: usize = 60;
@@ -264,12 +260,17 @@ fn runs_table(out: &mut String, analysis: &Analysis, options: &TerminalOptions) 
 /// Writes the latencies, in as many tables as the percentiles need.
 fn latency_tables(out: &mut String, analysis: &Analysis, options: &TerminalOptions) {
     rule(out, '-', " Latency in ms (lower is better) ");
-    let before = BEFORE_PERCENTILES[usize::from(analysis.runs.len() > 1)];
-    let most = (options.width.saturating_sub(before) / PERCENTILE_WIDTH).max(1);
-    let groups: Vec<&[Percentile]> = if options.percentiles.is_empty() {
+    // As many percentiles side by side as the line has room for.
+    let all = &options.percentiles;
+    let fits = |most: &usize| {
+        let grid = latency_grid(analysis, options, &all[..*most], true);
+        natural_width(&grid) <= options.width
+    };
+    let most = (1..=all.len()).rev().find(fits).unwrap_or(1);
+    let groups: Vec<&[Percentile]> = if all.is_empty() {
         vec![&[]]
     } else {
-        options.percentiles.chunks(most).collect()
+        all.chunks(most).collect()
     };
     let mut is_any_weak = false;
     for (index, group) in groups.into_iter().enumerate() {
@@ -378,15 +379,20 @@ fn goodput_lines(out: &mut String, analysis: &Analysis) {
 /// quoted most.
 fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOptions) {
     let groups = of_groups(analysis);
-    let (title, grid) = if groups.is_empty() {
-        (" Against the first run ", run_changes(analysis, options))
-    } else {
-        (" Against the first group ", group_changes(&groups, options))
+    let (title, grid) = match named_groups(analysis) {
+        None => (
+            " Against the first run ".to_owned(),
+            run_changes(analysis, options),
+        ),
+        Some(named) => (
+            format!(" {} ", fit_middle(&named, 66)),
+            group_changes(&groups, options),
+        ),
     };
     if grid.rows.is_empty() {
         return;
     }
-    rule(out, '-', title);
+    rule(out, '-', &title);
     let is_any_unjudged = grid
         .rows
         .iter()

@@ -53,6 +53,37 @@ pub(crate) fn of_groups(analysis: &Analysis) -> Vec<Row<'_>> {
     tested
 }
 
+/// The groups that are compared, each with its number of runs: `b (3 runs) against a (3 runs)`;
+/// `None` where each run stands for itself.
+pub(crate) fn groups(analysis: &Analysis) -> Option<String> {
+    let rows = of_groups(analysis);
+    let spelled = |name: &str, runs: Option<f64>| {
+        let name = format::name(name);
+        match runs.filter(|runs| *runs > 1.0) {
+            Some(runs) => say!(
+                "{name} ({runs} runs)",
+                name,
+                runs = format::decimal(runs, 0)
+            ),
+            None => name,
+        }
+    };
+    let first = rows.first()?;
+    let baseline = spelled(
+        first.text("baseline").unwrap_or_default(),
+        first.number("baseline_runs"),
+    );
+    let mut others: Vec<String> = Vec::new();
+    for row in &rows {
+        let other = spelled(row.run(), row.number("runs"));
+        if !others.contains(&other) {
+            others.push(other);
+        }
+    }
+    let others = others.join(&said(", "));
+    Some(say!("{others} against {baseline}", others, baseline))
+}
+
 /// The interval of a change, as a reader is told it: where there is a verdict, the one that it
 /// stands on.
 pub(crate) fn interval_of(row: Option<Row<'_>>) -> String {

@@ -55,10 +55,10 @@ fn one_run_has_the_shape_that_people_know() {
 #[test]
 fn groups_stand_against_the_first_group_in_the_place_of_runs() {
     let text = terminal(&fixture::grouped(), &TerminalOptions::default());
-    let from = text.find("--- Against").unwrap() + 4;
+    let from = text.find("- new (3 runs)").unwrap() + 2;
     let table: Vec<&str> = text[from..].lines().take(6).collect();
     insta::assert_snapshot!(table.join("\n"), @r#"
-    Against the first group -----------------------
+    new (3 runs) against old (2 runs) ------------------
     group  number          first group  this group   change           interval  verdict
     new    ttft p50 ms           80.00      100.00  +25.0 %  -2.0 % to +30.0 %  no difference
     new    ok_share share         1.00        0.90  -10.0 %  -2.0 % to +30.0 %  worse
@@ -177,13 +177,14 @@ fn a_table_that_goes_on_repeats_no_statistic() {
     let options = TerminalOptions {
         metrics: vec!["tpot".to_owned()],
         percentiles: percentiles(&[50.0, 90.0, 95.0, 99.0, 99.9]),
+        width: 60,
         ..TerminalOptions::default()
     };
     let text = terminal(&fixture::single(), &options);
     assert_eq!(text.matches("  mean").count(), 1, "{text}");
     assert!(text.contains("\nmetric   p99.9\n"), "{text}");
     let wide = TerminalOptions {
-        width: 160,
+        width: 100,
         ..options
     };
     assert!(!terminal(&fixture::single(), &wide).contains("\nmetric   p99.9\n"));
