@@ -146,7 +146,9 @@ pub struct Manifest {
     /// How many rows there are.
     #[serde(default)]
     pub counts: Counts,
-    /// The client's own limits that were hit, by name.
+    /// The client's own limits that were hit, by name, with how much each held back: `in_flight` and
+    /// `queue` requests, each once; `turns` replies whose turns are missing for it; `capture_channel`
+    /// reads and batches that waited for the writer.
     #[serde(default)]
     pub bounds_hit: BTreeMap<String, u64>,
     /// Events with a text that the backend does not read, by the name of the field.

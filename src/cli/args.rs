@@ -176,6 +176,12 @@ pub(crate) struct ShapeArgs {
     #[arg(long, value_name = "SHAPE", default_value_t = 1.0)]
     pub(crate) burstiness: f64,
     /// Raise the rate over the run
+    ///
+    /// `linear` and `exponential` rise along time, over all requests of --num-prompts or, without
+    /// that, over --duration: the rate is a straight line in time, or grows by equal factors in
+    /// equal times. `linear-index` and `exponential-index` rise along the requests, as
+    /// `vllm bench serve` does under the names without `-index`: half of the rise comes with half of
+    /// the requests, which in time is a curve that is flat at first and steep at the end.
     #[arg(long, value_name = "SHAPE", requires_all = ["ramp_up_start_rps", "ramp_up_end_rps"])]
     pub(crate) ramp_up_strategy: Option<RampStrategy>,
     /// Rate at the start of a ramp, in requests a second
@@ -203,10 +209,14 @@ pub(crate) enum Arrivals {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RampStrategy {
-    /// By equal steps
+    /// A straight line in time
     Linear,
-    /// By equal factors
+    /// By equal factors in equal times
     Exponential,
+    /// By equal steps from request to request, as vLLM's `linear`
+    LinearIndex,
+    /// By equal factors from request to request, as vLLM's `exponential`
+    ExponentialIndex,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chrono::DateTime;
 use serde_json::{Value, json};
@@ -490,7 +490,16 @@ pub(super) fn run_id() -> String {
 
 fn default_tape() -> PathBuf {
     let now = DateTime::from_timestamp_nanos(utc_now_ns());
-    PathBuf::from(format!("tokentape-{}.tape", now.format("%Y%m%dT%H%M%SZ")))
+    let name = format!("tokentape-{}", now.format("%Y%m%dT%H%M%SZ"));
+    free_name(&name, |path| path.exists())
+}
+
+/// A tape of that name, with a number where there is one already: nobody chose the name.
+fn free_name(name: &str, is_taken: impl Fn(&Path) -> bool) -> PathBuf {
+    let first = PathBuf::from(format!("{name}.tape"));
+    let others = (2..1_000).map(|number| PathBuf::from(format!("{name}-{number}.tape")));
+    let mut paths = std::iter::once(first.clone()).chain(others);
+    paths.find(|path| !is_taken(path)).unwrap_or(first)
 }
 
 /// Asks the server which model it serves.
@@ -521,7 +530,9 @@ pub(super) fn first_model(args: &TargetArgs, target: &Target) -> Result<String, 
 }
 
 fn execute(prepared: Prepared, args: &DriveArgs, global: &Global) -> Result<RunReport, Error> {
-    let stop = interrupt::listen()?;
+    let live = Arc::new(OnceLock::new());
+    let waits = (prepared.limits.drain_ns, Arc::clone(&live));
+    let stop = interrupt::listen_to_drain(waits)?;
     let total = match &prepared.feed.source {
         Source::Rates { count, .. } => *count,
         Source::Burst { count } => Some(*count),
@@ -543,6 +554,8 @@ fn execute(prepared: Prepared, args: &DriveArgs, global: &Global) -> Result<RunR
     let mut shown = None;
     let is_hidden = args.output.disable_tqdm;
     let report = crate::load::run(run, |stats| {
+        // It is set once, here.
+        let _ = live.set(Arc::clone(&stats));
         shown = progress::show(stats, total, is_hidden);
     });
     drop(shown);
@@ -580,9 +593,36 @@ pub(super) fn tell(report: &RunReport) {
         ));
     }
     for (bound, hits) in &report.manifest.bounds_hit {
+        let (what, remedy) = bound_in_words(bound);
         warn(&format!(
-            "the client's own bound `{bound}` was hit {hits} times"
+            "the client's own bound `{bound}` was hit: {what}: {hits}"
         ));
+        if let Some(remedy) = remedy {
+            say(&format!("hint: {remedy}"));
+        }
+    }
+}
+
+/// What a bound of the client's holds back, and what can be done about it.
+fn bound_in_words(bound: &str) -> (&'static str, Option<&'static str>) {
+    match bound {
+        "in_flight" => (
+            "requests that waited until fewer were in flight, as each needs an open file",
+            Some("raise `ulimit -n` (at most 50,000 are in flight), or lower the load"),
+        ),
+        "queue" => (
+            "requests that were due and too many to wait in memory",
+            Some("lower the rate, or raise `--max-concurrency`"),
+        ),
+        "turns" => (
+            "replies that came faster than their turns could be prepared, which are missing",
+            Some("lower the rate or `--speed`"),
+        ),
+        "capture_channel" => (
+            "reads and batches that waited until the tape was written",
+            Some("write the tape to a faster disk, or leave out `--keep text`"),
+        ),
+        _ => ("times", None),
     }
 }
 
@@ -672,5 +712,16 @@ mod tests {
         let (tokenizer, workload) = workload(&args.common, None, None).unwrap();
         assert_eq!(workload.random_prompt(0).tokens, 1024);
         assert!(!tokenizer.is_loaded());
+    }
+
+    #[test]
+    fn a_second_run_in_the_same_second_has_a_name_of_its_own() {
+        let name = |taken: &[&str]| {
+            let path = free_name("t", |path| taken.iter().any(|name| path == Path::new(name)));
+            path.display().to_string()
+        };
+        assert_eq!(name(&[]), "t.tape");
+        assert_eq!(name(&["t.tape"]), "t-2.tape");
+        assert_eq!(name(&["t.tape", "t-2.tape"]), "t-3.tape");
     }
 }

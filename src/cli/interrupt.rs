@@ -1,6 +1,7 @@
 //! Ctrl-C: once stops sending and drains, twice leaves.
 
 use std::io;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use tokio::runtime::Builder;
@@ -8,7 +9,8 @@ use tokio::sync::watch;
 
 use super::talk::say;
 use crate::error::Error;
-use crate::load::Stop;
+use crate::load::{Stats, Stop};
+use crate::units::seconds;
 
 /// Listens for Ctrl-C and SIGTERM for the rest of the process's life.
 ///
@@ -16,6 +18,38 @@ use crate::load::Stop;
 ///
 /// [`Error::System`] when the system refuses a handler.
 pub(super) fn listen() -> Result<watch::Receiver<Stop>, Error> {
+    listen_saying(|| STOPPING.to_owned())
+}
+
+/// As [`listen`], for a run with `drain_ns` for what is in flight, whose counters are known once it
+/// has begun.
+///
+/// # Errors
+///
+/// As for [`listen`].
+pub(super) fn listen_to_drain(
+    (drain_ns, stats): (i64, Arc<OnceLock<Arc<Stats>>>),
+) -> Result<watch::Receiver<Stop>, Error> {
+    listen_saying(move || {
+        let in_flight = stats.get().map_or(0, |stats| stats.in_flight());
+        if in_flight == 0 {
+            return STOPPING.to_owned();
+        }
+        let answers = if in_flight == 1 { "answer" } else { "answers" };
+        format!(
+            "stopping: nothing more is sent, waiting up to {} s for {in_flight} {answers}; Ctrl-C \
+             again gives them up",
+            seconds(drain_ns)
+        )
+    })
+}
+
+/// What is said where nobody knows what is in flight.
+const STOPPING: &str = "stopping: nothing more is sent; Ctrl-C again gives up what is in flight";
+
+fn listen_saying(
+    stopping: impl Fn() -> String + Send + 'static,
+) -> Result<watch::Receiver<Stop>, Error> {
     let refused = |error: io::Error| Error::System("listen for Ctrl-C".into(), error);
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -28,7 +62,7 @@ pub(super) fn listen() -> Result<watch::Receiver<Stop>, Error> {
     let (sender, receiver) = watch::channel(Stop::No);
     thread::Builder::new()
         .name("interrupt".into())
-        .spawn(move || runtime.block_on(wait(&sender, signals)))
+        .spawn(move || runtime.block_on(wait(&sender, signals, stopping)))
         .map_err(refused)?;
     Ok(receiver)
 }
@@ -42,23 +76,20 @@ pub(super) async fn once() -> io::Result<()> {
     Signals::new()?.next().await
 }
 
-async fn wait(sender: &watch::Sender<Stop>, mut signals: Signals) {
-    for (stop, message) in [
-        (
-            Stop::Drain,
-            "stopping: nothing more is sent; Ctrl-C again gives up what is in flight",
-        ),
-        (
-            Stop::Leave,
-            "leaving: what is in flight is cancelled, the tape is being finished",
-        ),
-    ] {
+async fn wait(sender: &watch::Sender<Stop>, mut signals: Signals, stopping: impl Fn() -> String) {
+    for stop in [Stop::Drain, Stop::Leave] {
         if signals.next().await.is_err() {
             return;
         }
+        let message = match stop {
+            Stop::Leave => {
+                "leaving: what is in flight is cancelled, the tape is being finished".to_owned()
+            }
+            _ => stopping(),
+        };
         // First passed on, then said: whoever reads it may rely on it.
         let is_heard = sender.send(stop).is_ok();
-        say(message);
+        say(&message);
         if !is_heard {
             return;
         }

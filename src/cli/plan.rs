@@ -8,7 +8,7 @@ use super::args::{Arrivals, DatasetArgs, RampStrategy, SelectionArgs, ShapeArgs,
 use crate::capture::manifest::Loop;
 use crate::error::Error;
 use crate::load::Limits;
-use crate::schedule::{Process, Ramp, RampShape};
+use crate::schedule::{Process, Ramp, RampAxis, RampShape};
 use crate::trace::{PromptFacts, SessionPrompts};
 use crate::units::seconds;
 
@@ -110,13 +110,20 @@ impl LoadShape {
                     Ramp::Steady(rate) => value["request_rate"] = json!(rate),
                     Ramp::Rising {
                         shape,
+                        axis,
                         from_per_s,
                         to_per_s,
                     } => {
                         value["ramp_up"] = json!({
-                            "strategy": match shape {
-                                RampShape::Linear => "linear",
-                                RampShape::Exponential => "exponential",
+                            "strategy": match (shape, axis) {
+                                (RampShape::Linear, RampAxis::Time) => "linear",
+                                (RampShape::Exponential, RampAxis::Time) => "exponential",
+                                (RampShape::Linear, RampAxis::Requests) => "linear-index",
+                                (RampShape::Exponential, RampAxis::Requests) => "exponential-index",
+                            },
+                            "along": match axis {
+                                RampAxis::Time => "time",
+                                RampAxis::Requests => "requests",
                             },
                             "start_rps": from_per_s,
                             "end_rps": to_per_s,
@@ -155,8 +162,12 @@ fn ramp(args: &ShapeArgs) -> Result<Option<Ramp>, Error> {
     }
     Ok(Some(Ramp::Rising {
         shape: match strategy {
-            RampStrategy::Linear => RampShape::Linear,
-            RampStrategy::Exponential => RampShape::Exponential,
+            RampStrategy::Linear | RampStrategy::LinearIndex => RampShape::Linear,
+            RampStrategy::Exponential | RampStrategy::ExponentialIndex => RampShape::Exponential,
+        },
+        axis: match strategy {
+            RampStrategy::Linear | RampStrategy::Exponential => RampAxis::Time,
+            RampStrategy::LinearIndex | RampStrategy::ExponentialIndex => RampAxis::Requests,
         },
         from_per_s: args.ramp_up_start_rps.unwrap_or(0.0),
         to_per_s: args.ramp_up_end_rps.unwrap_or(0.0),

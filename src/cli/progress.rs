@@ -48,7 +48,7 @@ fn draw(stats: &Stats, total: Option<u64>, is_over: &AtomicBool) {
     }
     while !is_over.load(Ordering::Acquire) {
         let ended = stats.ended.load(Ordering::Relaxed);
-        let in_flight = stats.sent.load(Ordering::Relaxed).saturating_sub(ended);
+        let in_flight = stats.in_flight();
         let failed = stats.failed.load(Ordering::Relaxed);
         bar.set_position(ended);
         bar.set_message(format!("{in_flight} in flight, {failed} failed"));

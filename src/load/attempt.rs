@@ -9,7 +9,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::clock::Clock;
 use super::driver::Limits;
 use super::planned::Planned;
-use super::recorder::{End, Outcome, Progress, Recorder};
+use super::recorder::{End, NOT_YET, Outcome, Progress, Recorder};
 use crate::capture::schema::{ErrorKind, RequestRow, Status};
 use crate::units::seconds;
 use crate::wire::{Arrival, Head, Marks, Pumped, Sink, Wire, WireBody, WireError, Wish};
@@ -19,6 +19,9 @@ const MAX_PLAIN_BODY_BYTES: usize = 64 << 10;
 
 /// Bytes of one response after which it is given up.
 const MAX_RESPONSE_BYTES: u64 = 1 << 30;
+
+/// Time after which is looked again whether the scribe has decoded what a limit depends on.
+const DECODE_WAIT_NS: i64 = 2_000_000;
 
 /// Time that a connection may stay open after the end mark before it is no longer waited for.
 const GRACE_AFTER_DONE_NS: i64 = 1_000_000_000;
@@ -60,6 +63,8 @@ struct Notes {
     progress: Arc<Progress>,
     /// [`NEVER`] until there was one.
     last_read_ns: AtomicI64,
+    /// Reads that were handed to the scribe.
+    taken: AtomicU64,
     bytes_left: AtomicU64,
 }
 
@@ -70,6 +75,7 @@ const NEVER: i64 = i64::MIN;
 impl Sink for Notes {
     fn take(&self, arrival: &Arrival<'_>) -> Wish {
         self.note_read(arrival.at_ns);
+        self.taken.fetch_add(1, Ordering::Release);
         let length = arrival.bytes.len() as u64;
         let bytes_left = self.bytes_left.load(Ordering::Relaxed);
         let bytes_left = bytes_left.saturating_sub(length);
@@ -93,6 +99,12 @@ impl Sink for Notes {
 impl Notes {
     fn note_read(&self, at_ns: i64) {
         self.last_read_ns.store(at_ns, Ordering::Relaxed);
+    }
+
+    /// Says whether the scribe has yet to look at something that was read.
+    fn has_undecoded(&self) -> bool {
+        let taken = self.taken.load(Ordering::Acquire);
+        self.progress.decoded.load(Ordering::Acquire) < taken
     }
 
     fn last_read_ns(&self) -> Option<i64> {
@@ -127,6 +139,7 @@ impl<W> Attempt<W> {
             recorder: Arc::clone(&shared.recorder),
             progress: Arc::default(),
             last_read_ns: AtomicI64::new(NEVER),
+            taken: AtomicU64::new(0),
             bytes_left: AtomicU64::new(MAX_RESPONSE_BYTES),
         };
         Self {
@@ -297,6 +310,7 @@ impl<W: Wire> Attempt<W> {
             .into_iter()
             .flatten()
             .map(|(at_ns, _)| at_ns)
+            .chain(self.end_of_grace_ns())
             .fold(latest_ns - latest_ns % CHECK_STEP_NS, i64::min);
         self.shared.clock.instant(next_ns)
     }
@@ -306,18 +320,14 @@ impl<W: Wire> Attempt<W> {
     }
 
     /// Ends the attempt when a limit is passed or the stream is over, else sets the next check.
+    ///
+    /// A limit is judged by the stamps of what was read, whenever that is decoded: where something
+    /// still waits for the scribe, so does the verdict.
     fn check_pinned(&self, check: std::pin::Pin<&mut Sleep>) -> Option<Outcome> {
         let now_ns = self.shared.clock.now_ns();
-        let Notes { progress, .. } = &*self.notes;
-        if progress.is_undecodable.load(Ordering::Acquire) {
-            return Some(Outcome::EndOfStream);
-        }
-        if progress.is_done.load(Ordering::Acquire)
-            && self
-                .notes
-                .last_read_ns()
-                .is_some_and(|at_ns| now_ns - at_ns >= GRACE_AFTER_DONE_NS)
-        {
+        // Before anything that the scribe has found out is looked at.
+        let has_undecoded = self.notes.has_undecoded();
+        if self.notes.progress.is_undecodable.load(Ordering::Acquire) {
             return Some(Outcome::EndOfStream);
         }
         let passed = self
@@ -325,35 +335,51 @@ impl<W: Wire> Attempt<W> {
             .into_iter()
             .flatten()
             .find(|(at_ns, _)| now_ns >= *at_ns);
-        if let Some((_, kind)) = passed {
-            return Some(Outcome::Failed(kind, self.limit_text(kind)));
+        match passed {
+            Some(_) if has_undecoded => {
+                // A full channel is emptied by the scribe, and the next look finds room in it.
+                self.shared.recorder.try_flush();
+                let again_ns = now_ns.saturating_add(DECODE_WAIT_NS);
+                check.reset(self.shared.clock.instant(again_ns));
+                return None;
+            }
+            Some((_, kind)) => return Some(Outcome::Failed(kind, self.limit_text(kind))),
+            None => {}
+        }
+        if self.end_of_grace_ns().is_some_and(|at_ns| now_ns >= at_ns) {
+            return Some(Outcome::EndOfStream);
         }
         check.reset(self.next_check());
         None
     }
 
-    /// The limits that apply now, the most telling first.
+    /// When the end of an answer is no longer waited for whose end mark has come.
+    fn end_of_grace_ns(&self) -> Option<i64> {
+        let done_ns = self.notes.progress.done_ns.load(Ordering::Acquire);
+        (done_ns != NOT_YET).then(|| done_ns.saturating_add(GRACE_AFTER_DONE_NS))
+    }
+
+    /// The limits that apply now, the most telling first: those that were not met by what has been
+    /// read. After the end mark only the grace is waited for.
     fn deadlines(&self) -> [Option<(i64, ErrorKind)>; 3] {
         let limits = &self.shared.limits;
-        let has_token = self.notes.progress.has_token.load(Ordering::Acquire);
-        let first = limits
-            .first_timeout_ns
-            .filter(|_| !has_token)
-            .map(|limit_ns| {
-                (
-                    self.started_ns.saturating_add(limit_ns),
-                    ErrorKind::TimeoutFirst,
-                )
-            });
+        let progress = &self.notes.progress;
+        let done_ns = progress.done_ns.load(Ordering::Acquire);
+        let token_ns = progress.first_token_ns.load(Ordering::Acquire);
+        let from_start = |limit_ns: i64, met_ns: i64, kind| {
+            let at_ns = self.started_ns.saturating_add(limit_ns);
+            (at_ns < met_ns).then_some((at_ns, kind))
+        };
+        let first = limits.first_timeout_ns.and_then(|limit_ns| {
+            from_start(limit_ns, token_ns.min(done_ns), ErrorKind::TimeoutFirst)
+        });
         let idle = limits
             .idle_timeout_ns
             .zip(self.notes.last_read_ns())
+            .filter(|_| done_ns == NOT_YET)
             .map(|(limit_ns, last_ns)| (last_ns.saturating_add(limit_ns), ErrorKind::TimeoutIdle));
-        let total = (
-            self.started_ns.saturating_add(limits.request_timeout_ns),
-            ErrorKind::TimeoutTotal,
-        );
-        [first, idle, Some(total)]
+        let total = from_start(limits.request_timeout_ns, done_ns, ErrorKind::TimeoutTotal);
+        [first, idle, total]
     }
 
     /// Names the limit that was passed; the same for every request, so that they can be counted.

@@ -76,9 +76,9 @@ pub struct Driven {
     pub is_complete: bool,
     /// Requests that were sent or noted as never sent.
     pub taken: u64,
-    /// Times that the driver's own bound on requests in flight held one back.
+    /// Requests that the driver's own bound on requests in flight held back.
     pub in_flight_bound_hits: u64,
-    /// Times that the bound on waiting requests held up the schedule's reading.
+    /// Requests that were due and not taken up, since the queue of those that wait was full.
     pub queue_bound_hits: u64,
     /// Replies whose end the feed did not hear of, so that the turns that wait on them are missing.
     pub turn_bound_hits: u64,
@@ -125,6 +125,8 @@ struct Drive {
     /// When each free slot became free; the longest free one first.
     free_slots: VecDeque<i64>,
     is_capped_by_user: bool,
+    /// When the queue was last found full. What was due by then was held back by it.
+    queue_full_ns: i64,
     tasks: JoinSet<Ended>,
     driven: Driven,
 }
@@ -198,6 +200,7 @@ impl<W: Wire> Driver<W> {
             due: VecDeque::new(),
             free_slots: std::iter::repeat_n(start_ns, slots).collect(),
             is_capped_by_user: self.shared.limits.max_concurrency.is_some(),
+            queue_full_ns: i64::MIN,
             tasks: JoinSet::new(),
             driven: Driven {
                 is_complete: true,
@@ -354,6 +357,9 @@ impl<W: Wire> Driver<W> {
         let now_ns = self.shared.clock.now_ns();
         let stopped_ns = drive.end_ns.map_or(now_ns, |end_ns| end_ns.min(now_ns));
         let mut waiting = std::mem::take(&mut drive.due);
+        if drive.free_slots.is_empty() && !drive.is_capped_by_user {
+            drive.driven.in_flight_bound_hits += waiting.len() as u64;
+        }
         while let Some(turn) = supply.try_recv_turn() {
             drive.insert_ahead(turn);
         }
@@ -372,6 +378,7 @@ impl<W: Wire> Driver<W> {
                     };
                     match planned.intended_ns {
                         Some(at_ns) if drive.start_ns + at_ns < stopped_ns => {
+                            drive.note_queue_hit(drive.start_ns + at_ns);
                             (drive.start_ns + at_ns, planned)
                         }
                         _ => break,
@@ -446,13 +453,19 @@ impl Drive {
             && self.start_ns + at_ns <= now_ns
         {
             if self.due.len() >= MAX_QUEUED {
-                self.driven.queue_bound_hits += 1;
+                self.queue_full_ns = now_ns;
                 return;
             }
             if let Some(planned) = self.ahead.pop_front() {
+                self.note_queue_hit(self.start_ns + at_ns);
                 self.due.push_back((self.start_ns + at_ns, planned));
             }
         }
+    }
+
+    /// Counts a request that was due when the queue was full.
+    fn note_queue_hit(&mut self, due_ns: i64) {
+        self.driven.queue_bound_hits += u64::from(due_ns <= self.queue_full_ns);
     }
 
     /// When to look again for requests that will be due together.
@@ -480,19 +493,16 @@ impl Drive {
     /// Takes a request that can go out now: its due time, how long a cap held it back, itself.
     fn next_sendable(&mut self, now_ns: i64) -> Option<(i64, i64, Planned)> {
         if self.free_slots.is_empty() {
-            if !self.is_capped_by_user && !self.due.is_empty() {
-                self.driven.in_flight_bound_hits += 1;
-            }
             return None;
         }
         if let Some((due_ns, planned)) = self.due.pop_front() {
             let free_ns = self.free_slots.pop_front()?;
             let held_ns = (free_ns - due_ns).max(0);
-            return Some((
-                due_ns,
-                if self.is_capped_by_user { held_ns } else { 0 },
-                planned,
-            ));
+            if self.is_capped_by_user {
+                return Some((due_ns, held_ns, planned));
+            }
+            self.driven.in_flight_bound_hits += u64::from(held_ns > 0);
+            return Some((due_ns, 0, planned));
         }
         // In a closed loop a request is due at the instant its slot became free.
         let free_ns = *self.free_slots.front()?;

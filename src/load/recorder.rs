@@ -24,14 +24,30 @@ const BATCH_BYTES: usize = 256 << 10;
 const BATCH_ENTRIES: usize = 4_096;
 
 /// What the scribe has found out about a running attempt. The scribe writes, the attempt reads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Progress {
-    /// A token-bearing event has arrived.
-    pub(super) has_token: AtomicBool,
-    /// The end mark has arrived.
-    pub(super) is_done: AtomicBool,
+    /// When the read came that brought the first token-bearing event; [`NOT_YET`] before.
+    pub(super) first_token_ns: AtomicI64,
+    /// When the read came that brought the end mark; [`NOT_YET`] before.
+    pub(super) done_ns: AtomicI64,
     /// An event, or the text, was too large: nothing more is taken of the answer.
     pub(super) is_undecodable: AtomicBool,
+    /// Reads that have been decoded; written after all that they brought.
+    pub(super) decoded: AtomicU64,
+}
+
+/// Stands for a read that has not come; later than any that has.
+pub(super) const NOT_YET: i64 = i64::MAX;
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            first_token_ns: AtomicI64::new(NOT_YET),
+            done_ns: AtomicI64::new(NOT_YET),
+            is_undecodable: AtomicBool::new(false),
+            decoded: AtomicU64::new(0),
+        }
+    }
 }
 
 /// Counters that are shown while a run goes on. The driver, the wire's reading thread and the scribe
@@ -54,10 +70,18 @@ pub struct Stats {
     pub events: AtomicU64,
     /// When the last read of the batches came that were handed over, on the run's clock.
     pub(super) handed_over_ns: AtomicI64,
-    /// Times that a full channel held up the driver.
+    /// Waits for room in the channel to the scribe: each a read or a batch that was held up.
     pub stalls: AtomicU64,
     /// The first attempt that failed: usually what the others failed of too.
     pub first_failure: OnceLock<Failure>,
+}
+
+impl Stats {
+    /// Attempts that have begun and not ended.
+    pub fn in_flight(&self) -> u64 {
+        let ended = self.ended.load(Ordering::Relaxed);
+        self.sent.load(Ordering::Relaxed).saturating_sub(ended)
+    }
 }
 
 /// Why an attempt failed, as its row has it.

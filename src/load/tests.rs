@@ -21,6 +21,7 @@ use crate::capture::schema::{Channel, ChunkRow, Phase, ProbeRow, RequestRow, Sta
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::wire::{Head, Marks, Read, Wire, WireBody, WireError};
 
+mod limits;
 mod sessions;
 
 const MS: i64 = 1_000_000;
@@ -520,37 +521,6 @@ async fn a_stall_is_counted_from_when_requests_were_due_and_not_from_when_they_c
     );
     let sent = percentiles(rows().map(|row| row.last_token_ns.unwrap() - row.sent_ns.unwrap()));
     assert_within_a_microsecond("E2EL from the send", sent, [100.0, 2_095.05, 2_100.0]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn limits_on_time_name_what_ran_out() {
-    let cases = [
-        (
-            Limits {
-                first_timeout_ns: Some(50 * MS),
-                ..limits()
-            },
-            answer(),
-            "timeout_first",
-        ),
-        (
-            Limits {
-                idle_timeout_ns: Some(2_000 * MS),
-                ..limits()
-            },
-            vec![(10 * MS, TOKEN), (60_000 * MS, FINISH)],
-            "timeout_idle",
-        ),
-    ];
-    for (limits, script, kind) in cases {
-        let outcome = drive(limits, None, vec![planned(0, Some(0))], script, Vec::new()).await;
-        let row = &outcome.requests[0];
-        assert_eq!(
-            row.error_kind.as_ref().map(|kind| kind.as_str()),
-            Some(kind)
-        );
-        assert_eq!(row.status, Status::Timeout);
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::allowance::Share;
-use super::recorder::{End, Outcome, Progress, ReadEntry};
+use super::recorder::{End, NOT_YET, Outcome, Progress, ReadEntry};
 use crate::backend::sse::{Decoder, Event, Kind, Tail};
 use crate::backend::{BackendKind, EventReader, NotAStream, Reading, error_message, read_unary};
 use crate::capture::schema::{Channel, ChunkRow, ErrorKind, RequestRow, Status};
@@ -19,6 +19,9 @@ pub(super) struct Transcript {
     decoder: Decoder,
     story: Story,
     progress: Arc<Progress>,
+    reads: u64,
+    /// The last read that counts.
+    last_read: Option<ReadEntry>,
     /// What is read later does not count.
     end_ns: i64,
 }
@@ -66,6 +69,8 @@ impl Transcript {
                 failure: None,
             },
             progress,
+            reads: 0,
+            last_read: None,
             end_ns: i64::MAX,
         }
     }
@@ -89,9 +94,16 @@ impl Transcript {
     /// Decodes the bytes of one read and adds a row for each event that they complete. Of an answer
     /// that has passed a bound, bytes are counted and no more.
     pub(super) fn read(&mut self, bytes: &[u8], entry: &ReadEntry, chunks: &mut Vec<ChunkRow>) {
+        self.decode(bytes, entry, chunks);
+        self.reads += 1;
+        self.progress.decoded.store(self.reads, Ordering::Release);
+    }
+
+    fn decode(&mut self, bytes: &[u8], entry: &ReadEntry, chunks: &mut Vec<ChunkRow>) {
         if entry.at_ns > self.end_ns {
             return;
         }
+        self.last_read = Some(*entry);
         self.row.response_bytes = self
             .row
             .response_bytes
@@ -118,8 +130,9 @@ impl Transcript {
             *decoder = Decoder::new();
             self.progress.is_undecodable.store(true, Ordering::Release);
         }
-        raise(&self.progress.has_token, self.row.first_token_ns.is_some());
-        raise(&self.progress.is_done, self.story.has_end_mark);
+        note(&self.progress.first_token_ns, self.row.first_token_ns);
+        let done_ns = self.story.has_end_mark.then_some(entry.at_ns);
+        note(&self.progress.done_ns, done_ns);
     }
 
     /// Events so far with a text that the reader does not read, by the name of the field.
@@ -134,13 +147,14 @@ impl Transcript {
         count_tokens: Option<&TokenCounter>,
         chunks: &mut Vec<ChunkRow>,
     ) -> RequestRow {
-        let entry = ReadEntry {
+        // What no later read completed, the last one brought.
+        let entry = self.last_read.unwrap_or(ReadEntry {
             key: 0,
-            at_ns: self.row.last_token_ns.unwrap_or(end.end_ns),
+            at_ns: end.end_ns,
             length: 0,
             read_seq: None,
             kernel_lag_us: None,
-        };
+        });
         let Self {
             row,
             decoder,
@@ -177,10 +191,12 @@ impl Transcript {
     }
 }
 
-/// Sets a flag that another thread reads, and touches it only for that.
-fn raise(flag: &AtomicBool, is_up: bool) {
-    if is_up && !flag.load(Ordering::Relaxed) {
-        flag.store(true, Ordering::Release);
+/// Notes a time that another thread reads, once, and touches it only for that.
+fn note(mark: &AtomicI64, at_ns: Option<i64>) {
+    if let Some(at_ns) = at_ns
+        && mark.load(Ordering::Relaxed) == NOT_YET
+    {
+        mark.store(at_ns, Ordering::Release);
     }
 }
 
@@ -504,6 +520,28 @@ mod tests {
         assert_eq!(chunks.len(), 2);
         assert_eq!((row.last_token_ns, row.end_ns), (Some(1_000), Some(1_000)));
         assert_eq!(row.response_bytes, 2 * i64::try_from(event.len()).unwrap());
+    }
+
+    #[test]
+    fn an_event_that_only_the_end_completes_has_the_stamp_of_the_read_that_brought_it() {
+        let (mut transcript, _) = transcript(&Allowance::default());
+        let mut chunks = Vec::new();
+        transcript.read(&event(1), &entry(100, None), &mut chunks);
+        let last = event(1);
+        // Its line is whole; the blank line after it never comes.
+        let last = last.strip_suffix(b"\n").unwrap();
+        let (start, rest) = last.split_at(20);
+        transcript.read(start, &entry(700, None), &mut chunks);
+        let brought = ReadEntry {
+            read_seq: Some(2),
+            ..entry(800, Some(0))
+        };
+        transcript.read(rest, &brought, &mut chunks);
+        let row = end(transcript, &mut chunks);
+        assert_eq!(row.last_token_ns, Some(800));
+        let last = chunks.last().unwrap();
+        assert_eq!((last.arrival_ns, last.gap_ns), (800, Some(700)));
+        assert_eq!((last.read_seq, last.kernel_lag_us), (Some(2), Some(0)));
     }
 
     #[test]

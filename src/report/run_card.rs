@@ -169,6 +169,33 @@ fn add_origin(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
         Loop::Closed => "closed loop: when a slot is free",
     };
     add("Arrivals", said(arrivals));
+    if let Some(ramp) = manifest.plan.pointer("/arrivals/ramp_up") {
+        let rate = |key: &str| {
+            let rate = ramp.get(key).and_then(Value::as_f64);
+            format::optional(rate, 2)
+        };
+        let (from, to) = (rate("start_rps"), rate("end_rps"));
+        let strategy = ramp.get("strategy").and_then(Value::as_str);
+        let strategy = format::name(strategy.unwrap_or_default());
+        // Older plans did not say along what.
+        let along = ramp.get("along").and_then(Value::as_str);
+        if let Some(along) = along {
+            let along = said(match along {
+                "time" => "along time",
+                _ => "along the requests",
+            });
+            add(
+                "Ramp",
+                say!(
+                    "from {from} to {to} requests/s, {strategy}: {along}",
+                    from,
+                    to,
+                    strategy,
+                    along
+                ),
+            );
+        }
+    }
     if let Some(anchor) = manifest.clock_anchors.first() {
         add(
             "Schedule began",

@@ -5,4 +5,4 @@
 
 mod process;
 
-pub use process::{ArrivalTimes, Process, Ramp, RampShape, ScheduleError};
+pub use process::{ArrivalTimes, Process, Ramp, RampAxis, RampShape, ScheduleError};

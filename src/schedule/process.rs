@@ -24,6 +24,17 @@ pub enum Process {
     },
 }
 
+/// Along what a rate rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RampAxis {
+    /// Along time: half of the rise is done after half of the time.
+    Time,
+    /// Along the requests, as `vllm bench serve` does: half of the rise is done after half of the
+    /// requests. In time, what rises by equal steps a request rises by equal factors, and what rises
+    /// by equal factors a request rises like 1 / (time left).
+    Requests,
+}
+
 /// How a rate rises over a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RampShape {
@@ -42,6 +53,8 @@ pub enum Ramp {
     Rising {
         /// How it rises.
         shape: RampShape,
+        /// Along what it rises.
+        axis: RampAxis,
         /// Rate at the start.
         from_per_s: f64,
         /// Rate at the end.
@@ -61,6 +74,9 @@ pub enum ScheduleError {
     /// A rising rate needs an end.
     #[error("a ramp needs `--num-prompts` or `--duration` to know where it ends")]
     EndlessRamp,
+    /// A rate that rises along the requests needs their number.
+    #[error("a ramp along the requests needs `--num-prompts`")]
+    UncountedRamp,
 }
 
 /// The due times of a schedule, in order, in nanoseconds since its start.
@@ -76,6 +92,8 @@ pub struct ArrivalTimes {
     next_index: u64,
     /// Sum of the gaps so far. Kept as a float of nanoseconds: exact to a nanosecond for 104 days.
     elapsed_ns: f64,
+    /// Sum of the gaps so far, in units of their mean: arrivals at a rate of one.
+    units: f64,
 }
 
 const NS_PER_S: f64 = 1e9;
@@ -109,6 +127,16 @@ impl ArrivalTimes {
         if matches!(ramp, Ramp::Rising { .. }) && count.is_none() && duration_ns.is_none() {
             return Err(ScheduleError::EndlessRamp);
         }
+        let is_by_requests = matches!(
+            ramp,
+            Ramp::Rising {
+                axis: RampAxis::Requests,
+                ..
+            }
+        );
+        if is_by_requests && count.is_none() {
+            return Err(ScheduleError::UncountedRamp);
+        }
         let unit_mean = match process {
             Process::Constant | Process::Poisson => 1.0,
             Process::Gamma { shape } | Process::Weibull { shape } if !positive(shape) => {
@@ -129,6 +157,7 @@ impl ArrivalTimes {
             duration_ns,
             next_index: 0,
             elapsed_ns: 0.0,
+            units: 0.0,
         })
     }
 
@@ -151,36 +180,90 @@ impl ArrivalTimes {
         gap / self.unit_mean
     }
 
-    /// The rate that gap number `index` is drawn at.
-    fn rate_per_s(&self, index: u64) -> f64 {
+    /// When arrival `index` is due, in nanoseconds since the start, if `gap` is the gap before it in
+    /// units of the mean.
+    fn due_ns(&self, index: u64, gap: f64) -> f64 {
         match self.ramp {
-            Ramp::Steady(rate) => rate,
+            Ramp::Steady(per_s) => self.elapsed_ns + gap * NS_PER_S / per_s,
             Ramp::Rising {
                 shape,
+                axis: RampAxis::Requests,
                 from_per_s,
                 to_per_s,
             } => {
                 let progress = self.progress(index);
-                match shape {
+                let per_s = match shape {
                     RampShape::Linear => from_per_s + (to_per_s - from_per_s) * progress,
                     RampShape::Exponential => from_per_s * (to_per_s / from_per_s).powf(progress),
-                }
+                };
+                self.elapsed_ns + gap * NS_PER_S / per_s
+            }
+            Ramp::Rising {
+                shape,
+                axis: RampAxis::Time,
+                from_per_s,
+                to_per_s,
+            } => {
+                let ends = (from_per_s, to_per_s);
+                shape.arrival_s(ends, self.ramp_s(shape, ends), self.units + gap) * NS_PER_S
             }
         }
     }
 
-    /// How much of the run is behind arrival `index`: by number where there is one, else by time.
+    /// How much of the requests is behind arrival `index`.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a share needs no more than a float has"
     )]
     fn progress(&self, index: u64) -> f64 {
-        let share = match (self.count, self.duration_ns) {
-            (Some(count), _) => index as f64 / count.saturating_sub(1).max(1) as f64,
-            (None, Some(duration_ns)) => self.elapsed_ns / duration_ns.max(1) as f64,
+        let last = self.count.unwrap_or_default().saturating_sub(1).max(1);
+        (index as f64 / last as f64).clamp(0.0, 1.0)
+    }
+
+    /// How long the rise takes, in seconds: as long as the number of requests needs, where there is
+    /// one, else the whole duration.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a length needs no more than a float has"
+    )]
+    fn ramp_s(&self, shape: RampShape, ends: (f64, f64)) -> f64 {
+        match (self.count, self.duration_ns) {
+            (Some(count), _) => count as f64 / shape.mean_per_s(ends),
+            (None, Some(duration_ns)) => duration_ns as f64 / NS_PER_S,
             (None, None) => 0.0,
-        };
-        share.clamp(0.0, 1.0)
+        }
+    }
+}
+
+impl RampShape {
+    /// Mean over time of a rate that rises between these ends.
+    fn mean_per_s(self, (from, to): (f64, f64)) -> f64 {
+        let growth = (to / from).ln();
+        match self {
+            Self::Exponential if growth.abs() > 1e-9 => (to - from) / growth,
+            Self::Linear | Self::Exponential => f64::midpoint(from, to),
+        }
+    }
+
+    /// When `units` arrivals have come at a rate that rises between these ends within `ramp_s`
+    /// seconds and then stays: the inverse of the rate's integral, in seconds.
+    fn arrival_s(self, (from, to): (f64, f64), ramp_s: f64, units: f64) -> f64 {
+        let within = units - self.mean_per_s((from, to)) * ramp_s;
+        if within > 0.0 {
+            return ramp_s + within / to;
+        }
+        let growth = (to / from).ln();
+        match self {
+            Self::Exponential if growth.abs() > 1e-9 => {
+                ramp_s / growth * (units * growth / (from * ramp_s)).ln_1p()
+            }
+            Self::Linear | Self::Exponential => {
+                // The form of the root that takes no difference of near equals.
+                let slope = (to - from) / ramp_s;
+                let root = (from * from + 2.0 * slope * units).max(0.0).sqrt();
+                2.0 * units / (from + root)
+            }
+        }
     }
 }
 
@@ -196,15 +279,17 @@ impl Iterator for ArrivalTimes {
         if self.count.is_some_and(|count| index >= count) {
             return None;
         }
-        let gap_ns = self.unit_gap(index) * NS_PER_S / self.rate_per_s(index);
-        let at_ns = (self.elapsed_ns + gap_ns).round() as i64;
+        let gap = self.unit_gap(index);
+        let due_ns = self.due_ns(index, gap);
+        let at_ns = due_ns.round() as i64;
         if self
             .duration_ns
             .is_some_and(|duration_ns| at_ns >= duration_ns)
         {
             return None;
         }
-        self.elapsed_ns += gap_ns;
+        self.elapsed_ns = due_ns;
+        self.units += gap;
         self.next_index += 1;
         Some(at_ns)
     }
@@ -316,25 +401,96 @@ mod tests {
         assert_eq!(times.last(), Some(&900_000_000));
     }
 
+    fn rising(shape: RampShape, axis: RampAxis, (from_per_s, to_per_s): (f64, f64)) -> Ramp {
+        Ramp::Rising {
+            shape,
+            axis,
+            from_per_s,
+            to_per_s,
+        }
+    }
+
+    /// The exact number of arrivals within `at_s` of a rate that rises along time for `ramp_s`.
+    fn integral(shape: RampShape, (from, to): (f64, f64), ramp_s: f64, at_s: f64) -> f64 {
+        match shape {
+            RampShape::Linear => from * at_s + (to - from) * at_s * at_s / (2.0 * ramp_s),
+            RampShape::Exponential => {
+                let growth = (to / from).ln();
+                from * ramp_s / growth * ((growth * at_s / ramp_s).exp() - 1.0)
+            }
+        }
+    }
+
     #[test]
-    fn a_ramp_rises_from_one_rate_to_the_other() {
+    fn arrivals_of_a_ramp_are_where_the_integral_of_its_rate_says() {
         for shape in [RampShape::Linear, RampShape::Exponential] {
-            let ramp = Ramp::Rising {
-                shape,
-                from_per_s: 1.0,
-                to_per_s: 100.0,
-            };
-            let times: Vec<i64> =
-                ArrivalTimes::new(Process::Constant, ramp, 0, (Some(1_000), None))
-                    .unwrap()
-                    .collect();
-            let first = times[1] - times[0];
-            let last = times[999] - times[998];
+            for ends in [(1.0, 100.0), (100.0, 1.0), (2.0, 3.0)] {
+                let ramp = rising(shape, RampAxis::Time, ends);
+                let mean = match shape {
+                    RampShape::Linear => (ends.0 + ends.1) / 2.0,
+                    RampShape::Exponential => (ends.1 - ends.0) / (ends.1 / ends.0).ln(),
+                };
+                for (bounds, ramp_s) in [
+                    ((Some(1_000), None), 1_000.0 / mean),
+                    ((None, Some(20_000_000_000)), 20.0),
+                ] {
+                    let times = ArrivalTimes::new(Process::Constant, ramp, 0, bounds).unwrap();
+                    let times: Vec<i64> = times.collect();
+                    let expected = bounds.0.map_or(mean * ramp_s, |count| count as f64);
+                    assert!(
+                        (times.len() as f64 - expected).abs() <= 1.0,
+                        "{shape:?} {ends:?}"
+                    );
+                    for (index, at_ns) in times.iter().enumerate() {
+                        let came = integral(shape, ends, ramp_s, *at_ns as f64 / NS_PER_S);
+                        let off = (came - index as f64).abs();
+                        // Times are whole nanoseconds.
+                        assert!(
+                            off < 1e-6,
+                            "{shape:?} {ends:?}: {index} at {at_ns} ns: {came}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn random_arrivals_of_a_ramp_are_as_many_as_its_rate_says_in_every_part() {
+        let ramp = rising(RampShape::Linear, RampAxis::Time, (10.0, 90.0));
+        let bounds = (None, Some(10_000_000_000));
+        let mut parts = [0.0; 10];
+        for seed in 0..200 {
+            let times = ArrivalTimes::new(Process::Poisson, ramp, seed, bounds).unwrap();
+            for at_ns in times {
+                parts[usize::try_from(at_ns / 1_000_000_000).unwrap()] += 1.0 / 200.0;
+            }
+        }
+        for (second, came) in parts.into_iter().enumerate() {
+            let expected = 14.0 + 8.0 * second as f64;
             assert!(
-                (900_000_000..=1_000_000_000).contains(&first),
-                "{shape:?}: {first}"
+                (came - expected).abs() < 0.05 * expected + 0.5,
+                "{second}: {came}"
             );
-            assert_eq!(last, 10_000_000, "{shape:?}");
+        }
+    }
+
+    /// The formulas of `_get_current_request_rate` in `vllm bench serve` 0.32.
+    #[test]
+    fn a_ramp_along_the_requests_is_that_of_vllm() {
+        for shape in [RampShape::Linear, RampShape::Exponential] {
+            let ramp = rising(shape, RampAxis::Requests, (1.0, 100.0));
+            let times = ArrivalTimes::new(Process::Constant, ramp, 0, (Some(1_000), None));
+            let times: Vec<i64> = times.unwrap().collect();
+            for (index, pair) in (1_u32..).zip(times.windows(2)) {
+                let progress = f64::from(index) / 999.0;
+                let rate = match shape {
+                    RampShape::Linear => 1.0 + 99.0 * progress,
+                    RampShape::Exponential => 100_f64.powf(progress),
+                };
+                let gap_ns = (pair[1] - pair[0]) as f64;
+                assert!((gap_ns - NS_PER_S / rate).abs() <= 1.0, "{shape:?} {index}");
+            }
         }
     }
 
@@ -351,10 +507,14 @@ mod tests {
         );
         let ramp = Ramp::Rising {
             shape: RampShape::Linear,
+            axis: RampAxis::Time,
             from_per_s: 1.0,
             to_per_s: 2.0,
         };
         let endless = ArrivalTimes::new(Process::Poisson, ramp, 0, (None, None)).unwrap_err();
         assert_eq!(endless, ScheduleError::EndlessRamp);
+        let ramp = rising(RampShape::Linear, RampAxis::Requests, (1.0, 2.0));
+        let uncounted = ArrivalTimes::new(Process::Poisson, ramp, 0, (None, Some(1)));
+        assert_eq!(uncounted.unwrap_err(), ScheduleError::UncountedRamp);
     }
 }

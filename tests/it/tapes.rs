@@ -320,7 +320,7 @@ fn ctrl_c_sends_nothing_more_and_waits_for_what_is_in_flight() {
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 130
     --- stderr
-    stopping: nothing more is sent; Ctrl-C again gives up what is in flight
+    stopping: nothing more is sent, waiting up to 30 s for 1 answer; Ctrl-C again gives them up
     tape: run.tape
     ");
     assert_eq!(mock.requests().len(), 3);
