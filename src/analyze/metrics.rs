@@ -236,10 +236,8 @@ pub fn metrics(analysis: &Analysis, run: &str) -> Vec<Metric> {
             push(
                 &mut found,
                 key,
-                row.number(column),
                 unit,
-                row.number(n),
-                interval.flatten(),
+                (row.number(column), row.number(n), interval.flatten()),
             );
         }
     }
@@ -252,10 +250,8 @@ pub fn metrics(analysis: &Analysis, run: &str) -> Vec<Metric> {
             push(
                 &mut found,
                 key.to_owned(),
-                row.number(column),
                 unit,
-                n,
-                None,
+                (row.number(column), n, None),
             );
         }
     }
@@ -271,10 +267,8 @@ pub fn metrics(analysis: &Analysis, run: &str) -> Vec<Metric> {
             push(
                 &mut found,
                 key,
-                row.number(stat),
                 "tokens/s",
-                row.number("n"),
-                None,
+                (row.number(stat), row.number("n"), None),
             );
         }
     }
@@ -283,7 +277,7 @@ pub fn metrics(analysis: &Analysis, run: &str) -> Vec<Metric> {
         let basis = row.text("basis").unwrap_or("price");
         for column in COSTS {
             let key = format!("{column}_{basis}_{window}");
-            push(&mut found, key, row.number(column), MONEY, None, None);
+            push(&mut found, key, MONEY, (row.number(column), None, None));
         }
     }
     found
@@ -308,10 +302,8 @@ fn latencies(found: &mut Vec<Metric>, analysis: &Analysis, run: &str, intervals:
             push(
                 found,
                 key,
-                row.number(column),
                 "ns",
-                row.number("n"),
-                interval,
+                (row.number(column), row.number("n"), interval),
             );
         }
     }
@@ -349,10 +341,8 @@ fn headline(found: &mut Vec<Metric>, analysis: &Analysis, run: &str, intervals: 
         push(
             found,
             metric.to_owned(),
-            row.number("value"),
             numbers::unit(metric),
-            n,
-            interval,
+            (row.number("value"), n, interval),
         );
     }
 }
@@ -364,14 +354,10 @@ fn interval(intervals: &[Row<'_>], metric: &str, stat: &str) -> Option<(f64, f64
     found.number("low").zip(found.number("high"))
 }
 
-fn push(
-    found: &mut Vec<Metric>,
-    key: String,
-    value: Option<f64>,
-    unit: &'static str,
-    n: Option<f64>,
-    interval: Option<(f64, f64)>,
-) {
+/// What is known of a number: its value, its n and its interval.
+type Known = (Option<f64>, Option<f64>, Option<(f64, f64)>);
+
+fn push(found: &mut Vec<Metric>, key: String, unit: &'static str, (value, n, interval): Known) {
     if let Some(value) = value {
         found.push(Metric {
             key,

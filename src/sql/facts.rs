@@ -24,11 +24,9 @@ pub(super) fn runs(
     let rows = tapes.iter().zip(0_i64..).map(|(tape, index)| {
         let manifest = &tape.manifest;
         let is_open = manifest.arrival_loop == Loop::Open;
-        let slo_from = settings.slo_from.unwrap_or(if is_open {
-            SloFrom::Intended
-        } else {
-            SloFrom::Sent
-        });
+        let is_intended = settings
+            .slo_from
+            .map_or(is_open, |from| from == SloFrom::Intended);
         let planned = |key| manifest.plan.get(key);
         // The slots are those of the whole tape, not of a part of it.
         let slots = planned("max_concurrency")
@@ -57,10 +55,7 @@ pub(super) fn runs(
             text(if span.finds_warmup { "auto" } else { "given" }),
             window_from_ns.into(),
             window_to_ns.into(),
-            text(match slo_from {
-                SloFrom::Intended => "intended",
-                SloFrom::Sent => "sent",
-            }),
+            text(if is_intended { "intended" } else { "sent" }),
             utc(0, &offsets(&manifest.clock_anchors)),
         ]
     });

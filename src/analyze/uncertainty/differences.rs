@@ -1,7 +1,7 @@
 //! The table `differences`: every number of every group of runs against the first group's.
 
 use super::numbers::{
-    HEADLINE, RPS, is_higher_better, joined_by, scale, statistic, statistics, stats, unit,
+    HEADLINE, RPS, is_higher_better, is_share, joined_by, scale, statistic, statistics, stats, unit,
 };
 use super::rows::{float, table, text, whole};
 use super::{CONFIDENCE, Member, Uncertainty};
@@ -252,7 +252,13 @@ impl Compared<'_> {
         let (from, to) = (middle(&self.from), middle(&self.to));
         let change = self.change.ok();
         // What is so far off that it shows all the same is told; else the interval says nothing.
-        let is_wide = change.is_some_and(|change| change.is_wide(CONFIDENCE))
+        let is_below_zero = |change: &Difference| {
+            let bounds = change.interval(from, CONFIDENCE);
+            // No time and no rate falls by more than all of it.
+            !is_share(&self.metric) && bounds.is_some_and(|(low, _)| low < -1.0)
+        };
+        let is_wide = change
+            .is_some_and(|change| change.is_wide(CONFIDENCE) || is_below_zero(&change))
             && raised.is_none_or(|raised| raised.p >= ALARM);
         let told = change.filter(|_| !is_wide);
         let bounds = told.and_then(|change| change.interval(from, CONFIDENCE));
@@ -268,20 +274,6 @@ impl Compared<'_> {
             Some(Lack::Width)
         } else {
             self.change.err()
-        };
-        let verdict = match (&self.change, raised) {
-            (Err(_), _) if self.is_headline => text("not enough data"),
-            (Ok(change), Some(raised)) if raised.p < ALARM => {
-                let is_up = change.place > 0.0;
-                text(if is_up == is_higher_better(&self.metric) {
-                    "better"
-                } else {
-                    "worse"
-                })
-            }
-            (Ok(_), Some(_)) if is_wide => text("not enough data"),
-            (Ok(_), Some(_)) => text("no difference seen"),
-            _ => Cell::Null,
         };
         let numbers = tested.max(1);
         vec![
@@ -300,7 +292,7 @@ impl Compared<'_> {
             float(bounds.map(|(_, high)| high)),
             float(change.map(|change| change.chance())),
             float(raised.map(|raised| raised.p)),
-            verdict,
+            self.verdict(raised, is_wide),
             float(tested_bounds.map(|(low, _)| low)),
             float(tested_bounds.map(|(_, high)| high)),
             float(confidence.filter(|_| tested_bounds.is_some())),
@@ -313,5 +305,23 @@ impl Compared<'_> {
             ),
             lack.map_or(Cell::Null, |lack| text(lack.as_str())),
         ]
+    }
+
+    /// What the test says, in words; null for a number that is not tested.
+    fn verdict(&self, raised: Option<Raised>, is_wide: bool) -> Cell {
+        match (&self.change, raised) {
+            (Err(_), _) if self.is_headline => text("not enough data"),
+            (Ok(change), Some(raised)) if raised.p < ALARM => {
+                let is_up = change.place > 0.0;
+                text(if is_up == is_higher_better(&self.metric) {
+                    "better"
+                } else {
+                    "worse"
+                })
+            }
+            (Ok(_), Some(_)) if is_wide => text("not enough data"),
+            (Ok(_), Some(_)) => text("no difference seen"),
+            _ => Cell::Null,
+        }
     }
 }

@@ -156,12 +156,13 @@ impl Uncertainty {
                         continue;
                     };
                     let spread = self.spread(&member.run, metric, stat);
-                    let bounds = spread.map(|spread| {
+                    let bounds = spread.and_then(|spread| {
                         let (low, high) = spread.interval(value, CONFIDENCE);
-                        if is_share(metric) {
-                            (low.clamp(0.0, 1.0), high.clamp(0.0, 1.0))
-                        } else {
-                            (low, high)
+                        match is_share(metric) {
+                            true => Ok((low.clamp(0.0, 1.0), high.clamp(0.0, 1.0))),
+                            // No time and no rate is below 0: one that may be so is not known.
+                            false if low < 0.0 => Err(Lack::Width),
+                            false => Ok((low, high)),
                         }
                     });
                     rows.push(vec![
@@ -173,7 +174,7 @@ impl Uncertainty {
                         float(bounds.ok().map(|(low, _)| low)),
                         float(bounds.ok().map(|(_, high)| high)),
                         whole(spread.ok().map(|spread| spread.blocks)),
-                        spread.err().map_or(Cell::Null, |lack| text(lack.as_str())),
+                        bounds.err().map_or(Cell::Null, |lack| text(lack.as_str())),
                     ]);
                 }
             }
