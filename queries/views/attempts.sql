@@ -9,7 +9,7 @@
 --   tpot is over the streamed tokens but those of the first chunk and the end tokens; null where these are none, and where the first and the last chunk came in one read
 --   reasoning tokens leave the streamed tokens when the server counted some and streamed none; a running usage has them in the first chunk already
 --   a duration whose end lies before its start is null, never negative; only slip keeps its sign
---   a retry has no slip: it is late by what the attempts before it took
+--   a retry has no slip, nor has a request that was sent again: it is late by what was tried before
 --   an answer without a stream, or without a token in it, has no token times: its e2el ends at end_ns
 WITH judged AS (
   SELECT
@@ -86,5 +86,7 @@ SELECT
   END AS tpot_ns,
   CASE WHEN answered_ns >= sent_ns THEN answered_ns - sent_ns END AS e2el_ns,
   CASE WHEN answered_ns >= intended_ns THEN answered_ns - intended_ns END AS e2el_intended_ns,
-  CASE WHEN attempt = 0 THEN sent_ns - intended_ns - queued_ns - coalesce(connect_ns, 0) END AS slip_ns
+  CASE
+    WHEN attempt = 0 AND coalesce(resends, 0) = 0 THEN sent_ns - intended_ns - queued_ns - coalesce(connect_ns, 0)
+  END AS slip_ns
 FROM paced
