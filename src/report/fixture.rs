@@ -691,12 +691,10 @@ fn validity(specs: &[Spec]) -> Table {
 fn token_counts(specs: &[Spec]) -> Table {
     let rows = each(specs, |spec| {
         let ok = ok_of(spec);
-        let known = |number: f64| {
-            if ok > 0 {
-                Cell::Float(number)
-            } else {
-                Cell::Null
-            }
+        let known = |number| {
+            Some(number)
+                .filter(|_| ok > 0)
+                .map_or(Cell::Null, Cell::Float)
         };
         let mut row = vec![
             Cell::Int(ok * 512),

@@ -329,8 +329,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             workload.random_prompt(2).text,
-            "noch solutions tx erv et prev pok adjust receive lid struct focused ear haar flowers \
-             organization"
+            "upgrade calls ble hip thank mw teams cert dia para comme dict pour geb du procedure"
         );
     }
 

@@ -69,7 +69,7 @@ fn a_file_that_may_not_grow_stops_the_run_and_keeps_what_was_taken() {
     });
     let words = ["--num-prompts", "1", "--drain", "0s"];
     // The signal that would end the process is ignored, so that the write itself fails.
-    let setting = "trap '' XFSZ; ulimit -f 64";
+    let setting = "trap '' XFSZ; ulimit -f 96";
     let outcome = load_under(&folder, setting, &mock.url(), &words);
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 4

@@ -87,7 +87,7 @@ fn turns_are_compared_with_those_that_they_follow() {
     );
 }
 
-// Of 200 planned tokens 64 could be cached; one server of two told that it had 32 of 110.
+// Of 208 planned tokens 64 could be cached; two answers of three told that 40 of 118 were.
 #[test]
 fn cached_tokens_are_set_beside_what_the_trace_allows() {
     let mut tape = TapeFixture::default();
@@ -98,13 +98,13 @@ fn cached_tokens_are_set_beside_what_the_trace_allows() {
         row.usage_input_tokens = Some(110);
         row.usage_cached_tokens = cached;
     }
-    // Not ok, and without blocks.
+    // Not ok; and without blocks.
     tape.requests[2].status = crate::capture::schema::Status::Error;
     tape.answer(3, [0, 0], &[(10, None)]).usage_cached_tokens = Some(8);
     assert_eq!(
         answer(tape, "prefix_hits"),
         "run n input_planned prefix_planned ideal_hit n_told input_told cached achieved_hit\n\
-         t 2 200 64 0.32 1 110 32 0.2909"
+         t 3 208 64 0.3077 2 118 40 0.339"
     );
 }
 

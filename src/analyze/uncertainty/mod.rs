@@ -160,8 +160,9 @@ impl Uncertainty {
                         let (low, high) = spread.interval(value, CONFIDENCE);
                         match is_share(metric) {
                             true => Ok((low.clamp(0.0, 1.0), high.clamp(0.0, 1.0))),
-                            // No time and no rate is below 0: one that may be so is not known.
-                            false if low < 0.0 => Err(Lack::Width),
+                            // No time and no rate is below 0: one that may be so is not known,
+                            // unless there was none.
+                            false if low < 0.0 && value > 0.0 => Err(Lack::Width),
                             false => Ok((low, high)),
                         }
                     });
