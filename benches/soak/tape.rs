@@ -72,9 +72,9 @@ pub(crate) fn read(tokentape: &Path, folder: &Path) -> Outcome<Tape> {
         tape.take_chunk(&row);
     })?;
     rows::each(&folder.join("probes"), ProbeRow::rows, |row| {
-        tape.stalls += row.capture_stalls;
+        tape.stalls += row.capture_stalls.unsigned_abs();
         if let Some(bytes) = row.rss_bytes {
-            tape.memory.push((row.at_ns, bytes));
+            tape.memory.push((row.at_ns, bytes.unsigned_abs()));
         }
     })?;
     tape.compare_with_itself(counted);

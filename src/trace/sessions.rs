@@ -187,7 +187,6 @@ impl Sessions {
                 false => Err(Misplaced::NoArrival),
             };
         };
-        let parent = parent.map(|(_, turn)| turn);
         let key = hash_text(&name);
         if self.by_name.find(key).is_none() {
             self.by_name.insert(key, Session::default());
@@ -196,7 +195,7 @@ impl Sessions {
         let Some(session) = self.by_name.find(key) else {
             return Err(Misplaced::NoArrival);
         };
-        let previous = parent.or(session.last);
+        let previous = parent.map(|(_, turn)| turn).or(session.last);
         if !has_arrival {
             let Some(previous) = previous else {
                 return Err(Misplaced::NoArrival);
