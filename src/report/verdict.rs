@@ -115,8 +115,7 @@ pub(super) struct Cached {
     pub(super) shared: f64,
 }
 
-/// Share of the prompt tokens that a server may have cached beyond what the schedule shares: a chat
-/// template is the same in every request.
+/// Share of the prompt tokens that a server may have cached beyond what requests share.
 const CACHED_UNSEEN: f64 = 0.05;
 
 /// Tells whether a server answered from prompts that the run itself did not send before.
@@ -127,7 +126,11 @@ pub(super) fn cached_beyond(analysis: &Analysis, run: &str) -> Option<Cached> {
         had: row.number("achieved_hit")?,
         shared: row.number("ideal_hit")?,
     };
-    (cached.had > cached.shared + CACHED_UNSEEN).then_some(cached)
+    // What a chat template and tools add is the same in each prompt.
+    let number = |column| row.number(column).unwrap_or(0.0);
+    let planned = number("input_planned") * number("n_told") / number("n").max(1.0);
+    let added = 1.0 - planned / number("input_told").max(1.0);
+    (cached.had > cached.shared + added.max(0.0) + CACHED_UNSEEN).then_some(cached)
 }
 
 /// What the client was found to add to a latency before the run, in nanoseconds.
