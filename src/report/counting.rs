@@ -33,7 +33,11 @@ pub(super) fn of_counting(
     let plan = &run.manifest.plan;
     if let Some(counts) = counts.first() {
         of_sources(*counts, plan, found);
-        of_places(*counts, plan, found);
+        let latencies = rows_of(analysis, "latency_percentiles", &run.run);
+        let has_pace = latencies
+            .iter()
+            .any(|row| row.text("metric") == Some("tpot"));
+        of_places(*counts, (plan, has_pace), found);
     }
     if let Some(share) = summary
         .number("unresolved_share")
@@ -196,7 +200,7 @@ fn of_sources(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
 }
 
 /// Warns where it is not known when tokens came to be.
-fn of_places(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
+fn of_places(counts: Row<'_>, (plan, has_pace): (&Value, bool), found: &mut Vec<Advice>) {
     let asks_for_usage = plan["backend"]
         .as_str()
         .is_some_and(|backend| backend.starts_with("vllm"))
@@ -212,8 +216,15 @@ fn of_places(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
                 "the server counted {tokens} tokens for each chunk, and not which chunk holds how many",
                 tokens = format::trimmed(tokens, 2)
             ),
-            "each chunk stands for one token: ITL is ICL, and TPOT takes the first chunk for one token",
+            if has_pace {
+                "each chunk stands for one token: ITL is ICL, and TPOT takes the first chunk for one token"
+            } else {
+                "an answer that comes at once has no time between tokens, and its TTFT is its end"
+            },
             match (asks_for_usage, asks_for_ids) {
+                _ if !has_pace => {
+                    "look for what holds answers back: a server that streams by lines, or a proxy that buffers"
+                }
                 (false, _) => ASK_FOR_RUNNING_USAGE,
                 (true, false) => {
                     "the server sends no usage in its events; where it knows token ids, pass `--extra-body '{\"return_token_ids\":true}'`"
@@ -322,7 +333,14 @@ mod tests {
 
     /// What is said and advised of a run with `plan` and these numbers in `token_counts`.
     fn said(plan: Value, numbers: &[(&str, f64)]) -> Vec<(String, String)> {
-        let mut analysis = fixture::single();
+        said_of(fixture::single(), plan, numbers)
+    }
+
+    fn said_of(
+        mut analysis: Analysis,
+        plan: Value,
+        numbers: &[(&str, f64)],
+    ) -> Vec<(String, String)> {
         analysis.runs[0].manifest.plan = plan;
         for table in &mut analysis.tables {
             if table.name != "token_counts" {
@@ -376,11 +394,26 @@ mod tests {
 
     #[test]
     fn one_chunk_an_answer_is_told_though_there_is_no_gap_at_all() {
-        let what = whats(&[("tokens_a_chunk", 24.0), ("placed", 0.0)]);
-        assert!(
-            what[0].starts_with("the server counted 24 tokens"),
-            "{what:?}"
+        let mut analysis = fixture::single();
+        for table in &mut analysis.tables {
+            let is_pace = |row: &Vec<Cell>| {
+                let words = row.iter().filter_map(Cell::text);
+                words
+                    .into_iter()
+                    .any(|word| ["tpot", "itl", "icl"].contains(&word))
+            };
+            table.rows.retain(|row| !is_pace(row));
+        }
+        let told = said_of(
+            analysis,
+            json!({}),
+            &[("tokens_a_chunk", 24.0), ("placed", 0.0)],
         );
+        assert!(
+            told[0].0.starts_with("the server counted 24 tokens"),
+            "{told:?}"
+        );
+        assert!(told[0].1.contains("holds answers back"), "{told:?}");
     }
 
     #[test]
