@@ -4,7 +4,7 @@
 -- columns (unit): run, window_name (steady or run), from_ns (ns), to_ns (ns), seconds (s), requests (requests), rps (requests/s), input_tokens (tokens), input_tps (tokens/s), output_tokens (tokens), output_tps (tokens/s), total_tps (tokens/s), basis, note
 -- notes: requests are the ok ones whose last token falls into the window, whenever they were due; goodput counts other ones, those that were due in it, and has rates of its own to be held against
 --   tokens are those of every request, also of one that failed, as they pass: input tokens when their request's first token arrives, output tokens as they arrive, each chunk weighted so that a request's sum is its output_tokens (token_arrivals); so tokens ÷ requests is no length
---   a rate is null where the window has no length, and where nothing fell into it of what the run has, as in a window that is shorter than a request; note says so. Where the run has nothing, the rate is 0
+--   a rate is null where the window has no length, and where nothing fell into it of what the run has, as in a window that is shorter than a request; note says so. Where the run has nothing, the rate is 0, but that of input tokens is null: each prompt has some, and nobody told
 -- defines: rps (requests/s): ok requests whose last token falls into the window, ÷ its length
 --   input_tps (tokens/s): input tokens of the requests whose first token falls into the window, ÷ its length
 --   output_tps (tokens/s): output tokens that arrive in the window, ÷ its length
@@ -23,7 +23,7 @@ rated AS (
   SELECT
     *,
     CASE WHEN NOT lacks_requests THEN requests / seconds END AS rps,
-    CASE WHEN NOT lacks_input THEN input_tokens / seconds END AS input_tps,
+    CASE WHEN input_tokens > 0 THEN input_tokens / seconds END AS input_tps,
     CASE WHEN NOT lacks_output THEN output_tokens / seconds END AS output_tps
   FROM counted
 )

@@ -1,9 +1,10 @@
 -- name: token_counts
 -- purpose: whether prompts and answers had the lengths that were asked for, and how surely their tokens are known
 -- input: requests, runs
--- columns (unit): run, input_planned (tokens), input_got (tokens), output_planned (tokens), output_got (tokens), input_exact (share), output_exact (share), input_over_min (tokens), input_over_max (tokens), output_short (share), output_long (share), answers (requests), by_usage (requests), by_ids (requests), by_limit (requests), by_tokenizer (requests), by_chunks (requests), usage_refuted (requests), off (requests), off_ids (requests), off_chunks (requests), off_tokenizer (requests), without_text (requests), placed (share), tokens_a_chunk (tokens), before_first (tokens), before_first_p99 (tokens), after_last (tokens)
+-- columns (unit): run, input_planned (tokens), input_got (tokens), output_planned (tokens), output_got (tokens), input_exact (share), output_exact (share), input_over_min (tokens), input_over_max (tokens), output_short (share), output_cut (share), output_long (share), answers (requests), by_usage (requests), by_ids (requests), by_limit (requests), by_tokenizer (requests), by_chunks (requests), usage_refuted (requests), off (requests), off_ids (requests), off_chunks (requests), off_tokenizer (requests), without_text (requests), placed (share), tokens_a_chunk (tokens), before_first (tokens), before_first_p99 (tokens), after_last (tokens)
 -- notes: of the ok requests; each sum and share covers those where both counts are known
 --   input_over: tokens of a prompt above what was planned; the same in each is what a chat template adds
+--   output_short and output_cut: answers shorter than planned, the latter where a limit ended them
 --   by_limit: counted by chunks, as many as the limit at which the server ended; by_chunks are the others
 --   off: usage and another count are more than 1 % apart: ids, the tokenizer's, or, where no chunk tells its tokens, chunks with end tokens
 --   without_text: no event brought a token, and the server counted some
@@ -15,7 +16,8 @@ WITH answers AS (
   SELECT
     *,
     coalesce(chunk_count = max_output_tokens AND finish_reason = 'length', false) AS is_at_limit,
-    output_tokens_source = 'usage' AND first_chunk_source IS NULL AND chunk_count > 0 AS is_unplaced,
+    output_tokens_source = 'usage' AND first_chunk_source IS NULL AND chunk_count > 0
+      AND coalesce(unread_events, 0) = 0 AS is_unplaced,
     coalesce(abs(usage_output_tokens - ids_output_tokens) * 100 > usage_output_tokens, false) AS is_off_ids,
     coalesce(abs(usage_output_tokens - output_tokens_counted) * 100 > usage_output_tokens, false) AS is_off_tokenizer,
     first_chunk_source IS NULL AND chunk_count > 0 AND coalesce(
@@ -39,7 +41,10 @@ counts AS (
     avg(CASE WHEN output_over = 0 THEN 1.0 WHEN output_over <> 0 THEN 0.0 END) AS output_exact,
     min(input_over) AS input_over_min,
     max(input_over) AS input_over_max,
-    avg(CASE WHEN output_over < 0 THEN 1.0 WHEN output_over >= 0 THEN 0.0 END) AS output_short,
+    avg(CASE WHEN output_over < 0 AND finish_reason IS DISTINCT FROM 'length' THEN 1.0 WHEN output_over IS NOT NULL THEN 0.0 END)
+      AS output_short,
+    avg(CASE WHEN output_over < 0 AND finish_reason = 'length' THEN 1.0 WHEN output_over IS NOT NULL THEN 0.0 END)
+      AS output_cut,
     avg(CASE WHEN output_over > 0 THEN 1.0 WHEN output_over <= 0 THEN 0.0 END) AS output_long,
     count(*) AS answers,
     count(*) FILTER (WHERE output_tokens_source = 'usage') AS by_usage,

@@ -3,10 +3,10 @@
 -- input: tape_requests, first_chunks
 -- columns (unit): those of the table `requests`, each point in time with X_utc beside it, and input_tokens, input_tokens_source, output_tokens, output_tokens_source, is_usage_refuted, first_chunk_tokens, first_chunk_source, end_tokens, streamed_tokens, ttft_ns (ns), ttft_intended_ns (ns), ttfa_ns (ns), tpot_ns (ns), e2el_ns (ns), e2el_intended_ns (ns), slip_ns (ns)
 -- notes: output_tokens is the first of these that is known: usage, where it is not refuted; ids; the number of chunks, where that is the limit that was asked for and the server ended at it; the tokenizer's count; the number of chunks
---   usage is refuted where it is 0 beside tokens that came, and where it is above the limit that was asked for while no more chunks came than that
+--   usage is refuted where it is 0 beside tokens that came, and where it is above the limit that was asked for while no more chunks came than that; one chunk alone refutes nothing
 --   a prompt has a token at least: usage of 0 for one is not believed
 --   end_tokens came to be after the last token-bearing chunk: by ids or running usage; else 1, the end-of-text token, where usage counts and a finish of `stop` or `tool_calls` came in an event without a token
---   tpot is over the streamed tokens but those of the first chunk and the end tokens; null where these are none, and where the first and the last chunk came in one read
+--   tpot is over the streamed tokens but those of the first chunk and the end tokens; null where these are none, where the first and the last chunk came in one read, and where tokens came in a field that is not read
 --   reasoning tokens leave the streamed tokens when the server counted some and streamed none; a running usage has them in the first chunk already
 --   a duration whose end lies before its start is null, never negative; only slip keeps its sign
 --   a retry has no slip, nor has a request that was sent again: it is late by what was tried before
@@ -16,7 +16,10 @@ WITH judged AS (
     r.*,
     coalesce(
       (r.usage_output_tokens = 0 AND r.chunk_count > 0)
-        OR (r.usage_output_tokens > r.max_output_tokens AND r.chunk_count <= r.max_output_tokens),
+        OR (
+          r.usage_output_tokens > r.max_output_tokens AND r.chunk_count <= r.max_output_tokens
+          AND (r.chunk_count > 1 OR r.output_tokens_counted IS NOT NULL OR r.ids_output_tokens IS NOT NULL)
+        ),
       false
     ) AS is_usage_refuted,
     CASE WHEN r.usage_input_tokens > 0 OR coalesce(r.input_tokens_planned, 0) = 0 THEN r.usage_input_tokens END
@@ -81,7 +84,7 @@ SELECT
   CASE WHEN first_token_ns >= intended_ns THEN first_token_ns - intended_ns END AS ttft_intended_ns,
   CASE WHEN first_answer_ns >= sent_ns THEN first_answer_ns - sent_ns END AS ttfa_ns,
   CASE
-    WHEN last_token_ns > first_token_ns AND paced_tokens > 0
+    WHEN last_token_ns > first_token_ns AND paced_tokens > 0 AND coalesce(unread_events, 0) = 0
     THEN CAST(last_token_ns - first_token_ns AS DOUBLE) / paced_tokens
   END AS tpot_ns,
   CASE WHEN answered_ns >= sent_ns THEN answered_ns - sent_ns END AS e2el_ns,

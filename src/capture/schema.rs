@@ -22,7 +22,7 @@ use super::value::{ColumnValue, Label, words};
 ///
 /// - 2 added `requests.prefix_tokens_planned`.
 /// - 3 made all counts signed; added `max_output_tokens`, `ids_output_tokens`, `tokens_after_last`,
-///   `has_lone_finish` and `resends` to `requests`; filled `chunks.tokens` in for every token-bearing
+///   `has_lone_finish`, `unread_events` and `resends` to `requests`; filled `chunks.tokens` in for every token-bearing
 ///   event.
 pub const SCHEMA_VERSION: u32 = 3;
 
@@ -271,6 +271,8 @@ table! {
         output_tokens_counted: Option<u32>,
         /// Number of token-bearing events.
         chunk_count: u32,
+        /// Events with a text in a field that is not read.
+        unread_events: Option<u32>,
         /// Longest gap between token-bearing events.
         max_gap_ns: Option<i64>,
         /// Bytes of the response body.
@@ -456,6 +458,7 @@ impl RequestRow {
             input_tokens_counted: None,
             output_tokens_counted: None,
             chunk_count: 0,
+            unread_events: None,
             max_gap_ns: None,
             response_bytes: 0,
             status: Status::Interrupted,

@@ -172,6 +172,8 @@ impl Transcript {
         row.end_ns = Some(end.end_ns);
         let tally = self.story.reader.tally();
         row.ids_output_tokens = tally.by_ids;
+        let unread = self.story.unread_texts.values().sum::<u64>();
+        row.unread_events = Some(u32::try_from(unread).unwrap_or(u32::MAX));
         row.tokens_after_last = tally.after_last;
         if let Some(count) = count_tokens
             && !has_sure_count(&row)

@@ -131,7 +131,7 @@ fn of_unread_texts(run: &RunFacts, found: &mut Vec<Advice>) {
         };
         found.push(warning(
             what,
-            "such a text is no token here, so that TTFT may be late, and an answer may look empty",
+            "such a text is no token here, so that TTFT may be late, there is no TPOT, and an answer may look empty",
             act,
         ));
     }
@@ -167,7 +167,7 @@ fn of_sources(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
     if some("by_chunks").is_some() {
         found.push(warning(
             "output tokens were counted by chunks, for some requests at least",
-            "the server sent no usage, and a chunk can hold several tokens or half of one",
+            "there was no usage to believe, and a chunk can hold several tokens or half of one",
             if has_own_tokenizer(plan) {
                 "ask the server for usage, if it has it"
             } else {
@@ -178,7 +178,7 @@ fn of_sources(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
     if let Some(counted) = some("by_tokenizer") {
         found.push(warning(
             say!(
-                "the server sent no usage for {counted} of {answers} answers: the tokenizer counted their tokens",
+                "{counted} of {answers} answers have no usage to believe: the tokenizer counted their tokens",
                 counted = format::decimal(counted, 0),
                 answers = answers()
             ),
@@ -242,8 +242,8 @@ fn of_places(counts: Row<'_>, (plan, has_pace): (&Value, bool), found: &mut Vec<
                 "{tokens} tokens on average came to be before the first event of an answer",
                 tokens = format::trimmed(tokens, 1)
             ),
-            "the server holds text back, as a parser of tool calls does: TTFT is later than the server's first token by what they took, and TPOT leaves them out",
-            "hold TTFT against runs with the same parser alone",
+            "the server held their text back, as a parser of tool calls may do: TTFT is later than the server's first token by what they took, and TPOT leaves them out",
+            "compare TTFT only with runs whose server holds text back in the same way",
         ));
     }
 }
@@ -269,6 +269,16 @@ fn of_answers(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
                 "pass --ignore-eos where the server knows it",
             )
         });
+    }
+    if let Some(share) = many("output_cut") {
+        found.push(warning(
+            say!(
+                "{share} of the answers ended at a limit before they had the planned length",
+                share = format::percent(Some(share))
+            ),
+            "the server has a limit of its own, such as its context, or counts tokens in another way",
+            "see `usage_output_tokens` beside `max_output_tokens` in `requests`",
+        ));
     }
     if let Some(share) = many("output_long") {
         found.push(warning(
@@ -454,10 +464,7 @@ mod tests {
                 "usage_refuted",
                 "in 3 of 990 answers the server's usage can't be true",
             ),
-            (
-                "by_tokenizer",
-                "the server sent no usage for 3 of 990 answers",
-            ),
+            ("by_tokenizer", "3 of 990 answers have no usage to believe"),
             ("by_chunks", "output tokens were counted by chunks"),
             ("without_text", "3 of 990 answers brought no text"),
             ("off_ids", "in 3 of 990 answers usage and the token ids"),

@@ -60,6 +60,15 @@ fn chunks_of_one_read_have_no_time_per_token() {
 }
 
 #[test]
+fn an_answer_with_a_text_that_is_not_read_has_no_time_per_token() {
+    let half = answer(10, |row| {
+        row.usage_output_tokens = Some(20);
+        row.unread_events = Some(10);
+    });
+    assert_eq!(tpot_ms(&half), "-");
+}
+
+#[test]
 fn the_end_token_is_in_the_count_and_not_in_the_time_per_token() {
     let ended = |reason: &str, is_lone| {
         answer(9, |row| {
@@ -133,6 +142,12 @@ fn usage_is_taken_where_nothing_refutes_it() {
         row.ids_output_tokens = Some(19);
     };
     assert_eq!(of(&ids), "19 ids true");
+    // One chunk says nothing of a count.
+    let merged = answer(1, |row| {
+        row.max_output_tokens = Some(20);
+        row.usage_output_tokens = Some(24);
+    });
+    assert_eq!(count(&merged), "24 usage false");
     // The server does not keep to its limit: the chunks say so too.
     let ignored = |row: &mut RequestRow| {
         row.max_output_tokens = Some(10);
