@@ -6,7 +6,7 @@
 -- rejects:
 -- quantum: 1ns
 -- ordered: no
--- clock: absolute
+-- clock: from-zero
 -- tested on: real rows
 -- block: tokens by block_size; an id is the same block where block_scope says: trace, file or session
 -- units: arrival_ns in nanoseconds from any zero point

@@ -237,7 +237,8 @@ impl Checked {
         file_row.row.arrival_ns = match self.format.clock {
             TraceClock::Absolute => own_ns,
             TraceClock::Restarts if is_recording => self.clock.restart(own_ns),
-            TraceClock::Relative if is_recording => {
+            TraceClock::FromZero if !(is_recording && own_ns == 0) => self.clock.follow(own_ns),
+            TraceClock::Relative | TraceClock::FromZero if is_recording => {
                 if self.restarts != Restarts::Continued {
                     let (path, place) = self.place(file_row.line);
                     return Err(TraceError::Recordings { path, place });
@@ -246,7 +247,7 @@ impl Checked {
             }
             TraceClock::Relative if self.restarts == Restarts::Ignored => self.clock.follow(own_ns),
             TraceClock::Restarts => self.clock.place(own_ns),
-            TraceClock::Relative => {
+            TraceClock::Relative | TraceClock::FromZero => {
                 let placed_ns = self.clock.place_warily(own_ns, following_ns);
                 if self.restarts == Restarts::Refused && self.clock.restarts() > restarts {
                     let (path, place) = self.place(file_row.line);

@@ -42,6 +42,9 @@ const SHIPPED: [&str; 24] = [
 pub enum TraceClock {
     /// Arrivals are dates, or otherwise of one clock: a row that stands far back is out of order.
     Absolute,
+    /// Arrivals are dates, or count from 0: a later file that begins at 0, as an earlier one did, is a
+    /// recording of its own.
+    FromZero,
     /// Arrivals count from somewhere: a clock that starts again is told of, because nobody knows how
     /// the two parts lie to each other.
     Relative,
@@ -366,9 +369,10 @@ impl FormatInfo {
             "clock" => {
                 self.clock = match value {
                     "absolute" => TraceClock::Absolute,
+                    "from-zero" => TraceClock::FromZero,
                     "relative" => TraceClock::Relative,
                     "restarts" => TraceClock::Restarts,
-                    _ => return Err("absolute, relative or restarts"),
+                    _ => return Err("absolute, from-zero, relative or restarts"),
                 };
             }
             "tested on" => {

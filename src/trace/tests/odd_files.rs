@@ -198,6 +198,34 @@ async fn recordings_that_each_start_at_zero_are_never_laid_over_each_other() {
 }
 
 #[tokio::test]
+async fn recordings_in_canonical_columns_are_not_laid_over_each_other_either() {
+    let scratch = Scratch::new();
+    let rows = |start_ns: i64| {
+        let times = [0, 1, 2].map(|second| start_ns + second * 1_000 * MS);
+        let rows = times.map(|at_ns| format!("{at_ns},10,5\n")).concat();
+        format!("arrival_ns,input_tokens,output_tokens\n{rows}")
+    };
+    scratch.write("a.csv", rows(0));
+    scratch.write("b.csv", rows(0));
+    let path = scratch.folder.path().to_owned();
+    let error = read(&path).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("a recording of its own"), "{said}");
+    let behind = TraceOptions {
+        path,
+        continues_clock: true,
+        ..TraceOptions::default()
+    };
+    let replay = read_with(&behind).await.unwrap();
+    assert_eq!(replay.span_ns(), 4_000 * MS);
+    // A wall clock says where a file stands, whatever lies before it.
+    let dated = Scratch::new();
+    dated.write("a.csv", rows(1_700_000_000_000_000_000));
+    dated.write("b.csv", rows(1_700_000_000_500_000_000));
+    assert_eq!(read(dated.folder.path()).await.unwrap().rows.len(), 6);
+}
+
+#[tokio::test]
 async fn a_trace_of_several_files_that_goes_on_is_one() {
     let scratch = Scratch::new();
     scratch.write("a.jsonl", recording(0));
