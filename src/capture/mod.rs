@@ -15,6 +15,7 @@ mod wal;
 pub use error::CaptureError;
 pub use manifest::Manifest;
 pub(crate) use parquet::count_rows;
+pub(crate) use tape::count_unread;
 pub use tape::{Ending, TapeWriter, recover, write_tape};
 #[cfg(test)]
 pub(crate) use tests::dead_tape;

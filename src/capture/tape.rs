@@ -4,7 +4,7 @@
 //! it into Parquet, and removes the log last. Whoever dies on the way leaves the log, and the next
 //! one starts over.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -50,6 +50,14 @@ pub struct TapeWriter {
 
 /// Names of fields with a text that nothing reads, beyond which they are counted together.
 const UNREAD_NAMES: usize = 16;
+
+/// Counts events by the name of their field. Of names, which the server chooses, as many as
+/// [`UNREAD_NAMES`] are told apart.
+pub(crate) fn count_unread(counts: &mut BTreeMap<String, u64>, field: &str, events: u64) {
+    let is_known = counts.contains_key(field) || counts.len() < UNREAD_NAMES;
+    let field = if is_known { field } else { "other fields" };
+    *counts.entry(field.to_owned()).or_default() += events;
+}
 
 impl TapeWriter {
     /// Makes the folder of a new tape, with its manifest and an empty log.
@@ -99,13 +107,9 @@ impl TapeWriter {
         self.pending_probes.push(row);
     }
 
-    /// Counts events with a text that the backend does not read, by the name of the field; of names,
-    /// which the server chooses, as many as [`UNREAD_NAMES`] are told apart.
+    /// Counts events with a text that the backend does not read, by the name of the field.
     pub fn note_unread_texts(&mut self, field: &str, events: u64) {
-        let counts = &mut self.manifest.unread_texts;
-        let is_known = counts.contains_key(field) || counts.len() < UNREAD_NAMES;
-        let field = if is_known { field } else { "other fields" };
-        *counts.entry(field.to_owned()).or_default() += events;
+        count_unread(&mut self.manifest.unread_texts, field, events);
     }
 
     /// Hands everything that was pushed to the system: from here on it outlives the process.

@@ -8,6 +8,7 @@ use super::allowance::Share;
 use super::recorder::{End, NOT_YET, Outcome, Progress, ReadEntry};
 use crate::backend::sse::{Decoder, Event, Kind, Tail};
 use crate::backend::{BackendKind, EventReader, NotAStream, Reading, error_message, read_unary};
+use crate::capture::count_unread;
 use crate::capture::schema::{Channel, ChunkRow, ErrorKind, RequestRow, Status};
 
 /// Counts the tokens of a text, for servers that don't say how many they sent.
@@ -273,7 +274,7 @@ impl Story {
                 .get_or_insert(!reading.channel.is_token_bearing());
         }
         if let Some(field) = reading.unread_text {
-            *self.unread_texts.entry(field).or_default() += 1;
+            count_unread(&mut self.unread_texts, &field, 1);
         }
         if reading.response_id.is_some() {
             row.response_id = reading.response_id;
@@ -298,7 +299,8 @@ impl Story {
     /// Adds to the whole text, as far as there is room. Returns the text to keep with the event.
     fn take_text(&mut self, text: Option<String>) -> Option<String> {
         let text = text.filter(|_| !self.is_given_up)?;
-        if let Err(bound) = self.share.add_text(text.len()) {
+        let end_bytes = self.text_ends.as_ref().map_or(0, |_| size_of::<usize>());
+        if let Err(bound) = self.share.add_text(text.len() + end_bytes) {
             self.give_up(&bound);
             return None;
         }
@@ -522,6 +524,29 @@ mod tests {
         assert_eq!(chunks.len(), 2);
         assert_eq!((row.last_token_ns, row.end_ns), (Some(1_000), Some(1_000)));
         assert_eq!(row.response_bytes, 2 * i64::try_from(event.len()).unwrap());
+    }
+
+    #[test]
+    fn names_of_fields_that_a_server_makes_up_are_bounded() {
+        let (mut transcript, _) = transcript(&Allowance::default());
+        let mut chunks = Vec::new();
+        for field in 0..1_000 {
+            let event = format!("data: {{\"choices\":[{{\"delta\":{{\"f{field}\":\"x\"}}}}]}}\n\n");
+            transcript.read(event.as_bytes(), &entry(100, None), &mut chunks);
+        }
+        let counts = transcript.unread_texts();
+        assert_eq!((counts.len(), counts.values().sum::<u64>()), (17, 1_000));
+    }
+
+    #[test]
+    fn texts_of_a_letter_each_take_of_the_allowance_what_they_take_of_memory() {
+        let allowance = bounds(10 * KIB, 1 << 30);
+        let (mut transcript, progress) = transcript(&allowance);
+        let mut chunks = Vec::new();
+        for at_ns in 0..2_000 {
+            transcript.read(&event(1), &entry(at_ns, None), &mut chunks);
+        }
+        assert!(is_given_up(&progress));
     }
 
     #[test]
