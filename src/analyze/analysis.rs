@@ -1,5 +1,6 @@
 //! What is known after an analysis: the one input of every report.
 
+use super::sweep::Place;
 use super::table::Table;
 use super::thresholds::Thresholds;
 use crate::capture::manifest::Manifest;
@@ -22,6 +23,8 @@ pub struct RunFacts {
     pub manifest: Manifest,
     /// What had to be said about the tape when it was opened, such as a recovery.
     pub notes: Vec<String>,
+    /// Where it lies on the axis of a sweep; none where there is no such axis.
+    pub place: Option<Place>,
 }
 
 /// All that is known after an analysis: the one input of every report.

@@ -12,6 +12,7 @@ mod recount;
 mod rows;
 mod run;
 mod statistics;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use metrics::{Metric, metrics};
 pub use percentiles::Percentile;
 pub use recount::TokenCounter;
 pub use run::{Options, analyze};
+pub use sweep::Place;
 pub use table::{Cell, Column, Table};
 pub use thresholds::{Threshold, Thresholds, ThresholdsError};
 

@@ -12,6 +12,7 @@ use super::cells::rows;
 use super::definitions::table_name;
 use super::percentiles::{Percentile, with_percentiles};
 use super::recount::recount;
+use super::sweep::places;
 use super::uncertainty::{Blocks, DRAWN, Exact, Member, NEEDED, Uncertainty, is_pair};
 use super::{
     Analysis, AnalyzeError, CATALOG, Cell, Column, DEFINITIONS, Query, RunFacts, SLO_METRICS, Slo,
@@ -131,13 +132,16 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     for query in definitions {
         tables.push(answer_definition(&context, query).await?);
     }
+    let places = places(&runs, options.by.as_deref());
     Ok(Analysis {
         runs: runs
             .into_iter()
-            .map(|tape| RunFacts {
+            .zip(places)
+            .map(|(tape, place)| RunFacts {
                 run: tape.run,
                 manifest: tape.manifest,
                 notes: tape.notes,
+                place,
             })
             .collect(),
         tables,

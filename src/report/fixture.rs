@@ -203,6 +203,7 @@ fn facts(spec: &Spec) -> RunFacts {
         run: spec.name.clone(),
         manifest,
         notes: Vec::new(),
+        place: None,
     }
 }
 

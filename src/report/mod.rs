@@ -36,6 +36,7 @@ mod scale;
 mod sections;
 mod sparks;
 mod streams;
+mod sweep;
 mod terminal;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use super::plots::{self, carries};
 use super::requests;
 use super::rows::{Row, rows, rows_of};
 use super::streams;
+use super::sweep;
 use super::timeline;
 use super::tools::tools_section;
 use super::uncertainty;
@@ -336,7 +337,7 @@ fn throughput_section(analysis: &Analysis) -> Result<Section, ReportError> {
         lead: said(lead),
         grids,
         figures: if is_single(analysis) {
-            plots::knee_figures(analysis)?
+            sweep::sweep_figures(analysis)?
         } else {
             Vec::new()
         },
@@ -586,6 +587,6 @@ fn comparison_section(analysis: &Analysis) -> Result<Section, ReportError> {
         heading: said("Comparison"),
         lead: said(lead),
         grids,
-        figures: plots::knee_figures(analysis)?,
+        figures: sweep::sweep_figures(analysis)?,
     })
 }

@@ -6,9 +6,9 @@ use crate::analyze::Analysis;
 use super::format;
 use super::grid::{Field, Grid};
 use super::language::say;
-use super::plots::step_name;
 use super::rows::{Row, rows};
 use super::sections::percentile;
+use super::sweep::step_name;
 
 /// Rows of the table by length a run and side.
 const LENGTHS: usize = 60;

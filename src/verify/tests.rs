@@ -114,6 +114,7 @@ fn measured(streams: u32, arrival_loop: Loop, slip_ms: f64) -> Measurement {
                 run: "a".to_owned(),
                 manifest,
                 notes: Vec::new(),
+                place: None,
             }],
             tables: tables(streams, slip_ms),
             slos: Vec::new(),
