@@ -2,6 +2,7 @@
 -- purpose: how the measured requests ended, the ok ones first
 -- input: measured, runs
 -- columns (unit): run, status, error_kind, http_status, requests (requests), example_message
+-- notes: not_sent counts those as well that have no row (unwritten_requests of runs)
 WITH outcomes AS (
   SELECT
     run,
@@ -13,7 +14,10 @@ WITH outcomes AS (
   FROM measured
   GROUP BY run, status, error_kind, http_status
 )
-SELECT o.*
+SELECT
+  o.* EXCEPT (requests, example_message),
+  o.requests + CASE WHEN o.status = 'not_sent' THEN r.unwritten_requests ELSE 0 END AS requests,
+  o.example_message
 FROM outcomes o
 JOIN runs r ON r.run = o.run
-ORDER BY r.run_index, o.status = 'ok' DESC, o.requests DESC, o.status, o.error_kind, o.http_status
+ORDER BY r.run_index, o.status = 'ok' DESC, requests DESC, o.status, o.error_kind, o.http_status

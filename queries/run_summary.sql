@@ -4,6 +4,7 @@
 -- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), interrupted (requests), cancelled (requests), not_sent (requests), ok_share (share), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), last_end_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share), resends (requests)
 -- notes: failed is error and timeout; tokens and chunks are those of every measured request, also of one that failed
 --   interrupted were in flight when the run was stopped or its process died; output_tokens_source is that of the requests that were ok
+--   requests and not_sent count those that were due, never sent, and have no row (unwritten_requests of runs)
 --   ok_share is of all measured requests, those that were cancelled or never sent included
 --   duration_s and mean_in_flight are over the time from the first send to the last end of a request, as the window run
 --   unresolved_share: of the gaps between chunks of ok requests, those with an end that shared its read with another chunk; null where the wire can't tell
@@ -58,13 +59,13 @@ resolution AS (
 SELECT
   r.run,
   r.loop,
-  coalesce(o.requests, 0) AS requests,
+  coalesce(o.requests, 0) + r.unwritten_requests AS requests,
   coalesce(o.ok, 0) AS ok,
   coalesce(o.failed, 0) AS failed,
   coalesce(o.interrupted, 0) AS interrupted,
   coalesce(o.cancelled, 0) AS cancelled,
-  coalesce(o.not_sent, 0) AS not_sent,
-  CAST(o.ok AS DOUBLE) / nullif(o.requests, 0) AS ok_share,
+  coalesce(o.not_sent, 0) + r.unwritten_requests AS not_sent,
+  CAST(o.ok AS DOUBLE) / nullif(o.requests + r.unwritten_requests, 0) AS ok_share,
   coalesce(w.warmups, 0) AS warmups,
   coalesce(o.chunks, 0) AS chunks,
   s.first_sent_ns,

@@ -5,6 +5,7 @@
 -- notes: slip: p99 of the client's own lateness, at most 1 ms or 1 % of the median ttft, whichever is more
 --   runtime_lag: p99 of how late a thread comes that is called each 10 ms, the one that sends or the one that reads, whichever is later, at most 1 ms or 5 % of the median gap between chunks, whichever is more
 --   cpu: share of the probes in which a receiving thread was over 90 % busy, at most 5 %; the busiest thread counts, and with one core the one that sends and the one that reads together
+--   not_sent: share of the requests that were due and never sent, where there are such and no cap of the user's held them back
 --   probes from the first send to the last end of a request count; ok is null where nothing was measured
 WITH medians AS (
   SELECT
@@ -62,6 +63,16 @@ numbers AS (
   LEFT JOIN runtime_lag l ON l.run = r.run
   LEFT JOIN cpu c ON c.run = r.run
 ),
+unsent AS (
+  SELECT
+    r.run, r.run_index,
+    (count(q.request_id) + max(r.unwritten_requests)) / CAST(max(s.due) + max(r.unwritten_requests) AS DOUBLE) AS value
+  FROM runs r
+  JOIN requests q ON q.run = r.run AND q.status = 'not_sent'
+  JOIN (SELECT run, count(*) AS due FROM requests GROUP BY run) s ON s.run = r.run
+  WHERE r.max_concurrency IS NULL AND r.state = 'complete'
+  GROUP BY r.run, r.run_index
+),
 checks AS (
   SELECT
     run, run_index,
@@ -71,6 +82,9 @@ checks AS (
     unnest(make_array(slip_limit_ns, lag_limit_ns, 0.05)) AS limit_value,
     unnest(make_array('ns', 'ns', 'share')) AS unit
   FROM numbers
+  UNION ALL
+  SELECT run, run_index, 4, 'not_sent', value, 0, 'share'
+  FROM unsent
 )
 SELECT run, check_name, value, limit_value, unit, value <= limit_value AS ok
 FROM checks

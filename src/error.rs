@@ -47,6 +47,14 @@ pub enum Error {
     /// An output is there already.
     #[error("output `{}` exists already", .0.display())]
     Exists(PathBuf),
+    /// The process may have too little address space.
+    #[error("the address space is limited to {kib} KiB, and the work needs {needed_kib} KiB")]
+    AddressSpace {
+        /// The limit, in KiB.
+        kib: u64,
+        /// What would do, in KiB.
+        needed_kib: u64,
+    },
     /// The system refused a thread, a socket or a signal handler.
     #[error("could not {0}")]
     System(String, #[source] io::Error),
@@ -99,6 +107,9 @@ impl Error {
         match self {
             Self::Usage { hint, .. } | Self::Target { hint, .. } => hint.clone(),
             Self::Exists(_) => Some("name another file, or give `--force` to replace it".into()),
+            Self::AddressSpace { needed_kib, .. } => Some(format!(
+                "raise it: `ulimit -v {needed_kib}`, or `ulimit -v unlimited`"
+            )),
             Self::Backend(error) => Some(error.hint().into()),
             Self::Trace(error) => error.hint(),
             Self::Workload(error) => error.hint(),

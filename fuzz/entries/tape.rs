@@ -147,6 +147,7 @@ fn probe(at_ns: i64) -> ProbeRow {
         rss_bytes: None,
         reads: 1,
         events: 1,
+        unlogged_max_ns: None,
         capture_stalls: 0,
     }
 }

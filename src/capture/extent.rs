@@ -272,6 +272,7 @@ mod tests {
             reads: 1,
             events: 1,
             capture_stalls: 0,
+            unlogged_max_ns: None,
         }
     }
 

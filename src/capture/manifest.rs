@@ -68,6 +68,9 @@ pub struct Counts {
     pub probes: u64,
     /// Requests of the schedule that were not yet due when the run stopped; null where unknown.
     pub never_due: Option<u64>,
+    /// Requests that were due, never sent, and have no row: those beyond the first 100,000.
+    #[serde(default)]
+    pub unwritten: u64,
 }
 
 /// The machine that drove the load.

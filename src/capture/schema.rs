@@ -24,7 +24,8 @@ use super::value::{ColumnValue, Label, words};
 /// - 3 made all counts signed; added `max_output_tokens`, `ids_output_tokens`, `tokens_after_last`,
 ///   `has_lone_finish`, `unread_events` and `resends` to `requests`; filled `chunks.tokens` in for every token-bearing
 ///   event.
-pub const SCHEMA_VERSION: u32 = 3;
+/// - 4 added `probes.unlogged_max_ns`.
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// Warm-up requests count from here, so that measured ones are the index in the schedule.
 pub const FIRST_WARMUP_ID: u64 = 1 << 63;
@@ -356,8 +357,12 @@ table! {
         reads: i64,
         /// Streamed events since the last row.
         events: i64,
-        /// Times since the last row that a full channel held up the receiver.
+        /// Times since the last row that a full channel, or a scribe that was behind, held up the
+        /// receiver.
         capture_stalls: i64,
+        /// Age of the oldest read that was not in the log, the longest since the last row: what a
+        /// kill would have cost.
+        unlogged_max_ns: Option<i64>,
     }
 }
 

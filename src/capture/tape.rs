@@ -28,6 +28,8 @@ pub struct Ending {
     pub is_interrupted: bool,
     /// Requests of the schedule that were not yet due; `None` where unknown.
     pub never_due: Option<u64>,
+    /// Requests that were due, never sent, and have no row.
+    pub unwritten: u64,
     /// Readings of both clocks that were taken during the run, on the log's axis.
     pub clock_anchors: Vec<ClockAnchor>,
     /// The client's own limits that were hit, by name.
@@ -164,6 +166,7 @@ impl TapeWriter {
             State::Complete
         };
         manifest.counts.never_due = ending.never_due;
+        manifest.counts.unwritten = ending.unwritten;
         manifest.clock_anchors = ending.clock_anchors;
         manifest.bounds_hit = ending.bounds_hit.into_iter().collect();
         seal(&self.tape, &mut manifest)?;
@@ -199,6 +202,7 @@ pub fn write_tape(
         chunks: write_rows(tape, &chunks)?,
         probes: write_rows(tape, &probes)?,
         never_due: manifest.counts.never_due,
+        unwritten: manifest.counts.unwritten,
     };
     manifest.write(tape)?;
     Ok(manifest)

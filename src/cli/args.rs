@@ -354,7 +354,8 @@ pub(crate) struct LimitArgs {
     /// Length of the schedule, in real time
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration_ns)]
     pub(crate) duration: Option<i64>,
-    /// Time that requests in flight have after --duration or Ctrl-C
+    /// Time that requests in flight have after --duration or Ctrl-C; after --duration those that were
+    /// due and could not go out leave within it as well
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration_ns)]
     pub(crate) drain: i64,
     /// Time that one request may take
@@ -369,6 +370,10 @@ pub(crate) struct LimitArgs {
     /// Time between two reads of one answer
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_positive_duration_ns)]
     pub(crate) idle_timeout: i64,
+    /// Send the rest of the schedule where the first 100 requests all failed alike, with no connection
+    /// or a refusal of the server's (4xx)
+    #[arg(long)]
+    pub(crate) keep_going: bool,
     /// Length of the check, before the run, of what this client adds to a latency; 0 leaves it out
     #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = parse_duration_ns)]
     pub(crate) self_check: i64,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use chrono::DateTime;
 use serde_json::{Value, json};
@@ -14,12 +14,13 @@ use super::args::{
     RestartsArg, SessionsArg, TargetArgs, TiesArg, WireArg,
 };
 use super::goals;
+use super::interrupt::{self, Course};
 use super::output::write_error;
 use super::plan::{self, LoadShape, STREAM_TOKENS_PER_S, Shape};
-use super::talk::{complain, print, say, warn};
-use super::{failure, interrupt, progress};
+use super::talk::{complain, print, say};
+use super::{ending, progress};
 use crate::analyze::{Analysis, Options};
-use crate::capture::manifest::{Loop, State};
+use crate::capture::manifest::Loop;
 use crate::capture::{CaptureError, Manifest};
 use crate::draw::{Draw, field};
 use crate::error::{Error, exit};
@@ -246,8 +247,11 @@ fn drive(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<u8, Er
     let result = result_file(args, &tape, global.force)?;
     let report = execute(prepared, args, global)?;
     say(&format!("tape: {}", tape.display()));
-    let mut code = run_code(&report);
-    if !args.output.no_summary || result.is_some() {
+    let summary = || {
+        if args.output.no_summary && result.is_none() {
+            return Ok(exit::DONE);
+        }
+        ending::announce_summary(&report);
         let options = Options {
             slos: goals,
             percentiles: shown.percentiles.clone(),
@@ -260,10 +264,17 @@ fn drive(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<u8, Er
         if let Some(path) = result {
             save_result(&path, &analysis)?;
         }
-        if code == exit::DONE {
-            code = verdict_code(&analysis, global);
-        }
-    }
+        Ok(verdict_code(&analysis, global))
+    };
+    // What the run came to is said and returned whatever becomes of its summary.
+    let summed_up = summary().unwrap_or_else(|error: Error| {
+        complain(&error);
+        error.exit_code()
+    });
+    let code = match ending::code(&report) {
+        exit::DONE => summed_up,
+        code => code,
+    };
     if let Some(error) = report.trace_error {
         complain(&Error::from(error));
         return Ok(exit::IO);
@@ -428,6 +439,7 @@ fn limits(args: &LimitArgs) -> Limits {
         request_timeout_ns: args.request_timeout,
         first_timeout_ns: args.first_timeout,
         idle_timeout_ns: Some(args.idle_timeout),
+        gives_up: !args.keep_going,
     }
 }
 
@@ -530,16 +542,15 @@ pub(super) fn first_model(args: &TargetArgs, target: &Target) -> Result<String, 
 }
 
 fn execute(prepared: Prepared, args: &DriveArgs, global: &Global) -> Result<RunReport, Error> {
-    let live = Arc::new(OnceLock::new());
-    let waits = (prepared.limits.drain_ns, Arc::clone(&live));
-    let stop = interrupt::listen_to_drain(waits)?;
+    let course = Arc::new(Course::new(prepared.limits.drain_ns));
+    let stop = interrupt::listen_for(Arc::clone(&course))?;
     let total = match &prepared.feed.source {
         Source::Rates { count, .. } => *count,
         Source::Burst { count } => Some(*count),
         Source::Trace(_) => None,
     };
     let run = Run {
-        tape: prepared.tape,
+        tape: prepared.tape.clone(),
         replaces: global.force,
         manifest: prepared.manifest,
         target: prepared.target,
@@ -555,85 +566,14 @@ fn execute(prepared: Prepared, args: &DriveArgs, global: &Global) -> Result<RunR
     let is_hidden = args.output.disable_tqdm;
     let report = crate::load::run(run, |stats| {
         // It is set once, here.
-        let _ = live.set(Arc::clone(&stats));
+        let _ = course.stats.set(Arc::clone(&stats));
         shown = progress::show(stats, total, is_hidden);
     });
     drop(shown);
     let report = report?;
-    tell(&report);
+    let _ = course.tape.set(prepared.tape);
+    ending::tell(&report);
     Ok(report)
-}
-
-/// Says what the user must know of a run beside its numbers.
-pub(super) fn tell(report: &RunReport) {
-    if let Some(trace) = report.trace {
-        if trace.failed > 0 {
-            say(&format!(
-                "note: {} rows that the trace marks as failed were left out (`--failed replay` sends them)",
-                trace.failed
-            ));
-        }
-        if trace.out_of_order > 0 {
-            say(&format!(
-                "note: {} rows stood out of order and were put right",
-                trace.out_of_order
-            ));
-        }
-        if report.taken == 0 {
-            warn("the trace has no row that is to be sent");
-        }
-    }
-    failure::tell(report);
-    // A server that answers nothing at all has closed those as well.
-    if report.resends > 0 && report.ok > 0 {
-        say(&format!(
-            "note: the server ended connections that were waiting for a request; requests that were sent \
-             again on a new one: {} (`--no-keep-alive` gives each its own from the start)",
-            report.resends
-        ));
-    }
-    for (bound, hits) in &report.manifest.bounds_hit {
-        let (what, remedy) = bound_in_words(bound);
-        warn(&format!(
-            "the client's own bound `{bound}` was hit: {what}: {hits}"
-        ));
-        if let Some(remedy) = remedy {
-            say(&format!("hint: {remedy}"));
-        }
-    }
-}
-
-/// What a bound of the client's holds back, and what can be done about it.
-fn bound_in_words(bound: &str) -> (&'static str, Option<&'static str>) {
-    match bound {
-        "in_flight" => (
-            "requests that waited until fewer were in flight, as each needs an open file",
-            Some("raise `ulimit -n` (at most 50,000 are in flight), or lower the load"),
-        ),
-        "queue" => (
-            "requests that were due and too many to wait in memory",
-            Some("lower the rate, or raise `--max-concurrency`"),
-        ),
-        "turns" => (
-            "replies that came faster than their turns could be prepared, which are missing",
-            Some("lower the rate or `--speed`"),
-        ),
-        "capture_channel" => (
-            "reads and batches that waited until the tape was written",
-            Some("write the tape to a faster disk, or leave out `--keep text`"),
-        ),
-        _ => ("times", None),
-    }
-}
-
-fn run_code(report: &RunReport) -> u8 {
-    if report.manifest.state == State::Interrupted && report.trace_error.is_none() {
-        exit::INTERRUPTED
-    } else if report.ok == 0 {
-        exit::NO_SUCCESS
-    } else {
-        exit::DONE
-    }
 }
 
 /// Flags of other tools that have no effect here are named once.

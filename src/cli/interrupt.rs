@@ -1,6 +1,9 @@
-//! Ctrl-C: once stops sending and drains, twice leaves.
+//! Ctrl-C: once stops sending and drains, twice gives up what is in flight, three times ends the
+//! process. After a run the first ends it.
 
 use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -8,7 +11,7 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 use super::talk::say;
-use crate::error::Error;
+use crate::error::{Error, exit};
 use crate::load::{Stats, Stop};
 use crate::units::seconds;
 
@@ -18,37 +21,107 @@ use crate::units::seconds;
 ///
 /// [`Error::System`] when the system refuses a handler.
 pub(super) fn listen() -> Result<watch::Receiver<Stop>, Error> {
-    listen_saying(|| STOPPING.to_owned())
+    listen_and(|stop| match stop {
+        Some(stop) => Answer::GoOn(in_words(stop).to_owned()),
+        None => Answer::Leave("left at once".to_owned()),
+    })
 }
 
-/// As [`listen`], for a run with `drain_ns` for what is in flight, whose counters are known once it
-/// has begun.
-///
-/// # Errors
-///
-/// As for [`listen`].
-pub(super) fn listen_to_drain(
-    (drain_ns, stats): (i64, Arc<OnceLock<Arc<Stats>>>),
-) -> Result<watch::Receiver<Stop>, Error> {
-    listen_saying(move || {
-        let in_flight = stats.get().map_or(0, |stats| stats.in_flight());
+/// A run as far as a wish to stop depends on it.
+#[derive(Default)]
+pub(super) struct Course {
+    /// Time for what is in flight, in nanoseconds.
+    drain_ns: i64,
+    /// The counters, once it has begun.
+    pub(super) stats: OnceLock<Arc<Stats>>,
+    /// The tape, once it is whole.
+    pub(super) tape: OnceLock<PathBuf>,
+    is_sealing_said: AtomicBool,
+}
+
+impl Course {
+    /// The course of a run that is about to begin.
+    pub(super) fn new(drain_ns: i64) -> Self {
+        Self {
+            drain_ns,
+            ..Self::default()
+        }
+    }
+
+    /// What becomes of a wish to stop, of which this is the first, the second or a later one.
+    fn answer(&self, stop: Option<Stop>) -> Answer {
+        if let Some(tape) = self.tape.get() {
+            let name = tape.display();
+            return Answer::Leave(format!(
+                "interrupted: the tape is whole, its summary is left out; `tokentape analyze {name}` \
+                 makes it"
+            ));
+        }
+        let stats = self.stats.get();
+        let is_over = stats.is_some_and(|stats| stats.is_over.load(Ordering::Acquire));
+        if is_over && !self.is_sealing_said.swap(true, Ordering::Relaxed) {
+            return Answer::GoOn(
+                "the run has ended, and its tape is being finished; Ctrl-C again leaves that to \
+                 `tokentape analyze`"
+                    .to_owned(),
+            );
+        }
+        if is_over {
+            return Answer::Leave(
+                "left: `tokentape analyze` finishes the tape from its log".to_owned(),
+            );
+        }
+        match stop {
+            Some(Stop::Drain) => Answer::GoOn(self.draining()),
+            Some(stop) => Answer::GoOn(in_words(stop).to_owned()),
+            None => Answer::Leave(
+                "left at once: `tokentape analyze` recovers the tape from its log".to_owned(),
+            ),
+        }
+    }
+
+    fn draining(&self) -> String {
+        let in_flight = self.stats.get().map_or(0, |stats| stats.in_flight());
         if in_flight == 0 {
-            return STOPPING.to_owned();
+            return in_words(Stop::Drain).to_owned();
         }
         let answers = if in_flight == 1 { "answer" } else { "answers" };
         format!(
             "stopping: nothing more is sent, waiting up to {} s for {in_flight} {answers}; Ctrl-C \
              again gives them up",
-            seconds(drain_ns)
+            seconds(self.drain_ns)
         )
-    })
+    }
+}
+
+/// As [`listen`], for a run: before its end a wish stops it, and after that the program.
+///
+/// # Errors
+///
+/// As for [`listen`].
+pub(super) fn listen_for(course: Arc<Course>) -> Result<watch::Receiver<Stop>, Error> {
+    listen_and(move |stop| course.answer(stop))
 }
 
 /// What is said where nobody knows what is in flight.
-const STOPPING: &str = "stopping: nothing more is sent; Ctrl-C again gives up what is in flight";
+fn in_words(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Leave => "leaving: what is in flight is cancelled, the tape is being finished",
+        _ => "stopping: nothing more is sent; Ctrl-C again gives up what is in flight",
+    }
+}
 
-fn listen_saying(
-    stopping: impl Fn() -> String + Send + 'static,
+/// What becomes of a wish to stop, and what is said of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    /// It is passed on.
+    GoOn(String),
+    /// The process ends here.
+    Leave(String),
+}
+
+fn listen_and(
+    answer: impl Fn(Option<Stop>) -> Answer + Send + 'static,
 ) -> Result<watch::Receiver<Stop>, Error> {
     let refused = |error: io::Error| Error::System("listen for Ctrl-C".into(), error);
     let runtime = Builder::new_current_thread()
@@ -62,7 +135,7 @@ fn listen_saying(
     let (sender, receiver) = watch::channel(Stop::No);
     thread::Builder::new()
         .name("interrupt".into())
-        .spawn(move || runtime.block_on(wait(&sender, signals, stopping)))
+        .spawn(move || runtime.block_on(wait(&sender, signals, answer)))
         .map_err(refused)?;
     Ok(receiver)
 }
@@ -76,24 +149,38 @@ pub(super) async fn once() -> io::Result<()> {
     Signals::new()?.next().await
 }
 
-async fn wait(sender: &watch::Sender<Stop>, mut signals: Signals, stopping: impl Fn() -> String) {
-    for stop in [Stop::Drain, Stop::Leave] {
-        if signals.next().await.is_err() {
-            return;
-        }
-        let message = match stop {
-            Stop::Leave => {
-                "leaving: what is in flight is cancelled, the tape is being finished".to_owned()
+async fn wait(
+    sender: &watch::Sender<Stop>,
+    mut signals: Signals,
+    answer: impl Fn(Option<Stop>) -> Answer,
+) {
+    let mut stops = [Stop::Drain, Stop::Leave].into_iter();
+    while signals.next().await.is_ok() {
+        let stop = stops.next();
+        match answer(stop) {
+            Answer::GoOn(message) => {
+                // First passed on, then said: whoever reads it may rely on it. What has ended already
+                // does not hear it.
+                if let Some(stop) = stop {
+                    let _ = sender.send(stop);
+                }
+                say(&message);
             }
-            _ => stopping(),
-        };
-        // First passed on, then said: whoever reads it may rely on it.
-        let is_heard = sender.send(stop).is_ok();
-        say(&message);
-        if !is_heard {
-            return;
+            Answer::Leave(message) => {
+                say(&message);
+                leave();
+            }
         }
     }
+}
+
+/// Ends the process, as a wish to stop that nothing else hears.
+#[expect(
+    clippy::exit,
+    reason = "other threads are busy with what is to be left, and a tape is safe at any time"
+)]
+fn leave() -> ! {
+    std::process::exit(i32::from(exit::INTERRUPTED))
 }
 
 /// The signals that wish a stop, listened to without a gap between one and the next.
@@ -136,5 +223,52 @@ impl Signals {
     /// Waits for one wish to stop.
     async fn next(&mut self) -> io::Result<()> {
         tokio::signal::ctrl_c().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(course: &Course, stop: Option<Stop>) -> (bool, String) {
+        match course.answer(stop) {
+            Answer::GoOn(message) => (true, message),
+            Answer::Leave(message) => (false, message),
+        }
+    }
+
+    #[test]
+    fn while_a_run_sends_two_wishes_are_passed_on_and_the_third_ends_the_process() {
+        let course = Course::default();
+        course.stats.set(Arc::default()).unwrap();
+        assert!(said(&course, Some(Stop::Drain)).0);
+        assert!(said(&course, Some(Stop::Leave)).0);
+        let (goes_on, message) = said(&course, None);
+        assert!(!goes_on && message.contains("recovers"), "{message}");
+    }
+
+    #[test]
+    fn while_the_tape_is_finished_the_second_wish_ends_the_process() {
+        let course = Course::default();
+        let stats = Arc::new(Stats::default());
+        stats.is_over.store(true, Ordering::Release);
+        course.stats.set(stats).unwrap();
+        let (goes_on, message) = said(&course, Some(Stop::Drain));
+        assert!(
+            goes_on && message.contains("the run has ended"),
+            "{message}"
+        );
+        assert!(!said(&course, Some(Stop::Leave)).0);
+    }
+
+    #[test]
+    fn in_the_summary_the_first_wish_ends_the_process_and_names_the_tape() {
+        let course = Course::default();
+        course.tape.set(PathBuf::from("a.tape")).unwrap();
+        let (goes_on, message) = said(&course, Some(Stop::Drain));
+        assert!(
+            !goes_on && message.contains("`tokentape analyze a.tape`"),
+            "{message}"
+        );
     }
 }

@@ -4,6 +4,7 @@ mod analyze;
 mod args;
 mod demo;
 mod drive;
+mod ending;
 mod failure;
 mod goals;
 mod host;
@@ -50,6 +51,10 @@ fn run(app: &App) -> Result<u8, Error> {
             "`--dry-run` shows the plan of `load` and `replay`, and this verb has none",
             "leave it out",
         ));
+    }
+    let is_large = !matches!(app.verb, Verb::Sql(_) | Verb::Trace(_) | Verb::Simulate(_));
+    if is_large {
+        host::ensure_address_space()?;
     }
     match &app.verb {
         Verb::Demo(args) => demo::run(args, global),

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::args::{Global, LadderArgs, LadderLoop, StampingArgs, TargetArgs, VerifyArgs};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print, say};
-use super::{drive, failure, host, interrupt, plan, progress};
+use super::{drive, ending, failure, host, interrupt, plan, progress};
 use crate::capture::Manifest;
 use crate::capture::manifest::{Host, Loop};
 use crate::error::{Error, exit};
@@ -189,7 +189,7 @@ impl Climber {
             let measurement = self.measure(server, rung, tape.clone());
             self.folder.discard(&tape);
             let measurement = measurement.map_err(told)?;
-            drive::tell(&measurement.report);
+            ending::tell(&measurement.report);
             measured.push(measurement);
         }
         Ok(())

@@ -88,11 +88,15 @@ impl Sink for Notes {
         // limits finds it anyway.
         if is_large && self.progress.is_undecodable.load(Ordering::Acquire) {
             Wish::Enough
-        } else if is_large && !self.recorder.try_flush() {
+        } else if is_large && !self.recorder.relieve() {
             Wish::Wait
         } else {
             Wish::More
         }
+    }
+
+    fn wait(&self) -> bool {
+        self.recorder.wait_for_room()
     }
 }
 
@@ -257,7 +261,7 @@ impl<W: Wire> Attempt<W> {
                     self.ended_ns = body.ended_ns();
                     return Outcome::EndOfStream;
                 }
-                Ok(Pumped::Wait) => self.shared.recorder.flush().await,
+                Ok(Pumped::Wait) => self.shared.recorder.room().await,
                 Ok(Pumped::Enough) if self.notes.bytes_left.load(Ordering::Relaxed) == 0 => {
                     let message = format!("the response is over {MAX_RESPONSE_BYTES} bytes");
                     return Outcome::Failed(ErrorKind::TooLarge, message);

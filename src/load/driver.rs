@@ -4,12 +4,14 @@
 //! driver that falls behind sends late and says so; it never skips, drops or re-anchors.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::attempt::{Attempt, Shared};
 use super::clock::Clock;
@@ -37,6 +39,12 @@ const WARM_STEP_NS: i64 = 20_000_000;
 
 /// Time that connections have to be opened before a schedule starts.
 const WARM_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Rows of requests that were due and never sent, beyond which they are counted alone.
+const NOT_SENT_ROWS: u64 = if cfg!(test) { 300 } else { 100_000 };
+
+/// Requests that fail alike from the first on after which no more are sent.
+const ALIKE_MOST: u64 = 100;
 
 /// Time that the feed has, after a stop, to hand over what was due before it.
 const FEED_PATIENCE: Duration = Duration::from_millis(500);
@@ -67,6 +75,9 @@ pub struct Limits {
     pub first_timeout_ns: Option<i64>,
     /// Time between two reads of one answer.
     pub idle_timeout_ns: Option<i64>,
+    /// The run ends early where nothing but one and the same refusal comes back from the first request
+    /// on.
+    pub gives_up: bool,
 }
 
 /// What a drive came to.
@@ -76,12 +87,16 @@ pub struct Driven {
     pub is_complete: bool,
     /// Requests that were sent or noted as never sent.
     pub taken: u64,
+    /// Those of them that were never sent and have no row.
+    pub unwritten: u64,
+    /// The run was ended early, since all requests had failed alike.
+    pub has_given_up: bool,
     /// Requests that the driver's own bound on requests in flight held back.
     pub in_flight_bound_hits: u64,
     /// Requests that were due and not taken up, since the queue of those that wait was full.
     pub queue_bound_hits: u64,
-    /// Replies whose end the feed did not hear of, so that the turns that wait on them are missing.
-    pub turn_bound_hits: u64,
+    /// Attempts that ended in a fault of this program; their rows stay `interrupted`.
+    pub faults: u64,
 }
 
 /// Drives one schedule after another over one wire.
@@ -102,10 +117,23 @@ pub(super) struct Gauges {
     pub(super) queued: std::sync::atomic::AtomicUsize,
 }
 
+/// How sending came to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// All of the schedule has gone out.
+    Done,
+    /// The duration is over.
+    AtEnd,
+    /// It was stopped.
+    Stopped,
+}
+
 /// A request that is over.
 struct Ended {
     /// Number of its row in the trace, where a turn may wait on it.
     row_number: Option<u64>,
+    /// The attempt ended in a fault of this program.
+    is_fault: bool,
     /// When its slot became free.
     end_ns: i64,
 }
@@ -205,16 +233,24 @@ impl<W: Wire> Driver<W> {
             driven: Driven {
                 is_complete: true,
                 taken: 0,
+                unwritten: 0,
+                has_given_up: false,
                 in_flight_bound_hits: 0,
                 queue_bound_hits: 0,
-                turn_bound_hits: 0,
+                faults: 0,
             },
         };
         supply.tell(Note::Started(start_ns));
-        if self.send_all(&mut drive, supply).await {
-            drive.driven.is_complete = self.wait_for_all(&mut drive).await;
-        } else {
-            self.note_not_sent(&mut drive, supply).await;
+        match self.send_all(&mut drive, supply).await {
+            Sending::Done => drive.driven.is_complete = self.wait_for_all(&mut drive).await,
+            Sending::AtEnd => {
+                self.send_rest(&mut drive, supply).await;
+                self.note_not_sent(&mut drive, supply).await;
+            }
+            Sending::Stopped => {
+                drive.driven.is_complete = false;
+                self.note_not_sent(&mut drive, supply).await;
+            }
         }
         self.drain(&mut drive).await;
         self.shared.recorder.flush().await;
@@ -246,8 +282,8 @@ impl<W: Wire> Driver<W> {
         true
     }
 
-    /// Sends until the schedule is over. Returns false when it was stopped before.
-    async fn send_all(&mut self, drive: &mut Drive, supply: &mut Supply) -> bool {
+    /// Sends until the schedule or the duration is over.
+    async fn send_all(&mut self, drive: &mut Drive, supply: &mut Supply) -> Sending {
         let clock = self.shared.clock;
         let recorder = Arc::clone(&self.shared.recorder);
         let mut stop = self.stop.clone();
@@ -255,7 +291,11 @@ impl<W: Wire> Driver<W> {
             let now_ns = clock.now_ns();
             let is_at_end = drive.end_ns.is_some_and(|end_ns| now_ns >= end_ns);
             if is_at_end && (!drive.is_over() || supply.may_have_turns()) {
-                return false;
+                return Sending::AtEnd;
+            }
+            if self.shared.limits.gives_up && recorder.stats().alike() >= ALIKE_MOST {
+                drive.driven.has_given_up = true;
+                return Sending::Stopped;
             }
             drive.take_due(now_ns);
             self.warm_ahead(drive, now_ns);
@@ -264,34 +304,67 @@ impl<W: Wire> Driver<W> {
             }
             self.set_gauges(drive);
             if drive.is_over() && !supply.may_have_turns() {
-                return true;
+                return Sending::Done;
             }
             let wishes = [drive.next_due_ns(), drive.end_ns, drive.next_warm_ns()];
             let wake_ns = wishes.into_iter().flatten().min().unwrap_or(i64::MAX);
             let is_reading = drive.ahead.len() < LOOK_AHEAD && !drive.is_exhausted;
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop != Stop::No) => {
-                    drive.driven.is_complete = false;
-                    return false;
-                }
-                () = recorder.closed() => {
-                    drive.driven.is_complete = false;
-                    return false;
-                }
+                _ = stop.wait_for(|stop| *stop != Stop::No) => return Sending::Stopped,
+                () = recorder.closed() => return Sending::Stopped,
                 Some(ended) = drive.tasks.join_next(), if !drive.tasks.is_empty() => {
-                    self.note_reply(drive, supply, &ended);
+                    Self::note_reply(drive, supply, &ended);
                     self.note_end(drive, ended);
                 }
-                supplied = supply.next(is_reading) => match supplied {
-                    Supplied::Turn(turn) => drive.insert_ahead(turn),
-                    Supplied::Scheduled(planned) => drive.ahead.push_back(planned),
-                    Supplied::ScheduleIsOver => drive.is_exhausted = true,
-                    Supplied::NoMoreTurns => {}
-                },
+                supplied = supply.next(is_reading) => drive.take_in(supplied),
                 () = self.timer.sleep_until(&clock, wake_ns), if wake_ns < i64::MAX => {}
             }
         }
+    }
+
+    /// Sends what was due before the duration was over and could not go out, for as long as the drain
+    /// lasts.
+    async fn send_rest(&mut self, drive: &mut Drive, supply: &mut Supply) {
+        let clock = self.shared.clock;
+        let recorder = Arc::clone(&self.shared.recorder);
+        let mut stop = self.stop.clone();
+        let end_ns = drive.end_ns.unwrap_or_else(|| clock.now_ns());
+        let until_ns = end_ns.saturating_add(self.shared.limits.drain_ns);
+        loop {
+            drive.take_due(end_ns.saturating_sub(1));
+            while let Some((due_ns, queued_ns, planned)) = drive.next_waiting() {
+                self.send(drive, due_ns, queued_ns, planned);
+            }
+            self.set_gauges(drive);
+            let now_ns = clock.now_ns();
+            let next = drive.ahead.front();
+            let is_more_due = match next.map(|planned| drive.due_ns(planned)) {
+                None => !drive.is_exhausted,
+                Some(due_ns) => due_ns.is_some_and(|due_ns| due_ns < end_ns),
+            };
+            if now_ns >= until_ns || (drive.due.is_empty() && !is_more_due) {
+                return;
+            }
+            let is_reading = drive.ahead.len() < LOOK_AHEAD && !drive.is_exhausted;
+            // A feed that has nothing at hand has nothing that was due.
+            let is_feed_asked = drive.due.is_empty() && drive.ahead.is_empty();
+            let patience = clock.instant(until_ns);
+            let feed_patience = Instant::now() + FEED_PATIENCE;
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop != Stop::No) => break,
+                () = recorder.closed() => break,
+                Some(ended) = drive.tasks.join_next(), if !drive.tasks.is_empty() => {
+                    Self::note_reply(drive, supply, &ended);
+                    self.note_end(drive, ended);
+                }
+                supplied = supply.next(is_reading) => drive.take_in(supplied),
+                () = tokio::time::sleep_until(patience) => return,
+                () = tokio::time::sleep_until(feed_patience), if is_feed_asked => return,
+            }
+        }
+        drive.driven.is_complete = false;
     }
 
     /// Looks which requests will be due together soon, and has connections opened for them.
@@ -302,7 +375,7 @@ impl<W: Wire> Driver<W> {
         }
         drive.warm_until_ns = now_ns + WARM_AHEAD_NS + WARM_STEP_NS;
         let soon = drive.ahead.iter().map_while(|planned| {
-            let due_ns = drive.start_ns + planned.intended_ns?;
+            let due_ns = drive.due_ns(planned)?;
             (due_ns < drive.warm_until_ns).then_some(due_ns)
         });
         let wanted = crowd(soon).min(drive.free_slots.len());
@@ -320,29 +393,41 @@ impl<W: Wire> Driver<W> {
         drive.driven.taken += 1;
         let attempt = Attempt::new(Arc::clone(&self.shared), key, row);
         let row_number = planned.row_number;
+        let clock = self.shared.clock;
         drive.tasks.spawn(async move {
-            let end_ns = attempt.run(planned).await;
-            Ended { row_number, end_ns }
+            // Whoever waits on the reply hears of its end in any case.
+            let end_ns = AssertUnwindSafe(attempt.run(planned)).catch_unwind().await;
+            Ended {
+                row_number,
+                is_fault: end_ns.is_err(),
+                end_ns: end_ns.unwrap_or_else(|_| clock.now_ns()),
+            }
         });
     }
 
     fn note_end(&self, drive: &mut Drive, ended: Result<Ended, JoinError>) {
-        // A task that was given up, or panicked, still frees its slot.
-        let end_ns = ended.map_or_else(|_| self.shared.clock.now_ns(), |ended| ended.end_ns);
+        // A task that was given up still frees its slot.
+        let end_ns = match ended {
+            Ok(ended) => {
+                drive.driven.faults += u64::from(ended.is_fault);
+                ended.end_ns
+            }
+            Err(_) => self.shared.clock.now_ns(),
+        };
         drive.free_slots.push_back(end_ns);
         self.set_gauges(drive);
     }
 
     /// Tells the feed of a reply that a turn may wait on.
-    fn note_reply(&self, drive: &mut Drive, supply: &Supply, ended: &Result<Ended, JoinError>) {
+    fn note_reply(drive: &Drive, supply: &Supply, ended: &Result<Ended, JoinError>) {
         if let Ok(Ended {
             row_number: Some(number),
             end_ns,
+            ..
         }) = *ended
         {
-            let end_ns = end_ns - drive.start_ns;
-            let is_told = supply.tell(Note::Ended { number, end_ns });
-            drive.driven.turn_bound_hits += u64::from(!is_told);
+            let end_ns = end_ns.saturating_sub(drive.start_ns);
+            supply.tell(Note::Ended { number, end_ns });
         }
     }
 
@@ -364,6 +449,7 @@ impl<W: Wire> Driver<W> {
             drive.insert_ahead(turn);
         }
         let mut ahead = std::mem::take(&mut drive.ahead);
+        let mut rows = 0;
         loop {
             let (due_ns, mut planned) = match waiting.pop_front() {
                 Some(waiting) => waiting,
@@ -376,21 +462,28 @@ impl<W: Wire> Driver<W> {
                             Ok(None) | Err(_) => break,
                         },
                     };
-                    match planned.intended_ns {
-                        Some(at_ns) if drive.start_ns + at_ns < stopped_ns => {
-                            drive.note_queue_hit(drive.start_ns + at_ns);
-                            (drive.start_ns + at_ns, planned)
+                    match drive.due_ns(&planned) {
+                        Some(due_ns) if due_ns < stopped_ns => {
+                            drive.note_queue_hit(due_ns);
+                            (due_ns, planned)
                         }
                         _ => break,
                     }
                 }
             };
+            drive.driven.taken += 1;
+            rows += 1;
+            if rows > NOT_SENT_ROWS {
+                // The feed counts the rest of them, where it need not ask anyone.
+                supply.count_before(stopped_ns.saturating_sub(drive.start_ns));
+                drive.driven.unwritten += 1;
+                continue;
+            }
             let mut row = planned.row(due_ns);
             row.status = Status::NotSent;
             if drive.is_capped_by_user {
                 row.queued_ns = (stopped_ns - due_ns).max(0);
             }
-            drive.driven.taken += 1;
             if self.shared.recorder.final_row(row) {
                 self.shared.recorder.flush().await;
             }
@@ -401,10 +494,13 @@ impl<W: Wire> Driver<W> {
 
     /// Waits for what is in flight, and gives it up when the drain time is over.
     async fn drain(&mut self, drive: &mut Drive) {
-        let drain_ns = u64::try_from(self.shared.limits.drain_ns).unwrap_or(0);
+        let clock = self.shared.clock;
+        let now_ns = clock.now_ns();
+        let from_ns = drive.end_ns.map_or(now_ns, |end_ns| end_ns.min(now_ns));
+        let until_ns = from_ns.saturating_add(self.shared.limits.drain_ns);
         let mut stop = self.stop.clone();
         let recorder = Arc::clone(&self.shared.recorder);
-        let mut patience = std::pin::pin!(tokio::time::sleep(Duration::from_nanos(drain_ns)));
+        let mut patience = std::pin::pin!(tokio::time::sleep_until(clock.instant(until_ns)));
         while !drive.tasks.is_empty() {
             tokio::select! {
                 biased;
@@ -439,6 +535,11 @@ fn crowd(times_ns: impl Iterator<Item = i64>) -> usize {
 }
 
 impl Drive {
+    /// When a request is due on the log's axis; at the end of it where the trace says a time beyond.
+    fn due_ns(&self, planned: &Planned) -> Option<i64> {
+        Some(self.start_ns.saturating_add(planned.intended_ns?))
+    }
+
     /// Puts a turn among the schedule's next requests, behind those that are due with it.
     fn insert_ahead(&mut self, turn: Planned) {
         let at = self
@@ -449,16 +550,16 @@ impl Drive {
 
     /// Moves the next requests among the waiting ones when they are due.
     fn take_due(&mut self, now_ns: i64) {
-        while let Some(at_ns) = self.ahead.front().and_then(|planned| planned.intended_ns)
-            && self.start_ns + at_ns <= now_ns
+        while let Some(due_ns) = self.ahead.front().and_then(|planned| self.due_ns(planned))
+            && due_ns <= now_ns
         {
             if self.due.len() >= MAX_QUEUED {
                 self.queue_full_ns = now_ns;
                 return;
             }
             if let Some(planned) = self.ahead.pop_front() {
-                self.note_queue_hit(self.start_ns + at_ns);
-                self.due.push_back((self.start_ns + at_ns, planned));
+                self.note_queue_hit(due_ns);
+                self.due.push_back((due_ns, planned));
             }
         }
     }
@@ -470,10 +571,7 @@ impl Drive {
 
     /// When to look again for requests that will be due together.
     fn next_warm_ns(&self) -> Option<i64> {
-        let known = |planned: &Planned| {
-            let at_ns = planned.intended_ns?;
-            Some(self.start_ns + at_ns)
-        };
+        let known = |planned: &Planned| self.due_ns(planned);
         let seen = self
             .ahead
             .partition_point(|planned| known(planned).is_none_or(|ns| ns < self.warm_until_ns));
@@ -483,26 +581,43 @@ impl Drive {
 
     /// When the schedule's next request is due, if that is known and it can be taken then.
     fn next_due_ns(&self) -> Option<i64> {
-        match self.ahead.front()?.intended_ns {
-            Some(at_ns) => (self.due.len() < MAX_QUEUED).then_some(self.start_ns + at_ns),
+        match self.due_ns(self.ahead.front()?) {
+            Some(due_ns) => (self.due.len() < MAX_QUEUED).then_some(due_ns),
             // The slots of a closed loop first become free when the schedule starts.
             None => self.free_slots.front().copied(),
         }
     }
 
-    /// Takes a request that can go out now: its due time, how long a cap held it back, itself.
-    fn next_sendable(&mut self, now_ns: i64) -> Option<(i64, i64, Planned)> {
+    /// Takes in what the feed has.
+    fn take_in(&mut self, supplied: Supplied) {
+        match supplied {
+            Supplied::Turn(turn) => self.insert_ahead(turn),
+            Supplied::Scheduled(planned) => self.ahead.push_back(planned),
+            Supplied::ScheduleIsOver => self.is_exhausted = true,
+            Supplied::NoMoreTurns => {}
+        }
+    }
+
+    /// Takes a request that was due and can go out now: its due time, how long a cap held it back,
+    /// itself.
+    fn next_waiting(&mut self) -> Option<(i64, i64, Planned)> {
         if self.free_slots.is_empty() {
             return None;
         }
-        if let Some((due_ns, planned)) = self.due.pop_front() {
-            let free_ns = self.free_slots.pop_front()?;
-            let held_ns = (free_ns - due_ns).max(0);
-            if self.is_capped_by_user {
-                return Some((due_ns, held_ns, planned));
-            }
-            self.driven.in_flight_bound_hits += u64::from(held_ns > 0);
-            return Some((due_ns, 0, planned));
+        let (due_ns, planned) = self.due.pop_front()?;
+        let free_ns = self.free_slots.pop_front()?;
+        let held_ns = (free_ns - due_ns).max(0);
+        if self.is_capped_by_user {
+            return Some((due_ns, held_ns, planned));
+        }
+        self.driven.in_flight_bound_hits += u64::from(held_ns > 0);
+        Some((due_ns, 0, planned))
+    }
+
+    /// The same, or the next request of a closed loop.
+    fn next_sendable(&mut self, now_ns: i64) -> Option<(i64, i64, Planned)> {
+        if let Some(waiting) = self.next_waiting() {
+            return Some(waiting);
         }
         // In a closed loop a request is due at the instant its slot became free.
         let free_ns = *self.free_slots.front()?;

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::clock::Clock;
 use super::error::LoadError;
 use super::planned::Planned;
-use super::supply::TurnOutlet;
+use super::supply::{Rest, TurnOutlet};
 use super::template::RequestTemplate;
 use super::turn_feed::TurnFeed;
 use super::turns::SessionPacing;
@@ -124,7 +124,7 @@ impl Feed {
 
     /// Sends the schedule's requests to the driver until it is over or the driver has had enough.
     ///
-    /// Returns what the trace had, where there is one. `head_start` is for the driver to wait on.
+    /// `head_start` is for the driver to wait on.
     ///
     /// # Errors
     ///
@@ -134,8 +134,10 @@ impl Feed {
         sender: mpsc::Sender<Planned>,
         head_start: HeadStart,
         turns: Option<TurnOutlet>,
-        clock: Clock,
-    ) -> Result<Option<TraceCounts>, LoadError> {
+        (rest, clock): (Arc<Rest>, Clock),
+    ) -> Result<Fed, LoadError> {
+        let mut fed = Fed::default();
+        let mut is_wanted = true;
         let mut outlet = Outlet {
             sender,
             memory: Arc::new(Semaphore::new(PREPARED_KIB)),
@@ -152,10 +154,11 @@ impl Feed {
                             at_ns => at_ns,
                         },
                     };
-                    if !outlet
-                        .send(self.template.synthetic(index, intended_ns))
-                        .await
-                    {
+                    if is_wanted {
+                        let planned = self.template.synthetic(index, intended_ns);
+                        is_wanted = outlet.send(planned).await;
+                    }
+                    if !is_wanted && !fed.count(&rest, intended_ns) {
                         break;
                     }
                 }
@@ -163,6 +166,9 @@ impl Feed {
             Source::Burst { count } => {
                 for index in 0..count {
                     if !outlet.send(self.template.synthetic(index, Some(0))).await {
+                        if rest.has(0) {
+                            fed.unwritten = count - index;
+                        }
                         break;
                     }
                 }
@@ -175,16 +181,39 @@ impl Feed {
                 } else {
                     let mut index = 0;
                     while let Some(row) = reader.next().await? {
-                        if !outlet.send(self.template.traced(index, row)).await {
+                        let at_ns = row.arrival_ns;
+                        if is_wanted {
+                            let planned = self.template.traced(index, row);
+                            is_wanted = outlet.send(planned).await;
+                        }
+                        if !is_wanted && !fed.count(&rest, Some(at_ns)) {
                             break;
                         }
                         index += 1;
                     }
                 }
-                return Ok(Some(reader.counts()));
+                fed.trace = Some(reader.counts());
             }
         }
-        Ok(None)
+        Ok(fed)
+    }
+}
+
+/// What a feed came to.
+#[derive(Debug, Default)]
+pub(super) struct Fed {
+    /// What the trace had, where there is one.
+    pub(super) trace: Option<TraceCounts>,
+    /// Requests that were due, and were counted in place of being prepared.
+    pub(super) unwritten: u64,
+}
+
+impl Fed {
+    /// Counts a request that is not wanted any more. Returns false where no more are to be counted.
+    fn count(&mut self, rest: &Rest, intended_ns: Option<i64>) -> bool {
+        let is_counted = intended_ns.is_some_and(|at_ns| rest.has(at_ns));
+        self.unwritten += u64::from(is_counted);
+        is_counted
     }
 }
 
@@ -291,6 +320,7 @@ mod tests {
     use crate::backend::BackendKind;
     use crate::load::OutputLength;
     use crate::load::clock::Clock;
+    use crate::load::supply::Supply;
     use crate::schedule::{ArrivalTimes, Process, Ramp};
     use crate::workload::{RandomLengths, Tokenizer, Workload};
 
@@ -321,6 +351,7 @@ mod tests {
     /// Returns how many requests were prepared when the feed said that it was ahead.
     async fn prepared_when_ahead(source: Source, slots: usize) -> usize {
         let (sender, prepared) = mpsc::channel(CHANNEL_REQUESTS);
+        let rest = Supply::from(mpsc::channel(1).1).rest();
         let (head_start, is_ahead) = HeadStart::new(slots);
         let ahead = async move {
             assert!(is_ahead.await.is_err(), "nothing is ever sent");
@@ -328,7 +359,7 @@ mod tests {
             prepared.len()
         };
         let (fed, length) = tokio::join!(
-            feed(source).prepare(sender, head_start, None, Clock::start()),
+            feed(source).prepare(sender, head_start, None, (rest, Clock::start())),
             ahead
         );
         fed.unwrap();
@@ -374,6 +405,25 @@ mod tests {
     async fn a_closed_loop_starts_with_one_request_a_slot() {
         let prepared = prepared_when_ahead(closed(), 300).await;
         assert!((300..CHANNEL_REQUESTS).contains(&prepared), "{prepared}");
+    }
+
+    #[tokio::test]
+    async fn what_is_due_and_not_wanted_is_counted_in_place_of_being_prepared() {
+        let counted = async |source: Source, before_ns: i64| {
+            let (sender, prepared) = mpsc::channel(CHANNEL_REQUESTS);
+            let mut supply = Supply::from(prepared);
+            supply.count_before(before_ns);
+            let (head_start, _is_ahead) = HeadStart::new(1);
+            let ways = (supply.rest(), Clock::start());
+            let fed = feed(source).prepare(sender, head_start, None, ways);
+            fed.await.unwrap().unwritten
+        };
+        let burst = Source::Burst { count: 200_000_000 };
+        assert_eq!(counted(burst, 1).await, 200_000_000);
+        // One each 100 ms, from 0 on.
+        assert_eq!(counted(constant(10.0), 1_000_000_000).await, 10);
+        assert_eq!(counted(constant(10.0), i64::MIN).await, 0);
+        assert_eq!(counted(closed(), 1_000_000_000).await, 0);
     }
 
     #[tokio::test]

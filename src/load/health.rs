@@ -34,7 +34,7 @@ pub(super) async fn watch(
     let reading_thread = reading_thread.as_deref();
     let is_on_one_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
     let mut before = Totals::read(&recorder, reading_thread);
-    let mut lag_max_ns = 0;
+    let (mut lag_max_ns, mut unlogged_max_ns) = (0, 0);
     let mut due_ns = clock.now_ns();
     loop {
         for tick in 1..=TICKS_A_ROW {
@@ -45,6 +45,7 @@ pub(super) async fn watch(
             }
             let now_ns = clock.now_ns();
             lag_max_ns = lag_max_ns.max(now_ns - due_ns);
+            unlogged_max_ns = unlogged_max_ns.max(recorder.unlogged_ns(now_ns));
             // A thread that was held up for long is late once, not once a tick.
             due_ns = due_ns.max(now_ns - TICK_NS);
             if tick % TICKS_A_FLUSH == 0 && tick != TICKS_A_ROW {
@@ -72,6 +73,7 @@ pub(super) async fn watch(
             reads: signed(now.reads - before.reads),
             events: signed(now.events - before.events),
             capture_stalls: signed(now.stalls - before.stalls),
+            unlogged_max_ns: Some(std::mem::take(&mut unlogged_max_ns)),
         });
         before = now;
         recorder.flush().await;

@@ -9,6 +9,7 @@
 mod allowance;
 mod anchors;
 mod attempt;
+mod backlog;
 pub mod clock;
 mod driver;
 mod error;

@@ -6,10 +6,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::backlog::Backlog;
 use crate::capture::manifest::SelfCheck;
 use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow};
 use crate::wire::Arrival;
@@ -22,6 +24,9 @@ const BATCH_BYTES: usize = 256 << 10;
 
 /// Entries of a batch after which it is sent without waiting for the clock.
 const BATCH_ENTRIES: usize = 4_096;
+
+/// How long the thread that reads for all streams waits for room before a stream is set aside.
+const ROOM_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What the scribe has found out about a running attempt. The scribe writes, the attempt reads.
 #[derive(Debug)]
@@ -72,11 +77,26 @@ pub struct Stats {
     pub(super) handed_over_ns: AtomicI64,
     /// Waits for room in the channel to the scribe: each a read or a batch that was held up.
     pub stalls: AtomicU64,
+    /// Attempts that failed with the first one's refusal, of the kind that comes again: see
+    /// [`Failure::comes_again`].
+    pub(super) refused_alike: AtomicU64,
+    /// Nothing more is sent or read: the tape is being finished.
+    pub is_over: AtomicBool,
+    /// An attempt ended in another way.
+    pub(super) has_other_end: AtomicBool,
     /// The first attempt that failed: usually what the others failed of too.
     pub first_failure: OnceLock<Failure>,
 }
 
 impl Stats {
+    /// How many attempts have failed alike, where none has ended in another way.
+    pub(super) fn alike(&self) -> u64 {
+        if self.has_other_end.load(Ordering::Relaxed) {
+            return 0;
+        }
+        self.refused_alike.load(Ordering::Relaxed)
+    }
+
     /// Attempts that have begun and not ended.
     pub fn in_flight(&self) -> u64 {
         let ended = self.ended.load(Ordering::Relaxed);
@@ -93,6 +113,19 @@ pub struct Failure {
     pub message: Option<String>,
     /// The column `http_status`.
     pub http_status: Option<u16>,
+}
+
+impl Failure {
+    /// Says whether the same request would fail again in the same way: nobody listens, or the server
+    /// refuses what it is asked for, and not for want of time or room.
+    pub(super) fn comes_again(&self) -> bool {
+        let is_refused = |status: u16| (400..500).contains(&status);
+        let is_for_now = |status: u16| [408, 409, 425, 429].contains(&status);
+        match self.http_status {
+            Some(status) => is_refused(status) && !is_for_now(status),
+            None => ["dns", "connect", "tls"].contains(&self.kind.as_str()),
+        }
+    }
 }
 
 /// One read of one attempt; its bytes follow those of the entry before in the batch.
@@ -179,14 +212,20 @@ pub struct Recorder {
     batch: Mutex<Batch>,
     sender: mpsc::Sender<Batch>,
     stats: Arc<Stats>,
+    backlog: Arc<Backlog>,
 }
 
 impl Recorder {
-    pub(super) fn new(sender: mpsc::Sender<Batch>, stats: Arc<Stats>) -> Self {
+    pub(super) fn new(
+        sender: mpsc::Sender<Batch>,
+        stats: Arc<Stats>,
+        backlog: Arc<Backlog>,
+    ) -> Self {
         Self {
             batch: Mutex::new(Batch::default()),
             sender,
             stats,
+            backlog,
         }
     }
 
@@ -250,6 +289,38 @@ impl Recorder {
         self.lock().start = Some((origin_ns, self_check));
     }
 
+    /// Hands a large batch to the scribe. Returns false where reading has to wait: the channel is full,
+    /// or the scribe so far behind that a kill would cost too much.
+    pub(super) fn relieve(&self) -> bool {
+        self.try_flush() && !self.backlog.is_behind()
+    }
+
+    /// Blocks until there is room for what is read. Returns false where there is none after a while.
+    pub(super) fn wait_for_room(&self) -> bool {
+        self.stats.stalls.fetch_add(1, Ordering::Relaxed);
+        self.backlog.wait(ROOM_PATIENCE) && self.try_flush()
+    }
+
+    /// Waits until there is room for what is read.
+    pub(super) async fn room(&self) {
+        if self.backlog.is_behind() {
+            self.stats.stalls.fetch_add(1, Ordering::Relaxed);
+            tokio::select! {
+                () = self.backlog.caught_up() => {}
+                () = self.closed() => {}
+            }
+        }
+        self.flush().await;
+    }
+
+    /// How old the oldest read is that is not in the log.
+    pub(super) fn unlogged_ns(&self, now_ns: i64) -> i64 {
+        let batch = self.lock();
+        let waiting_ns = batch.reads.first().map_or(0, |read| now_ns - read.at_ns);
+        drop(batch);
+        waiting_ns.max(self.backlog.age_ns(now_ns))
+    }
+
     /// Hands the batch to the scribe, waiting where the channel is full.
     ///
     /// A scribe that has died takes nothing more; the driver finds out by
@@ -285,6 +356,34 @@ impl Recorder {
             let handed_over_ns = &self.stats.handed_over_ns;
             handed_over_ns.store(last.at_ns, Ordering::Relaxed);
         }
+        let first = batch.reads.first().map(|read| read.at_ns);
+        let last = batch.reads.last().map(|read| read.at_ns);
+        self.backlog.add(first.zip(last), batch.bytes.len());
         permit.send(std::mem::replace(&mut *batch, next));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_comes_again_where_nobody_listens_or_the_request_itself_is_refused() {
+        let comes_again = |kind: &str, http_status| {
+            Failure {
+                kind: kind.to_owned(),
+                message: None,
+                http_status,
+            }
+            .comes_again()
+        };
+        for status in [400, 401, 403, 404, 405, 422] {
+            assert!(comes_again("http_4xx", Some(status)), "{status}");
+        }
+        for status in [200, 408, 425, 429, 500, 503] {
+            assert!(!comes_again("http_5xx", Some(status)), "{status}");
+        }
+        assert!(comes_again("connect", None) && comes_again("dns", None));
+        assert!(!comes_again("send", None) && !comes_again("timeout_idle", None));
     }
 }

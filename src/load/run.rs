@@ -1,6 +1,7 @@
 //! One run from start to end: its threads, two channels, one tape.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -12,7 +13,7 @@ use super::anchors::{AnchorWatch, LOOK_INTERVAL};
 use super::clock::{Clock, utc_now_ns};
 use super::driver::{Driven, Driver, Limits, Stop};
 use super::error::LoadError;
-use super::feed::{CHANNEL_REQUESTS, Feed, HeadStart};
+use super::feed::{CHANNEL_REQUESTS, Fed, Feed, HeadStart};
 use super::health;
 use super::planned::Planned;
 use super::recorder::{Failure, Recorder, Stats};
@@ -66,6 +67,10 @@ pub struct RunReport {
     pub failed: u64,
     /// Requests of the measured schedule that were taken up.
     pub taken: u64,
+    /// Attempts that ended in a fault of this program.
+    pub faults: u64,
+    /// The run was ended early, since all requests had failed alike.
+    pub has_given_up: bool,
     /// Times that a request was sent again, since the connection that had waited for it had ended.
     pub resends: u64,
     /// The first attempt that failed.
@@ -112,40 +117,44 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
     // The driver, or the wire's reading thread, which ends with it, drops the last recorder, upon
     // which the scribe comes to its end.
     let driven = join("driver", driver)?;
+    stats.is_over.store(true, Ordering::Release);
     let tape = join("scribe", scribe)?;
     let driven = driven?;
     let (fed, trace_error) = match driven.fed {
-        Ok(trace) => (trace, None),
-        Err(error) => (None, Some(error)),
+        Ok(fed) => (fed, None),
+        Err(error) => (Fed::default(), Some(error)),
     };
+    let taken = driven.driven.taken + fed.unwritten;
     let is_complete = driven.driven.is_complete && trace_error.is_none();
     let manifest = tape?.finish(Ending {
         is_interrupted: !is_complete,
         never_due: count
-            .map(|count| count.saturating_sub(driven.driven.taken))
+            .map(|count| count.saturating_sub(taken))
             .or(is_complete.then_some(0)),
+        unwritten: driven.driven.unwritten + fed.unwritten,
         clock_anchors: driven.anchors,
         bounds_hit: bounds_hit(&driven.driven, &stats),
     })?;
-    use std::sync::atomic::Ordering::Relaxed;
+    use Ordering::Relaxed;
     Ok(RunReport {
         manifest,
         ok: stats.ok.load(Relaxed),
         failed: stats.failed.load(Relaxed),
         resends: stats.resends.load(Relaxed),
-        taken: driven.driven.taken,
+        taken,
+        faults: driven.driven.faults,
+        has_given_up: driven.driven.has_given_up,
         first_failure: stats.first_failure.get().cloned(),
-        trace: fed,
+        trace: fed.trace,
         trace_error,
     })
 }
 
 fn bounds_hit(driven: &Driven, stats: &Stats) -> Vec<(String, u64)> {
-    let stalls = stats.stalls.load(std::sync::atomic::Ordering::Relaxed);
+    let stalls = stats.stalls.load(Ordering::Relaxed);
     [
         ("in_flight", driven.in_flight_bound_hits),
         ("queue", driven.queue_bound_hits),
-        ("turns", driven.turn_bound_hits),
         ("capture_channel", stalls),
     ]
     .into_iter()
@@ -170,7 +179,7 @@ struct Drive {
 struct DriveReport {
     driven: Driven,
     anchors: Vec<ClockAnchor>,
-    fed: Result<Option<TraceCounts>, LoadError>,
+    fed: Result<Fed, LoadError>,
 }
 
 impl Drive {
@@ -228,6 +237,7 @@ impl Drive {
         let warmups = feed.warmup_requests().await;
         let (sender, scheduled) = mpsc::channel(CHANNEL_REQUESTS);
         let mut supply = Supply::from(scheduled);
+        let rest = supply.rest();
         let mut turns = None;
         if feed.waits_on_replies() {
             let (with_turns, outlet) = supply.with_turns();
@@ -238,7 +248,7 @@ impl Drive {
         let feed_runtime = runtime("feed")?;
         let feeding = spawn("feed", move || {
             give_way(Precedence::Feed);
-            feed_runtime.block_on(feed.prepare(sender, head_start, turns, clock))
+            feed_runtime.block_on(feed.prepare(sender, head_start, turns, (rest, clock)))
         })?;
         let self_check = match self.self_check {
             Some(plan) => self_check(plan, clock, wire_to).await,

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
 use super::allowance::Allowance;
+use super::backlog::Backlog;
 use super::recorder::{Batch, CHANNEL_BATCHES, Failure, Recorder, Stats};
 use super::transcript::Transcript;
 use crate::backend::BackendKind;
@@ -42,6 +44,7 @@ pub struct Scribe {
     tape: TapeWriter,
     batches: mpsc::Receiver<Batch>,
     stats: Arc<Stats>,
+    backlog: Arc<Backlog>,
     backend: BackendKind,
     keeps_text: bool,
     count_tokens: Option<TokenCounter>,
@@ -68,13 +71,19 @@ impl Scribe {
     ) -> (Self, Arc<Recorder>) {
         let (sender, batches) = mpsc::channel(CHANNEL_BATCHES);
         let stats = Arc::new(Stats::default());
-        let recorder = Arc::new(Recorder::new(sender, Arc::clone(&stats)));
+        let backlog = Arc::new(Backlog::default());
+        let recorder = Arc::new(Recorder::new(
+            sender,
+            Arc::clone(&stats),
+            Arc::clone(&backlog),
+        ));
         let open = HashMap::new();
         (
             Self {
                 tape,
                 batches,
                 stats,
+                backlog,
                 backend,
                 keeps_text,
                 count_tokens,
@@ -96,8 +105,10 @@ impl Scribe {
     /// the driver.
     pub fn work(mut self) -> Result<TapeWriter, CaptureError> {
         while let Some(batch) = self.batches.blocking_recv() {
+            let began = Instant::now();
             self.take(batch)?;
             self.flush()?;
+            self.backlog.remove(began.elapsed());
         }
         Ok(self.tape)
     }
@@ -193,7 +204,10 @@ impl Scribe {
 
     fn flush(&mut self) -> Result<(), CaptureError> {
         self.waiting_text_bytes = 0;
-        self.tape.flush()
+        self.backlog.set_writing(true);
+        let flushed = self.tape.flush();
+        self.backlog.set_writing(false);
+        flushed
     }
 
     fn count(&self, row: &RequestRow) {
@@ -204,12 +218,20 @@ impl Scribe {
         }
         let resends = u64::try_from(row.resends.unwrap_or(0)).unwrap_or(0);
         self.stats.resends.fetch_add(resends, Ordering::Relaxed);
-        if let Some(kind) = &row.error_kind {
-            self.stats.first_failure.get_or_init(|| Failure {
-                kind: kind.as_str().to_owned(),
-                message: row.error_message.clone(),
-                http_status: row.http_status,
-            });
+        let Some(kind) = &row.error_kind else {
+            self.stats.has_other_end.store(true, Ordering::Relaxed);
+            return;
+        };
+        let first = self.stats.first_failure.get_or_init(|| Failure {
+            kind: kind.as_str().to_owned(),
+            message: row.error_message.clone(),
+            http_status: row.http_status,
+        });
+        let is_alike = first.kind == kind.as_str() && first.http_status == row.http_status;
+        if is_alike && first.comes_again() {
+            self.stats.refused_alike.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.stats.has_other_end.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What joins the driver to the feed: requests one way, the ends of replies the other.
 
 use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -9,10 +11,6 @@ use super::planned::Planned;
 /// Turns that may wait for the driver. The driver takes them at once, so that this is hardly ever
 /// full.
 const CHANNEL_TURNS: usize = 1_024;
-
-/// Notes that may wait for the feed. Each is about a request that was in flight or prepared, of which
-/// there are fewer.
-const CHANNEL_NOTES: usize = 65_536;
 
 /// What the feed has to know of the drive, for turns that wait on replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,20 +45,37 @@ pub struct Supply {
     /// Requests that are due at a time of their own, in order.
     scheduled: mpsc::Receiver<Planned>,
     turns: Option<TurnSupply>,
+    rest: Arc<Rest>,
+}
+
+/// What the feed counts of a schedule that is over, in place of preparing it.
+#[derive(Debug)]
+pub(super) struct Rest {
+    /// Requests that are due before this are counted, in nanoseconds since the start.
+    before_ns: AtomicI64,
+}
+
+impl Rest {
+    /// Says whether a request counts that would have been due at `at_ns` and is not wanted any more.
+    pub(super) fn has(&self, at_ns: i64) -> bool {
+        at_ns < self.before_ns.load(Ordering::Acquire)
+    }
 }
 
 #[derive(Debug)]
 struct TurnSupply {
     /// Requests that became due by a reply; none when there will be no more.
     turns: Option<mpsc::Receiver<Planned>>,
-    notes: mpsc::Sender<Note>,
+    /// Without a bound: a note that is lost is a turn that waits for ever. Each is about a request
+    /// that was sent, and takes some bytes until the feed comes to it.
+    notes: mpsc::UnboundedSender<Note>,
 }
 
 /// The feed's end of what turns need.
 #[derive(Debug)]
 pub(super) struct TurnOutlet {
     pub(super) turns: mpsc::Sender<Planned>,
-    pub(super) notes: mpsc::Receiver<Note>,
+    pub(super) notes: mpsc::UnboundedReceiver<Note>,
 }
 
 impl From<mpsc::Receiver<Planned>> for Supply {
@@ -68,6 +83,9 @@ impl From<mpsc::Receiver<Planned>> for Supply {
         Self {
             scheduled,
             turns: None,
+            rest: Arc::new(Rest {
+                before_ns: AtomicI64::new(i64::MIN),
+            }),
         }
     }
 }
@@ -76,7 +94,7 @@ impl Supply {
     /// Adds a way for turns that wait on replies.
     pub(super) fn with_turns(mut self) -> (Self, TurnOutlet) {
         let (turns, turn_receiver) = mpsc::channel(CHANNEL_TURNS);
-        let (notes, note_receiver) = mpsc::channel(CHANNEL_NOTES);
+        let (notes, note_receiver) = mpsc::unbounded_channel();
         self.turns = Some(TurnSupply {
             turns: Some(turn_receiver),
             notes,
@@ -134,14 +152,25 @@ impl Supply {
         supply.is_some_and(|supply| supply.turns.is_some())
     }
 
-    /// Tells the feed something. Returns false where it was not taken.
-    pub(super) fn tell(&self, note: Note) -> bool {
-        match &self.turns {
-            None => true,
-            Some(supply) => match supply.notes.try_send(note) {
-                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => true,
-                Err(mpsc::error::TrySendError::Full(_)) => false,
-            },
+    /// Tells the feed something, where turns wait on replies.
+    pub(super) fn tell(&self, note: Note) {
+        if let Some(supply) = &self.turns {
+            // A feed that has ended has no turn that waits.
+            let _ = supply.notes.send(note);
+        }
+    }
+
+    /// What the feed counts in the end.
+    pub(super) fn rest(&self) -> Arc<Rest> {
+        Arc::clone(&self.rest)
+    }
+
+    /// Has the feed prepare nothing more, but count what is due before `at_ns`. Where turns wait on
+    /// replies it goes on preparing: what of them would be due is not known.
+    pub(super) fn count_before(&mut self, at_ns: i64) {
+        if self.turns.is_none() {
+            self.rest.before_ns.store(at_ns, Ordering::Release);
+            self.scheduled.close();
         }
     }
 

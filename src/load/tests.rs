@@ -21,6 +21,7 @@ use crate::capture::schema::{Channel, ChunkRow, Phase, ProbeRow, RequestRow, Sta
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::wire::{Head, Marks, Read, Wire, WireBody, WireError};
 
+mod ends;
 mod limits;
 mod sessions;
 
@@ -125,6 +126,7 @@ impl WireBody for FakeBody {
         };
         tokio::time::sleep_until(self.wire.clock.instant(at_ns)).await;
         self.next += 1;
+        assert!(text != FAULT, "a fault that a test asks for");
         Ok(Some(Read {
             at_ns: self.wire.clock.now_ns(),
             bytes: Bytes::from_static(text.as_bytes()),
@@ -140,6 +142,8 @@ impl Drop for FakeBody {
     }
 }
 
+/// In a script, a fault of the client's own.
+const FAULT: &str = "fault";
 const TOKEN: &str = "data: {\"choices\":[{\"index\":0,\"text\":\" a\"}]}\n\n";
 const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n";
 
@@ -160,6 +164,7 @@ fn limits() -> Limits {
         request_timeout_ns: 3_600_000 * MS,
         first_timeout_ns: None,
         idle_timeout_ns: None,
+        gives_up: false,
     }
 }
 
@@ -524,70 +529,6 @@ async fn a_stall_is_counted_from_when_requests_were_due_and_not_from_when_they_c
 }
 
 #[tokio::test(start_paused = true)]
-async fn stops_at_the_duration_even_if_the_cap_still_holds_requests_back() {
-    let limits = Limits {
-        max_concurrency: Some(1),
-        ..limits()
-    };
-    let schedule = (0..100)
-        .map(|id| planned(id, Some(i64::try_from(id).unwrap() * 10 * MS)))
-        .collect();
-    let outcome = drive(limits, Some(500 * MS), schedule, answer(), Vec::new()).await;
-    assert!(
-        outcome.driven.is_complete,
-        "a duration is a way to end, not an interruption"
-    );
-    let sent = outcome
-        .requests
-        .iter()
-        .filter(|row| row.status == Status::Ok)
-        .count();
-    let not_sent: Vec<&RequestRow> = outcome
-        .requests
-        .iter()
-        .filter(|row| row.status == Status::NotSent)
-        .collect();
-    assert_eq!(sent, 3, "one each 195 ms, the last sent before 500 ms");
-    assert_eq!(
-        sent + not_sent.len(),
-        50,
-        "those that were due before the end, and no others"
-    );
-    assert!(
-        not_sent
-            .iter()
-            .all(|row| row.sent_ns.is_none() && row.intended_ns < 500 * MS)
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_driver_that_is_overdue_without_pause_stops_at_the_end_all_the_same() {
-    let schedule = (0..1_000)
-        .map(|id| planned(id, Some(i64::try_from(id).unwrap() * MS / 2)))
-        .collect();
-    let server = Server {
-        send_cost_ns: MS,
-        ..answer().into()
-    };
-    let outcome = drive(limits(), Some(100 * MS), schedule, server, Vec::new()).await;
-    assert!(outcome.driven.is_complete);
-    let (sent, not_sent): (Vec<_>, Vec<_>) = outcome
-        .requests
-        .iter()
-        .partition(|row| row.sent_ns.is_some());
-    // All that was due before the end has a row; what could be sent by then was.
-    assert_eq!(outcome.requests.len(), 200);
-    assert!(
-        outcome
-            .requests
-            .iter()
-            .all(|row| row.intended_ns < 100 * MS)
-    );
-    assert!((90..200).contains(&sent.len()), "{}", sent.len());
-    assert!(not_sent.iter().all(|row| row.status == Status::NotSent));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_held_up_client_shows_in_its_probes_and_a_stalled_server_does_not() {
     let lag_ns = async |server: Server| {
         let schedule = (0..20)
@@ -696,7 +637,7 @@ async fn bursts_are_released_together() {
 async fn a_dead_scribe_stops_the_driver() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
-    let recorder = Arc::new(Recorder::new(sender, Arc::default()));
+    let recorder = Arc::new(Recorder::new(sender, Arc::default(), Arc::default()));
     let clock = Clock::start();
     let wire = FakeWire {
         clock,

@@ -35,7 +35,7 @@ const PREPARE_AHEAD_NS: i64 = 1_000_000_000;
 pub(super) struct TurnFeed {
     turns: Turns,
     outlet: mpsc::Sender<Planned>,
-    notes: mpsc::Receiver<Note>,
+    notes: mpsc::UnboundedReceiver<Note>,
     /// Memory of turns that are prepared, in KiB: apart from that of the others, which would be
     /// full of requests for later.
     memory: Arc<Semaphore>,
@@ -145,7 +145,7 @@ impl TurnFeed {
         let Some(start_ns) = self.start_ns else {
             return true;
         };
-        let soon_ns = self.clock.now_ns() - start_ns + PREPARE_AHEAD_NS;
+        let soon_ns = (self.clock.now_ns() - start_ns).saturating_add(PREPARE_AHEAD_NS);
         while let Some(Turn { index, row }) = self.turns.pop_due(soon_ns) {
             self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&row));
             let mut planned = template.traced(index, row);
@@ -165,7 +165,11 @@ impl TurnFeed {
     /// Waits until there is something to do. Returns false when nobody wants more.
     async fn wait(&mut self, roots: &Outlet) -> bool {
         let due_ns = match (self.start_ns, self.turns.next_due_ns()) {
-            (Some(start_ns), Some(due_ns)) => Some(start_ns + due_ns - PREPARE_AHEAD_NS),
+            (Some(start_ns), Some(due_ns)) => Some(
+                start_ns
+                    .saturating_add(due_ns)
+                    .saturating_sub(PREPARE_AHEAD_NS),
+            ),
             _ => None,
         };
         let due = due_ns.map(|due_ns| self.clock.instant(due_ns));

@@ -82,6 +82,11 @@ fn failed_check(check: &str, is_debug_build: bool) -> Advice {
             "a late time stamp adds the client's delay to the server's latencies",
             "leave the client cores of its own, or ask for fewer streams at once",
         ),
+        "not_sent" => warning(
+            "requests that were due never went out",
+            "what the server would have made of them is not known",
+            "lower the rate, lengthen `--drain`, or spread the load over more machines",
+        ),
         "cpu" => warning(
             "a receiving thread was busy nearly all of the time",
             "events queued up in the client before they were stamped",
@@ -309,7 +314,7 @@ mod tests {
     #[test]
     fn a_release_build_does_not_advise_to_build_one() {
         assert!(failed_check("slip", true).act.contains("--release"));
-        for check in ["slip", "runtime_lag", "cpu", "other"] {
+        for check in ["slip", "runtime_lag", "cpu", "not_sent", "other"] {
             assert!(!failed_check(check, false).act.contains("--release"));
         }
     }

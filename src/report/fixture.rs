@@ -178,7 +178,7 @@ fn facts(spec: &Spec) -> RunFacts {
             requests: 1010,
             chunks: 180_000,
             probes: 320,
-            never_due: Some(0),
+            ..Counts::default()
         },
         self_check: Some(SelfCheck {
             streams: 64,

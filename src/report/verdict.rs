@@ -93,6 +93,9 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
             verdict.details.push_str(&said);
         }
     }
+    if let Some(unsent) = never_sent(analysis, run) {
+        verdict.reason.push_str(&format!("{}{unsent}", said("; ")));
+    }
     if let Some(cached) = cached_beyond(analysis, run) {
         let sentence = say!(
             "{had} of the prompt tokens came from the server's cache, where the schedule shares {shared}",
@@ -104,6 +107,17 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
             .push_str(&format!("{}{sentence}", said("; ")));
     }
     verdict
+}
+
+/// Says how many requests that were due never went out.
+fn never_sent(analysis: &Analysis, run: &str) -> Option<String> {
+    let summary = rows_of(analysis, "run_summary", run).into_iter().next()?;
+    let n = summary.number("not_sent").filter(|n| *n > 0.0)?;
+    Some(say!(
+        "{n} of the {of} requests that were due were never sent",
+        n = format::decimal(n, 0),
+        of = format::decimal(summary.number("requests")?, 0)
+    ))
 }
 
 /// Shares of the prompt tokens of a run.
@@ -157,6 +171,14 @@ fn self_check_sentence(check: &SelfCheck, is_past: bool) -> String {
 
 /// Says in plain words what failed checks mean for the numbers.
 fn too_busy(failed: &[Row<'_>]) -> String {
+    if failed
+        .iter()
+        .all(|check| check.text("check_name") == Some("not_sent"))
+    {
+        return said(
+            "This computer could not send all that was due. Do not quote what follows as the server's.",
+        );
+    }
     let late = failed
         .iter()
         .filter(|check| check.text("unit") == Some("ns"));
@@ -288,6 +310,7 @@ pub(crate) fn subject(name: &str) -> String {
         "slip" => said("p99 send slip"),
         "runtime_lag" => said("p99 runtime lag"),
         "cpu" => said("probes over 90 % CPU"),
+        "not_sent" => said("requests never sent"),
         other => other.to_owned(),
     }
 }

@@ -57,6 +57,12 @@ pub(super) fn runs(
             window_to_ns.into(),
             text(if is_intended { "intended" } else { "sent" }),
             utc(0, &offsets(&manifest.clock_anchors)),
+            // They are nobody's part.
+            match tape.part {
+                None => i64::try_from(manifest.counts.unwritten).unwrap_or(i64::MAX),
+                Some(_) => 0,
+            }
+            .into(),
         ]
     });
     literals(
@@ -83,6 +89,7 @@ pub(super) fn runs(
             ("window_to_ns", DataType::Int64),
             ("slo_from", DataType::Utf8),
             ("started_utc", utc_type()),
+            ("unwritten_requests", DataType::Int64),
         ],
         rows.collect(),
     )

@@ -251,6 +251,7 @@ pub(crate) fn probe(at: i64, busy: i64) -> ProbeRow {
         reads: 2,
         events: 3,
         capture_stalls: 0,
+        unlogged_max_ns: None,
     }
 }
 

@@ -89,13 +89,25 @@ impl Verification {
         rungs
     }
 
-    /// The most streams up to which the client kept up at every rung of a loop.
+    /// The most streams at which the client kept up in a loop.
+    ///
+    /// A lighter rung that was limited was so by something else than its load, and stands for itself.
     pub(super) fn believed_up_to(&self, arrival_loop: Loop) -> Option<u32> {
         self.of_loop(arrival_loop)
             .into_iter()
-            .take_while(|measured| measured.verdict().standing == Standing::Valid)
-            .last()
+            .rfind(|measured| measured.verdict().standing == Standing::Valid)
             .map(|measured| measured.rung.streams)
+    }
+
+    /// The rungs of a loop that were limited, although the client kept up at a heavier one.
+    pub(super) fn disturbed(&self, arrival_loop: Loop) -> Vec<u32> {
+        let up_to = self.believed_up_to(arrival_loop).unwrap_or(0);
+        self.of_loop(arrival_loop)
+            .into_iter()
+            .filter(|measured| measured.rung.streams < up_to)
+            .filter(|measured| measured.verdict().standing == Standing::ClientLimited)
+            .map(|measured| measured.rung.streams)
+            .collect()
     }
 
     /// Whether a server that was started for this fell behind the rate that it was asked for.

@@ -188,6 +188,7 @@ fn planned(server: &StampingServer, rung: &Rung, setup: Setup) -> Result<Run, Ve
     };
     let workload = Workload::new(&setup.tokenizer, SEED).with_lengths(lengths)?;
     let limits = Limits {
+        gives_up: false,
         max_concurrency: rung.slots(),
         max_in_flight: max_in_flight(),
         drain_ns: DRAIN_NS,

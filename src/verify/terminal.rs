@@ -216,7 +216,17 @@ fn meaning(verification: &Verification, arrival_loop: Loop) -> Option<String> {
         ),
         None => "Its numbers may not be believed at any of these rungs.".to_owned(),
     };
-    Some(format!("{loop_name} loop: {error}{standing}"))
+    let disturbed = verification.disturbed(arrival_loop);
+    let but = if disturbed.is_empty() {
+        String::new()
+    } else {
+        let rungs: Vec<String> = disturbed.into_iter().map(streams).collect();
+        format!(
+            " Not those at {}: what held the client up there was not the load, of which it bore more.",
+            rungs.join(", ")
+        )
+    };
+    Some(format!("{loop_name} loop: {error}{standing}{but}"))
 }
 
 fn streams(count: u32) -> String {

@@ -104,6 +104,8 @@ fn measured(streams: u32, arrival_loop: Loop, slip_ms: f64) -> Measurement {
             ok: requests,
             resends: 0,
             failed: 0,
+            faults: 0,
+            has_given_up: false,
             taken: requests,
             first_failure: None,
             trace: None,
@@ -223,14 +225,21 @@ fn no_line_is_wider_than_the_terminal() {
 }
 
 #[test]
-fn numbers_are_believed_up_to_the_first_rung_that_was_limited() {
+fn numbers_are_believed_up_to_the_heaviest_rung_that_was_valid() {
     let mut verification = verification();
     assert_eq!(verification.believed_up_to(Loop::Closed), Some(1));
     assert_eq!(verification.believed_up_to(Loop::Open), Some(1_000));
     assert!(verification.is_client_limited());
-    // A good rung above a limited one says nothing.
+    // A hiccup at a light rung is none of the heavier one's, which was borne.
     verification.rungs.push(measured(10, Loop::Open, 2.0));
-    assert_eq!(verification.believed_up_to(Loop::Open), Some(1));
+    assert_eq!(verification.believed_up_to(Loop::Open), Some(1_000));
+    assert_eq!(verification.disturbed(Loop::Open), [10]);
+    assert!(verification.disturbed(Loop::Closed).is_empty());
+    let shown = terminal(&verification, false);
+    assert!(
+        shown.contains("up to 1,000 streams. Not those at 10 streams:"),
+        "{shown}"
+    );
     verification.rungs.clear();
     assert_eq!(verification.believed_up_to(Loop::Open), None);
     assert!(!verification.is_client_limited());

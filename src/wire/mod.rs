@@ -104,6 +104,12 @@ pub trait WireBody: Send + 'static {
 pub trait Sink: Send + Sync + 'static {
     /// Takes in one read, on the thread that reads, which other streams share: it must not wait.
     fn take(&self, arrival: &Arrival<'_>) -> Wish;
+
+    /// Blocks the thread that reads, where that has nothing else to do, after a [`Wish::Wait`]. Returns
+    /// false where the wait was in vain.
+    fn wait(&self) -> bool {
+        false
+    }
 }
 
 /// What a sink wants next.

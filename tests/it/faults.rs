@@ -59,6 +59,62 @@ fn a_server_that_is_not_there_is_named_with_a_remedy() {
 }
 
 #[test]
+fn a_run_whose_requests_all_fail_alike_ends_early_unless_it_is_to_keep_going() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let folder = Folder::new();
+    let words = ["--num-prompts", "50000", "--max-concurrency", "4"];
+    let outcome = folder.load(&url, &words).expect_code(3);
+    assert!(
+        outcome.stderr.contains("the run was ended early"),
+        "{}",
+        outcome.shown()
+    );
+    let failed = folder.number(
+        "run.tape",
+        "SELECT count(*) FROM requests WHERE status = 'error'",
+    );
+    assert!((100..50_000).contains(&failed), "{failed}");
+    assert_eq!(folder.manifest("run.tape")["state"], "interrupted");
+    let words = [
+        "--num-prompts",
+        "150",
+        "--max-concurrency",
+        "4",
+        "--keep-going",
+        "--force",
+    ];
+    let outcome = folder.load(&url, &words).expect_code(3);
+    assert!(
+        !outcome.stderr.contains("ended early"),
+        "{}",
+        outcome.shown()
+    );
+    let failed = folder.number(
+        "run.tape",
+        "SELECT count(*) FROM requests WHERE status = 'error'",
+    );
+    assert_eq!(failed, 150);
+}
+
+#[test]
+fn a_run_with_one_success_goes_on_whatever_is_refused() {
+    let mock = Mock::start(|request, reply| match request.index {
+        0 => reply.answer(request, &["a"]),
+        _ => reply.refuse("404 Not Found", "The model `mock` does not exist."),
+    });
+    let folder = Folder::new();
+    let words = ["--num-prompts", "250", "--max-concurrency", "1"];
+    folder.load(&mock.url(), &words).expect_code(0);
+    let failed = folder.number(
+        "run.tape",
+        "SELECT count(*) FROM requests WHERE status = 'error'",
+    );
+    assert_eq!(failed, 249);
+}
+
+#[test]
 fn refusals_are_told_apart() {
     let (folder, _mock, outcome) = meet(&[
         |_, reply| reply.refuse("401 Unauthorized", "Incorrect API key provided."),

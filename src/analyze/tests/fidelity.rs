@@ -158,7 +158,11 @@ fn a_tape_of_the_first_version_opens_without_the_newer_columns() {
     writer.close().unwrap();
     let manifest = path.join("manifest.json");
     let text = fs::read_to_string(&manifest).unwrap();
-    let text = text.replace("\"schema_version\": 3", "\"schema_version\": 1");
+    let written = format!(
+        "\"schema_version\": {}",
+        crate::capture::schema::SCHEMA_VERSION
+    );
+    let text = text.replace(&written, "\"schema_version\": 1");
     assert!(text.contains("\"schema_version\": 1"));
     fs::write(&manifest, text).unwrap();
     let options = Options {

@@ -73,6 +73,7 @@ async fn replay(
     };
     let (sender, scheduled) = mpsc::channel(CHANNEL_REQUESTS);
     let (mut supply, turns) = Supply::from(scheduled).with_turns();
+    let rest = supply.rest();
     let (head_start, is_ahead) = HeadStart::new(usize::MAX);
     let driving = async {
         let _ = is_ahead.await;
@@ -82,10 +83,10 @@ async fn replay(
         driven
     };
     let (fed, driven) = tokio::join!(
-        feed.prepare(sender, head_start, Some(turns), clock),
+        feed.prepare(sender, head_start, Some(turns), (rest, clock)),
         driving
     );
-    let counts = fed.unwrap().unwrap();
+    let counts = fed.unwrap().trace.unwrap();
     assert_eq!(driven.taken, counts.taken);
     assert!(driven.is_complete);
     drop(driver);

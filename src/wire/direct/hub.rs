@@ -32,7 +32,7 @@ use super::{BodyDecoder, bad_body, cut_short};
 use crate::breath::thread_cpu_ns;
 use crate::capture::schema::ErrorKind;
 use crate::load::clock::Clock;
-use crate::wire::{Arrival, Pumped, ReadingThread, Sink, WireError};
+use crate::wire::{Arrival, Pumped, ReadingThread, Sink, WireError, Wish};
 
 /// Sockets of which the system tells at once.
 const EVENTS_A_TURN: usize = 256;
@@ -449,7 +449,10 @@ impl Streaming {
                     read_seq: Some(stamp.seq),
                     kernel_lag_us: stamp.kernel_lag_us,
                 };
-                self.sink.take(&arrival).stops()
+                match self.sink.take(&arrival) {
+                    Wish::Wait if self.sink.wait() => None,
+                    wish => wish.stops(),
+                }
             };
             if let Err(error) = decoded {
                 return Come::Over(Err(bad_body(error)));

@@ -1,0 +1,111 @@
+//! What is said of a run that has ended, beside its numbers, and its exit code.
+
+use super::failure;
+use super::talk::{say, warn};
+use crate::capture::manifest::State;
+use crate::error::exit;
+use crate::load::RunReport;
+
+/// Chunks of a tape beyond which its summary takes long enough to be announced.
+const MANY_CHUNKS: u64 = 500_000;
+
+/// Says that a summary will take its time, and how to do without.
+pub(super) fn announce_summary(report: &RunReport) {
+    let chunks = report.manifest.counts.chunks;
+    if chunks > MANY_CHUNKS {
+        say(&format!(
+            "summing up {chunks} chunks; Ctrl-C leaves that out (as `--no-summary` does), and the tape \
+             stays whole"
+        ));
+    }
+}
+
+/// Says what the user must know of a run beside its numbers.
+pub(super) fn tell(report: &RunReport) {
+    if let Some(trace) = report.trace {
+        if trace.failed > 0 {
+            say(&format!(
+                "note: {} rows that the trace marks as failed were left out (`--failed replay` sends them)",
+                trace.failed
+            ));
+        }
+        if trace.out_of_order > 0 {
+            say(&format!(
+                "note: {} rows stood out of order and were put right",
+                trace.out_of_order
+            ));
+        }
+        if report.taken == 0 {
+            warn("the trace has no row that is to be sent");
+        }
+    }
+    failure::tell(report);
+    if report.has_given_up {
+        say(
+            "note: the run was ended early: all its requests had failed alike; `--keep-going` sends the \
+             others too",
+        );
+    }
+    if report.faults > 0 {
+        warn(&format!(
+            "attempts that ended in a fault of tokentape, whose rows stay `interrupted`; please report \
+             what is said above: {}",
+            report.faults
+        ));
+    }
+    let unwritten = report.manifest.counts.unwritten;
+    if unwritten > 0 {
+        say(&format!(
+            "note: requests that were due and never sent are counted, but have no row in the tape beyond \
+             the first 100,000: {unwritten}"
+        ));
+    }
+    // A server that answers nothing at all has closed those as well.
+    if report.resends > 0 && report.ok > 0 {
+        say(&format!(
+            "note: the server ended connections that were waiting for a request; requests that were sent \
+             again on a new one: {} (`--no-keep-alive` gives each its own from the start)",
+            report.resends
+        ));
+    }
+    for (bound, hits) in &report.manifest.bounds_hit {
+        let (what, remedy) = bound_in_words(bound);
+        warn(&format!(
+            "the client's own bound `{bound}` was hit: {what}: {hits}"
+        ));
+        if let Some(remedy) = remedy {
+            say(&format!("hint: {remedy}"));
+        }
+    }
+}
+
+/// What a bound of the client's holds back, and what can be done about it.
+fn bound_in_words(bound: &str) -> (&'static str, Option<&'static str>) {
+    match bound {
+        "in_flight" => (
+            "requests that waited until fewer were in flight, as each needs an open file",
+            Some("raise `ulimit -n` (at most 50,000 are in flight), or lower the load"),
+        ),
+        "queue" => (
+            "requests that were due and too many to wait in memory",
+            Some("lower the rate, or raise `--max-concurrency`"),
+        ),
+        "capture_channel" => (
+            "reads and batches that waited until the tape was written",
+            Some("write the tape to a faster disk, or leave out `--keep text`"),
+        ),
+        _ => ("times", None),
+    }
+}
+
+/// The exit code that a run asks for, whatever its summary says.
+pub(super) fn code(report: &RunReport) -> u8 {
+    let is_interrupted = report.manifest.state == State::Interrupted;
+    if is_interrupted && report.trace_error.is_none() && !report.has_given_up {
+        exit::INTERRUPTED
+    } else if report.ok == 0 {
+        exit::NO_SUCCESS
+    } else {
+        exit::DONE
+    }
+}

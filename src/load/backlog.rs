@@ -1,0 +1,245 @@
+//! How far the log is behind what has been read.
+//!
+//! What has been read and is not in the log is what a kill costs. Where decoding can't keep up, which
+//! takes a core that is full, reading therefore waits before it is more than the tape promises: bytes
+//! that nobody has read stay in the sockets, and the server waits. Where it is the disk that holds the
+//! log up, waiting would help nobody, and would make stamps late: reading goes on as far as memory for
+//! it reaches.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// Age of the oldest read that is not in the log, or time until the newest will be there, from which
+/// on reading waits, in nanoseconds.
+const BEHIND_NS: i64 = 100_000_000;
+
+/// The same, below which it goes on.
+const CAUGHT_UP_NS: i64 = 50_000_000;
+
+/// A batch that has been written for this long is held up by the disk.
+const SLOW_WRITE: Duration = Duration::from_millis(30);
+
+/// Bytes in which the speed of the scribe is counted.
+const KIB: usize = 1_024;
+
+/// How much slower a batch may be than those before it and still say something of the next ones.
+const SLOWER_AT_MOST: i64 = 4;
+
+/// Batches on their way to the log.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    state: Mutex<State>,
+    moved: Condvar,
+    caught_up: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    batches: VecDeque<Waiting>,
+    bytes: usize,
+    /// What a KiB takes from the batch to the log, over the last batches.
+    ns_a_kib: i64,
+    /// When the scribe began to hand rows to the system, where it does.
+    writing: Option<Instant>,
+    /// When the newest read came that is among these batches.
+    newest_ns: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    /// When its first read came; none of a batch without one.
+    first_ns: Option<i64>,
+    bytes: usize,
+}
+
+impl State {
+    fn age_ns(&self, now_ns: i64) -> i64 {
+        let oldest_ns = self.batches.iter().find_map(|batch| batch.first_ns);
+        oldest_ns.map_or(0, |oldest_ns| now_ns.saturating_sub(oldest_ns))
+    }
+
+    /// The age of the oldest read that is not in the log, or the time until the newest will be there,
+    /// whichever is longer.
+    fn behind_ns(&self) -> i64 {
+        let kib = i64::try_from(self.bytes / KIB).unwrap_or(i64::MAX);
+        let ahead_ns = kib.saturating_mul(self.ns_a_kib);
+        ahead_ns.max(self.age_ns(self.newest_ns))
+    }
+
+    fn is_held_up(&self) -> bool {
+        self.writing
+            .is_some_and(|since| since.elapsed() > SLOW_WRITE)
+    }
+}
+
+impl Backlog {
+    /// Notes a batch of `bytes` that goes to the scribe, with the times of its first read and its last.
+    pub(super) fn add(&self, reads_ns: Option<(i64, i64)>, bytes: usize) {
+        let mut state = self.lock();
+        state.bytes += bytes;
+        state.batches.push_back(Waiting {
+            first_ns: reads_ns.map(|(first_ns, _)| first_ns),
+            bytes,
+        });
+        if let Some((_, last_ns)) = reads_ns {
+            state.newest_ns = last_ns;
+        }
+    }
+
+    /// Notes that the oldest batch is in the log, which took the scribe so long.
+    pub(super) fn remove(&self, took: Duration) {
+        let mut state = self.lock();
+        if let Some(batch) = state.batches.pop_front() {
+            state.bytes -= batch.bytes;
+            let took_ns = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
+            let kib = i64::try_from(batch.bytes / KIB).unwrap_or(i64::MAX);
+            // Small ones are mostly what any batch takes.
+            if kib >= 16 {
+                let ns_a_kib = took_ns / kib;
+                state.ns_a_kib = match state.ns_a_kib {
+                    0 => ns_a_kib,
+                    known => (3 * known + ns_a_kib.min(SLOWER_AT_MOST * known)) / 4,
+                };
+            }
+        }
+        if state.behind_ns() < CAUGHT_UP_NS {
+            drop(state);
+            self.moved.notify_all();
+            self.caught_up.notify_waiters();
+        }
+    }
+
+    /// Notes that the scribe begins, or has ended, to hand rows to the system.
+    pub(super) fn set_writing(&self, is_writing: bool) {
+        self.lock().writing = is_writing.then(Instant::now);
+    }
+
+    /// How much earlier than `now_ns` the oldest read came that is not in the log; 0 where all are.
+    pub(super) fn age_ns(&self, now_ns: i64) -> i64 {
+        self.lock().age_ns(now_ns)
+    }
+
+    /// Says whether reading has to wait for the scribe.
+    pub(super) fn is_behind(&self) -> bool {
+        let state = self.lock();
+        state.behind_ns() > BEHIND_NS && !state.is_held_up()
+    }
+
+    /// Blocks until the scribe has caught up. Returns false where it has not within `patience`.
+    pub(super) fn wait(&self, patience: Duration) -> bool {
+        let behind = |state: &mut State| state.behind_ns() >= CAUGHT_UP_NS;
+        let waited = self.moved.wait_timeout_while(self.lock(), patience, behind);
+        let (state, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+        !timed_out.timed_out()
+    }
+
+    /// Waits until the scribe has caught up.
+    pub(super) async fn caught_up(&self) {
+        // It hears of what comes from here on, so nothing falls between the look and the wait.
+        let caught_up = self.caught_up.notified();
+        if self.lock().behind_ns() >= CAUGHT_UP_NS {
+            caught_up.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    fn add(backlog: &Backlog, first_ms: i64, last_ms: i64) {
+        backlog.add(Some((first_ms * MS, last_ms * MS)), 0);
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_oldest_read_which_is_not_in_the_log() {
+        let backlog = Backlog::default();
+        assert_eq!(backlog.age_ns(500 * MS), 0);
+        backlog.add(None, 0);
+        add(&backlog, 100, 140);
+        add(&backlog, 140, 180);
+        assert_eq!(backlog.age_ns(200 * MS), 100 * MS);
+        backlog.remove(Duration::ZERO);
+        assert_eq!(backlog.age_ns(200 * MS), 100 * MS);
+        backlog.remove(Duration::ZERO);
+        assert_eq!(backlog.age_ns(200 * MS), 60 * MS);
+        backlog.remove(Duration::ZERO);
+        assert_eq!(backlog.age_ns(200 * MS), 0);
+    }
+
+    #[test]
+    fn reading_waits_for_a_scribe_that_is_behind_but_not_for_a_disk() {
+        let backlog = Backlog::default();
+        add(&backlog, 0, 100);
+        assert!(!backlog.is_behind());
+        add(&backlog, 100, 101);
+        assert!(backlog.is_behind());
+        backlog.set_writing(true);
+        assert!(
+            backlog.is_behind(),
+            "a write that has just begun holds nothing up"
+        );
+        backlog.lock().writing = Instant::now().checked_sub(2 * SLOW_WRITE);
+        assert!(!backlog.is_behind());
+    }
+
+    #[test]
+    fn it_waits_as_well_where_what_is_there_will_take_too_long() {
+        let backlog = Backlog::default();
+        let batch = || backlog.add(Some((0, 0)), 256 * KIB);
+        batch();
+        // 256 KiB in 40 ms.
+        backlog.remove(Duration::from_millis(40));
+        batch();
+        batch();
+        assert!(!backlog.is_behind(), "80 ms");
+        batch();
+        assert!(backlog.is_behind(), "120 ms");
+    }
+
+    #[test]
+    fn one_slow_batch_does_not_stand_for_all() {
+        let backlog = Backlog::default();
+        for took_ms in [10, 10_000] {
+            backlog.add(None, 256 * KIB);
+            backlog.remove(Duration::from_millis(took_ms));
+        }
+        backlog.add(None, 256 * KIB);
+        // Three quarters of 10 ms and a quarter of 40 ms.
+        let behind_ns = backlog.lock().behind_ns();
+        assert!((17 * MS..18 * MS).contains(&behind_ns), "{behind_ns}");
+    }
+
+    #[test]
+    fn reading_goes_on_when_the_scribe_has_caught_up() {
+        let backlog = Backlog::default();
+        add(&backlog, 0, 50);
+        add(&backlog, 50, 160);
+        add(&backlog, 160, 200);
+        let mut waiting = pin!(backlog.caught_up());
+        let mut look = || {
+            let mut context = Context::from_waker(Waker::noop());
+            waiting.as_mut().poll(&mut context)
+        };
+        assert_eq!(look(), Poll::Pending);
+        backlog.remove(Duration::ZERO);
+        assert_eq!(look(), Poll::Pending, "150 ms are left");
+        assert!(!backlog.wait(Duration::ZERO));
+        backlog.remove(Duration::ZERO);
+        assert_eq!(look(), Poll::Ready(()));
+        assert!(backlog.wait(Duration::ZERO));
+    }
+}
