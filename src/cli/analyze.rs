@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::{AnalyzeArgs, Global, Lang};
 use super::output::{Output, make_folder, write_error};
-use super::talk::{has_color, print, say, terminal_columns};
+use super::talk::{has_color, print_painted, say, terminal_columns};
 use crate::analyze::{
     Analysis, Condition, ConditionError, DEFINITIONS, Options, Percentile, Thresholds,
     TokenCounter, analyze,
@@ -76,7 +76,7 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
     let takes_stdout = outputs.takes_stdout;
     outputs.write(&analysis, &page)?;
     if !takes_stdout {
-        print(&terminal(&analysis, &shown))?;
+        print_painted(&terminal(&analysis, &shown))?;
     }
     let mut code = verdict_code(&analysis, global);
     for condition in &conditions {

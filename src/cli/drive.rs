@@ -16,7 +16,7 @@ use super::args::{
 use super::goals;
 use super::output::write_error;
 use super::plan::{self, LoadShape, STREAM_TOKENS_PER_S, Shape};
-use super::talk::{complain, print, say, warn};
+use super::talk::{complain, print, print_painted, say, warn};
 use super::{failure, interrupt, progress};
 use crate::analyze::{Analysis, Options};
 use crate::capture::manifest::{Loop, State};
@@ -255,7 +255,7 @@ fn drive(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<u8, Er
         };
         let analysis = run_analysis(std::slice::from_ref(&tape), &options)?;
         if !output.no_summary {
-            print(&terminal(&analysis, &shown))?;
+            print_painted(&terminal(&analysis, &shown))?;
         }
         if let Some(path) = result {
             save_result(&path, &analysis)?;

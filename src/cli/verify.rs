@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::args::{Global, LadderArgs, LadderLoop, StampingArgs, TargetArgs, VerifyArgs};
 use super::output::{Output, make_folder, write_error};
-use super::talk::{has_color, print, say};
+use super::talk::{has_color, print_painted, say};
 use super::{drive, failure, host, interrupt, plan, progress};
 use crate::capture::Manifest;
 use crate::capture::manifest::{Host, Loop};
@@ -64,7 +64,7 @@ pub(super) fn run(args: &VerifyArgs, global: &Global) -> Result<u8, Error> {
         None => {}
     }
     if !takes_stdout && !verification.rungs.is_empty() {
-        print(&terminal(verification, has_color(global.color)))?;
+        print_painted(&terminal(verification, has_color(global.color)))?;
     }
     climber.folder.tell();
     match climbed.ended {

@@ -445,8 +445,7 @@ fn sql_with_an_error_is_wrong_usage_and_told() {
     error: Expected: an SQL statement, found: SELEC at Line: 1, Column: 1
     hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
 
-    error: No field named ttft. Did you mean 'requests.ttft_ns'?
-    Valid fields are requests.run, requests.request_id, requests.attempt, requests.worker, requests.step
+    error: No field named ttft. Did you mean 'requests.ttft_ns'? Valid fields are requests.run, requests
     hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
 
     error: table 'datafusion.public.nothing' not found
