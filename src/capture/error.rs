@@ -88,6 +88,9 @@ pub enum CaptureError {
     /// The run was never ended, and what was taken is not there.
     #[error("tape `{}` was left by a run that did not end, and its log is missing", .0.display())]
     NoLog(PathBuf),
+    /// The log, or a part of it, was removed while it was being written.
+    #[error("the log `{}` was removed while it was being written", .0.display())]
+    LogGone(PathBuf),
     /// The tape is to be recovered, and nothing may be written there.
     #[error("tape `{}` was left by a run that did not end, and can't be recovered where it is", path.display())]
     ReadOnly {
@@ -148,6 +151,7 @@ impl CaptureError {
                 "put its `wal` folder back, if it was moved; without it nothing of the run is known"
                     .into(),
             ),
+            Self::LogGone(_) => Some("leave a tape alone until its run has ended".into()),
             Self::ReadOnly { .. } => {
                 Some("copy it to a folder that you may write to, and open it there".into())
             }

@@ -134,7 +134,9 @@ impl TapeWriter {
     /// # Errors
     ///
     /// [`CaptureError::Write`] when the log can't be written; what was flushed before stays.
+    /// [`CaptureError::LogGone`] when somebody removed it, as what is written to it then is lost.
     pub fn flush(&mut self) -> Result<(), CaptureError> {
+        wal::ensure_there(&self.log)?;
         // Whoever is killed in between must not leave a request that ended well without its chunks.
         let requests = std::mem::take(&mut self.pending_requests).into_iter();
         let (begun, ended): (Vec<_>, Vec<_>) =
@@ -171,9 +173,9 @@ impl TapeWriter {
     /// As [`CaptureError`] says; the log is kept, and opening the tape recovers it.
     pub fn finish(mut self, ending: Ending) -> Result<Manifest, CaptureError> {
         self.flush()?;
-        self.requests.close()?;
-        self.chunks.close()?;
-        self.probes.close()?;
+        self.requests.end()?;
+        self.chunks.end()?;
+        self.probes.end()?;
         let mut manifest = self.manifest;
         manifest.state = if ending.is_interrupted {
             State::Interrupted

@@ -124,8 +124,17 @@ impl<R: TapeRow> LogWriter<R> {
         Ok(())
     }
 
+    /// Ends the log of the table. Fails where a segment is gone.
+    pub(super) fn end(&mut self) -> Result<(), CaptureError> {
+        self.close()?;
+        if segments::<R>(&self.folder)?.len() < self.segments {
+            return Err(CaptureError::LogGone(self.folder.place().to_owned()));
+        }
+        Ok(())
+    }
+
     /// Ends the current segment; the next row opens another.
-    pub(super) fn close(&mut self) -> Result<(), CaptureError> {
+    fn close(&mut self) -> Result<(), CaptureError> {
         if let Some((mut writer, path)) = self.segment.take() {
             writer.finish().map_err(encode_error(&path))?;
             self.segments += 1;
@@ -133,6 +142,14 @@ impl<R: TapeRow> LogWriter<R> {
             self.segment_bytes = 0;
         }
         Ok(())
+    }
+}
+
+/// Says whether a log that is being written is still where it is written to.
+pub(super) fn ensure_there(log: &Folder) -> Result<(), CaptureError> {
+    match log.kind(LOCK)? {
+        Some(_) => Ok(()),
+        None => Err(CaptureError::LogGone(log.place().to_owned())),
     }
 }
 

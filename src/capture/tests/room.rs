@@ -197,3 +197,35 @@ fn the_log_is_removed_when_the_manifest_is_on_disk() {
     let at = |step: &str| done[..end].iter().position(|done| done == step).unwrap();
     assert!(at("sync part-00000.parquet.tmp") < at("rename part-00000.parquet"));
 }
+
+#[test]
+fn a_log_that_is_removed_under_a_run_is_noticed_and_never_passes_for_an_empty_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for gone in ["wal", "wal/requests-00000.arrows"] {
+        let path = folder.path().join("run.tape");
+        let mut tape = TapeWriter::create(&path, manifest(), false).unwrap();
+        tape.push_request(request(0));
+        tape.flush().unwrap();
+        let gone = path.join(gone);
+        let is_whole = gone.is_dir();
+        fs::remove_dir_all(&gone)
+            .or_else(|_| fs::remove_file(&gone))
+            .unwrap();
+        if is_whole {
+            let error = tape.flush().unwrap_err();
+            assert!(matches!(error, CaptureError::LogGone(_)), "{error}");
+        }
+        let error = tape.finish(Ending::default()).unwrap_err();
+        assert!(matches!(error, CaptureError::LogGone(_)), "{error}");
+        assert_eq!(Manifest::read(&path).unwrap().state, State::Running);
+        fs::remove_dir_all(&path).unwrap();
+    }
+    // A tape that is moved is written where it is.
+    let (path, moved) = (folder.path().join("a.tape"), folder.path().join("b.tape"));
+    let mut tape = TapeWriter::create(&path, manifest(), false).unwrap();
+    tape.push_request(request(0));
+    tape.flush().unwrap();
+    fs::rename(&path, &moved).unwrap();
+    tape.finish(Ending::default()).unwrap();
+    assert_eq!(read::<RequestRow>(&moved).len(), 1);
+}
