@@ -40,6 +40,7 @@ pub mod trace;
 mod units;
 pub mod verify;
 mod view;
+mod visible;
 pub mod wire;
 pub mod workload;
 

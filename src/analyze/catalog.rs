@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use super::definitions::DEFINITIONS;
+use super::definitions::{DEFINITIONS, table_name};
+use super::uncertainty::DRAWN;
 use crate::sql::{Definition, Header, PUBLIC_VIEWS, VIEWS};
 
 /// One query of the catalogue.
@@ -208,6 +209,14 @@ pub fn shown(name: &str) -> Option<&'static str> {
     let definitions = DEFINITIONS.iter().map(|query| (query.name, query.sql));
     let mut files = queries.chain(VIEWS.iter().copied()).chain(definitions);
     files.find(|(known, _)| *known == name).map(|(_, sql)| sql)
+}
+
+/// Names the tables of every analysis there can be.
+pub fn table_names() -> impl Iterator<Item = String> {
+    let queries = CATALOG.iter().map(|query| query.name.to_owned());
+    let drawn = DRAWN.into_iter().map(str::to_owned);
+    let definitions = DEFINITIONS.iter().map(|query| table_name(query.name));
+    queries.chain(drawn).chain(definitions)
 }
 
 /// Lists every query, definition and view with its purpose, by group.

@@ -21,7 +21,7 @@ mod uncertainty;
 
 pub use crate::sql::{SloFrom, Span, Yardsticks};
 pub use analysis::{Analysis, RunFacts, Slo};
-pub use catalog::{CATALOG, Query, View, listing, needed_by, shown, views};
+pub use catalog::{CATALOG, Query, View, listing, needed_by, shown, table_names, views};
 pub use condition::{Condition, ConditionError, Judged};
 pub use definitions::{DEFINITION_COLUMNS, DEFINITIONS, definition_of_table};
 pub use error::AnalyzeError;

@@ -12,7 +12,7 @@ use super::cells::rows;
 use super::definitions::table_name;
 use super::percentiles::{Percentile, with_percentiles};
 use super::recount::recount;
-use super::sweep::places;
+use super::sweep::{Labelled, places};
 use super::uncertainty::{Blocks, DRAWN, Exact, Member, NEEDED, Uncertainty, is_pair};
 use super::{
     Analysis, AnalyzeError, CATALOG, Cell, Column, DEFINITIONS, Query, RunFacts, SLO_METRICS, Slo,
@@ -132,7 +132,14 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     for query in definitions {
         tables.push(answer_definition(&context, query).await?);
     }
-    let places = places(&runs, options.by.as_deref());
+    let labelled: Vec<Labelled<'_>> = runs
+        .iter()
+        .map(|tape| Labelled {
+            labels: &tape.manifest.labels,
+            part: tape.part.is_some().then_some(tape.group.as_str()),
+        })
+        .collect();
+    let places = places(&labelled, options.by.as_deref());
     Ok(Analysis {
         runs: runs
             .into_iter()

@@ -2,9 +2,7 @@
 //!
 //! `--label concurrency=16` on every run of a series makes that label what the series is drawn over.
 
-use std::collections::BTreeSet;
-
-use crate::sql::OpenedTape;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a run lies on the axis of a sweep.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,13 +16,22 @@ pub struct Place {
     pub line: String,
 }
 
+/// What tells a run from others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Labelled<'a> {
+    /// The labels of its tape.
+    pub(crate) labels: &'a BTreeMap<String, String>,
+    /// Where it is a part of a tape, which one, as `class=2`.
+    pub(crate) part: Option<&'a str>,
+}
+
 /// Finds the place of each run, in the order of `runs`; none where there is no axis.
 ///
 /// The axis is what `by` names, where its values are all numbers; else the only label that has
 /// different values, all of them numbers.
-pub(crate) fn places(runs: &[OpenedTape], by: Option<&str>) -> Vec<Option<Place>> {
+pub(crate) fn places(runs: &[Labelled<'_>], by: Option<&str>) -> Vec<Option<Place>> {
     let varying = varying_labels(runs);
-    let is_axis = |label: &&str| runs.iter().all(|tape| value(tape, label, by).is_some());
+    let is_axis = |label: &&str| runs.iter().all(|run| run.number(label, by).is_some());
     let axis = by.filter(is_axis).or_else(|| {
         let mut axes = varying.iter().copied().filter(is_axis);
         axes.next().filter(|_| axes.next().is_none())
@@ -32,17 +39,17 @@ pub(crate) fn places(runs: &[OpenedTape], by: Option<&str>) -> Vec<Option<Place>
     let Some(axis) = axis else {
         return vec![None; runs.len()];
     };
-    let place = |tape: &OpenedTape| {
+    let place = |run: &Labelled<'_>| {
         let others = varying.iter().filter(|label| **label != axis);
         let line: Vec<String> = others
             .map(|label| {
-                let value = tape.manifest.labels.get(*label).map_or("", String::as_str);
+                let value = run.labels.get(*label).map_or("", String::as_str);
                 format!("{label}={value}")
             })
             .collect();
         Some(Place {
             label: axis.to_owned(),
-            value: value(tape, axis, by)?,
+            value: run.number(axis, by)?,
             line: line.join(", "),
         })
     };
@@ -50,62 +57,49 @@ pub(crate) fn places(runs: &[OpenedTape], by: Option<&str>) -> Vec<Option<Place>
 }
 
 /// The labels that some runs have with other values than others, or not at all.
-fn varying_labels(runs: &[OpenedTape]) -> BTreeSet<&str> {
-    let labels = runs.iter().flat_map(|tape| tape.manifest.labels.keys());
+fn varying_labels<'a>(runs: &[Labelled<'a>]) -> BTreeSet<&'a str> {
+    let labels = runs.iter().flat_map(|run| run.labels.keys());
     labels
         .filter(|label| {
-            let of = |tape: &OpenedTape| tape.manifest.labels.get(*label).cloned();
-            runs.windows(2).any(|pair| of(&pair[0]) != of(&pair[1]))
+            let mut pairs = runs.windows(2);
+            pairs.any(|pair| pair[0].labels.get(*label) != pair[1].labels.get(*label))
         })
         .map(String::as_str)
         .collect()
 }
 
-/// The number that a run has under a label, or as a part of its tape.
-fn value(tape: &OpenedTape, label: &str, by: Option<&str>) -> Option<f64> {
-    let text = match tape.manifest.labels.get(label) {
-        Some(text) => text,
-        None if tape.part.is_some() && by == Some(label) => {
-            tape.group.strip_prefix(label)?.strip_prefix('=')?
-        }
-        None => return None,
-    };
-    text.parse().ok().filter(|value: &f64| value.is_finite())
+impl Labelled<'_> {
+    /// The number that a run has under a label, or as a part of its tape.
+    fn number(&self, label: &str, by: Option<&str>) -> Option<f64> {
+        let text = match (self.labels.get(label), self.part) {
+            (Some(text), _) => text,
+            (None, Some(part)) if by == Some(label) => {
+                part.strip_prefix(label)?.strip_prefix('=')?
+            }
+            _ => return None,
+        };
+        text.parse().ok().filter(|value: &f64| value.is_finite())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::path::PathBuf;
-
-    use datafusion::prelude::lit;
-
     use super::*;
-    use crate::capture::manifest::{Loop, Manifest};
 
-    /// A run with labels, as `concurrency=5 model=a`.
-    fn run(labels: &str) -> OpenedTape {
-        let labels: BTreeMap<String, String> = labels
-            .split_whitespace()
+    /// Labels, from `concurrency=5 model=a`.
+    fn labels(text: &str) -> BTreeMap<String, String> {
+        text.split_whitespace()
             .filter_map(|label| label.split_once('='))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        OpenedTape {
-            run: "r".to_owned(),
-            tape: "r".to_owned(),
-            group: "r".to_owned(),
-            path: PathBuf::new(),
-            manifest: Manifest {
-                labels,
-                ..Manifest::new("r", Loop::Closed)
-            },
-            notes: Vec::new(),
-            part: None,
-        }
+            .collect()
     }
 
-    fn found(labels: &[&str], by: Option<&str>) -> Vec<String> {
-        let runs: Vec<OpenedTape> = labels.iter().map(|labels| run(labels)).collect();
+    fn found(runs: &[&str], by: Option<&str>) -> Vec<String> {
+        let runs: Vec<_> = runs.iter().map(|text| labels(text)).collect();
+        let runs: Vec<Labelled<'_>> = runs
+            .iter()
+            .map(|labels| Labelled { labels, part: None })
+            .collect();
         let shown = |place: Option<Place>| {
             place.map_or("none".to_owned(), |place| {
                 format!("{} {} {}", place.label, place.value, place.line)
@@ -145,18 +139,16 @@ mod tests {
 
     #[test]
     fn parts_of_a_tape_lie_where_their_value_says() {
-        let part = |group: &str| OpenedTape {
-            group: group.to_owned(),
-            part: Some(lit(true)),
-            ..run("")
+        let none = BTreeMap::new();
+        let parts = |names: [&'static str; 2]| {
+            let runs = names.map(|name| Labelled {
+                labels: &none,
+                part: Some(name),
+            });
+            let places = places(&runs, Some("class")).into_iter();
+            places.map(|place| Some(place?.value)).collect::<Vec<_>>()
         };
-        let runs = [part("class=1"), part("class=2")];
-        let values: Vec<f64> = places(&runs, Some("class"))
-            .into_iter()
-            .map(|place| place.unwrap().value)
-            .collect();
-        assert_eq!(values, [1.0, 2.0]);
-        let runs = [part("class=chat"), part("class=2")];
-        assert_eq!(places(&runs, Some("class")), [None, None]);
+        assert_eq!(parts(["class=1", "class=2"]), [Some(1.0), Some(2.0)]);
+        assert_eq!(parts(["class=chat", "class=2"]), [None, None]);
     }
 }

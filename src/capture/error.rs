@@ -9,6 +9,30 @@ pub enum CaptureError {
     /// The output is there already.
     #[error("output `{}` exists already", .0.display())]
     Exists(PathBuf),
+    /// The output is there already, and is not replaced even where that was asked for.
+    #[error("output `{}` exists already and is not replaced: {reason}", path.display())]
+    Kept {
+        /// The output.
+        path: PathBuf,
+        /// What there is that is no tape's.
+        reason: String,
+    },
+    /// The folder of a new tape could not be made.
+    #[error("could not make tape `{}`", path.display())]
+    Make {
+        /// The tape.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// What is to be written of a run is more than is ever read.
+    #[error("could not make tape `{}`: its manifest {reason}", path.display())]
+    TooLarge {
+        /// The tape.
+        path: PathBuf,
+        /// What there is too much of.
+        reason: String,
+    },
     /// A file or folder could not be written.
     #[error("could not write `{}`", path.display())]
     Write {
@@ -53,9 +77,34 @@ pub enum CaptureError {
         /// The newest version that is read.
         known: u32,
     },
+    /// Something in a tape is no plain file or folder, and may lead out of it.
+    #[error("`{}` is {what}: a tape has plain files in plain folders", path.display())]
+    Foreign {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The run was never ended, and what was taken is not there.
+    #[error("tape `{}` was left by a run that did not end, and its log is missing", .0.display())]
+    NoLog(PathBuf),
+    /// The log, or a part of it, was removed while it was being written.
+    #[error("the log `{}` was removed while it was being written", .0.display())]
+    LogGone(PathBuf),
+    /// The tape is to be recovered, and nothing may be written there.
+    #[error("tape `{}` was left by a run that did not end, and can't be recovered where it is", path.display())]
+    ReadOnly {
+        /// The tape.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// Another process is writing the tape.
     #[error("tape `{}` is still being written", .0.display())]
     Busy(PathBuf),
+    /// Another process is recovering the tape.
+    #[error("tape `{}` is being recovered by another process", .0.display())]
+    Recovering(PathBuf),
 }
 
 impl CaptureError {
@@ -63,6 +112,15 @@ impl CaptureError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Exists(_) => Some("name another `--out`, or give `--force` to replace it".into()),
+            Self::Kept { .. } => Some("name another `--out`, or move away what is there".into()),
+            Self::Make { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull => Some("free some space, or name another `--out`".into()),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    Some("name an `--out` in a folder that you may write to".into())
+                }
+                _ => None,
+            },
+            Self::TooLarge { .. } => Some("give less in `--extra-body`".into()),
             Self::Write { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull => Some(
                     "free some space; what was taken is in the tape's `wal` folder, and `tokentape \
@@ -84,7 +142,21 @@ impl CaptureError {
                 Some("read it with the version of tokentape that wrote it, or a newer one".into())
             }
             Self::Version { .. } => Some("read it with the version of tokentape that wrote it".into()),
+            Self::Foreign { .. } => Some(
+                "look at where it came from before you trust it; nothing that it leads to was read or \
+                 written"
+                    .into(),
+            ),
+            Self::NoLog(_) => Some(
+                "put its `wal` folder back, if it was moved; without it nothing of the run is known"
+                    .into(),
+            ),
+            Self::LogGone(_) => Some("leave a tape alone until its run has ended".into()),
+            Self::ReadOnly { .. } => {
+                Some("copy it to a folder that you may write to, and open it there".into())
+            }
             Self::Busy(_) => Some("wait until the run has ended".into()),
+            Self::Recovering(_) => Some("wait until it has been recovered".into()),
             _ => None,
         }
     }

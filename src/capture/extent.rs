@@ -17,6 +17,9 @@ const PREFIX_BYTES: u64 = 8;
 /// A byte of LZ4, which older builds packed their logs with, stands for fewer bytes than this.
 const MOST_EXPANSION: usize = 256;
 
+/// Size of a batch when it is unpacked, at most, in bytes: many times what is written.
+const MOST_BATCH_BYTES: usize = 1 << 30;
+
 /// What a column must look like.
 #[derive(Debug, Clone, Copy)]
 struct Column {
@@ -37,6 +40,8 @@ const TEXT: Column = Column {
 pub(super) struct Extent {
     /// Size of the whole messages at its start, in bytes.
     pub(super) bytes: u64,
+    /// What their bodies take when they are unpacked, in bytes.
+    pub(super) unpacked_bytes: usize,
     /// Something that is no whole message follows.
     pub(super) is_torn: bool,
 }
@@ -48,35 +53,39 @@ pub(super) struct Extent {
 /// Those of `stream`; a stream that is shorter than `length` is torn.
 pub(super) fn extent(stream: &mut impl Read, length: u64) -> io::Result<Extent> {
     let mut bytes = 0;
+    let mut unpacked_bytes: usize = 0;
     let mut columns = Vec::new();
+    let mut is_torn = false;
     while bytes < length {
         match read_message(stream, length - bytes, &mut columns)? {
-            Found::Message(size) => bytes += size,
+            Found::Message { size, unpacked } => {
+                bytes += size;
+                unpacked_bytes = unpacked_bytes.saturating_add(unpacked);
+            }
             Found::EndMark => {
                 bytes += PREFIX_BYTES;
-                return Ok(Extent {
-                    bytes,
-                    is_torn: false,
-                });
+                break;
             }
             Found::Damage => {
-                return Ok(Extent {
-                    bytes,
-                    is_torn: true,
-                });
+                is_torn = true;
+                break;
             }
         }
     }
     Ok(Extent {
         bytes,
-        is_torn: false,
+        unpacked_bytes,
+        is_torn,
     })
 }
 
 /// What stands next in a stream.
 enum Found {
-    /// A whole message of this size.
-    Message(u64),
+    /// A whole message, of this size in the stream, and of its body when it is unpacked.
+    Message {
+        size: u64,
+        unpacked: usize,
+    },
     EndMark,
     Damage,
 }
@@ -109,10 +118,11 @@ fn read_message(stream: &mut impl Read, left: u64, columns: &mut Vec<Column>) ->
         return Ok(Found::Damage);
     };
     let body = read_exactly(stream, body_length, left)?;
-    if !body.is_some_and(|body| is_sound(&message, &body, columns)) {
+    let Some(unpacked) = body.and_then(|body| unpacked_size(&message, &body, columns)) else {
         return Ok(Found::Damage);
-    }
-    Ok(Found::Message(PREFIX_BYTES + metadata_length + body_length))
+    };
+    let size = PREFIX_BYTES + metadata_length + body_length;
+    Ok(Found::Message { size, unpacked })
 }
 
 /// Reads `length` bytes; none when the stream does not have them.
@@ -126,27 +136,19 @@ fn read_exactly(stream: &mut impl Read, length: u64, left: u64) -> io::Result<Op
     Ok(is_whole.then_some(bytes))
 }
 
-/// Says whether a message is one that Arrow's reader can be given; a schema's columns go into
-/// `columns`.
-fn is_sound(message: &Message<'_>, body: &[u8], columns: &mut Vec<Column>) -> bool {
+/// Returns the size of a message's body when it is unpacked, in bytes; none where Arrow's reader can't
+/// be given the message. A schema's columns go into `columns`.
+fn unpacked_size(message: &Message<'_>, body: &[u8], columns: &mut Vec<Column>) -> Option<usize> {
     match message.header_type() {
         MessageHeader::Schema => {
-            message
-                .header_as_schema()
-                .and_then(columns_of)
-                .is_some_and(|found| {
-                    *columns = found;
-                    true
-                })
+            *columns = message.header_as_schema().and_then(columns_of)?;
+            Some(0)
         }
-        MessageHeader::RecordBatch => message
-            .header_as_record_batch()
-            .is_some_and(|batch| fits(batch, body, columns).is_some()),
-        MessageHeader::DictionaryBatch => message
-            .header_as_dictionary_batch()
-            .and_then(|dictionary| dictionary.data())
-            .is_some_and(|batch| fits(batch, body, &[TEXT]).is_some()),
-        _ => false,
+        MessageHeader::RecordBatch => fits(message.header_as_record_batch()?, body, columns),
+        MessageHeader::DictionaryBatch => {
+            fits(message.header_as_dictionary_batch()?.data()?, body, &[TEXT])
+        }
+        _ => None,
     }
 }
 
@@ -182,10 +184,10 @@ fn columns_of(schema: Schema<'_>) -> Option<Vec<Column>> {
     fields.collect()
 }
 
-/// Returns something when all buffers of a batch lie in its body, none claims to unpack beyond
-/// reason, those that say which values are null are as long as they have to be, and the others
-/// hold whole elements.
-fn fits(batch: RecordBatch<'_>, body: &[u8], columns: &[Column]) -> Option<()> {
+/// Returns the size of a batch when it is unpacked, where all its buffers lie in its body, neither one
+/// nor all claim to unpack beyond reason, those that say which values are null are as long as they
+/// have to be, and the others hold whole elements.
+fn fits(batch: RecordBatch<'_>, body: &[u8], columns: &[Column]) -> Option<usize> {
     let is_packed = batch.compression().is_some();
     // Only types that no tape has come with these.
     let variadic = batch.variadicBufferCounts();
@@ -198,6 +200,10 @@ fn fits(batch: RecordBatch<'_>, body: &[u8], columns: &[Column]) -> Option<()> {
         unpacked_length(body.get(start..)?.get(..length)?, is_packed)
     });
     let lengths: Vec<usize> = lengths.collect::<Option<_>>()?;
+    let total = lengths
+        .iter()
+        .try_fold(0, |sum: usize, length| sum.checked_add(*length));
+    let total = total.filter(|total| *total <= MOST_BATCH_BYTES)?;
     let nodes = batch.nodes()?;
     let mut rest = lengths.as_slice();
     for (node, column) in nodes.iter().zip(columns) {
@@ -209,7 +215,7 @@ fn fits(batch: RecordBatch<'_>, body: &[u8], columns: &[Column]) -> Option<()> {
         let is_whole = values >= bitmap_bytes && values.is_multiple_of(column.width);
         (node.length() == batch.length() && has_room && is_whole).then_some(())?;
     }
-    (nodes.len() == columns.len() && rest.is_empty()).then_some(())
+    (nodes.len() == columns.len() && rest.is_empty()).then_some(total)
 }
 
 /// Returns the size that a buffer claims; a packed one begins with it, or with -1 where it is
@@ -233,6 +239,7 @@ mod tests {
     use arrow::ipc::reader::StreamReader;
 
     use super::*;
+    use crate::capture::folder::Folder;
     use crate::capture::schema::ProbeRow;
     use crate::capture::wal::stream_writer;
 
@@ -241,17 +248,17 @@ mod tests {
     /// Returns a stream of a few batches, and where its messages end.
     fn stream(packing: Option<CompressionType>) -> (Vec<u8>, Vec<u64>) {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let mut writer = stream_writer::<ProbeRow>(&path, packing).unwrap();
+        let opened = Folder::open(folder.path()).unwrap();
+        let mut writer = stream_writer::<ProbeRow>(&opened, "log", packing).unwrap();
         let mut ends = vec![0];
         for at_ns in 0..3 {
             writer.write(&ProbeRow::batch(&[row(at_ns)])).unwrap();
             writer.flush().unwrap();
         }
-        let bytes = std::fs::read(&path).unwrap();
+        let bytes = std::fs::read(opened.path("log")).unwrap();
         let mut rest = bytes.as_slice();
         let mut columns = Vec::new();
-        while let Found::Message(size) =
+        while let Found::Message { size, .. } =
             read_message(&mut rest, bytes.len() as u64, &mut columns).unwrap()
         {
             ends.push(ends.last().unwrap() + size);

@@ -1,14 +1,22 @@
 //! `manifest.json`: what a tape is, beside its tables.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::{CaptureError, read_error, write_error};
+use super::folder::Folder;
 use super::schema::SCHEMA_VERSION;
+
+/// Most that is read of a `manifest.json`, in bytes; of that without the readings of the clock; and
+/// of each of its lists. It is more than any run writes, and less than would slow an analysis down.
+const MOST_BYTES: u64 = 16 << 20;
+const MOST_OTHER_BYTES: usize = 1 << 20;
+const MOST_ENTRIES: usize = 1_000;
+pub(super) const MOST_ANCHORS: usize = 100_000;
 
 /// Whether the run that made the tape has ended, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,21 +213,29 @@ impl Manifest {
     /// [`CaptureError::NotATape`] when there is no tape there, [`CaptureError::Version`] when its
     /// layout is another one, [`CaptureError::Read`] when the file can't be read.
     pub fn read(tape: &Path) -> Result<Self, CaptureError> {
+        Self::read_in(&open_tape(tape)?, tape)
+    }
+
+    /// As [`Manifest::read`], in the open folder of the tape at `tape`.
+    pub(super) fn read_in(folder: &Folder, tape: &Path) -> Result<Self, CaptureError> {
         let not_a_tape = |reason: String| CaptureError::NotATape {
             path: tape.to_owned(),
             reason,
         };
-        let path = Self::path(tape);
-        if !tape.exists() {
-            return Err(not_a_tape("there is nothing at that path".into()));
-        }
-        if !tape.is_dir() {
-            return Err(not_a_tape("it is a file, and a tape is a folder".into()));
-        }
-        if !path.exists() {
+        let Some(file) = folder.file(Self::FILE)? else {
             return Err(not_a_tape(format!("it has no `{}`", Self::FILE)));
+        };
+        let mut text = Vec::new();
+        file.take(MOST_BYTES + 1)
+            .read_to_end(&mut text)
+            .map_err(read_error(&folder.path(Self::FILE)))?;
+        if text.len() as u64 > MOST_BYTES {
+            let most = MOST_BYTES >> 20;
+            return Err(not_a_tape(format!(
+                "its `{}` is larger than {most} MiB",
+                Self::FILE
+            )));
         }
-        let text = fs::read(&path).map_err(read_error(&path))?;
         let value: Value = serde_json::from_slice(&text)
             .map_err(|error| not_a_tape(format!("its `{}` is not JSON: {error}", Self::FILE)))?;
         match value.get("schema_version").and_then(Value::as_u64) {
@@ -238,8 +254,45 @@ impl Manifest {
                 )));
             }
         }
-        serde_json::from_value(value)
-            .map_err(|error| not_a_tape(format!("its `{}` is incomplete: {error}", Self::FILE)))
+        let manifest: Self = serde_json::from_value(value)
+            .map_err(|error| not_a_tape(format!("its `{}` is incomplete: {error}", Self::FILE)))?;
+        manifest
+            .check()
+            .map_err(|reason| not_a_tape(format!("its `{}` {reason}", Self::FILE)))?;
+        Ok(manifest)
+    }
+
+    /// Says what of a manifest is more than is ever read.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let other = serde_json::to_string(&Self {
+            clock_anchors: Vec::new(),
+            ..self.clone()
+        });
+        let other_bytes = other.map_or(usize::MAX, |text| text.len());
+        let anchors = self.clock_anchors.len();
+        for (what, found, most) in [
+            ("steps", self.steps.len(), MOST_ENTRIES),
+            ("labels", self.labels.len(), MOST_ENTRIES),
+            ("bounds that were hit", self.bounds_hit.len(), MOST_ENTRIES),
+            ("texts not read", self.unread_texts.len(), MOST_ENTRIES),
+            ("readings of the clock", anchors, MOST_ANCHORS),
+            ("bytes beside those", other_bytes, MOST_OTHER_BYTES),
+        ] {
+            if found > most {
+                return Err(format!("has {found} {what}, and at most {most} are read"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether a folder has a manifest of any version.
+    pub(super) fn is_in(folder: &Folder) -> bool {
+        let file = folder.file(Self::FILE).ok().flatten();
+        let value = file.and_then(|file| serde_json::from_reader(file.take(MOST_BYTES)).ok());
+        value.is_some_and(|value: Value| {
+            value.get("schema_version").is_some_and(Value::is_number)
+                && value.get("run_id").is_some()
+        })
     }
 
     /// Writes the manifest into the tape at `tape`, whole or not at all.
@@ -248,12 +301,33 @@ impl Manifest {
     ///
     /// [`CaptureError::Write`] when the file can't be written.
     pub fn write(&self, tape: &Path) -> Result<(), CaptureError> {
-        let path = Self::path(tape);
-        let temporary = path.with_extension("json.tmp");
-        let mut text =
-            serde_json::to_vec_pretty(self).map_err(|error| write_error(&path)(error.into()))?;
-        text.push(b'\n');
-        fs::write(&temporary, text).map_err(write_error(&temporary))?;
-        fs::rename(&temporary, &path).map_err(write_error(&path))
+        self.write_in(&Folder::open(tape)?, true)
     }
+
+    /// As [`Manifest::write`], in the open folder of a tape. Unless `is_durable`, a loss of power may
+    /// take it.
+    pub(super) fn write_in(&self, folder: &Folder, is_durable: bool) -> Result<(), CaptureError> {
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|error| write_error(&folder.path(Self::FILE))(error.into()))?;
+        text.push(b'\n');
+        folder.write(Self::FILE, &text, is_durable)
+    }
+}
+
+/// Opens the folder of a tape, or says what is there instead.
+pub(super) fn open_tape(tape: &Path) -> Result<Folder, CaptureError> {
+    Folder::open(tape).map_err(|error| {
+        let CaptureError::Read { source, .. } = &error else {
+            return error;
+        };
+        let reason = match source.kind() {
+            io::ErrorKind::NotFound => "there is nothing at that path",
+            io::ErrorKind::NotADirectory => "it is a file, and a tape is a folder",
+            _ => return error,
+        };
+        CaptureError::NotATape {
+            path: tape.to_owned(),
+            reason: reason.to_owned(),
+        }
+    })
 }

@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
-use std::fs;
+use std::ffi::{OsStr, OsString};
 use std::iter::Peekable;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,8 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::error::ArrowError;
 use arrow::ipc::CompressionType;
 
-use super::error::{CaptureError, decode_error, encode_error, write_error};
+use super::error::{CaptureError, decode_error, encode_error};
+use super::folder::Folder;
 use super::schema::{Key, TapeRow, keys};
 use super::wal::{self, StreamBatches, stream_writer};
 
@@ -61,21 +62,22 @@ enum Sorted<R> {
 
 impl<R: TapeRow> Merged<R> {
     /// Sorts the segments of one table under `folder` and opens the merge over them.
-    pub(super) fn open(folder: &Path) -> Result<Self, CaptureError> {
+    pub(super) fn open(folder: &Folder) -> Result<Self, CaptureError> {
         let segments = wal::segments::<R>(folder)?;
         if let [segment] = segments.as_slice() {
-            let (segment, is_torn) = SortedSegment::open(segment, HANDED_ON)?;
+            let (segment, is_torn) = SortedSegment::open(folder, segment, HANDED_ON)?;
             let rows = Sorted::Segment(segment);
             return Ok(Self { rows, is_torn });
         }
         let mut runs = Vec::new();
         let mut is_torn = false;
         for (number, segment) in segments.iter().enumerate() {
-            let (mut segment, segment_is_torn) = SortedSegment::<R>::open(segment, OF_A_RUN)?;
+            let (mut segment, segment_is_torn) =
+                SortedSegment::<R>::open(folder, segment, OF_A_RUN)?;
             is_torn |= segment_is_torn;
             runs.push(write_run(folder, number, &mut segment)?);
         }
-        let rows = Sorted::Runs(MergedRuns::open(&runs)?);
+        let rows = Sorted::Runs(MergedRuns::open(folder, &runs)?);
         Ok(Self { rows, is_torn })
     }
 
@@ -211,8 +213,9 @@ type Ordered = (Key, Reverse<(u32, u32)>);
 
 impl<R: TapeRow> SortedSegment<R> {
     /// Reads and sorts a segment; says as well whether it ended in a torn message.
-    fn open(path: &Path, bounds: Bounds) -> Result<(Self, bool), CaptureError> {
-        let mut stream = StreamBatches::<R>::open(path)?;
+    fn open(folder: &Folder, name: &OsStr, bounds: Bounds) -> Result<(Self, bool), CaptureError> {
+        let mut stream = StreamBatches::<R>::open(folder, name)?;
+        let path = &folder.path(name);
         let mut batches = Vec::new();
         let mut few = Vec::new();
         let mut gathered_rows = 0;
@@ -259,17 +262,18 @@ impl<R: TapeRow> SortedSegment<R> {
 }
 
 fn write_run<R: TapeRow>(
-    folder: &Path,
+    folder: &Folder,
     number: usize,
     rows: &mut SortedSegment<R>,
-) -> Result<PathBuf, CaptureError> {
-    let path = folder.join(format!("sorted-{}-{number:05}.run", R::TABLE));
-    let mut writer = stream_writer::<R>(&path, Some(CompressionType::LZ4_FRAME))?;
+) -> Result<OsString, CaptureError> {
+    let name = format!("{}{number:05}{RUN}", run_prefix::<R>());
+    let path = folder.path(&name);
+    let mut writer = stream_writer::<R>(folder, &name, Some(CompressionType::LZ4_FRAME))?;
     while let Some(batch) = rows.next_batch()? {
         writer.write(&batch).map_err(encode_error(&path))?;
     }
     writer.finish().map_err(encode_error(&path))?;
-    Ok(path)
+    Ok(name.into())
 }
 
 /// Sorted runs, read side by side.
@@ -288,15 +292,15 @@ struct Run<R> {
 }
 
 impl<R: TapeRow> MergedRuns<R> {
-    fn open(paths: &[PathBuf]) -> Result<Self, CaptureError> {
+    fn open(folder: &Folder, names: &[OsString]) -> Result<Self, CaptureError> {
         let mut merged = Self {
             runs: Vec::new(),
             heads: BinaryHeap::new(),
             picks: Picks::new(Vec::new(), HANDED_ON),
         };
-        for (index, path) in paths.iter().enumerate() {
+        for (index, name) in names.iter().enumerate() {
             let mut run = Run {
-                stream: StreamBatches::open_whole(path)?,
+                stream: StreamBatches::open_whole(folder, name)?,
                 keys: Vec::new(),
                 place: (0, 0),
             };
@@ -400,13 +404,19 @@ pub(super) fn shifted<R: TapeRow>(
 }
 
 /// Removes the runs of one table once they are merged.
-pub(super) fn remove_runs<R: TapeRow>(folder: &Path) -> Result<(), CaptureError> {
-    let prefix = format!("sorted-{}-", R::TABLE);
-    for entry in fs::read_dir(folder).map_err(write_error(folder))? {
-        let entry = entry.map_err(write_error(folder))?;
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            fs::remove_file(entry.path()).map_err(write_error(&entry.path()))?;
+pub(super) fn remove_runs<R: TapeRow>(folder: &Folder) -> Result<(), CaptureError> {
+    let prefix = run_prefix::<R>();
+    for name in folder.names()? {
+        if name.to_string_lossy().starts_with(&prefix) {
+            folder.remove(&name)?;
         }
     }
     Ok(())
+}
+
+/// What the name of a run ends in.
+pub(super) const RUN: &str = ".run";
+
+fn run_prefix<R: TapeRow>() -> String {
+    format!("sorted-{}-", R::TABLE)
 }

@@ -1,7 +1,9 @@
 //! The tape: what a run leaves on disk, and how it gets there without loss.
 
+mod contents;
 mod error;
 mod extent;
+mod folder;
 pub mod manifest;
 mod merge;
 mod parquet;
@@ -14,7 +16,7 @@ mod wal;
 
 pub use error::CaptureError;
 pub use manifest::Manifest;
-pub(crate) use parquet::count_rows;
+pub(crate) use parquet::{count_rows, parts};
 pub(crate) use tape::count_unread;
 pub use tape::{Ending, TapeWriter, recover, write_tape};
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! A part is written under a temporary name, synced and renamed. Parts are cut between requests,
 //! so that their ranges of ids are disjoint and the declared order holds over all of them.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::BufWriter;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,11 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{ParquetMetaDataReader, SortingColumn};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
+use rustix::fs::FileType;
 
+use super::contents::empty_table;
 use super::error::{CaptureError, encode_error, write_error};
+use super::folder::{DRAFT, Folder};
 use super::schema::{TapeRow, keys};
 use super::wal::other_columns;
 
@@ -28,7 +32,7 @@ const GROUP_BYTES: usize = 64 << 20;
 
 /// Writes the rows of one table, which must come sorted.
 pub(super) struct PartWriter<R> {
-    folder: PathBuf,
+    folder: Folder,
     properties: WriterProperties,
     part: Option<Part>,
     parts: usize,
@@ -41,6 +45,8 @@ pub(super) struct PartWriter<R> {
 
 struct Part {
     writer: ArrowWriter<BufWriter<File>>,
+    name: String,
+    /// Where it is until it is whole.
     path: PathBuf,
     rows: u64,
 }
@@ -49,12 +55,8 @@ impl<R: TapeRow> PartWriter<R> {
     /// Opens the table's folder inside `tape`, emptying it of parts of an earlier try.
     ///
     /// With `is_durable`, every part is synced to disk before it gets its name.
-    pub(super) fn create(tape: &Path, is_durable: bool) -> Result<Self, CaptureError> {
-        let folder = tape.join(R::TABLE);
-        if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(write_error(&folder))?;
-        }
-        fs::create_dir(&folder).map_err(write_error(&folder))?;
+    pub(super) fn create(tape: &Folder, is_durable: bool) -> Result<Self, CaptureError> {
+        let folder = empty_table(tape, R::TABLE)?;
         Ok(Self {
             folder,
             properties: properties::<R>(),
@@ -75,7 +77,7 @@ impl<R: TapeRow> PartWriter<R> {
         if rows < room {
             return self.encode(batch);
         }
-        let keys = keys::<R>(batch).ok_or_else(|| other_columns(&self.folder))?;
+        let keys = keys::<R>(batch).ok_or_else(|| other_columns(self.folder.place()))?;
         let ids: Vec<u64> = keys.into_iter().map(|(id, _)| id).collect();
         let before = |row: usize| match row.checked_sub(1) {
             Some(row) => ids.get(row).copied(),
@@ -102,10 +104,10 @@ impl<R: TapeRow> PartWriter<R> {
     }
 
     fn open_part(&mut self) -> Result<&mut Part, CaptureError> {
-        let path = self
-            .folder
-            .join(format!("part-{:05}.parquet.tmp", self.parts));
-        let file = File::create(&path).map_err(write_error(&path))?;
+        let name = format!("part-{:05}.parquet", self.parts);
+        let draft = format!("{name}{DRAFT}");
+        let file = self.folder.new_file(&draft)?;
+        let path = self.folder.path(draft);
         let writer = ArrowWriter::try_new(
             BufWriter::new(file),
             R::schema(),
@@ -115,6 +117,7 @@ impl<R: TapeRow> PartWriter<R> {
         self.parts += 1;
         Ok(self.part.insert(Part {
             writer,
+            name,
             path,
             rows: 0,
         }))
@@ -149,23 +152,16 @@ impl<R: TapeRow> PartWriter<R> {
             .map_err(encode_error(&path))?
             .into_inner()
             .map_err(|error| write_error(&path)(error.into_error()))?;
+        let draft = format!("{}{DRAFT}", part.name);
         if self.is_durable {
-            file.sync_all().map_err(write_error(&path))?;
+            self.folder.sync_file(&file, &draft)?;
         }
-        let name = path.with_extension("");
-        fs::rename(&path, &name).map_err(write_error(&name))?;
+        self.folder.rename(&draft, &part.name)?;
         if self.is_durable {
-            sync_folder(&self.folder)?;
+            self.folder.sync()?;
         }
         Ok(())
     }
-}
-
-/// Makes a rename inside `folder` survive a loss of power.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), CaptureError> {
-    File::open(folder)
-        .and_then(|file| file.sync_all())
-        .map_err(write_error(folder))
 }
 
 /// Delta encoding on times and ids, dictionaries on words, zstd 1 over all.
@@ -206,23 +202,42 @@ fn sorting_columns<R: TapeRow>() -> Vec<SortingColumn> {
         .collect()
 }
 
-/// Counts the rows in the parts of one table of a tape, by what the parts say of themselves; `None`
-/// where one of them can't be read.
-pub(crate) fn count_rows(folder: &Path) -> Option<u64> {
-    if !folder.is_dir() {
-        return Some(0);
-    }
-    let mut rows = 0;
-    for entry in fs::read_dir(folder).ok()? {
-        let path = entry.ok()?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "parquet")
-        {
-            let file = File::open(path).ok()?;
-            let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).ok()?;
-            rows += u64::try_from(metadata.file_metadata().num_rows()).ok()?;
+/// Lists the parts of a table of the tape at `tape`, in order, as names in its folder. A table whose
+/// folder is not there has none.
+///
+/// # Errors
+///
+/// [`CaptureError::Foreign`] where the folder, or a part, leads out of the tape or is no plain file.
+pub(crate) fn parts(tape: &Path, table: &str) -> Result<Vec<OsString>, CaptureError> {
+    Ok(open_parts(tape, table)?.map_or_else(Vec::new, |(_, names)| names))
+}
+
+fn open_parts(tape: &Path, table: &str) -> Result<Option<(Folder, Vec<OsString>)>, CaptureError> {
+    let Some(folder) = Folder::open(tape)?.folder(table)? else {
+        return Ok(None);
+    };
+    let mut names = folder.names()?;
+    names.retain(|name| Path::new(name).extension() == Some("parquet".as_ref()));
+    for name in &names {
+        match folder.kind(name)? {
+            None | Some(FileType::RegularFile) => {}
+            Some(other) => return Err(folder.foreign(name, other)),
         }
+    }
+    Ok(Some((folder, names)))
+}
+
+/// Counts the rows in the parts of one table of the tape at `tape`, by what the parts say of
+/// themselves; `None` where one of them can't be read.
+pub(crate) fn count_rows(tape: &Path, table: &str) -> Option<u64> {
+    let Some((folder, names)) = open_parts(tape, table).ok()? else {
+        return Some(0);
+    };
+    let mut rows = 0;
+    for name in names {
+        let file = folder.file(name).ok()??;
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).ok()?;
+        rows += u64::try_from(metadata.file_metadata().num_rows()).ok()?;
     }
     Some(rows)
 }

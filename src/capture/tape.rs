@@ -1,20 +1,21 @@
 //! Writing a tape: rows in any order go to the log, and come out sorted when the run ends.
 //!
-//! A finished run and a recovered one take the same road: [`seal`] reads what the log has, sorts
-//! it into Parquet, and removes the log last. Whoever dies on the way leaves the log, and the next
-//! one starts over.
+//! A finished run and a recovered one take the same road: [`sort_log`] reads what the log has, sorts
+//! it into Parquet, [`close`] writes that it is whole and removes the log last. Whoever dies on the way
+//! leaves the log, and the next one starts over.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 
 use arrow::array::RecordBatch;
-use rustix::fs::{FlockOperation, flock};
 
-use super::error::{CaptureError, decode_error, write_error};
-use super::manifest::{ClockAnchor, Counts, Manifest, SelfCheck, State};
+use super::contents::{Room, make_room, remove_log};
+use super::error::{CaptureError, decode_error};
+use super::folder::{Folder, is_read_only};
+use super::manifest::{ClockAnchor, Counts, MOST_ANCHORS, Manifest, SelfCheck, State, open_tape};
 use super::merge::{Merged, remove_runs, shifted};
-use super::parquet::{PartWriter, sync_folder};
+use super::parquet::PartWriter;
 use super::schema::{ChunkRow, ProbeRow, RequestRow, Status, TapeRow};
 use super::wal::{self, LogWriter, other_columns};
 
@@ -38,7 +39,8 @@ pub struct Ending {
 
 /// A tape that is being written. One thread owns it; nothing else may touch the folder.
 pub struct TapeWriter {
-    tape: PathBuf,
+    tape: Folder,
+    log: Folder,
     manifest: Manifest,
     requests: LogWriter<RequestRow>,
     chunks: LogWriter<ChunkRow>,
@@ -68,23 +70,38 @@ impl TapeWriter {
     ///
     /// # Errors
     ///
-    /// [`CaptureError::Exists`] when something is there that may not be replaced;
-    /// [`CaptureError::Write`] when the folder can't be made.
+    /// [`CaptureError::Exists`] and [`CaptureError::Kept`] when something is there that may not be
+    /// replaced; [`CaptureError::Make`] when the folder can't be made: then nothing of it is left.
     pub fn create(tape: &Path, manifest: Manifest, replace: bool) -> Result<Self, CaptureError> {
-        make_room(tape, replace)?;
-        let folder = tape.join(wal::FOLDER);
-        fs::create_dir_all(&folder).map_err(write_error(&folder))?;
-        let lock = lock_log(&folder)?.ok_or_else(|| CaptureError::Busy(tape.to_owned()))?;
-        manifest.write(tape)?;
+        let unmade = |error| match error {
+            CaptureError::Write { source, .. } | CaptureError::Read { source, .. } => {
+                CaptureError::Make {
+                    path: tape.to_owned(),
+                    source,
+                }
+            }
+            other => other,
+        };
+        manifest.check().map_err(|reason| CaptureError::TooLarge {
+            path: tape.to_owned(),
+            reason,
+        })?;
+        let room = make_room(tape, replace).map_err(unmade)?;
+        let begun = begin_log(&room, &manifest, tape);
+        let (log, lock) = begun.map_err(|error| {
+            room.clear(tape);
+            unmade(error)
+        })?;
         Ok(Self {
-            tape: tape.to_owned(),
+            tape: room.folder,
             manifest,
-            requests: LogWriter::new(&folder),
-            chunks: LogWriter::new(&folder),
-            probes: LogWriter::new(&folder),
+            requests: LogWriter::new(&log),
+            chunks: LogWriter::new(&log),
+            probes: LogWriter::new(&log),
             pending_requests: Vec::new(),
             pending_chunks: Vec::new(),
             pending_probes: Vec::new(),
+            log,
             _lock: lock,
         })
     }
@@ -119,7 +136,9 @@ impl TapeWriter {
     /// # Errors
     ///
     /// [`CaptureError::Write`] when the log can't be written; what was flushed before stays.
+    /// [`CaptureError::LogGone`] when somebody removed it, as what is written to it then is lost.
     pub fn flush(&mut self) -> Result<(), CaptureError> {
+        wal::ensure_there(&self.log)?;
         // Whoever is killed in between must not leave a request that ended well without its chunks.
         let requests = std::mem::take(&mut self.pending_requests).into_iter();
         let (begun, ended): (Vec<_>, Vec<_>) =
@@ -146,7 +165,7 @@ impl TapeWriter {
     ) -> Result<(), CaptureError> {
         self.manifest.origin_ns = origin_ns;
         self.manifest.self_check = self_check;
-        self.manifest.write(&self.tape)
+        self.manifest.write_in(&self.tape, false)
     }
 
     /// Ends the tape: sorts the log into Parquet and removes it.
@@ -156,9 +175,9 @@ impl TapeWriter {
     /// As [`CaptureError`] says; the log is kept, and opening the tape recovers it.
     pub fn finish(mut self, ending: Ending) -> Result<Manifest, CaptureError> {
         self.flush()?;
-        self.requests.close()?;
-        self.chunks.close()?;
-        self.probes.close()?;
+        self.requests.end()?;
+        self.chunks.end()?;
+        self.probes.end()?;
         let mut manifest = self.manifest;
         manifest.state = if ending.is_interrupted {
             State::Interrupted
@@ -169,7 +188,8 @@ impl TapeWriter {
         manifest.counts.unwritten = ending.unwritten;
         manifest.clock_anchors = ending.clock_anchors;
         manifest.bounds_hit = ending.bounds_hit.into_iter().collect();
-        seal(&self.tape, &mut manifest)?;
+        sort_log(&self.tape, &self.log, &mut manifest)?;
+        close(&self.tape, &manifest)?;
         Ok(manifest)
     }
 }
@@ -188,56 +208,80 @@ pub fn write_tape(
     chunks: Vec<ChunkRow>,
     probes: Vec<ProbeRow>,
 ) -> Result<Manifest, CaptureError> {
-    fn write_rows<R: TapeRow>(tape: &Path, rows: &[R]) -> Result<u64, CaptureError> {
+    fn write_rows<R: TapeRow>(tape: &Folder, rows: &[R]) -> Result<u64, CaptureError> {
         let mut writer = PartWriter::<R>::create(tape, false)?;
         for rows in rows.chunks(BATCH_ROWS) {
             writer.push(&R::batch(rows))?;
         }
         writer.finish()
     }
-    make_room(tape, false)?;
-    fs::create_dir_all(tape).map_err(write_error(tape))?;
+    let Room { folder, .. } = make_room(tape, false)?;
     manifest.counts = Counts {
-        requests: write_rows(tape, &requests)?,
-        chunks: write_rows(tape, &chunks)?,
-        probes: write_rows(tape, &probes)?,
+        requests: write_rows(&folder, &requests)?,
+        chunks: write_rows(&folder, &chunks)?,
+        probes: write_rows(&folder, &probes)?,
         never_due: manifest.counts.never_due,
         unwritten: manifest.counts.unwritten,
     };
-    manifest.write(tape)?;
+    manifest.write_in(&folder, false)?;
     Ok(manifest)
 }
 
+/// Makes the log of a new tape and takes its lock, then writes the manifest.
+fn begin_log(
+    room: &Room,
+    manifest: &Manifest,
+    tape: &Path,
+) -> Result<(Folder, File), CaptureError> {
+    let log = room.folder.make_folder(wal::FOLDER)?;
+    let lock = wal::lock(&log, tape)?;
+    manifest.write_in(&room.folder, false)?;
+    Ok((log, lock))
+}
+
 /// Recovers a tape whose writer died. Returns what happened in one sentence, or `None` when the
-/// tape was whole.
+/// tape was whole, of which nothing is touched.
 ///
 /// # Errors
 ///
 /// [`CaptureError::NotATape`] and [`CaptureError::Version`] as for [`Manifest::read`];
-/// [`CaptureError::Busy`] when a live process is writing it.
+/// [`CaptureError::Busy`] and [`CaptureError::Recovering`] when a live process is at work on it;
+/// [`CaptureError::NoLog`] when there is nothing to recover it from; [`CaptureError::Foreign`] when
+/// something in it leads out of it.
 pub fn recover(tape: &Path) -> Result<Option<String>, CaptureError> {
-    let mut manifest = Manifest::read(tape)?;
-    let folder = tape.join(wal::FOLDER);
-    if !folder.is_dir() {
+    let folder = open_tape(tape)?;
+    if Manifest::read_in(&folder, tape)?.state != State::Running {
         return Ok(None);
     }
-    // The lock is freed by the system when its holder dies, however it dies.
-    let Some(_lock) = lock_log(&folder)? else {
-        return Err(CaptureError::Busy(tape.to_owned()));
+    let Some(log) = folder.folder(wal::FOLDER)? else {
+        return Err(CaptureError::NoLog(tape.to_owned()));
     };
+    let unwritable = |error| match error {
+        CaptureError::Write { source, .. } | CaptureError::Read { source, .. }
+            if is_read_only(&source) =>
+        {
+            CaptureError::ReadOnly {
+                path: tape.to_owned(),
+                source,
+            }
+        }
+        other => other,
+    };
+    let _lock = wal::lock(&log, tape).map_err(unwritable)?;
+    // Somebody may have recovered it since.
+    let mut manifest = Manifest::read_in(&folder, tape)?;
     if manifest.state != State::Running {
-        // The tables were whole when the state was written; only the removal is missing.
-        fs::remove_dir_all(&folder).map_err(write_error(&folder))?;
         return Ok(None);
     }
+    log.new_file(wal::RECOVERY).map_err(unwritable)?;
     manifest.state = State::Interrupted;
-    let sealed = seal(tape, &mut manifest)?;
+    let sorted = sort_log(&folder, &log, &mut manifest)?;
     let note = format!(
         "recovered from its log after a crash: {} requests ({} in flight at the end), {} chunks{}",
         manifest.counts.requests,
-        sealed.interrupted,
+        sorted.interrupted,
         manifest.counts.chunks,
-        if sealed.is_torn {
+        if sorted.is_torn {
             "; the last batch was torn and is lost"
         } else {
             ""
@@ -245,113 +289,99 @@ pub fn recover(tape: &Path) -> Result<Option<String>, CaptureError> {
     );
     // Whoever opens the tape next is to know it too.
     manifest.recovered = Some(note.clone());
-    manifest.write(tape)?;
+    close(&folder, &manifest)?;
     Ok(Some(note))
 }
 
-/// Takes the lock on a log, or returns `None` when another process has it.
-fn lock_log(folder: &Path) -> Result<Option<File>, CaptureError> {
-    let path = folder.join("lock");
-    let file = File::create(&path).map_err(write_error(&path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
-        Err(error) => Err(write_error(&path)(error.into())),
-    }
-}
-
-fn make_room(tape: &Path, replace: bool) -> Result<(), CaptureError> {
-    let is_empty_folder = fs::read_dir(tape).is_ok_and(|mut entries| entries.next().is_none());
-    if !tape.exists() || is_empty_folder {
-        return Ok(());
-    }
-    if replace && Manifest::path(tape).exists() {
-        let log = tape.join(wal::FOLDER);
-        // A run that is still going on would lose its tape under its feet.
-        let lock = if log.is_dir() { lock_log(&log)? } else { None };
-        if log.is_dir() && lock.is_none() {
-            return Err(CaptureError::Busy(tape.to_owned()));
-        }
-        return fs::remove_dir_all(tape).map_err(write_error(tape));
-    }
-    Err(CaptureError::Exists(tape.to_owned()))
-}
-
-struct Sealed {
+struct Sorted {
     interrupted: usize,
     is_torn: bool,
 }
 
-/// Sorts the log of `tape` into Parquet, shifted to the schedule's axis, then removes the log.
-fn seal(tape: &Path, manifest: &mut Manifest) -> Result<Sealed, CaptureError> {
-    let folder = tape.join(wal::FOLDER);
+/// Sorts the log of a tape into Parquet, shifted to the schedule's axis, and notes in the manifest how
+/// much there is.
+fn sort_log(tape: &Folder, log: &Folder, manifest: &mut Manifest) -> Result<Sorted, CaptureError> {
     let origin_ns = manifest.origin_ns;
-    let mut open = unfinished(&folder)?;
+    let mut open = unfinished(log)?;
     let interrupted = open.len();
 
     let mut is_torn = false;
-    manifest.counts.chunks = seal_table::<ChunkRow>(tape, origin_ns, &mut is_torn, |batch| {
-        if !open.is_empty() {
-            note_token_events(&mut open, &batch)?;
-        }
-        Some(batch)
-    })?;
-    manifest.counts.requests = seal_table::<RequestRow>(tape, origin_ns, &mut is_torn, |batch| {
-        if open.is_empty() {
-            return Some(batch);
-        }
-        let mut rows = RequestRow::rows(&batch)?;
-        for row in &mut rows {
-            if let Some(told) = open.remove(&(row.request_id, row.attempt)) {
-                *row = told;
+    manifest.counts.chunks =
+        sort_table::<ChunkRow>((tape, log), origin_ns, &mut is_torn, |batch| {
+            if !open.is_empty() {
+                note_token_events(&mut open, &batch)?;
             }
-        }
-        Some(RequestRow::batch(&rows))
-    })?;
-    manifest.counts.probes = seal_table::<ProbeRow>(tape, origin_ns, &mut is_torn, Some)?;
+            Some(batch)
+        })?;
+    manifest.counts.requests =
+        sort_table::<RequestRow>((tape, log), origin_ns, &mut is_torn, |batch| {
+            if open.is_empty() {
+                return Some(batch);
+            }
+            let mut rows = RequestRow::rows(&batch)?;
+            for row in &mut rows {
+                if let Some(told) = open.remove(&(row.request_id, row.attempt)) {
+                    *row = told;
+                }
+            }
+            Some(RequestRow::batch(&rows))
+        })?;
+    manifest.counts.probes = sort_table::<ProbeRow>((tape, log), origin_ns, &mut is_torn, Some)?;
 
-    for anchor in &mut manifest.clock_anchors {
+    let anchors = &mut manifest.clock_anchors;
+    while anchors.len() > MOST_ANCHORS {
+        let mut is_kept = false;
+        anchors.retain(|_| {
+            is_kept = !is_kept;
+            is_kept
+        });
+    }
+    for anchor in anchors {
         anchor.monotonic_ns = anchor.monotonic_ns.saturating_sub(origin_ns);
     }
     manifest.origin_ns = 0;
-    manifest.write(tape)?;
-    fs::remove_dir_all(&folder).map_err(write_error(&folder))?;
-    sync_folder(tape)?;
-    Ok(Sealed {
+    Ok(Sorted {
         interrupted,
         is_torn,
     })
 }
 
+/// Ends a tape whose tables are written: says so in the manifest, and removes the log when that is on
+/// disk, so that a loss of power at any time leaves one of the two.
+fn close(tape: &Folder, manifest: &Manifest) -> Result<(), CaptureError> {
+    manifest.write_in(tape, true)?;
+    remove_log(tape)?;
+    tape.sync()
+}
+
 /// Sorts the log of one table into Parquet, each batch as `amend` returns it, and returns the number
 /// of rows.
-fn seal_table<R: TapeRow>(
-    tape: &Path,
+fn sort_table<R: TapeRow>(
+    (tape, log): (&Folder, &Folder),
     origin_ns: i64,
     is_torn: &mut bool,
     mut amend: impl FnMut(RecordBatch) -> Option<RecordBatch>,
 ) -> Result<u64, CaptureError> {
-    let folder = tape.join(wal::FOLDER);
-    let mut merged = Merged::<R>::open(&folder)?;
+    let mut merged = Merged::<R>::open(log)?;
     *is_torn |= merged.is_torn();
     let mut writer = PartWriter::<R>::create(tape, true)?;
     while let Some(batch) = merged.next_batch()? {
-        let batch = amend(batch).ok_or_else(|| other_columns(&folder))?;
-        writer.push(&shifted::<R>(&batch, origin_ns).map_err(decode_error(&folder))?)?;
+        let batch = amend(batch).ok_or_else(|| other_columns(log.place()))?;
+        writer.push(&shifted::<R>(&batch, origin_ns).map_err(decode_error(log.place()))?)?;
     }
     let rows = writer.finish()?;
-    remove_runs::<R>(&folder)?;
+    remove_runs::<R>(log)?;
     Ok(rows)
 }
 
 /// Attempts that the log saw sent and not ended.
 type Unfinished = HashMap<(u64, u8), RequestRow>;
 
-fn unfinished(folder: &Path) -> Result<Unfinished, CaptureError> {
-    let mut merged = Merged::<RequestRow>::open(folder)?;
+fn unfinished(log: &Folder) -> Result<Unfinished, CaptureError> {
+    let mut merged = Merged::<RequestRow>::open(log)?;
     let mut open = HashMap::new();
     while let Some(batch) = merged.next_batch()? {
-        let rows = RequestRow::rows(&batch).ok_or_else(|| other_columns(folder))?;
+        let rows = RequestRow::rows(&batch).ok_or_else(|| other_columns(log.place()))?;
         for row in rows {
             if row.status == Status::Interrupted {
                 open.insert((row.request_id, row.attempt), row);

@@ -4,16 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::args::{AnalyzeArgs, Global, Lang};
-use super::output::{Output, make_folder, write_error};
-use super::talk::{has_color, print, say, terminal_columns};
+use super::output::{Draft, Output, WholeFolder};
+use super::talk::{has_color, print_painted, say, terminal_columns};
 use crate::analyze::{
     Analysis, Condition, ConditionError, DEFINITIONS, Options, Percentile, Thresholds,
     TokenCounter, analyze,
 };
 use crate::error::{Error, exit};
 use crate::report::{
-    PageOptions, Templates, TerminalOptions, csv_files, has_success, html, is_client_limited, json,
-    markdown, terminal,
+    PageOptions, Templates, TerminalOptions, csv_files, has_success, html, is_client_limited,
+    is_csv_file, json, markdown, terminal,
 };
 use crate::sql::block_on;
 use crate::workload::Tokenizer;
@@ -66,17 +66,11 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         live: None,
     };
     let outputs = Outputs::open(args, global.force)?;
-    let analysis = match run_analysis(&tapes, &options) {
-        Ok(analysis) => analysis,
-        Err(error) => {
-            outputs.discard();
-            return Err(error);
-        }
-    };
-    let takes_stdout = outputs.takes_stdout;
+    let analysis = run_analysis(&tapes, &options)?;
+    let takes_stdout = outputs.take_stdout();
     outputs.write(&analysis, &page)?;
     if !takes_stdout {
-        print(&terminal(&analysis, &shown))?;
+        print_painted(&terminal(&analysis, &shown))?;
     }
     let mut code = verdict_code(&analysis, global);
     for condition in &conditions {
@@ -238,13 +232,13 @@ fn outputs(args: &AnalyzeArgs) -> Vec<(&'static str, PathBuf)> {
         .collect()
 }
 
-/// The files that were asked for, open before the analysis starts.
+/// The files that were asked for, checked before the analysis starts.
 struct Outputs {
     html: Option<Output>,
     markdown: Option<Output>,
     json: Option<Output>,
     csv: Option<PathBuf>,
-    takes_stdout: bool,
+    replaces: bool,
 }
 
 impl Outputs {
@@ -254,63 +248,60 @@ impl Outputs {
                 .map(|path| Output::open(path, replaces))
                 .transpose()
         };
-        let is_stdout =
-            |path: &Option<PathBuf>| path.as_deref().is_some_and(|path| path.as_os_str() == "-");
-        let files = [&args.html, &args.markdown, &args.json];
-        if files.into_iter().filter(|path| is_stdout(path)).count() > 1 {
-            return Err(Error::usage(
-                "only one output can be `-`",
-                "name a file for the others",
-            ));
+        let files = [&args.html, &args.markdown, &args.json, &args.csv];
+        let named: Vec<&PathBuf> = files.into_iter().flatten().collect();
+        for (index, path) in named.iter().enumerate() {
+            if named.iter().skip(index + 1).any(|other| other == path) {
+                return Err(Error::usage(
+                    format!("only one output can be `{}`", path.display()),
+                    "name another file for each of the others",
+                ));
+            }
         }
-        if let Some(folder) = &args.csv {
-            make_folder(folder, replaces)?;
-        }
-        Ok(Self {
+        let outputs = Self {
             html: open(&args.html)?,
             markdown: open(&args.markdown)?,
             json: open(&args.json)?,
             csv: args.csv.clone(),
-            takes_stdout: files.into_iter().any(is_stdout),
-        })
+            replaces,
+        };
+        if let Some(folder) = &args.csv {
+            WholeFolder::check(folder, replaces)?;
+        }
+        Ok(outputs)
     }
 
-    fn discard(self) {
-        [self.html, self.markdown, self.json]
+    fn take_stdout(&self) -> bool {
+        [&self.html, &self.markdown, &self.json]
             .into_iter()
             .flatten()
-            .for_each(Output::discard);
+            .any(Output::is_stdout)
     }
 
+    /// Writes all of them, or none: a file gets its name when every other is whole.
     fn write(self, analysis: &Analysis, options: &PageOptions) -> Result<(), Error> {
-        // What cannot be rendered leaves nothing behind.
-        let page = self.html.is_some().then(|| html(analysis, options));
-        let text = self.markdown.is_some().then(|| markdown(analysis, options));
-        let (page, text) = match (page.transpose(), text.transpose()) {
-            (Ok(page), Ok(text)) => (page, text),
-            (Err(error), _) | (_, Err(error)) => {
-                self.discard();
-                return Err(error.into());
-            }
-        };
-        for (output, text) in [(self.html, page), (self.markdown, text)] {
-            if let (Some(output), Some(text)) = (output, text) {
-                output.write(&text)?;
-            }
+        let mut drafts = Vec::new();
+        if let Some(output) = self.html {
+            drafts.push(output.draft(html(analysis, options)?)?);
+        }
+        if let Some(output) = self.markdown {
+            drafts.push(output.draft(markdown(analysis, options)?)?);
         }
         if let Some(output) = self.json {
-            output.write(&format!("{:#}\n", json(analysis)))?;
+            drafts.push(output.draft(format!("{:#}\n", json(analysis)))?);
         }
-        if let Some(folder) = self.csv {
-            let tables = csv_files(analysis);
-            for (name, text) in &tables {
-                let path = folder.join(name);
-                fs::write(&path, text).map_err(|source| write_error(&path, source))?;
-            }
+        let tables = csv_files(analysis);
+        let draft = |folder| WholeFolder::draft(folder, self.replaces, &tables);
+        let folder = self.csv.as_deref().map(draft).transpose()?;
+        // What can fail half-way comes first.
+        drafts.sort_by_key(Draft::is_file);
+        drafts.into_iter().try_for_each(Draft::keep)?;
+        if let (Some(folder), Some(path)) = (folder, &self.csv) {
+            folder.keep(is_csv_file)?;
             say(&format!(
                 "wrote {} tables to `{}`",
                 tables.len(),
-                folder.display()
+                path.display()
             ));
         }
         Ok(())

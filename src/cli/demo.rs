@@ -17,14 +17,17 @@ use crate::error::{Error, exit};
 use crate::simulate::{ServerSettings, serve};
 use crate::trace::DEMO;
 
+/// What a demo leaves in its folder, beside the trace.
+const TAPE: &str = "demo.tape";
+const HTML: &str = "report.html";
+const MARKDOWN: &str = "report.md";
+
 pub(super) fn run(args: &DemoArgs, global: &Global) -> Result<u8, Error> {
-    // A demo that was run before is replaced; a folder with anything else in it is not.
-    let is_own = args.out.join("demo.tape").is_dir();
-    make_folder(&args.out, global.force || is_own)?;
+    make_folder(&args.out, global.force || is_own(&args.out))?;
     let trace = args.out.join(DEMO.file_name);
     fs::write(&trace, DEMO.text).map_err(|source| write_error(&trace, source))?;
     let server = Server::start()?;
-    let tape = args.out.join("demo.tape");
+    let tape = args.out.join(TAPE);
     say(&format!(
         "replaying a bundled trace against a simulated server on {}",
         server.address
@@ -47,9 +50,20 @@ pub(super) fn run(args: &DemoArgs, global: &Global) -> Result<u8, Error> {
     report(&args.out, &tape)
 }
 
+/// Says whether a demo was run there before, which may be replaced: a folder that has something else
+/// in it, or a link to it, is somebody's.
+fn is_own(folder: &Path) -> bool {
+    let is_own = |entry: fs::DirEntry| {
+        let is_link = entry.file_type().map_or(true, |kind| kind.is_symlink());
+        let own = [DEMO.file_name, TAPE, HTML, MARKDOWN];
+        !is_link && own.iter().any(|name| entry.file_name() == *name)
+    };
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(is_own)))
+}
+
 /// Analyses the tape and says where everything is.
 fn report(folder: &Path, tape: &Path) -> Result<u8, Error> {
-    let (html, markdown) = (folder.join("report.html"), folder.join("report.md"));
+    let (html, markdown) = (folder.join(HTML), folder.join(MARKDOWN));
     let code = verb(&[
         "analyze".into(),
         tape.to_owned(),
@@ -61,13 +75,17 @@ fn report(folder: &Path, tape: &Path) -> Result<u8, Error> {
         "tpot:50".into(),
     ])?;
     let name = env!("CARGO_PKG_NAME");
-    say(&format!(
-        "\ntape      {}\nreport    {}\nmarkdown  {}\n\nnext: {name} sql {} -c \"SELECT * FROM requests LIMIT 5\"",
-        tape.display(),
-        html.display(),
-        markdown.display(),
-        tape.display(),
-    ));
+    let (tape, html, markdown) = (tape.display(), html.display(), markdown.display());
+    for line in [
+        String::new(),
+        format!("tape      {tape}"),
+        format!("report    {html}"),
+        format!("markdown  {markdown}"),
+        String::new(),
+        format!("next: {name} sql {tape} -c \"SELECT * FROM requests LIMIT 5\""),
+    ] {
+        say(&line);
+    }
     Ok(code)
 }
 

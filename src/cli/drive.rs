@@ -15,13 +15,13 @@ use super::args::{
 };
 use super::goals;
 use super::interrupt::{self, Course};
-use super::output::write_error;
+use super::output::{Output, write_error};
 use super::plan::{self, LoadShape, STREAM_TOKENS_PER_S, Shape};
-use super::talk::{complain, print, say};
+use super::talk::{complain, print, print_painted, say};
 use super::{ending, progress};
-use crate::analyze::{Analysis, Options};
+use crate::analyze::Options;
+use crate::capture::Manifest;
 use crate::capture::manifest::Loop;
-use crate::capture::{CaptureError, Manifest};
 use crate::draw::{Draw, field};
 use crate::error::{Error, exit};
 use crate::load::clock::utc_now_ns;
@@ -243,9 +243,20 @@ fn drive(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<u8, Er
         return Ok(exit::DONE);
     }
     say_once(args);
-    let tape = prepared.tape.clone();
-    let result = result_file(args, &tape, global.force)?;
-    let report = execute(prepared, args, global)?;
+    let tape = match &args.output.out {
+        Some(tape) => tape.clone(),
+        None => default_tape(),
+    };
+    let ran = result_file(args, &tape, global.force).and_then(|result| {
+        let report = execute(prepared, tape.clone(), args, global)?;
+        Ok((result, report))
+    });
+    let (result, report) = ran.inspect_err(|_| {
+        if args.output.out.is_none() {
+            // Of the name that was taken; a tape that was begun is not empty.
+            let _ = fs::remove_dir(&tape);
+        }
+    })?;
     say(&format!("tape: {}", tape.display()));
     let summary = || {
         if args.output.no_summary && result.is_none() {
@@ -259,10 +270,10 @@ fn drive(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<u8, Er
         };
         let analysis = run_analysis(std::slice::from_ref(&tape), &options)?;
         if !output.no_summary {
-            print(&terminal(&analysis, &shown))?;
+            print_painted(&terminal(&analysis, &shown))?;
         }
-        if let Some(path) = result {
-            save_result(&path, &analysis)?;
+        if let Some(result) = result {
+            result.write(format!("{:#}\n", report_json(&analysis)))?;
         }
         Ok(verdict_code(&analysis, global))
     };
@@ -284,7 +295,6 @@ fn drive(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<u8, Er
 
 /// A run that is ready to go.
 struct Prepared {
-    tape: PathBuf,
     manifest: Manifest,
     target: Target,
     wire: WireKind,
@@ -342,9 +352,7 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         },
         warmups: args.request.num_warmups,
     };
-    let tape = args.output.out.clone().unwrap_or_else(default_tape);
     Ok(Prepared {
-        tape,
         manifest,
         target,
         wire,
@@ -500,18 +508,20 @@ pub(super) fn run_id() -> String {
     format!("{started}-{:08x}", now_ns.unsigned_abs() % 0xffff_ffff)
 }
 
+/// Takes a name that no other run has, also none that starts in the same second, by making its folder.
 fn default_tape() -> PathBuf {
     let now = DateTime::from_timestamp_nanos(utc_now_ns());
     let name = format!("tokentape-{}", now.format("%Y%m%dT%H%M%SZ"));
-    free_name(&name, |path| path.exists())
+    free_name(&name, |path| fs::create_dir(path).is_ok())
 }
 
-/// A tape of that name, with a number where there is one already: nobody chose the name.
-fn free_name(name: &str, is_taken: impl Fn(&Path) -> bool) -> PathBuf {
+/// The first tape of that name, with a number from the second on, that can be taken: nobody chose the
+/// name.
+fn free_name(name: &str, take: impl Fn(&Path) -> bool) -> PathBuf {
     let first = PathBuf::from(format!("{name}.tape"));
     let others = (2..1_000).map(|number| PathBuf::from(format!("{name}-{number}.tape")));
     let mut paths = std::iter::once(first.clone()).chain(others);
-    paths.find(|path| !is_taken(path)).unwrap_or(first)
+    paths.find(|path| take(path)).unwrap_or(first)
 }
 
 /// Asks the server which model it serves.
@@ -541,7 +551,12 @@ pub(super) fn first_model(args: &TargetArgs, target: &Target) -> Result<String, 
         .ok_or_else(|| unknown("its list of models is empty".into()))
 }
 
-fn execute(prepared: Prepared, args: &DriveArgs, global: &Global) -> Result<RunReport, Error> {
+fn execute(
+    prepared: Prepared,
+    tape: PathBuf,
+    args: &DriveArgs,
+    global: &Global,
+) -> Result<RunReport, Error> {
     let course = Arc::new(Course::new(prepared.limits.drain_ns));
     let stop = interrupt::listen_for(Arc::clone(&course))?;
     let total = match &prepared.feed.source {
@@ -550,7 +565,7 @@ fn execute(prepared: Prepared, args: &DriveArgs, global: &Global) -> Result<RunR
         Source::Trace(_) => None,
     };
     let run = Run {
-        tape: prepared.tape.clone(),
+        tape: tape.clone(),
         replaces: global.force,
         manifest: prepared.manifest,
         target: prepared.target,
@@ -571,7 +586,7 @@ fn execute(prepared: Prepared, args: &DriveArgs, global: &Global) -> Result<RunR
     });
     drop(shown);
     let report = report?;
-    let _ = course.tape.set(prepared.tape);
+    let _ = course.tape.set(tape);
     ending::tell(&report);
     Ok(report)
 }
@@ -605,7 +620,7 @@ fn say_once(args: &DriveArgs) {
     }
 }
 
-fn result_file(args: &DriveArgs, tape: &Path, replaces: bool) -> Result<Option<PathBuf>, Error> {
+fn result_file(args: &DriveArgs, tape: &Path, replaces: bool) -> Result<Option<Output>, Error> {
     let output = &args.output;
     if !output.save_result {
         return Ok(None);
@@ -622,18 +637,7 @@ fn result_file(args: &DriveArgs, tape: &Path, replaces: bool) -> Result<Option<P
     if !folder.as_os_str().is_empty() {
         fs::create_dir_all(&folder).map_err(|source| write_error(&folder, source))?;
     }
-    let path = folder.join(name);
-    if path.exists() && !replaces {
-        return Err(CaptureError::Exists(path).into());
-    }
-    Ok(Some(path))
-}
-
-fn save_result(path: &Path, analysis: &Analysis) -> Result<(), Error> {
-    let text = format!("{:#}\n", report_json(analysis));
-    fs::write(path, text).map_err(|source| write_error(path, source))?;
-    say(&format!("wrote `{}`", path.display()));
-    Ok(())
+    Output::open(&folder.join(name), replaces).map(Some)
 }
 
 #[cfg(test)]
@@ -657,7 +661,9 @@ mod tests {
     #[test]
     fn a_second_run_in_the_same_second_has_a_name_of_its_own() {
         let name = |taken: &[&str]| {
-            let path = free_name("t", |path| taken.iter().any(|name| path == Path::new(name)));
+            let path = free_name("t", |path| {
+                !taken.iter().any(|name| path == Path::new(name))
+            });
             path.display().to_string()
         };
         assert_eq!(name(&[]), "t.tape");

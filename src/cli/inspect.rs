@@ -7,7 +7,7 @@ mod terminal;
 mod tests;
 
 use super::args::{Global, InspectArgs};
-use super::talk::{has_color, print, say};
+use super::talk::{has_color, print, print_painted, say};
 use super::trace::interrupted;
 use crate::error::{Error, exit};
 use crate::sql::block_on;
@@ -45,7 +45,7 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
         print(&format!("{:#}\n", json::json(&args.trace, &inspected)))?;
     } else {
         let color = has_color(global.color);
-        print(&terminal::terminal(&args.trace, &inspected, color))?;
+        print_painted(&terminal::terminal(&args.trace, &inspected, color))?;
     }
     Ok(exit::DONE)
 }

@@ -9,6 +9,7 @@ use super::talk::{print, say};
 use crate::analyze::{listing, needed_by, shown};
 use crate::error::Error;
 use crate::sql::{Format, block_on, format_batches, run_sql};
+use crate::visible::visible_lines;
 
 pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
     if args.list {
@@ -39,7 +40,12 @@ pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
         say(&format!("note: `{run}`: {note}"));
     }
     for batches in answers.results? {
-        print(&format_batches(&batches, format)?)?;
+        let text = format_batches(&batches, format)?;
+        // A table is for the eye, wherever it goes.
+        print(&match format {
+            Format::Table | Format::Markdown => visible_lines(&text),
+            Format::Csv | Format::Json | Format::Ndjson => text.as_str().into(),
+        })?;
     }
     Ok(())
 }

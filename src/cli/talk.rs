@@ -5,11 +5,12 @@ use std::io::{self, IsTerminal, Write};
 
 use super::args::Color;
 use crate::error::Error;
+use crate::visible::{visible, visible_lines};
 
-/// Prints a line of talk.
-pub(super) fn say(message: &str) {
+/// Prints a line of talk. What a name or a message in it would do to a terminal is shown instead.
+pub(super) fn say(line: &str) {
     // Whoever closed stderr does not want to hear of it.
-    let _ = writeln!(io::stderr().lock(), "{message}");
+    let _ = writeln!(io::stderr().lock(), "{}", visible(line));
 }
 
 /// Prints a warning.
@@ -17,12 +18,26 @@ pub(super) fn warn(message: &str) {
     say(&format!("warning: {message}"));
 }
 
-/// Prints data. A reader that has gone away is no error.
+/// Prints data: as it is for another program, and without what it would do to a terminal for the eye.
+///
+/// # Errors
+///
+/// As [`print_painted`].
+pub(super) fn print(text: &str) -> Result<(), Error> {
+    if io::stdout().is_terminal() {
+        print_painted(&visible_lines(text))
+    } else {
+        print_painted(text)
+    }
+}
+
+/// Prints text for the eye that has colours of ours, and in which what comes from outside is made
+/// visible already. A reader that has gone away is no error.
 ///
 /// # Errors
 ///
 /// [`Error::File`] when stdout can't be written for another reason.
-pub(super) fn print(text: &str) -> Result<(), Error> {
+pub(super) fn print_painted(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -39,21 +54,20 @@ pub(super) fn print(text: &str) -> Result<(), Error> {
 
 /// Prints an error, its causes one a line, and what to do.
 pub(super) fn complain(error: &Error) {
-    let mut lines = vec![format!("error: {error}")];
+    say(&format!("error: {error}"));
     let mut last = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
         if !last.contains(&text) {
-            lines.push(format!("  caused by: {text}"));
+            say(&format!("  caused by: {text}"));
             last = text;
         }
         cause = error.source();
     }
     if let Some(hint) = error.hint() {
-        lines.push(format!("hint: {hint}"));
+        say(&format!("hint: {hint}"));
     }
-    say(&lines.join("\n"));
 }
 
 /// How many columns the terminal has that stdout goes to; `None` where it goes elsewhere.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::args::{Global, LadderArgs, LadderLoop, StampingArgs, TargetArgs, VerifyArgs};
 use super::output::{Output, make_folder, write_error};
-use super::talk::{has_color, print, say};
+use super::talk::{has_color, print_painted, say};
 use super::{drive, ending, failure, host, interrupt, plan, progress};
 use crate::capture::Manifest;
 use crate::capture::manifest::{Host, Loop};
@@ -34,10 +34,10 @@ pub(super) fn run(args: &VerifyArgs, global: &Global) -> Result<u8, Error> {
     let ladder = ladder(&args.ladder)?;
     let folder = Folder::open(args.out.as_deref(), global.force)?;
     let json = args.json.as_deref();
-    let takes_stdout = json.is_some_and(|path| path.as_os_str() == "-");
     let json = json
         .map(|path| Output::open(path, global.force))
         .transpose()?;
+    let takes_stdout = json.as_ref().is_some_and(Output::is_stdout);
     let climber = Climber {
         folder,
         replaces: global.force,
@@ -45,26 +45,14 @@ pub(super) fn run(args: &VerifyArgs, global: &Global) -> Result<u8, Error> {
         tokenizer: Arc::new(Tokenizer::embedded()),
         stop: interrupt::listen()?,
     };
-    let climbed = match climber.climb(&args.target, &ladder) {
-        Ok(climbed) => climbed,
-        Err(error) => {
-            if let Some(json) = json {
-                json.discard();
-            }
-            return Err(error);
-        }
-    };
+    let climbed = climber.climb(&args.target, &ladder)?;
     let verification = &climbed.verification;
-    match json {
-        Some(json) if verification.rungs.is_empty() => json.discard(),
-        Some(json) => {
-            let value = verify::json(verification, |measured| climber.folder.kept(&measured.rung));
-            json.write(&format!("{value:#}\n"))?;
-        }
-        None => {}
+    if let Some(json) = json.filter(|_| !verification.rungs.is_empty()) {
+        let value = verify::json(verification, |measured| climber.folder.kept(&measured.rung));
+        json.write(format!("{value:#}\n"))?;
     }
     if !takes_stdout && !verification.rungs.is_empty() {
-        print(&terminal(verification, has_color(global.color)))?;
+        print_painted(&terminal(verification, has_color(global.color)))?;
     }
     climber.folder.tell();
     match climbed.ended {

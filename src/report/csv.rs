@@ -2,7 +2,7 @@
 //!
 //! Nothing is rounded and no unit is changed; times stay in nanoseconds, as their names say.
 
-use crate::analyze::{Analysis, Cell, Table};
+use crate::analyze::{Analysis, Cell, Table, table_names};
 
 /// Renders every table as a CSV file, and returns file names with their contents.
 ///
@@ -13,6 +13,12 @@ pub fn csv_files(analysis: &Analysis) -> Vec<(String, String)> {
         .iter()
         .map(|table| (format!("{}.csv", table.name), render(table)))
         .collect()
+}
+
+/// Says whether a file is called as one of [`csv_files`] may be, of whatever analysis.
+pub fn is_csv_file(name: &str) -> bool {
+    let table = name.strip_suffix(".csv");
+    table.is_some_and(|table| table_names().any(|known| known == table))
 }
 
 fn render(table: &Table) -> String {

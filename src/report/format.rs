@@ -5,6 +5,7 @@
 //! [`clean`] before it enters the view model, so that no format has to remember to.
 
 use super::language::{said, say};
+use crate::visible::is_hidden;
 
 /// What stands where a value is unknown or does not apply.
 pub(crate) const NONE: &str = "–";
@@ -158,12 +159,7 @@ pub(crate) fn clean_lines(text: &str, limit: usize) -> String {
 fn tame(letter: char) -> char {
     match letter {
         '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
-        '\u{200e}'
-        | '\u{200f}'
-        | '\u{061c}'
-        | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        letter if letter.is_control() => '\u{fffd}',
+        letter if is_hidden(letter) => '\u{fffd}',
         letter => letter,
     }
 }

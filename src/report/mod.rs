@@ -46,7 +46,7 @@ mod uncertainty;
 pub(crate) mod verdict;
 
 pub use answer::{Drawing, SqlAsked, sql_page};
-pub use csv::csv_files;
+pub use csv::{csv_files, is_csv_file};
 pub use html::html;
 pub use json::json;
 pub use language::Language;

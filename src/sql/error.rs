@@ -130,7 +130,8 @@ impl SqlError {
     }
 }
 
-/// Returns what DataFusion says, without backtraces, nesting and the names of its own stages.
+/// Returns what DataFusion says, on one line, without backtraces, nesting and the names of its own
+/// stages.
 pub(crate) fn message(error: &DataFusionError) -> String {
     let root = error.find_root();
     let text = match root {
@@ -151,5 +152,6 @@ pub(crate) fn message(error: &DataFusionError) -> String {
     ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
-    text.trim_end_matches('.').to_owned()
+    let lines: Vec<&str> = text.trim_end_matches('.').lines().map(str::trim).collect();
+    lines.join(" ")
 }

@@ -6,9 +6,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::logical_expr::Expr;
+use datafusion::object_store::local::LocalFileSystem;
 use datafusion::prelude::SessionContext;
+use url::Url;
 
 use super::order::natural;
 use super::split::split;
@@ -16,6 +20,7 @@ use super::{Recounts, SqlError, message, new_bounded_session, new_session, views
 use crate::capture::manifest::{INTERRUPTED, Manifest, State};
 use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, TapeRow as _};
 use crate::capture::{count_rows, recover};
+use crate::visible::visible;
 
 /// Which form of a latency a goal applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +128,8 @@ pub(crate) struct OpenedTape {
     pub(crate) group: String,
     /// The folder, absolute.
     pub(crate) path: PathBuf,
+    /// Where the engine finds what is in it.
+    pub(super) address: Url,
     /// Its manifest.
     pub(crate) manifest: Manifest,
     /// What has to be said about it.
@@ -146,11 +153,18 @@ pub(crate) struct Tapes {
 ///
 /// Names the path that is no tape, or whose manifest is of another version or cannot be read.
 pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result<Tapes, SqlError> {
+    let context = match settings.memory_bytes {
+        None => new_session(settings.partitions),
+        Some(bytes) => new_bounded_session(settings.partitions, bytes).map_err(|error| {
+            let reason = message(&error);
+            SqlError::Statement { reason }
+        })?,
+    };
     let mut runs: Vec<OpenedTape> = Vec::new();
     let mut times_seen: HashMap<String, u32> = HashMap::new();
     for path in paths {
         for folder in tapes_under(path)? {
-            let mut tape = open_tape(&folder)?;
+            let mut tape = open_tape(&folder, &context, runs.len())?;
             if let Some(first) = runs.iter().find(|other| other.path == tape.path) {
                 tape.notes
                     .push(format!("it is the tape `{}`, named again", first.run));
@@ -168,13 +182,6 @@ pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result
     if runs.is_empty() {
         return Err(SqlError::NoTape);
     }
-    let context = match settings.memory_bytes {
-        None => new_session(settings.partitions),
-        Some(bytes) => new_bounded_session(settings.partitions, bytes).map_err(|error| {
-            let reason = message(&error);
-            SqlError::Statement { reason }
-        })?,
-    };
     if let Some(by) = &settings.by {
         runs = split(&context, runs, by).await?;
     }
@@ -182,7 +189,7 @@ pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result
     Ok(Tapes { context, runs })
 }
 
-fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
+fn open_tape(path: &Path, context: &SessionContext, index: usize) -> Result<OpenedTape, SqlError> {
     let read = |source| SqlError::Read {
         path: path.to_owned(),
         source,
@@ -193,7 +200,7 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
     let mut notes: Vec<String> = manifest
         .recovered
         .as_deref()
-        .map(one_line)
+        .map(|note| visible(note).chars().take(NOTE_LETTERS).collect())
         .into_iter()
         .collect();
     let path = fs::canonicalize(path).map_err(read)?;
@@ -205,8 +212,9 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
     }
     notes.extend(missing_rows(&path, &manifest));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let run = name.strip_suffix(".tape").unwrap_or(&name).to_owned();
+    let run = visible(name.strip_suffix(".tape").unwrap_or(&name)).into_owned();
     Ok(OpenedTape {
+        address: address(&path, context, index)?,
         group: run.clone(),
         tape: run.clone(),
         run,
@@ -217,13 +225,26 @@ fn open_tape(path: &Path) -> Result<OpenedTape, SqlError> {
     })
 }
 
-/// What a manifest says, on one line and of a bounded length: it may be anybody's file.
-fn one_line(text: &str) -> String {
-    let is_plain = |letter: &char| {
-        let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        !letter.is_control() && !turns
+/// Most letters that are said of what a manifest notes: it may be anybody's file.
+const NOTE_LETTERS: usize = 200;
+
+/// Returns the address of a tape's folder, for the engine. One whose name no address can have, such as
+/// one with a line end, gets a scheme of its own.
+fn address(path: &Path, context: &SessionContext, index: usize) -> Result<Url, SqlError> {
+    let is_usable = |url: &Url| ListingTableUrl::try_new(url.clone(), None).is_ok();
+    if let Some(url) = Url::from_directory_path(path).ok().filter(is_usable) {
+        return Ok(url);
+    }
+    let unusable = |error: String| SqlError::Read {
+        path: path.to_owned(),
+        source: std::io::Error::other(error),
     };
-    text.chars().filter(is_plain).take(200).collect()
+    let url =
+        Url::parse(&format!("tape://{index}/")).map_err(|error| unusable(error.to_string()))?;
+    let files =
+        LocalFileSystem::new_with_prefix(path).map_err(|error| unusable(error.to_string()))?;
+    context.register_object_store(&url, Arc::new(files));
+    Ok(url)
 }
 
 /// Says which tables have other rows than the manifest counted when the tape was finished.
@@ -234,7 +255,7 @@ fn missing_rows(path: &Path, manifest: &Manifest) -> Vec<String> {
         (ChunkRow::TABLE, counts.chunks),
         (ProbeRow::TABLE, counts.probes),
     ];
-    let found = tables.map(|(table, counted)| (table, counted, count_rows(&path.join(table))));
+    let found = tables.map(|(table, counted)| (table, counted, count_rows(path, table)));
     // A part that can't be read is told of by whoever reads it.
     let differs = |(table, counted, found): (&str, u64, Option<u64>)| {
         let found = found.filter(|found| *found != counted)?;
@@ -251,7 +272,9 @@ fn tapes_under(path: &Path) -> Result<Vec<PathBuf>, SqlError> {
         // The manifest's reader names what is wrong with the path.
         return Ok(vec![path.to_owned()]);
     }
-    if Manifest::path(path).is_file() {
+    // A manifest that is no plain file is a tape too, which its reader refuses by name.
+    let is_tape = |path: &Path| fs::symlink_metadata(Manifest::path(path)).is_ok();
+    if is_tape(path) {
         return Ok(vec![path.to_owned()]);
     }
     let read = |source| SqlError::Read {
@@ -260,12 +283,13 @@ fn tapes_under(path: &Path) -> Result<Vec<PathBuf>, SqlError> {
     };
     let mut tapes = Vec::new();
     for entry in fs::read_dir(path).map_err(read)? {
-        let entry = entry.map_err(read)?.path();
-        let is_tape = entry
-            .extension()
-            .is_some_and(|extension| extension == "tape");
-        if is_tape && Manifest::path(&entry).is_file() {
-            tapes.push(entry);
+        let entry = entry.map_err(read)?;
+        let path = entry.path();
+        let is_named = path.extension() == Some("tape".as_ref());
+        // Whoever made the folder may have made a link to a tape that is none of theirs.
+        let is_folder = entry.file_type().map_err(read)?.is_dir();
+        if is_named && is_folder && is_tape(&path) {
+            tapes.push(path);
         }
     }
     if tapes.is_empty() {
@@ -278,6 +302,7 @@ fn tapes_under(path: &Path) -> Result<Vec<PathBuf>, SqlError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::symlink;
     use std::path::Path;
 
     use super::{Settings, SqlError, Tapes, open_tapes};
@@ -302,6 +327,64 @@ mod tests {
         let tapes = open(&[&first, &second, &third]).unwrap();
         let names: Vec<_> = tapes.runs.iter().map(|tape| tape.run.as_str()).collect();
         assert_eq!(names, ["base", "base#2", "c [1]*"]);
+    }
+
+    #[test]
+    fn a_tape_of_any_name_is_read_and_its_name_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let parent = folder.path().join("p\n\u{1b}%41\u{202e}");
+        let names = [
+            "new\nline.tape",
+            "\u{1b}[2Jx.tape",
+            "\u{202e}gnp.tape",
+            "a%20b?#.tape",
+        ];
+        let paths = names.map(|name| TapeFixture::small().write(&parent.join(name)));
+        let paths = paths.each_ref().map(std::path::PathBuf::as_path);
+        let tapes = open(&paths).unwrap();
+        let runs: Vec<_> = tapes.runs.iter().map(|tape| tape.run.as_str()).collect();
+        assert_eq!(
+            runs,
+            [r"new\nline", r"\u{1b}[2Jx", r"\u{202e}gnp", "a%20b?#"]
+        );
+        let counted = block_on(async {
+            let sql = "SELECT run, count(*) FROM chunks GROUP BY run";
+            tapes.context.sql(sql).await.unwrap().count().await
+        });
+        assert_eq!(counted.unwrap().unwrap(), names.len());
+    }
+
+    #[test]
+    fn links_in_a_folder_of_tapes_and_manifests_that_are_links_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = TapeFixture::default().write(&folder.path().join("private.tape"));
+        let sweep = folder.path().join("sweep");
+        TapeFixture::default().write(&sweep.join("a.tape"));
+        symlink(&outside, sweep.join("b.tape")).unwrap();
+        let tapes = open(&[&sweep]).unwrap();
+        assert_eq!(tapes.runs.len(), 1);
+        fs::remove_dir_all(sweep.join("a.tape")).unwrap();
+        assert!(
+            refusal(&sweep)
+                .to_string()
+                .contains("has no `manifest.json`")
+        );
+        // The user's own link is one that the user gave.
+        assert_eq!(
+            open(&[&sweep.join("b.tape")]).unwrap().runs[0].run,
+            "private"
+        );
+        fs::create_dir(sweep.join("c.tape")).unwrap();
+        symlink(
+            outside.join("manifest.json"),
+            sweep.join("c.tape/manifest.json"),
+        )
+        .unwrap();
+        assert!(
+            refusal(&sweep)
+                .to_string()
+                .contains("manifest.json` is a link")
+        );
     }
 
     #[test]
@@ -411,6 +494,11 @@ mod tests {
         manifest.recovered = Some(format!("\u{1b}[2J\n\u{202e}{}", "x".repeat(1_000)));
         manifest.write(&path).unwrap();
         let said = notes(open(&[&path]).unwrap());
-        assert_eq!(said[0], format!("[2J{}", "x".repeat(197)));
+        assert!(
+            said[0].starts_with(r"\u{1b}[2J\n\u{202e}xxx"),
+            "{}",
+            said[0]
+        );
+        assert_eq!(said[0].len(), 200);
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn offsets(anchors: &[ClockAnchor]) -> Vec<Offset> {
         if kept.len() <= MOST_OFFSETS {
             return kept;
         }
-        tolerance_ns *= 2;
+        tolerance_ns = u64::saturating_mul(tolerance_ns, 2);
     }
 }
 
@@ -112,6 +112,15 @@ mod tests {
         let expected =
             [(0, 5_000), (20, -9_000)].map(|(from_ns, add_ns)| Offset { from_ns, add_ns });
         assert_eq!(offsets(&anchors), expected);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_as_far_as_it_can_has_one_offset_left() {
+        let jumping = (0..100).map(|at_ns| ClockAnchor {
+            monotonic_ns: at_ns,
+            utc_ns: if at_ns % 2 == 0 { i64::MAX } else { i64::MIN },
+        });
+        assert_eq!(offsets(&jumping.collect::<Vec<_>>()).len(), 1);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! point in time `X_ns`; and small tables of what the manifests say. These are plans without any
 //! SQL text of their own, so that no name of a run and no label can break out of a string.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,11 +23,11 @@ use datafusion::datasource::listing::{
 use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Union, lit};
 use datafusion::prelude::SessionContext;
-use url::Url;
 
 use super::statements::collect;
 use super::utc::{offsets, to_utc};
 use super::{OpenedTape, Settings, SqlError, facts, message};
+use crate::capture::parts;
 use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow};
 
 /// The views that people query, as the tape's contract names them.
@@ -257,7 +258,7 @@ pub(super) fn requests_of(tape: &OpenedTape) -> Result<LogicalPlan, SqlError> {
 
 /// One table of a tape.
 fn whole(tape: &OpenedTape, folder: &str, schema: &SchemaRef) -> Result<LogicalPlan, SqlError> {
-    let files = parquet_files(&tape.path.join(folder))?;
+    let files = parquet_files(tape, folder)?;
     table(tape, files, schema).map_err(|error| failed_view(&format!("tape_{folder}"), &error))
 }
 
@@ -317,42 +318,23 @@ fn table(
 }
 
 /// Lists the finished Parquet files of a table, in order; a folder that is not there has none.
-fn parquet_files(folder: &Path) -> Result<Vec<ListingTableUrl>, SqlError> {
-    let read = |source| SqlError::Read {
-        path: folder.to_owned(),
-        source,
-    };
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(read)? {
-        let path = entry.map_err(read)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "parquet")
-        {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    for path in &paths {
-        ensure_whole(path)?;
-    }
-    // A URL made from a path, because a path given as text would be read as a pattern.
-    let url = |path: &Path| {
-        let url = Url::from_file_path(path).ok()?;
-        ListingTableUrl::try_new(url, None).ok()
-    };
-    paths
-        .iter()
-        .map(|path| {
-            url(path).ok_or_else(|| SqlError::Read {
-                path: path.clone(),
-                source: std::io::Error::other("its path cannot be written as an address"),
-            })
+fn parquet_files(tape: &OpenedTape, folder: &str) -> Result<Vec<ListingTableUrl>, SqlError> {
+    let file = |name: OsString| {
+        let path = tape.path.join(folder).join(&name);
+        ensure_whole(&path)?;
+        // A URL made from names, because a path given as text would be read as a pattern.
+        let url = name.to_str().and_then(|name| {
+            let mut url = tape.address.clone();
+            let segments = url.path_segments_mut();
+            segments.ok()?.pop_if_empty().extend([folder, name]);
+            ListingTableUrl::try_new(url, None).ok()
+        });
+        url.ok_or_else(|| SqlError::Read {
+            path,
+            source: std::io::Error::other("its path cannot be written as an address"),
         })
-        .collect()
+    };
+    parts(&tape.path, folder)?.into_iter().map(file).collect()
 }
 
 /// Refuses a file without the mark that ends every Parquet file: the engine would not name it.

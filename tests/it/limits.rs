@@ -94,7 +94,7 @@ fn a_folder_that_may_not_be_written_to_is_named_before_anything_is_sent() {
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 4
     --- stderr
-    error: could not write `file/run.tape/wal`
+    error: could not make tape `file/run.tape`
       caused by: Not a directory (os error 20)
     ");
     assert!(mock.requests().is_empty());

@@ -249,6 +249,58 @@ fn reports_that_exist_are_kept_unless_it_is_forced() {
 }
 
 #[test]
+fn what_was_written_before_stays_until_all_that_replaces_it_is_whole() {
+    let folder = Folder::new();
+    let tape = tape("run.tape");
+    folder.write("old.html", "old");
+    let half = [
+        "analyze",
+        &tape,
+        "--html",
+        "old.html",
+        "--markdown",
+        "new.md",
+        "--csv",
+        "tables",
+        "--json",
+        "/dev/full",
+    ];
+    let failing = [
+        // What can't be made is told before any work, and what can't be written at its end.
+        &[
+            "analyze",
+            &tape,
+            "--html",
+            "old.html",
+            "--json",
+            "no/such/r.json",
+        ][..],
+        &["analyze", "missing.tape", "--html", "old.html"],
+        &half,
+    ];
+    for words in failing {
+        let forced = [words, &["--force"]].concat();
+        folder.run(&forced).expect_code(4);
+        assert_eq!(folder.read("old.html"), "old", "{words:?}");
+        assert_eq!(folder.names(), ["old.html"], "{words:?}");
+    }
+    let twice = ["analyze", &tape, "--html", "r", "--json", "r"];
+    let told = folder.run(&twice).expect_code(2).stderr;
+    assert!(told.contains("only one output can be `r`"), "{told}");
+    // Tables of an analysis that had more go, and what others put there stays.
+    std::fs::create_dir(folder.path("tables")).unwrap();
+    folder.write("tables/comparison.csv", "old");
+    folder.write("tables/mine.csv", "mine");
+    let forced = [
+        "analyze", &tape, "--csv", "tables", "--html", "old.html", "--force",
+    ];
+    folder.run(&forced).expect_code(0);
+    assert!(folder.read("old.html").contains("<html"));
+    assert!(!folder.path("tables/comparison.csv").exists());
+    assert_eq!(folder.read("tables/mine.csv"), "mine");
+}
+
+#[test]
 fn a_report_is_rendered_by_ones_own_templates_and_thresholds() {
     let folder = Folder::new();
     let run = tape("run.tape");
@@ -445,8 +497,7 @@ fn sql_with_an_error_is_wrong_usage_and_told() {
     error: Expected: an SQL statement, found: SELEC at Line: 1, Column: 1
     hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
 
-    error: No field named ttft. Did you mean 'requests.ttft_ns'?
-    Valid fields are requests.run, requests.request_id, requests.attempt, requests.worker, requests.step
+    error: No field named ttft. Did you mean 'requests.ttft_ns'? Valid fields are requests.run, requests
     hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
 
     error: table 'datafusion.public.nothing' not found

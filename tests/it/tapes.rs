@@ -2,6 +2,7 @@
 //! signals, full disks, and folders that are no tapes.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
@@ -43,6 +44,186 @@ fn an_output_that_exists_is_kept_unless_it_is_forced() {
     let words = ["--num-prompts", "1", "--out", "thesis", "--force"];
     folder.load(&mock.url(), &words).expect_code(4);
     assert_eq!(folder.read("thesis/chapter.txt"), "years of work");
+}
+
+#[test]
+fn runs_without_a_name_of_their_own_take_none_of_anothers() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    let url = mock.url();
+    let words = [
+        "load",
+        "--base-url",
+        &url,
+        "--model",
+        "m",
+        "--num-prompts",
+        "1",
+        "--save-result",
+    ];
+    let runs = [(); 3].map(|()| folder.start(&words));
+    for run in runs {
+        run.end().expect_code(0);
+    }
+    let names = folder.names();
+    let count = |ending: &str| names.iter().filter(|name| name.ends_with(ending)).count();
+    assert_eq!((count(".tape"), count(".json")), (3, 3), "{names:?}");
+    // A run that never begins leaves no folder of its name.
+    let wrong = [&words[..], &["--result-filename", "no/such.json"]].concat();
+    let outcome = folder.run(&wrong).expect_code(4);
+    assert!(
+        outcome.stderr.contains("no/such.json"),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(
+        mock.requests().len(),
+        3,
+        "it is told before anything is sent"
+    );
+    assert_eq!(folder.names(), names);
+}
+
+#[test]
+fn a_tape_whose_name_would_move_the_cursor_is_read_and_shown() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    let name = "new\nline \u{1b}[2J\u{202e}gnp.tape";
+    let shown = r"new\nline \u{1b}[2J\u{202e}gnp";
+    let words = ["--num-prompts", "1", "--out", name];
+    let mut said = vec![folder.load(&mock.url(), &words).expect_code(0).stderr];
+    let sql = "SELECT run, count(*) AS n FROM chunks GROUP BY run";
+    for words in [
+        &["sql", name, "-c", sql][..],
+        &["sql", name, "-c", sql, "--format", "markdown"],
+        &["analyze", name, "--html", "r.html", "--markdown", "r.md"],
+        &["analyze", "no \u{1b}\n\u{202e}.tape"],
+    ] {
+        let outcome = folder.run(words);
+        said.extend([outcome.stdout, outcome.stderr]);
+    }
+    said.extend([folder.read("r.html"), folder.read("r.md")]);
+    for text in &said {
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+    }
+    assert!(said[0].contains(shown), "{}", said[0]);
+    assert!(said[1].contains(shown), "{}", said[1]);
+    let missing = r"error: `no \u{1b}\n\u{202e}.tape` is not a tape";
+    assert!(
+        said.iter().any(|text| text.starts_with(missing)),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_tape_that_leads_out_of_itself_is_refused_by_every_verb() {
+    let folder = Folder::new();
+    folder.write("thesis", "years of work");
+    for (name, link) in [
+        ("wal/lock", "../../thesis"),
+        ("manifest.json.tmp", "../thesis"),
+    ] {
+        let tape = folder.path("run.tape");
+        fs::create_dir_all(tape.join("wal")).unwrap();
+        folder.write("run.tape/manifest.json", RUNNING);
+        symlink(link, tape.join(name)).unwrap();
+        for words in [
+            &["sql", "run.tape", "-c", "SELECT 1"][..],
+            &["analyze", "run.tape"],
+            &[
+                "load",
+                "--out",
+                "run.tape",
+                "--force",
+                "--model",
+                "m",
+                "--base-url",
+                "http://127.0.0.1:1",
+            ],
+        ] {
+            folder.run(words);
+            assert_eq!(folder.read("thesis"), "years of work", "{name}: {words:?}");
+        }
+        fs::remove_dir_all(tape).unwrap();
+    }
+}
+
+/// The manifest of a run that has not ended.
+const RUNNING: &str = r#"{"schema_version": 1, "run_id": "a", "state": "running", "loop": "open",
+    "plan": {}, "seed": 0, "target": "t", "host": {"name": "h", "system": "s", "cores": 1},
+    "tool_version": "0", "clock_anchors": []}"#;
+
+#[test]
+fn a_run_without_its_log_is_told_and_is_no_empty_run() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("run.tape")).unwrap();
+    folder.write("run.tape/manifest.json", RUNNING);
+    let outcome = folder.run(&["analyze", "run.tape"]);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 4
+    --- stderr
+    error: tape `run.tape` was left by a run that did not end, and its log is missing
+    hint: put its `wal` folder back, if it was moved; without it nothing of the run is known
+    ");
+    let asked = folder.run(&["sql", "run.tape", "-c", "SELECT 1"]);
+    assert_eq!(asked.shown(), outcome.shown());
+    let viewed = folder.run(&["view", "run.tape"]);
+    assert_eq!(viewed.shown(), outcome.shown());
+}
+
+#[test]
+fn a_tape_on_a_disk_that_is_only_read() {
+    let folder = Folder::new();
+    let path = folder.path("disk");
+    let Some(disk) = SmallDisk::mount(&path, "16m") else {
+        return skipped("may not mount a file system in memory");
+    };
+    let mock = Mock::answering(&["a"]);
+    let words = ["--num-prompts", "1", "--out", "disk/whole.tape"];
+    folder.load(&mock.url(), &words).expect_code(0);
+    fs::create_dir_all(folder.path("disk/dead.tape/wal")).unwrap();
+    folder.write("disk/dead.tape/manifest.json", RUNNING);
+    folder.write("disk/dead.tape/wal/lock", "");
+    assert!(mount(disk.path, &["-o", "remount,ro"]));
+    assert_eq!(folder.table("disk/whole.tape", STATUSES), "ok | 1");
+    let dead = folder.run(&["sql", "disk/dead.tape", "-c", STATUSES]);
+    let new = ["--num-prompts", "1", "--out", "disk/new.tape"];
+    let new = folder.load(&mock.url(), &new);
+    insta::assert_snapshot!(format!("{}\n{}", dead.shown(), new.shown()), @r"
+    exit code 4
+    --- stderr
+    error: tape `disk/dead.tape` was left by a run that did not end, and can't be recovered where it is
+      caused by: Read-only file system (os error 30)
+    hint: copy it to a folder that you may write to, and open it there
+
+    exit code 4
+    --- stderr
+    error: could not make tape `disk/new.tape`
+      caused by: Read-only file system (os error 30)
+    hint: name an `--out` in a folder that you may write to
+    ");
+}
+
+#[test]
+fn a_tape_that_there_is_no_room_for_leaves_nothing_and_promises_nothing() {
+    let folder = Folder::new();
+    let path = folder.path("disk");
+    // Room for two folders, and for no file in them.
+    let Some(disk) = SmallDisk::mount(&path, "64k,nr_inodes=3") else {
+        return skipped("may not mount a file system in memory");
+    };
+    let mock = Mock::answering(&["a"]);
+    let words = ["--num-prompts", "1", "--out", "disk/run.tape"];
+    let outcome = folder.load(&mock.url(), &words);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 4
+    --- stderr
+    error: could not make tape `disk/run.tape`
+      caused by: No space left on device (os error 28)
+    hint: free some space, or name another `--out`
+    ");
+    assert!(!disk.path.join("run.tape").exists());
+    assert!(mock.requests().is_empty());
 }
 
 #[test]
@@ -436,7 +617,9 @@ fn a_disk_that_is_full_stops_the_run_and_keeps_what_was_taken() {
         "0s",
     ];
     let outcome = folder.load(&mock.url(), &words);
-    insta::assert_snapshot!(outcome.shown(), @r"
+    // Whichever table is written when there is no room left.
+    let shown = outcome.shown().replace("wal/probes-", "wal/chunks-");
+    insta::assert_snapshot!(shown, @r"
     exit code 4
     --- stderr
     error: could not write `disk/run.tape/wal/chunks-00000.arrows`
