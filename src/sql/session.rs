@@ -15,7 +15,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 /// Stack of every thread that may plan a query, in bytes.
-const STACK_BYTES: usize = 16 << 20;
+pub(super) const STACK_BYTES: usize = 16 << 20;
 
 /// Makes an empty session that splits its work `target_partitions` ways; 0 takes one per core.
 pub(crate) fn new_session(target_partitions: usize) -> SessionContext {
@@ -90,7 +90,7 @@ where
     })
 }
 
-fn cores() -> usize {
+pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
