@@ -1,6 +1,6 @@
 //! `sql`: questions to tapes.
 
-use std::fs;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -14,7 +14,7 @@ use super::talk::{print, say};
 use super::trace::interrupted;
 use crate::analyze::{listing, shown};
 use crate::error::{Error, exit};
-use crate::sql::{Format, Limits, Output, Question, ask};
+use crate::sql::{Format, Limits, MOST_BYTES, Output, Question, ask};
 
 pub(super) fn run(args: &SqlArgs) -> Result<u8, Error> {
     if args.list {
@@ -81,13 +81,18 @@ fn statements(args: &SqlArgs) -> Result<String, Error> {
         (Some(command), ..) => Ok(command.clone()),
         (None, Some(name), _) => file_of(name).map(str::to_owned),
         (None, None, Some(path)) if path.as_os_str() != "-" => {
-            fs::read_to_string(path).map_err(|source| Error::File {
+            let file = File::open(path);
+            file.and_then(read).map_err(|source| Error::File {
                 verb: "read",
                 path: path.clone(),
                 source,
             })
         }
-        _ => read_stdin(),
+        _ => read(io::stdin().lock()).map_err(|source| Error::File {
+            verb: "read",
+            path: Path::new("-").to_owned(),
+            source,
+        }),
     }
 }
 
@@ -101,15 +106,15 @@ fn file_of(name: &str) -> Result<&'static str, Error> {
     })
 }
 
-fn read_stdin() -> Result<String, Error> {
-    let mut sql = String::new();
-    io::stdin()
-        .lock()
-        .read_to_string(&mut sql)
-        .map_err(|source| Error::File {
-            verb: "read",
-            path: Path::new("-").to_owned(),
-            source,
-        })?;
-    Ok(sql)
+/// Reads statements, as far as they have room: more of them are refused.
+fn read(from: impl Read) -> io::Result<String> {
+    let mut sql = Vec::new();
+    from.take(MOST_BYTES as u64 + 1).read_to_end(&mut sql)?;
+    let is_whole = sql.len() <= MOST_BYTES;
+    String::from_utf8(sql).or_else(|error| {
+        // One that is cut may be cut in the middle of a letter.
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let no_text = || io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8");
+        Some(text).filter(|_| !is_whole).ok_or_else(no_text)
+    })
 }

@@ -30,6 +30,7 @@ pub use statements::understood;
 pub use tapes::{SloFrom, Span, Yardsticks};
 
 pub(crate) use answer::{Question, answer, results_of};
+pub(crate) use door::MOST_BYTES;
 pub(crate) use error::message;
 pub(crate) use format::Format;
 pub(crate) use header::Header;

@@ -359,10 +359,13 @@ pub(crate) fn confine(limits: Limits) -> io::Result<()> {
     Ok(())
 }
 
+/// Lowers a limit to `most`, where it is not lower already.
 fn lower(resource: Resource, most: u64) -> io::Result<()> {
-    let most = getrlimit(resource)
-        .maximum
-        .map_or(most, |limit| limit.min(most));
+    let Rlimit { current, maximum } = getrlimit(resource);
+    let most = [current, maximum]
+        .into_iter()
+        .flatten()
+        .fold(most, u64::min);
     let limit = Rlimit {
         current: Some(most),
         maximum: Some(most),

@@ -93,6 +93,27 @@ fn text_that_is_too_deep_is_refused_and_no_crash() {
 }
 
 #[test]
+fn a_file_of_statements_without_end_is_refused() {
+    let folder = Folder::new();
+    let outcome = folder.run(&["sql", "a.tape", "-f", "/dev/zero"]);
+    insta::assert_snapshot!(outcome.shown(), @r"
+    exit code 2
+    --- stderr
+    error: the statement has more than 1048576 bytes
+    hint: take it apart: WITH parts, a list after IN, or several statements
+    ");
+    folder.write("latin.sql", b"SELECT '\xe9'");
+    let outcome = folder
+        .run(&["sql", "a.tape", "-f", "latin.sql"])
+        .expect_code(4);
+    assert!(
+        outcome.stderr.contains("it is no UTF-8"),
+        "{}",
+        outcome.shown()
+    );
+}
+
+#[test]
 fn a_question_without_end_ends_when_it_is_late_and_at_ctrl_c() {
     let folder = Folder::new();
     let run = tape("run.tape");
