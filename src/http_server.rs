@@ -112,6 +112,8 @@ async fn converse(
         .serve_connection(TokioIo::new(socket), service);
     let mut conversation = pin!(conversation);
     tokio::select! {
+        // First, so that a request that is here already is no silence.
+        biased;
         // A connection that breaks takes its own answers with it, and nothing else.
         _ = conversation.as_mut() => return,
         () = place.is_wanted() => {
@@ -399,7 +401,7 @@ mod tests {
                 "text"
             }
         });
-        let (address, _tasks) = server(limits(1, 50), router).await;
+        let (address, _tasks) = server(limits(1, 600_000), router).await;
         let mut first = TcpStream::connect(address).await.unwrap();
         first.write_all(GET).await.unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();

@@ -114,7 +114,17 @@ impl Depth {
 
     fn take_word(&mut self, keyword: Keyword) {
         match keyword {
-            Keyword::NoKeyword => {}
+            // What stands between operands, or beside a keyword that counts, nests nothing.
+            Keyword::NoKeyword
+            | Keyword::SELECT
+            | Keyword::ALL
+            | Keyword::DISTINCT
+            | Keyword::AS
+            | Keyword::ON
+            | Keyword::BY
+            | Keyword::NULL
+            | Keyword::TRUE
+            | Keyword::FALSE => {}
             Keyword::CASE => self.open(),
             Keyword::END => self.close(),
             Keyword::WHEN | Keyword::THEN | Keyword::ELSE => self.frame.next_item(),
@@ -123,15 +133,13 @@ impl Depth {
                 self.frame.is_from = keyword == Keyword::JOIN;
             }
             Keyword::FROM => self.frame.is_from = true,
-            Keyword::SELECT
-            | Keyword::WHERE
+            Keyword::WHERE
             | Keyword::GROUP
             | Keyword::HAVING
             | Keyword::ORDER
             | Keyword::WINDOW
             | Keyword::LIMIT => {
                 self.frame.is_from = false;
-                self.frame.operators += 1;
             }
             // Any other may be a prefix or a suffix, such as INTERVAL or AT TIME ZONE.
             _ => self.frame.operators += 1,

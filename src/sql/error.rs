@@ -184,7 +184,7 @@ impl SqlError {
             }
             Self::NotAQuery { .. } => "use SELECT, WITH, EXPLAIN, SHOW or DESCRIBE",
             Self::TooDeep { .. } => {
-                "take it apart: WITH parts, a list after IN, or several statements"
+                "take it apart (WITH, a list after IN, several statements), and look for a mistake in its innermost parentheses"
             }
             Self::Memory { .. } => {
                 "ask for fewer rows or columns at once, or raise `--memory-limit`"

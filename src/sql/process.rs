@@ -24,6 +24,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::session::{STACK_BYTES, cores};
 use super::{Question, SqlError};
 
+/// Begin of the name of a folder for what does not fit into memory.
+const SPILL: &str = "tokentape-sql-";
+
 /// The verb of the process that answers.
 pub(crate) const VERB: &str = "answer";
 
@@ -162,9 +165,7 @@ pub(crate) fn ask(
     output: &Output,
     told: impl FnMut(&str, &str) + Send + 'static,
 ) -> io::Result<Answering> {
-    let spill = tempfile::Builder::new()
-        .prefix("tokentape-sql-")
-        .tempdir()?;
+    let spill = tempfile::Builder::new().prefix(SPILL).tempdir()?;
     let mut child = Command::new(program()?)
         .arg(VERB)
         .arg("--")
@@ -256,7 +257,7 @@ fn listen(stderr: ChildStderr, mut told: impl FnMut(&str, &str)) -> Last {
                     is_usage,
                 });
             }
-            Err(_) if last.words.len() < LAST_WORDS_BYTES => {
+            Err(_) if last.words.len() < LAST_WORDS_BYTES && !line.trim().is_empty() => {
                 last.words.push_str(line.trim());
                 last.words.push('\n');
             }
@@ -300,7 +301,8 @@ fn late(limits: Limits) -> SqlError {
 }
 
 fn gone(how: &str, words: &str) -> SqlError {
-    let words = words.lines().next().unwrap_or_default();
+    // A panic says where in its first line, and why in its second.
+    let words = words.lines().take(2).collect::<Vec<_>>().join(" ");
     SqlError::Gone {
         how: if words.is_empty() {
             how.to_owned()
@@ -331,6 +333,12 @@ pub(crate) fn hear() -> io::Result<Question> {
     thread::Builder::new().name("sql-leash".into()).spawn(|| {
         // An input that can't be read is as good as one that is closed.
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        // Whoever made it may have died.
+        let spill = env::temp_dir();
+        let name = spill.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(SPILL) {
+            let _ = fs::remove_dir_all(&spill);
+        }
         let _ = kill_process(getpid(), Signal::KILL);
     })?;
     Ok(question)
@@ -431,7 +439,7 @@ mod tests {
         );
         let panic = said(101 << 8, "thread 'sql' panicked at x.rs:1\nmore");
         assert!(
-            panic.ends_with("101: thread 'sql' panicked at x.rs:1)"),
+            panic.ends_with("101: thread 'sql' panicked at x.rs:1 more)"),
             "{panic}"
         );
     }

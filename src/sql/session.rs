@@ -17,6 +17,9 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 /// Stack of every thread that may plan a query, in bytes.
 pub(super) const STACK_BYTES: usize = 16 << 20;
 
+/// How many times its memory a bounded session may take on disk.
+const SPILLS: u64 = 8;
+
 /// Makes an empty session that splits its work `target_partitions` ways; 0 takes one per core.
 pub(crate) fn new_session(target_partitions: usize) -> SessionContext {
     SessionContext::new_with_config(config(target_partitions))
@@ -30,6 +33,7 @@ pub(crate) fn new_bounded_session(
 ) -> Result<SessionContext, DataFusionError> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(memory_bytes, 1.0)
+        .with_max_temp_directory_size(SPILLS * memory_bytes as u64)
         .build_arc()?;
     let config = config(target_partitions);
     Ok(SessionContext::new_with_config_rt(config, runtime))

@@ -103,8 +103,7 @@ fn parsed(sql: &str) -> Result<VecDeque<Statement>, SqlError> {
         Ok(parsed) => parsed.map_err(|error| refused(&error)),
         Err(_) => Err(SqlError::TooDeep {
             reason: format!(
-                "the statement was not parsed within {} s: there is a mistake inside of many \
-                 parentheses",
+                "the statement was not parsed within {} s",
                 PARSE_TIME.as_secs()
             ),
         }),
