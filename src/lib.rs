@@ -29,6 +29,7 @@ pub mod cli;
 mod corpus;
 mod draw;
 pub mod error;
+mod http_server;
 pub mod load;
 pub mod report;
 pub mod schedule;

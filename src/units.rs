@@ -59,6 +59,22 @@ pub(crate) fn seconds(ns: i64) -> f64 {
     ns as f64 / 1e9
 }
 
+/// Parses an amount of memory with its unit (`512MiB`, `4GiB`, `2GB`), above zero, into bytes.
+pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit());
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let unit_bytes = match unit.trim() {
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => 0,
+    };
+    let number: usize = number.parse().unwrap_or(0);
+    let bytes = number.checked_mul(unit_bytes).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| "write an amount of memory with its unit: 512MiB or 4GiB".to_owned())
+}
+
 /// Parses a rate in requests a second: `4`, `0.5/s`, `30/m`, or `inf` for all at once.
 pub(crate) fn parse_rate_per_s(text: &str) -> Result<f64, String> {
     const ACCEPTED: &str = "write a rate above 0, such as 4, 0.5/s or 30/m, or `inf`";

@@ -258,21 +258,15 @@ pub fn listing() -> String {
     out
 }
 
-/// Returns the queries whose results some SQL reads by name, and those that they read in turn,
-/// each after what it reads. Comments are no SQL.
-pub fn needed_by(sql: &str) -> Vec<(&'static str, &'static str)> {
-    let is_code = |line: &&str| !line.trim_start().starts_with("--");
-    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
-    let mut words: BTreeSet<&str> = sql
-        .lines()
-        .filter(is_code)
-        .flat_map(|line| line.split(|letter| !is_word(letter)))
-        .collect();
+/// Returns the queries that some names of relations stand for, and those that they read in turn,
+/// each after what it reads.
+pub fn needed_by(relations: &[String]) -> Vec<(&'static str, &'static str)> {
+    let mut names: BTreeSet<&str> = relations.iter().map(String::as_str).collect();
     // Dependencies come first in the catalogue, so that one way back finds them all.
     let mut needed = Vec::new();
     for query in CATALOG.iter().rev() {
-        if words.contains(query.name) {
-            words.extend(query.input.iter().map(String::as_str));
+        if names.contains(query.name) {
+            names.extend(query.input.iter().map(String::as_str));
             needed.push((query.name, query.sql));
         }
     }
@@ -361,19 +355,15 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_a_statement_reads_through_other_queries() {
-        let names = |sql| {
-            let needed = needed_by(sql).into_iter();
+    fn finds_what_a_query_reads_through_other_queries() {
+        let names = |relation: &str| {
+            let needed = needed_by(&[relation.to_owned()]).into_iter();
             needed.map(|(name, _)| name).collect::<Vec<_>>()
         };
-        assert_eq!(names("SELECT * FROM requests"), [""; 0]);
-        assert_eq!(names("-- of goodput\nSELECT 1"), [""; 0]);
+        assert_eq!(names("requests"), [""; 0]);
+        assert_eq!(names("cost"), ["throughput_windows", "concurrency", "cost"]);
         assert_eq!(
-            names("SELECT cost FROM cost"),
-            ["throughput_windows", "concurrency", "cost"]
-        );
-        assert_eq!(
-            names("SELECT * FROM comparison"),
+            names("comparison"),
             [
                 "run_summary",
                 "latency_percentiles",

@@ -9,11 +9,15 @@ use crate::report::Language;
 use crate::simulate::ServerSettings;
 use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
 
+use super::answer::AnswerArgs;
+
 mod judge;
+mod question;
 mod trace;
 mod view;
 
 pub(crate) use judge::{JudgeArgs, SloForm, Warmup, WindowArgs, YardstickArgs};
+pub(crate) use question::QuestionArgs;
 pub(crate) use trace::{
     ChangeArgs, ConvertArgs, FailedRows, InspectArgs, OutputLengthArg, RestartsArg, SelectionArgs,
     ServeGenArgs, SessionsArg, SynthesizeArgs, TiesArg, TraceVerb,
@@ -112,6 +116,9 @@ pub(crate) enum Verb {
     /// Views: requests, attempts, chunks, tokens, probes, server_metrics, runs, steps. Times are
     /// `_ns` on the run's own axis, with `_utc` beside them. Several tapes are told apart by `run`.
     Sql(SqlArgs),
+    /// Answer the question on stdin
+    #[command(name = crate::sql::VERB, hide = true)]
+    Answer(AnswerArgs),
     /// Look at the report as a live page, and ask it SQL
     ///
     /// Serves the report of `analyze` on 127.0.0.1 until Ctrl-C, with a form for goals, window,
@@ -563,6 +570,8 @@ pub(crate) struct SqlArgs {
     pub(crate) format: SqlFormat,
     #[command(flatten)]
     pub(crate) judge: JudgeArgs,
+    #[command(flatten)]
+    pub(crate) limits: QuestionArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

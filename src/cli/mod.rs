@@ -1,6 +1,7 @@
 //! The user's words → a plan; one file a verb, wiring only.
 
 mod analyze;
+mod answer;
 mod args;
 mod demo;
 mod drive;
@@ -61,7 +62,8 @@ fn run(app: &App) -> Result<u8, Error> {
         Verb::Replay(args) => drive::replay(args, global),
         Verb::Load(args) => drive::load(args, global),
         Verb::Analyze(args) => analyze::run(args, global),
-        Verb::Sql(args) => sql::run(args).map(|()| exit::DONE),
+        Verb::Sql(args) => sql::run(args),
+        Verb::Answer(args) => Ok(answer::run(args)),
         Verb::Trace(verb) => trace::run(verb, global),
         Verb::Simulate(args) => simulate::run(args).map(|()| exit::DONE),
         Verb::View(args) => view::run(args).map(|()| exit::DONE),

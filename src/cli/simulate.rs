@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::thread;
 
+use futures::poll;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -12,12 +13,10 @@ use super::args::SimulateArgs;
 use super::interrupt;
 use super::talk::say;
 use crate::error::Error;
-use crate::load::Stop;
 use crate::simulate::serve;
 
 pub(super) fn run(args: &SimulateArgs) -> Result<(), Error> {
     args.settings.check()?;
-    let mut stop = interrupt::listen()?;
     let stdin_closes = watch_stdin(args.until_stdin_closes)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -28,24 +27,23 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Error> {
         let refused = |error| Error::System(format!("listen on {wanted}"), error);
         let listener = TcpListener::bind(wanted).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
+        let mut told = Box::pin(interrupt::once());
+        // From here on a signal is noted.
+        if poll!(told.as_mut()).is_ready() {
+            return Ok(());
+        }
         say(&format!(
             "model `{}` is served on http://{address}",
             args.settings.model()
         ));
         let shutdown = async move {
-            // A sender that is gone will never ask to stop.
-            let told = async {
-                if stop.wait_for(|stop| *stop != Stop::No).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
             let closed = async {
                 if stdin_closes.await.is_err() {
                     std::future::pending::<()>().await;
                 }
             };
             tokio::select! {
-                () = told => {}
+                _ = told => say("stopping: answers under way are given up"),
                 () = closed => {}
             }
         };

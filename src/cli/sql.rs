@@ -1,22 +1,27 @@
 //! `sql`: questions to tapes.
 
-use std::fs;
+use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+
+use futures::poll;
+use tokio::runtime::Builder;
 
 use super::args::{SqlArgs, SqlFormat};
+use super::host::half_of_the_memory;
 use super::talk::{print, say};
-use crate::analyze::{listing, needed_by, shown};
-use crate::error::Error;
-use crate::sql::{Format, block_on, format_batches, run_sql};
-use crate::visible::visible_lines;
+use super::trace::interrupted;
+use crate::analyze::{listing, shown};
+use crate::error::{Error, exit};
+use crate::sql::{Format, Limits, MOST_BYTES, Output, Question, ask};
 
-pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
+pub(super) fn run(args: &SqlArgs) -> Result<u8, Error> {
     if args.list {
-        return print(&listing());
+        return print(&listing()).map(|()| exit::DONE);
     }
     if let Some(name) = &args.show {
-        return print(file_of(name)?);
+        return print(file_of(name)?).map(|()| exit::DONE);
     }
     let sql = statements(args)?;
     let tapes = args.judge.tapes(&args.tapes);
@@ -26,28 +31,48 @@ pub(super) fn run(args: &SqlArgs) -> Result<(), Error> {
             "name it, such as `tokentape sql run.tape`",
         ));
     }
-    let settings = args.judge.options()?.settings();
-    let answers = block_on(run_sql(&tapes, &sql, &needed_by(&sql), settings))
-        .map_err(|error| Error::System("start the SQL engine".into(), error))??;
-    let format = match args.format {
-        SqlFormat::Table => Format::Table,
-        SqlFormat::Csv => Format::Csv,
-        SqlFormat::Json => Format::Json,
-        SqlFormat::Ndjson => Format::Ndjson,
-        SqlFormat::Markdown => Format::Markdown,
+    let question = Question {
+        sql,
+        format: match args.format {
+            SqlFormat::Table => Format::Table,
+            SqlFormat::Csv => Format::Csv,
+            SqlFormat::Json => Format::Json,
+            SqlFormat::Ndjson => Format::Ndjson,
+            SqlFormat::Markdown => Format::Markdown,
+        },
+        settings: args.judge.options()?.settings(),
+        limits: args.limits.or(Limits {
+            memory_bytes: half_of_the_memory(),
+            timeout: None,
+            gives_way: false,
+        }),
     };
-    for (run, note) in &answers.notes {
-        say(&format!("note: `{run}`: {note}"));
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime
+        .map_err(engine)?
+        .block_on(answered(&tapes, &question))
+}
+
+/// Waits for the process that answers, or ends it at Ctrl-C.
+async fn answered(tapes: &[PathBuf], question: &Question) -> Result<u8, Error> {
+    let mut interrupted = pin!(interrupted());
+    // From here on a signal is noted, so that nothing is left behind.
+    if poll!(interrupted.as_mut()).is_ready() {
+        return Ok(exit::INTERRUPTED);
     }
-    for batches in answers.results? {
-        let text = format_batches(&batches, format)?;
-        // A table is for the eye, wherever it goes.
-        print(&match format {
-            Format::Table | Format::Markdown => visible_lines(&text),
-            Format::Csv | Format::Json | Format::Ndjson => text.as_str().into(),
-        })?;
-    }
-    Ok(())
+    let told = |run: &str, note: &str| say(&format!("note: `{run}`: {note}"));
+    let mut answering = ask(tapes, question, &Output::Stdout, told).map_err(engine)?;
+    let ended = tokio::select! {
+        // It writes its answer itself, so there is nothing before the end.
+        ended = answering.next() => ended.map(|_| exit::DONE).map_err(Error::from),
+        () = interrupted => Ok(exit::INTERRUPTED),
+    };
+    answering.stop().await;
+    ended
+}
+
+pub(super) fn engine(error: io::Error) -> Error {
+    Error::System("start the SQL engine".into(), error)
 }
 
 /// Returns the statements that were asked for, from wherever they come.
@@ -56,13 +81,18 @@ fn statements(args: &SqlArgs) -> Result<String, Error> {
         (Some(command), ..) => Ok(command.clone()),
         (None, Some(name), _) => file_of(name).map(str::to_owned),
         (None, None, Some(path)) if path.as_os_str() != "-" => {
-            fs::read_to_string(path).map_err(|source| Error::File {
+            let file = File::open(path);
+            file.and_then(read).map_err(|source| Error::File {
                 verb: "read",
                 path: path.clone(),
                 source,
             })
         }
-        _ => read_stdin(),
+        _ => read(io::stdin().lock()).map_err(|source| Error::File {
+            verb: "read",
+            path: Path::new("-").to_owned(),
+            source,
+        }),
     }
 }
 
@@ -76,15 +106,15 @@ fn file_of(name: &str) -> Result<&'static str, Error> {
     })
 }
 
-fn read_stdin() -> Result<String, Error> {
-    let mut sql = String::new();
-    io::stdin()
-        .lock()
-        .read_to_string(&mut sql)
-        .map_err(|source| Error::File {
-            verb: "read",
-            path: Path::new("-").to_owned(),
-            source,
-        })?;
-    Ok(sql)
+/// Reads statements, as far as they have room: more of them are refused.
+fn read(from: impl Read) -> io::Result<String> {
+    let mut sql = Vec::new();
+    from.take(MOST_BYTES as u64 + 1).read_to_end(&mut sql)?;
+    let is_whole = sql.len() <= MOST_BYTES;
+    String::from_utf8(sql).or_else(|error| {
+        // One that is cut may be cut in the middle of a letter.
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let no_text = || io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8");
+        Some(text).filter(|_| !is_whole).ok_or_else(no_text)
+    })
 }

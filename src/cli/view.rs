@@ -1,6 +1,7 @@
 //! `view`: the report as a live page, until Ctrl-C.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use clap::Parser as _;
 use tokio::net::TcpListener;
@@ -8,32 +9,38 @@ use tokio::net::TcpListener;
 use super::analyze::{templates, thresholds};
 use super::args::{FormArgs, Lang, ViewArgs, Warmup, WindowArgs};
 use super::goals::not_a_goal;
-use super::interrupt;
 use super::judge::span;
 use super::talk::say;
+use super::trace::interrupted;
 use crate::analyze::{Options, Thresholds};
 use crate::error::Error;
-use crate::load::Stop;
 use crate::report::PageOptions;
-use crate::sql::{block_on, run_sql};
+use crate::sql::{Limits, Output, ask, block_on, open_tapes};
 use crate::view::{Fields, Reader, View, Wanted, new_token, serve};
+
+/// What one question to the page may take, where the command line says nothing else.
+const LIMITS: Limits = Limits {
+    memory_bytes: 1 << 30,
+    timeout: Some(Duration::from_mins(2)),
+    gives_way: true,
+};
 
 pub(super) fn run(args: &ViewArgs) -> Result<(), Error> {
     let tapes = args.judge.tapes(&args.tapes);
     let reader = reader(args)?;
     let fields = fields(args);
     let wanted = reader(&fields).map_err(|reason| Error::usage(reason, "see `view --help`"))?;
-    let mut stop = interrupt::listen()?;
     let token = new_token().map_err(|_| {
         let source = std::io::Error::other("it has no randomness to give");
         Error::System("make a token".into(), source)
     })?;
     let serving = async {
         // A tape that cannot be read is told here, and not on a page.
-        let settings = wanted.options.settings();
-        let opened = run_sql(&tapes, "SELECT 1", &[], settings).await?;
-        for (run, note) in &opened.notes {
-            say(&format!("note: `{run}`: {note}"));
+        let opened = open_tapes(&tapes, &wanted.options.settings()).await?;
+        for tape in &opened.runs {
+            for note in &tape.notes {
+                say(&format!("note: `{}`: {note}", tape.run));
+            }
         }
         let asked = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
         let refused = |error| Error::System(format!("listen on {asked}"), error);
@@ -46,16 +53,24 @@ pub(super) fn run(args: &ViewArgs) -> Result<(), Error> {
             tapes,
             fields,
             reader,
+            ask: Box::new(|tapes, question| ask(tapes, question, &Output::Pieces, |_, _| {})),
+            limits: args.limits.or(LIMITS),
             token,
         };
-        let shutdown = async move {
-            if stop.wait_for(|stop| *stop != Stop::No).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        serve(listener, view, shutdown).await.map_err(refused)
+        serve(listener, view).await.map_err(refused)
     };
-    block_on(serving).map_err(|error| Error::System("start the server".into(), error))?
+    let until_told = async {
+        tokio::select! {
+            // First, so that a signal is noted from the start.
+            biased;
+            () = interrupted() => {
+                say("stopped: the report is no longer served");
+                Ok(())
+            }
+            served = serving => served,
+        }
+    };
+    block_on(until_told).map_err(|error| Error::System("start the server".into(), error))?
 }
 
 /// Returns what reads the page's form: what it has stands in for what the command line said.

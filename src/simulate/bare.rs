@@ -12,6 +12,7 @@ use std::collections::binary_heap::PeekMut;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Memory};
+use std::time::Duration;
 
 use axum::serve::Listener;
 use bytes::{Buf as _, BytesMut};
@@ -19,13 +20,16 @@ use http::StatusCode;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::SimulateError;
 use super::answer::Text;
 use super::engine::Finish;
 use super::protocol::{self, Refusal};
+use super::server::OWN_FILES;
 use super::settings::ServerSettings;
 use super::template::{Api, Identity, StreamTemplate};
+use crate::http_server::{Connections, Limits, Place};
 use crate::load::clock::{Clock, utc_now_ns};
 use crate::load::timer::PreciseTimer;
 use request::Request;
@@ -38,6 +42,9 @@ const TOKENS_A_TURN: usize = 64;
 
 /// How long an answer waits whose socket is full.
 const FULL_SOCKET_NS: i64 = 1_000_000;
+
+/// How long a request may take to come, from when it may.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
 
 /// Space for what one read brings.
 const READ_BYTES: usize = 4 << 10;
@@ -79,14 +86,13 @@ pub(super) async fn serve(
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(sending.run());
+    let connections = Connections::new(Limits::beside(OWN_FILES, usize::MAX).connections);
     loop {
-        tokio::select! {
-            (socket, _) = Listener::accept(&mut listener) => {
-                tasks.spawn(Arc::clone(&front).hear(socket));
-            }
-            // The one that sends never ends before the front is gone.
-            _ = tasks.join_next() => {}
-        }
+        let (socket, _) = Listener::accept(&mut listener).await;
+        let place = connections.admit().await;
+        tasks.spawn(Arc::clone(&front).hear(socket, place));
+        // The one that sends never ends before the front is gone.
+        while tasks.try_join_next().is_some() {}
     }
 }
 
@@ -101,36 +107,57 @@ struct Front {
 }
 
 impl Front {
-    /// Answers one connection until the client closes it.
-    async fn hear(self: Arc<Self>, socket: TcpStream) {
+    /// Answers one connection until the client closes it, says nothing, or another has its place.
+    async fn hear(self: Arc<Self>, socket: TcpStream, place: Place) {
         // Without it, small events would wait for the acknowledgement of earlier ones.
         let _ = socket.set_nodelay(true);
         let socket = Arc::new(socket);
         let mut bytes = BytesMut::new();
         // A connection that breaks takes its own answer with it, and nothing else.
-        while let Ok(true) = self.answer_next(&socket, &mut bytes).await {}
+        loop {
+            let request = tokio::select! {
+                biased;
+                request = timeout(REQUEST_TIME, self.read_next(&socket, &mut bytes)) => request,
+                () = place.is_wanted() => return,
+            };
+            let Ok(Ok(Some(request))) = request else {
+                return;
+            };
+            let _answering = place.answering();
+            if !matches!(self.answer_next(request, &socket).await, Ok(true)) {
+                return;
+            }
+        }
     }
 
-    /// Answers the next request; false where nothing more can come.
-    async fn answer_next(&self, socket: &Arc<TcpStream>, bytes: &mut BytesMut) -> io::Result<bool> {
-        let request = loop {
+    /// Reads the next request; none where nothing more can come.
+    async fn read_next(
+        &self,
+        socket: &TcpStream,
+        bytes: &mut BytesMut,
+    ) -> io::Result<Option<Request>> {
+        loop {
             match request::take(bytes, self.settings.max_body_bytes) {
-                Ok(Some(request)) => break request,
+                Ok(Some(request)) => return Ok(Some(request)),
                 Ok(None) => {}
                 Err(refusal) => {
                     write(socket, &refused(&refusal)).await?;
-                    return Ok(false);
+                    return Ok(None);
                 }
             }
             bytes.reserve(READ_BYTES);
             socket.readable().await?;
             match socket.try_read_buf(bytes) {
-                Ok(0) => return Ok(false),
+                Ok(0) => return Ok(None),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
-        };
+        }
+    }
+
+    /// Answers a request; false where nothing more can come.
+    async fn answer_next(&self, request: Request, socket: &Arc<TcpStream>) -> io::Result<bool> {
         let received = Received {
             at_ns: self.clock.now_ns(),
             utc_ns: utc_now_ns(),

@@ -67,9 +67,6 @@ pub enum SimulateError {
     /// The precise timer could not be opened.
     #[error("could not open a timer (raise the limit on open files, `ulimit -n`)")]
     Timer(#[source] io::Error),
-    /// The listener failed.
-    #[error("could not serve on the listening socket")]
-    Listener(#[source] io::Error),
 }
 
 #[cfg(test)]

@@ -12,13 +12,13 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::serve::ListenerExt as _;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{HeaderMap, StatusCode, header};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::SimulateError;
 use super::answer::{Outcome, Text, Ticket, TokenStream};
@@ -28,11 +28,18 @@ use super::realtime::{EngineHandle, EngineTask};
 use super::settings::ServerSettings;
 use super::template::{Api, Identity, StreamTemplate, whole_answer};
 use super::words;
+use crate::http_server::{self, Limits};
 use crate::load::clock::{Clock, utc_now_ns};
 use crate::load::timer::PreciseTimer;
 
 /// How long connections may take to close after the shutdown, before they are left behind.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long the body of a request may take.
+const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// Files that the server opens beside its connections, with room to spare.
+pub(super) const OWN_FILES: u64 = 24;
 
 const NS_PER_S: i64 = 1_000_000_000;
 
@@ -54,23 +61,25 @@ pub(super) async fn serve(
         engine,
         started_s: utc_now_ns() / NS_PER_S,
     });
-    // Without this, small events would wait for the acknowledgement of earlier ones.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let server = axum::serve(listener, router(front)).with_graceful_shutdown(async move {
-        shutdown.await;
-        let _ = stopper.send(true);
-    });
+    let server = http_server::serve(
+        listener,
+        router(front),
+        Limits::beside(OWN_FILES, usize::MAX),
+        async move {
+            shutdown.await;
+            let _ = stopper.send(true);
+        },
+    );
     let out_of_patience = async move {
         let mut stop = stop;
         let _ = stop.wait_for(|is_stopped| *is_stopped).await;
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        served = server => served.map_err(SimulateError::Listener),
-        () = out_of_patience => Ok(()),
+        () = server => {}
+        () = out_of_patience => {}
     }
+    Ok(())
 }
 
 /// What all connections share; nothing in it changes but through the engine's handle.
@@ -145,7 +154,11 @@ fn response(status: StatusCode, content_type: &'static str, body: impl Into<Body
 impl Front {
     async fn answer(&self, api: Api, request: Request) -> Result<Response, Refusal> {
         self.authorize(request.headers())?;
-        let body = self.read(request).await?;
+        let body = timeout(BODY_TIME, self.read(request)).await;
+        let body = body.map_err(|_| {
+            let message = format!("The body took more than {} s.", BODY_TIME.as_secs());
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, message)
+        })??;
         let received_ns = utc_now_ns();
         let request = self.engine.next_request();
         let ask = protocol::parse(api, &body, &self.settings, request)?;

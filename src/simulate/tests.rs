@@ -586,3 +586,23 @@ async fn a_bare_server_says_what_it_cannot_read_and_closes() {
         "{said}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn half_a_request_is_closed_when_its_time_is_over() {
+    for settings in [fast(), bare()] {
+        let server = Server::start(settings).await;
+        for half in [
+            "",
+            "POST /v1/compl",
+            "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{",
+        ] {
+            let mut connection = tokio::net::TcpStream::connect(server.address)
+                .await
+                .unwrap();
+            connection.write_all(half.as_bytes()).await.unwrap();
+            let mut said = String::new();
+            connection.read_to_string(&mut said).await.unwrap();
+            assert!(said.is_empty() || said.contains(" 408 "), "{half}: {said}");
+        }
+    }
+}

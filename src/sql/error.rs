@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -43,6 +44,60 @@ pub enum SqlError {
     NotAQuery {
         /// The statement's first words.
         statement: String,
+    },
+    /// Text that is longer or deeper than what can be planned.
+    #[error("{reason}")]
+    TooDeep {
+        /// What there is too much of.
+        reason: String,
+    },
+    /// The answer needs more memory than it may take.
+    #[error("the question takes more than {} MiB of memory", limit_bytes >> 20)]
+    Memory {
+        /// What it may take, in bytes.
+        limit_bytes: usize,
+    },
+    /// The answer takes longer than it may.
+    #[error("no answer within {} s", timeout.as_secs_f64())]
+    Late {
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// As many questions as may be are being answered.
+    #[error("{at_once} questions are being answered, which are as many as may be at a time")]
+    Busy {
+        /// How many may be.
+        at_once: usize,
+    },
+    /// The answer is larger than what asked for it can show.
+    #[error("the answer has more than {} MiB", limit_bytes >> 20)]
+    LongAnswer {
+        /// How long it may be, in bytes.
+        limit_bytes: usize,
+    },
+    /// The process that answers says why it can't.
+    #[error("{message}")]
+    Refused {
+        /// The message with its causes.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+        /// True where the question is at fault, and not a file.
+        is_usage: bool,
+    },
+    /// The process that answers has ended without a word of its own.
+    #[error("the process that answers has ended by itself ({how})")]
+    Gone {
+        /// How it ended, and its last words.
+        how: String,
+    },
+    /// The system refused a process, or one of its limits.
+    #[error("could not {verb}: {source}")]
+    System {
+        /// What was tried.
+        verb: &'static str,
+        /// What the system says.
+        source: io::Error,
     },
     /// One of the views that ship with this build could not be set up.
     #[error("could not set up the view `{name}`: {reason}")]
@@ -92,6 +147,10 @@ impl SqlError {
             Self::NoTape
                 | Self::Statement { .. }
                 | Self::NotAQuery { .. }
+                | Self::TooDeep { .. }
+                | Self::Memory { .. }
+                | Self::Late { .. }
+                | Self::Refused { is_usage: true, .. }
                 | Self::NoGroup { .. }
                 | Self::NoLabel { .. }
                 | Self::ManyParts { .. }
@@ -124,11 +183,29 @@ impl SqlError {
                 "name a column with few values, or use `tokentape sql` with GROUP BY"
             }
             Self::NotAQuery { .. } => "use SELECT, WITH, EXPLAIN, SHOW or DESCRIBE",
-            Self::Read { .. } | Self::View { .. } | Self::Output { .. } => return None,
+            Self::TooDeep { .. } => {
+                "take it apart (WITH, a list after IN, several statements), and look for a mistake in its innermost parentheses"
+            }
+            Self::Memory { .. } => {
+                "ask for fewer rows or columns at once, or raise `--memory-limit`"
+            }
+            Self::Late { .. } => "ask of fewer rows, or raise `--timeout`",
+            Self::Busy { .. } => "ask again when one of them has its answer",
+            Self::LongAnswer { .. } => "ask for fewer rows or columns, or take it as CSV",
+            Self::Refused { hint, .. } => return hint.clone(),
+            Self::Gone { .. } => {
+                "where the system is out of memory, ask for less at once or lower `--memory-limit`"
+            }
+            Self::Read { .. } | Self::View { .. } | Self::Output { .. } | Self::System { .. } => {
+                return None;
+            }
         };
         Some(hint.to_owned())
     }
 }
+
+/// Longest message that is taken from DataFusion, in characters.
+const MOST_LETTERS: usize = 1_000;
 
 /// Returns what DataFusion says, on one line, without backtraces, nesting and the names of its own
 /// stages.
@@ -153,5 +230,10 @@ pub(crate) fn message(error: &DataFusionError) -> String {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
     let lines: Vec<&str> = text.trim_end_matches('.').lines().map(str::trim).collect();
-    lines.join(" ")
+    let text = lines.join(" ");
+    // It quotes expressions, and those are as long as whoever wrote them likes.
+    match text.char_indices().nth(MOST_LETTERS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
 }

@@ -8,11 +8,11 @@ use datafusion::arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
 
-use crate::capture::Label;
 use crate::capture::manifest::{ClockAnchor, Loop, Manifest, State, Step};
 use crate::capture::schema::{
     Channel, ChunkRow, FIRST_WARMUP_ID, Phase, ProbeRow, RequestRow, Status, TokensSource,
 };
+use crate::capture::{Label, TapeWriter};
 
 /// A millisecond, in nanoseconds.
 pub(crate) const MS: i64 = 1_000_000;
@@ -234,6 +234,11 @@ impl TapeFixture {
         let manifest = serde_json::to_string_pretty(&self.manifest).unwrap();
         fs::write(Manifest::path(path), manifest).unwrap();
         path.to_owned()
+    }
+
+    /// Begins to write a tape as the folder `path`, without a row yet.
+    pub(crate) fn begin(&self, path: &Path) -> TapeWriter {
+        TapeWriter::create(path, self.manifest.clone(), false).unwrap()
     }
 }
 

@@ -1,20 +1,31 @@
-//! Prints results: for the eye, for other programs, and for documents.
+//! Writes results as their rows come: for the eye, for other programs, and for documents.
+//!
+//! Nothing here holds a whole result, so that one without end takes no more memory than one page.
+
+use std::io::Write;
+use std::mem;
+use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::arrow::csv::WriterBuilder;
+use datafusion::arrow::csv;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::arrow::json;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::arrow::util::pretty::pretty_format_batches_with_options;
-use std::sync::Arc;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt as _;
+use serde::{Deserialize, Serialize};
 
 use super::SqlError;
+use super::statements::refused;
+use crate::visible::visible_lines;
 
-/// How a result is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A table with borders, for the eye.
+/// How a result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Format {
+    /// A table with borders, for the eye; a long result is several of them, one below the other.
     Table,
     /// Comma-separated values with a header; a null is empty.
     Csv,
@@ -24,30 +35,75 @@ pub enum Format {
     Ndjson,
     /// A table in Markdown.
     Markdown,
+    /// An Arrow IPC stream.
+    Arrow,
 }
 
-/// Prints one result; the text ends with a line feed.
+/// Most rows, and bytes, of one table with borders: its columns are as wide as its widest cells.
+const TABLE_ROWS: usize = 10_000;
+const TABLE_BYTES: usize = 32 << 20;
+
+/// Writes one result to its end.
 ///
 /// # Errors
 ///
-/// Fails when the batches do not belong together.
-pub fn format_batches(batches: &[RecordBatch], format: Format) -> Result<String, SqlError> {
-    let written = match format {
-        Format::Table => pretty_format_batches_with_options(batches, &options())
-            .map(|table| format!("{table}\n")),
-        Format::Csv => csv(batches),
-        Format::Json => objects::<json::writer::JsonArray>(batches).map(|text| {
-            if text.is_empty() {
-                "[]\n".to_owned()
-            } else {
-                text + "\n"
-            }
-        }),
-        Format::Ndjson => objects::<json::writer::LineDelimited>(batches),
-        Format::Markdown => markdown(batches),
-    };
-    written.map_err(|error| SqlError::Output {
+/// Fails where the engine or `out` does, or where the result has no place in the format.
+pub(super) async fn write_rows(
+    rows: &mut SendableRecordBatchStream,
+    format: Format,
+    out: &mut (dyn Write + Send),
+) -> Result<(), SqlError> {
+    let failed = |error: ArrowError| SqlError::Output {
         reason: error.to_string(),
+    };
+    let schema = rows.schema();
+    let mut writer = writer(format, &schema, out).map_err(failed)?;
+    let mut is_empty = true;
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(|error| refused(&error))?;
+        writer.write(batch).map_err(failed)?;
+        is_empty = false;
+    }
+    if is_empty {
+        // The names of the columns are told also where there is no row.
+        let nothing = RecordBatch::new_empty(schema);
+        writer.write(nothing).map_err(failed)?;
+    }
+    writer.finish().map_err(failed)
+}
+
+/// Writes the batches of one result.
+trait Writer: Send {
+    fn write(&mut self, batch: RecordBatch) -> Result<(), ArrowError>;
+    fn finish(&mut self) -> Result<(), ArrowError>;
+}
+
+type Out<'a> = &'a mut (dyn Write + Send);
+
+fn writer<'a>(
+    format: Format,
+    schema: &Schema,
+    out: Out<'a>,
+) -> Result<Box<dyn Writer + 'a>, ArrowError> {
+    Ok(match format {
+        Format::Table => Box::new(Tables {
+            out,
+            waiting: Vec::new(),
+        }),
+        Format::Csv => Box::new(csv::WriterBuilder::new().with_header(true).build(out)),
+        Format::Json => Box::new(Objects {
+            writer: json_options().build::<_, json::writer::JsonArray>(out),
+            end: "\n",
+        }),
+        Format::Ndjson => Box::new(Objects {
+            writer: json_options().build::<_, json::writer::LineDelimited>(out),
+            end: "",
+        }),
+        Format::Markdown => Box::new(Markdown {
+            out,
+            has_head: false,
+        }),
+        Format::Arrow => Box::new(StreamWriter::try_new(out, schema)?),
     })
 }
 
@@ -55,14 +111,110 @@ fn options() -> FormatOptions<'static> {
     FormatOptions::default().with_null("")
 }
 
-fn csv(batches: &[RecordBatch]) -> Result<String, ArrowError> {
-    let mut bytes = Vec::new();
-    let mut writer = WriterBuilder::new().with_header(true).build(&mut bytes);
-    for batch in batches {
-        writer.write(&flat(batch)?)?;
+fn json_options() -> json::WriterBuilder {
+    json::WriterBuilder::new().with_explicit_nulls(true)
+}
+
+/// Tables with borders.
+struct Tables<'a> {
+    out: Out<'a>,
+    waiting: Vec<RecordBatch>,
+}
+
+impl Writer for Tables<'_> {
+    fn write(&mut self, batch: RecordBatch) -> Result<(), ArrowError> {
+        self.waiting.push(batch);
+        let rows: usize = self.waiting.iter().map(RecordBatch::num_rows).sum();
+        let bytes = self.waiting.iter().map(RecordBatch::get_array_memory_size);
+        if rows >= TABLE_ROWS || bytes.sum::<usize>() >= TABLE_BYTES {
+            self.finish()?;
+        }
+        Ok(())
     }
-    drop(writer);
-    text(bytes)
+
+    fn finish(&mut self) -> Result<(), ArrowError> {
+        let batches = mem::take(&mut self.waiting);
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let table = pretty_format_batches_with_options(&batches, &options())?;
+        // A table is for the eye, wherever it goes.
+        Ok(writeln!(self.out, "{}", visible_lines(&table.to_string()))?)
+    }
+}
+
+impl Writer for csv::Writer<Out<'_>> {
+    fn write(&mut self, batch: RecordBatch) -> Result<(), ArrowError> {
+        Self::write(self, &flat(&batch)?)
+    }
+
+    fn finish(&mut self) -> Result<(), ArrowError> {
+        Ok(())
+    }
+}
+
+impl Writer for StreamWriter<Out<'_>> {
+    fn write(&mut self, batch: RecordBatch) -> Result<(), ArrowError> {
+        Self::write(self, &batch)
+    }
+
+    fn finish(&mut self) -> Result<(), ArrowError> {
+        Self::finish(self)
+    }
+}
+
+/// Objects of JSON, and what stands behind the last one.
+struct Objects<'a, F: json::writer::JsonFormat> {
+    writer: json::Writer<Out<'a>, F>,
+    end: &'static str,
+}
+
+impl<F: json::writer::JsonFormat + Send> Writer for Objects<'_, F> {
+    fn write(&mut self, batch: RecordBatch) -> Result<(), ArrowError> {
+        self.writer.write(&batch)
+    }
+
+    fn finish(&mut self) -> Result<(), ArrowError> {
+        self.writer.finish()?;
+        Ok(self.writer.get_mut().write_all(self.end.as_bytes())?)
+    }
+}
+
+/// A table in Markdown.
+struct Markdown<'a> {
+    out: Out<'a>,
+    has_head: bool,
+}
+
+impl Writer for Markdown<'_> {
+    fn write(&mut self, batch: RecordBatch) -> Result<(), ArrowError> {
+        if !mem::replace(&mut self.has_head, true) {
+            let schema = batch.schema();
+            let fields = schema.fields().iter();
+            let names = line(fields.clone().map(|field| escape(field.name())));
+            let sides = line(fields.map(|field| {
+                let is_number = field.data_type().is_numeric();
+                if is_number { "---:" } else { "---" }.to_owned()
+            }));
+            write!(self.out, "{}{sides}", visible_lines(&names))?;
+        }
+        let options = options();
+        let columns = batch.columns().iter();
+        let printers = columns
+            .map(|column| ArrayFormatter::try_new(column, &options))
+            .collect::<Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            let cells = printers.iter();
+            let cells = cells.map(|printer| escape(&printer.value(row).to_string()));
+            let line = line(cells);
+            self.out.write_all(visible_lines(&line).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), ArrowError> {
+        Ok(())
+    }
 }
 
 /// Spells out the columns that CSV has no place for: lists and structures.
@@ -86,48 +238,6 @@ fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-fn objects<F: json::writer::JsonFormat>(batches: &[RecordBatch]) -> Result<String, ArrowError> {
-    let mut bytes = Vec::new();
-    let mut writer = json::WriterBuilder::new()
-        .with_explicit_nulls(true)
-        .build::<_, F>(&mut bytes);
-    for batch in batches {
-        writer.write(batch)?;
-    }
-    writer.finish()?;
-    drop(writer);
-    text(bytes)
-}
-
-fn markdown(batches: &[RecordBatch]) -> Result<String, ArrowError> {
-    let mut lines = Vec::new();
-    let options = options();
-    for (index, batch) in batches.iter().enumerate() {
-        if index == 0 {
-            let schema = batch.schema();
-            let fields = schema.fields();
-            lines.push(line(fields.iter().map(|field| escape(field.name()))));
-            lines.push(line(fields.iter().map(|field| {
-                let is_number = field.data_type().is_numeric();
-                if is_number { "---:" } else { "---" }.to_owned()
-            })));
-        }
-        let printers = batch
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column, &options))
-            .collect::<Result<Vec<_>, _>>()?;
-        for row in 0..batch.num_rows() {
-            lines.push(line(
-                printers
-                    .iter()
-                    .map(|printer| escape(&printer.value(row).to_string())),
-            ));
-        }
-    }
-    Ok(lines.concat())
-}
-
 fn line(cells: impl Iterator<Item = String>) -> String {
     let mut line = String::from("|");
     for cell in cells {
@@ -145,23 +255,21 @@ fn escape(cell: &str) -> String {
         .replace(['\r', '\n'], " ")
 }
 
-fn text(bytes: Vec<u8>) -> Result<String, ArrowError> {
-    String::from_utf8(bytes).map_err(|error| ArrowError::ExternalError(Box::new(error)))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Format, format_batches};
+    use super::{Format, TABLE_ROWS, write_rows};
     use crate::sql::{block_on, new_session};
 
     fn print(sql: &str, format: Format) -> String {
-        let batches = block_on(async {
+        let mut out = Vec::new();
+        block_on(async {
             let context = new_session(1);
             let frame = context.sql(sql).await.unwrap();
-            frame.collect().await.unwrap()
+            let mut rows = frame.execute_stream().await.unwrap();
+            write_rows(&mut rows, format, &mut out).await.unwrap();
         })
         .unwrap();
-        format_batches(&batches, format).unwrap()
+        String::from_utf8(out).unwrap()
     }
 
     const SQL: &str = "SELECT arrow_cast('a|b', 'Dictionary(Int32, Utf8)') AS word, \
@@ -203,5 +311,24 @@ mod tests {
         let sql = "SELECT 1 AS n WHERE false";
         assert_eq!(print(sql, Format::Json), "[]\n");
         assert_eq!(print(sql, Format::Ndjson), "");
+    }
+    #[test]
+    fn a_long_table_is_several_and_every_other_format_is_one() {
+        let sql = format!(
+            "SELECT value AS n FROM generate_series(1, {})",
+            2 * TABLE_ROWS + 1
+        );
+        let count = |format, part: &str| {
+            let text = print(&sql, format);
+            text.lines().filter(|line| line.contains(part)).count()
+        };
+        assert!(count(Format::Table, " n ") > 1);
+        assert_eq!(count(Format::Csv, "n"), 1);
+        assert_eq!(count(Format::Json, "["), 1);
+        assert_eq!(count(Format::Markdown, "---"), 1);
+        for format in [Format::Table, Format::Csv, Format::Json, Format::Ndjson] {
+            let last = (2 * TABLE_ROWS + 1).to_string();
+            assert_eq!(count(format, &last), 1, "{format:?}");
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! The engine: the only place that sets up DataFusion, for traces and for tapes.
 //!
 //! [`session`] makes an engine, [`tapes`] opens tapes and [`views`] puts the contract's views over
-//! them; [`statements`] runs what a user typed and [`mod@format`] prints what came back. Nothing here
-//! knows what a metric is: that is SQL, in `queries/`.
+//! them. [`answer`] takes what a user typed past the [`door`], [`statements`] runs it and
+//! [`mod@format`] writes what comes back, all of it in a [`process`] that may die. Nothing here knows
+//! what a metric is: that is SQL, in `queries/`.
 
+mod answer;
+mod door;
 mod error;
 mod facts;
 #[cfg(test)]
@@ -11,6 +14,7 @@ pub(crate) mod fixture;
 mod format;
 mod header;
 mod order;
+mod process;
 mod recounts;
 mod session;
 mod split;
@@ -20,15 +24,19 @@ mod utc;
 mod views;
 
 pub use error::SqlError;
-pub use format::{Format, format_batches};
 pub use header::Definition;
 pub use session::block_on;
+pub use statements::understood;
 pub use tapes::{SloFrom, Span, Yardsticks};
 
+pub(crate) use answer::{Question, answer, results_of};
+pub(crate) use door::MOST_BYTES;
 pub(crate) use error::message;
+pub(crate) use format::Format;
 pub(crate) use header::Header;
+pub(crate) use process::{Answering, Limits, Output, VERB, Word, ask, confine, hear, tell};
 pub(crate) use recounts::{AnswerTokens, AttemptKey, ChunkTokens, Recounts};
 pub(crate) use session::{new_bounded_session, new_session, new_spilling_session};
-pub(crate) use statements::{collect, run_sql};
-pub(crate) use tapes::{Goal, OpenedTape, Settings, Tapes, open_tapes};
+pub(crate) use statements::collect;
+pub(crate) use tapes::{Goal, OpenedTape, Settings, Tapes, open_tapes, whole_tapes};
 pub(crate) use views::{PUBLIC_VIEWS, VIEWS, keep, keep_view};

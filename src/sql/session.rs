@@ -15,7 +15,10 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 /// Stack of every thread that may plan a query, in bytes.
-const STACK_BYTES: usize = 16 << 20;
+pub(super) const STACK_BYTES: usize = 16 << 20;
+
+/// How many times its memory a bounded session may take on disk.
+const SPILLS: u64 = 8;
 
 /// Makes an empty session that splits its work `target_partitions` ways; 0 takes one per core.
 pub(crate) fn new_session(target_partitions: usize) -> SessionContext {
@@ -30,6 +33,7 @@ pub(crate) fn new_bounded_session(
 ) -> Result<SessionContext, DataFusionError> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(memory_bytes, 1.0)
+        .with_max_temp_directory_size(SPILLS * memory_bytes as u64)
         .build_arc()?;
     let config = config(target_partitions);
     Ok(SessionContext::new_with_config_rt(config, runtime))
@@ -90,7 +94,7 @@ where
     })
 }
 
-fn cores() -> usize {
+pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 

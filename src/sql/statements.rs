@@ -1,6 +1,10 @@
-//! Runs statements that a user typed, over the views of some tapes.
+//! Runs statements that a user typed, in a session that is set up already.
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
@@ -8,145 +12,121 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::resolve::resolve_table_references;
 
-use super::views::keep;
-use super::{Settings, SqlError, message, open_tapes};
+use super::session::STACK_BYTES;
+use super::{Format, SqlError, door, format, message};
 
-/// What statements over some tapes came to.
+/// Longest that a text may take to be parsed; one of 1 MiB takes a small part of it.
+const PARSE_TIME: Duration = Duration::from_secs(2);
+
+/// Statements that have been understood.
 #[derive(Debug)]
-pub(crate) struct Answers {
-    /// What has to be said about the tapes, such as a recovery: the run and a sentence.
-    pub(crate) notes: Vec<(String, String)>,
-    /// A result each: its batches, at least one, so that the columns are known also where there is
-    /// no row; or what is wrong with a statement.
-    pub(crate) results: Result<Vec<Vec<RecordBatch>>, SqlError>,
-}
+pub(super) struct Statements(Vec<Statement>);
 
-/// Runs every statement of `sql` (separated by `;`) over tapes. `queries` are names with their SQL
-/// that the statements may read like views, each after those that it reads: they are run first.
-/// `settings` has what they judge by.
-///
-/// Must run inside [`super::block_on`].
-///
-/// # Errors
-///
-/// Fails when a tape cannot be opened. A statement that is wrong or no query fails the results
-/// alone, so that what was done to open the tapes is still told.
-pub(crate) async fn run_sql(
-    tapes: &[PathBuf],
-    sql: &str,
-    queries: &[(&str, &str)],
-    settings: Settings,
-) -> Result<Answers, SqlError> {
-    let settings = Settings {
-        keeps_results: !queries.is_empty(),
-        ..settings
-    };
-    let row_limit = settings.row_limit;
-    let tapes = open_tapes(tapes, &settings).await?;
-    // Each is computed once: as a view it would be planned anew wherever it is read.
-    for (name, sql) in queries {
-        let plan = tapes.context.state().create_logical_plan(sql).await;
-        let plan = plan.map_err(|error| refused(&error))?;
-        keep(&tapes.context, name, plan)
-            .await
-            .map_err(|error| refused(&error))?;
+impl Statements {
+    /// Parses statements that are separated by `;`.
+    ///
+    /// # Errors
+    ///
+    /// Fails where there is none, or one that is no SQL or too much of it.
+    pub(super) fn parse(sql: &str) -> Result<Self, SqlError> {
+        door::check(sql)?;
+        let statements = parsed(sql)?;
+        if statements.is_empty() {
+            return Err(SqlError::Statement {
+                reason: "there is no statement".to_owned(),
+            });
+        }
+        Ok(Self(statements.into()))
     }
-    let results = run_statements(&tapes.context, sql, row_limit).await;
-    let notes = tapes
-        .runs
-        .into_iter()
-        .flat_map(|tape| {
-            tape.notes
-                .into_iter()
-                .map(move |note| (tape.run.clone(), note))
-        })
-        .collect();
-    Ok(Answers { notes, results })
+
+    /// Returns the names of the relations that the statements read.
+    ///
+    /// # Errors
+    ///
+    /// Fails where a name can't be one of a relation.
+    pub(super) fn relations(&self) -> Result<Vec<String>, SqlError> {
+        let mut names = Vec::new();
+        for statement in &self.0 {
+            let (relations, _) =
+                resolve_table_references(statement, true).map_err(|error| refused(&error))?;
+            names.extend(relations.iter().map(|relation| relation.table().to_owned()));
+        }
+        Ok(names)
+    }
+
+    /// Runs every statement and writes its result, each for its first `row_limit` rows.
+    ///
+    /// # Errors
+    ///
+    /// Fails at the first statement that is wrong or that is no query; none after it is run.
+    pub(super) async fn run(
+        self,
+        context: &SessionContext,
+        row_limit: Option<usize>,
+        format: Format,
+        out: &mut (dyn Write + Send),
+    ) -> Result<(), SqlError> {
+        for statement in self.0 {
+            let plan = planned(context, statement, row_limit).await?;
+            let rows = context.execute_logical_plan(plan).await;
+            let rows = rows
+                .map_err(|error| refused(&error))?
+                .execute_stream()
+                .await;
+            let mut rows = rows.map_err(|error| refused(&error))?;
+            format::write_rows(&mut rows, format, out).await?;
+        }
+        Ok(())
+    }
 }
 
-/// Runs every statement of `sql` in a session that is set up already, each for its first
-/// `row_limit` rows.
-///
-/// # Errors
-///
-/// Fails at the first statement that is wrong or that is no query; none after it is run.
-pub(crate) async fn run_statements(
-    context: &SessionContext,
-    sql: &str,
-    row_limit: Option<usize>,
-) -> Result<Vec<Vec<RecordBatch>>, SqlError> {
-    ensure_shallow(sql)?;
-    let statements = DFParser::parse_sql(sql).map_err(|error| refused(&error))?;
-    if statements.is_empty() {
-        return Err(SqlError::Statement {
-            reason: "there is no statement".to_owned(),
+/// Parses on a thread that is left behind where it does not come to an end: at a mistake inside of
+/// many parentheses the parser tries every alternative on its way out, twice as many with each
+/// pair. A process that answers ends with its answer, and takes the thread along.
+fn parsed(sql: &str) -> Result<VecDeque<Statement>, SqlError> {
+    let (sender, receiver) = sync_channel(1);
+    let text = sql.to_owned();
+    let thread = thread::Builder::new()
+        .name("sql-parser".into())
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            // Whoever waited may have given up.
+            let _ = sender.send(DFParser::parse_sql(&text));
         });
-    }
-    let mut results = Vec::with_capacity(statements.len());
-    for statement in statements {
-        results.push(run_statement(context, statement, row_limit).await?);
-    }
-    Ok(results)
-}
-
-/// Most operators of all statements together. An expression is as deep as it has operators in a
-/// row, and the engine descends once per level: 8,000 overflow even the stack that it is given.
-const MOST_OPERATORS: usize = 2_000;
-
-/// Refuses text whose expressions could be too deep to be planned.
-fn ensure_shallow(sql: &str) -> Result<(), SqlError> {
-    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else {
-        // The parser says better what is wrong.
-        return Ok(());
-    };
-    let is_operator = |token: &&Token| match token {
-        Token::Word(word) => matches!(
-            word.keyword,
-            Keyword::AND
-                | Keyword::OR
-                | Keyword::NOT
-                | Keyword::IS
-                | Keyword::LIKE
-                | Keyword::ILIKE
-                | Keyword::SIMILAR
-                | Keyword::BETWEEN
-                | Keyword::IN
-                | Keyword::CASE
-                | Keyword::UNION
-                | Keyword::EXCEPT
-                | Keyword::INTERSECT
-                | Keyword::JOIN
-                | Keyword::SELECT
-        ),
-        Token::Whitespace(_)
-        | Token::Comma
-        | Token::Period
-        | Token::SemiColon
-        | Token::RParen
-        | Token::Number(..)
-        | Token::SingleQuotedString(_) => false,
-        _ => true,
-    };
-    let operators = tokens.iter().filter(is_operator).count();
-    if operators > MOST_OPERATORS {
-        return Err(SqlError::Statement {
+    thread.map_err(|source| SqlError::System {
+        verb: "start a thread that parses",
+        source,
+    })?;
+    match receiver.recv_timeout(PARSE_TIME) {
+        Ok(parsed) => parsed.map_err(|error| refused(&error)),
+        Err(_) => Err(SqlError::TooDeep {
             reason: format!(
-                "there are {operators} operators and parentheses, and at most {MOST_OPERATORS} can be planned"
+                "the statement was not parsed within {} s",
+                PARSE_TIME.as_secs()
             ),
-        });
+        }),
     }
-    Ok(())
 }
 
-async fn run_statement(
+/// Returns how many statements a text has, where it is understood.
+///
+/// # Errors
+///
+/// Says what is wrong with it, or what there is too much of.
+pub fn understood(sql: &str) -> Result<usize, SqlError> {
+    let statements = Statements::parse(sql)?;
+    statements.relations()?;
+    Ok(statements.0.len())
+}
+
+/// Plans a statement that only reads.
+async fn planned(
     context: &SessionContext,
     statement: Statement,
     row_limit: Option<usize>,
-) -> Result<Vec<RecordBatch>, SqlError> {
+) -> Result<LogicalPlan, SqlError> {
     let words = statement.to_string();
     let plan = context
         .state()
@@ -167,10 +147,7 @@ async fn run_statement(
                 .join(" "),
         });
     }
-    let plan = bounded(plan, row_limit).map_err(|error| refused(&error))?;
-    collect(context, plan)
-        .await
-        .map_err(|error| refused(&error))
+    bounded(plan, row_limit).map_err(|error| refused(&error))
 }
 
 /// Ends a query after so many rows. What explains or describes is short, and has to be the root of
@@ -202,7 +179,8 @@ pub(crate) async fn collect(
     Ok(batches)
 }
 
-fn refused(error: &DataFusionError) -> SqlError {
+/// Says what the engine says of a statement.
+pub(super) fn refused(error: &DataFusionError) -> SqlError {
     SqlError::Statement {
         reason: message(error),
     }
@@ -210,32 +188,35 @@ fn refused(error: &DataFusionError) -> SqlError {
 
 #[cfg(test)]
 mod tests {
-    use super::{RecordBatch, run_sql};
+    use super::{RecordBatch, Statements};
     use crate::sql::fixture::TapeFixture;
-    use crate::sql::{Format, Settings, SqlError, block_on, format_batches};
+    use crate::sql::{Format, Question, SqlError, answer, block_on, results_of};
 
-    fn run(sql: &str) -> Result<Vec<String>, SqlError> {
+    fn answered(question: &Question) -> Result<Vec<u8>, SqlError> {
         let folder = tempfile::tempdir().unwrap();
         let tape = TapeFixture::small().write(&folder.path().join("small.tape"));
-        block_on(async { run_sql(&[tape], sql, &[], Settings::default()).await })
-            .unwrap()?
-            .results?
-            .iter()
-            .map(|batches| format_batches(batches, Format::Csv))
-            .collect()
+        let mut out = Vec::new();
+        let told = |_: &str, _: &str| {};
+        block_on(answer(&[tape], question, &|_| Vec::new(), told, &mut out)).unwrap()?;
+        Ok(out)
+    }
+
+    fn run(sql: &str) -> Result<String, SqlError> {
+        let out = answered(&Question::new(sql, Format::Csv))?;
+        Ok(String::from_utf8(out).unwrap())
     }
 
     #[test]
     fn runs_each_statement_in_turn() {
         let results = run("SELECT count(*) AS n FROM requests; SELECT run, status FROM requests WHERE request_id = 0;").unwrap();
-        assert_eq!(results, ["n\n4\n", "run,status\nsmall,ok\n"]);
+        assert_eq!(results, "n\n4\nrun,status\nsmall,ok\n");
     }
 
     #[test]
     fn keeps_the_columns_of_an_empty_result() {
         assert_eq!(
             run("SELECT run, ttft_ns FROM requests WHERE false").unwrap(),
-            ["run,ttft_ns\n"]
+            "run,ttft_ns\n"
         );
     }
 
@@ -244,9 +225,9 @@ mod tests {
         let results = run("SELECT sent_ns, sent_utc FROM requests WHERE request_id = 0").unwrap();
         assert_eq!(
             results,
-            ["sent_ns,sent_utc\n1000000,2026-11-22T00:00:00.001Z\n"]
+            "sent_ns,sent_utc\n1000000,2026-11-22T00:00:00.001Z\n"
         );
-        let described = &run("DESCRIBE requests").unwrap()[0];
+        let described = run("DESCRIBE requests").unwrap();
         for column in ["intended_utc", "first_token_utc", "end_utc"] {
             assert!(described.contains(column), "{described}");
         }
@@ -269,16 +250,11 @@ mod tests {
 
     #[test]
     fn ends_a_result_where_it_is_told_to() {
-        let folder = tempfile::tempdir().unwrap();
-        let tape = TapeFixture::small().write(&folder.path().join("small.tape"));
-        let settings = Settings {
-            row_limit: Some(2),
-            ..Settings::default()
-        };
         let sql = "SELECT request_id FROM requests ORDER BY 1 DESC; DESCRIBE runs; EXPLAIN SELECT 1; \
                    SELECT 1 AS one LIMIT 1";
-        let answers = block_on(async { run_sql(&[tape], sql, &[], settings).await });
-        let results = answers.unwrap().unwrap().results.unwrap();
+        let mut question = Question::new(sql, Format::Arrow);
+        question.settings.row_limit = Some(2);
+        let results = results_of(&answered(&question).unwrap()).unwrap();
         let rows = |batches: &[RecordBatch]| -> usize {
             let rows = batches.iter();
             rows.map(RecordBatch::num_rows).sum()
@@ -293,36 +269,38 @@ mod tests {
     #[test]
     fn an_expression_that_is_too_deep_is_refused_and_no_overflow() {
         let sum = |terms: usize| format!("SELECT {} AS total", vec!["1"; terms].join(" + "));
-        assert_eq!(run(&sum(700)).unwrap(), ["total\n700\n"]);
-        for sql in [
-            sum(8_000),
-            format!("SELECT {}", vec!["true"; 9_000].join(" AND ")),
-            format!("SELECT {}1", "NOT ".repeat(9_000)),
-            format!("SELECT {}1{}", "(".repeat(9_000), ")".repeat(9_000)),
-            vec!["SELECT 1"; 4_000].join(" UNION ALL "),
-            format!("SELECT {}", vec!["'a'"; 9_000].join(" || ")),
-            format!("SELECT {}1", "- ".repeat(9_000)),
-            format!("SELECT {}1{}", "abs(".repeat(9_000), ")".repeat(9_000)),
-            format!("SELECT 1{}", "::int".repeat(9_000)),
-            format!(
-                "SELECT {}1{}",
-                "CASE WHEN true THEN ".repeat(5_000),
-                " END".repeat(5_000)
-            ),
-        ] {
-            let error = run(&sql).unwrap_err();
-            let text = error.to_string();
-            assert!(text.contains("operators"), "{}: {text}", &sql[..40]);
-        }
+        assert_eq!(run(&sum(700)).unwrap(), "total\n700\n");
+        let error = run(&sum(8_000)).unwrap_err();
+        assert!(error.to_string().contains("levels"), "{error}");
         // A long list is no deep expression.
-        let list = (0..5_000)
-            .map(|n| n.to_string())
-            .collect::<Vec<_>>()
-            .join(", ");
-        let found = run(&format!(
-            "SELECT count(*) AS n FROM requests WHERE request_id IN ({list})"
-        ));
-        assert_eq!(found.unwrap(), ["n\n4\n"]);
+        let list = |sign: &str| {
+            let list = (0..5_000).map(|n| format!("{sign}{n}"));
+            list.collect::<Vec<_>>().join(", ")
+        };
+        for (sign, count) in [("", 4), ("-", 1)] {
+            let list = list(sign);
+            let found = run(&format!(
+                "SELECT count(*) AS n FROM requests WHERE request_id IN ({list})"
+            ));
+            assert_eq!(found.unwrap(), format!("n\n{count}\n"));
+        }
+    }
+
+    #[test]
+    fn only_relations_that_are_read_have_names() {
+        let names = |sql| Statements::parse(sql).unwrap().relations().unwrap();
+        assert_eq!(
+            names("SELECT 1 AS cost, goodput FROM requests"),
+            ["requests"]
+        );
+        assert_eq!(names("-- of goodput\nSELECT 'goodput'"), [""; 0]);
+        assert_eq!(names("WITH cost AS (SELECT 1) SELECT * FROM cost"), [""; 0]);
+        assert_eq!(
+            names("SELECT cost FROM COST; SELECT (SELECT max(n) FROM stalls) FROM jitter"),
+            ["cost", "jitter", "stalls"]
+        );
+        assert_eq!(names("DESCRIBE goodput"), ["goodput"]);
+        assert_eq!(names("EXPLAIN SELECT * FROM stalls"), ["stalls"]);
     }
 
     #[test]

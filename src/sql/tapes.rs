@@ -12,6 +12,7 @@ use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::object_store::local::LocalFileSystem;
 use datafusion::prelude::SessionContext;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::order::natural;
@@ -19,11 +20,11 @@ use super::split::split;
 use super::{Recounts, SqlError, message, new_bounded_session, new_session, views};
 use crate::capture::manifest::{INTERRUPTED, Manifest, State};
 use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, TapeRow as _};
-use crate::capture::{count_rows, recover};
+use crate::capture::{CaptureError, count_rows, recover};
 use crate::visible::visible;
 
 /// Which form of a latency a goal applies to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SloFrom {
     /// From when the request was due.
     Intended,
@@ -32,7 +33,7 @@ pub enum SloFrom {
 }
 
 /// A goal on one latency.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Goal {
     /// Name of the latency.
     pub(crate) metric: String,
@@ -41,7 +42,7 @@ pub(crate) struct Goal {
 }
 
 /// What some numbers are held against, and what they cost. Money has the unit that it is given in.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Yardsticks {
     /// A longer gap between chunks is a stall, in nanoseconds.
     pub stall_ns: i64,
@@ -71,7 +72,7 @@ impl Default for Yardsticks {
 }
 
 /// Which part of a run is looked at, in nanoseconds on its own axis.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// Where the steady window may begin.
     pub warmup_ns: i64,
@@ -92,7 +93,7 @@ impl Span {
 }
 
 /// What the views need to know beside the tapes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Settings {
     /// The goals of goodput.
     pub(crate) goals: Vec<Goal>,
@@ -109,6 +110,7 @@ pub(crate) struct Settings {
     /// How many ways the engine splits its work; 0 takes one per core.
     pub(crate) partitions: usize,
     /// Tokens of kept texts that were counted anew.
+    #[serde(skip)]
     pub(crate) recounts: Recounts,
     /// Most rows of the result of a statement that a user typed; none for all.
     pub(crate) row_limit: Option<usize>,
@@ -264,6 +266,24 @@ fn missing_rows(path: &Path, manifest: &Manifest) -> Vec<String> {
         ))
     };
     found.into_iter().filter_map(differs).collect()
+}
+
+/// Returns the tapes that paths stand for at this moment. Of a folder of tapes, those that are still
+/// being written are left out: they are there when they are whole.
+///
+/// # Errors
+///
+/// Fails where a folder can't be read.
+pub(crate) fn whole_tapes(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SqlError> {
+    let mut all = Vec::new();
+    for path in paths {
+        let tapes = tapes_under(path)?;
+        let is_whole = |tape: &&PathBuf| !matches!(recover(tape), Err(CaptureError::Busy(_)));
+        let whole: Vec<PathBuf> = tapes.iter().filter(is_whole).cloned().collect();
+        // Where there is no other, it is said why.
+        all.extend(if whole.is_empty() { tapes } else { whole });
+    }
+    Ok(all)
 }
 
 /// Returns the tapes that a path stands for.

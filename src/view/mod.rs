@@ -7,10 +7,11 @@
 mod fields;
 mod guard;
 mod pages;
+mod questions;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,15 +26,24 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::analyze::Options;
+use crate::http_server;
 use crate::report::PageOptions;
+use crate::sql::Limits;
 
 pub(crate) use fields::Fields;
 use guard::Guard;
 pub(crate) use guard::new_token;
 use pages::Pages;
+pub(crate) use questions::Ask;
 
 /// Largest answer to a question of CSV, in rows.
 pub(crate) const CSV_ROWS: usize = 1_000_000;
+
+/// Files that are open beside connections: of the server, of an analysis, and of questions.
+const OWN_FILES: u64 = 32;
+
+/// Most connections at a time: a few for each of a person's windows.
+const MOST_CONNECTIONS: usize = 256;
 
 /// What a form asks for, in the words of an analysis and of its page.
 #[derive(Debug, Clone)]
@@ -55,33 +65,31 @@ pub(crate) struct View {
     pub(crate) fields: Fields,
     /// Reads the form.
     pub(crate) reader: Reader,
+    /// Has questions answered.
+    pub(crate) ask: Ask,
+    /// What one question may take.
+    pub(crate) limits: Limits,
     /// Whoever has it may look.
     pub(crate) token: String,
 }
 
-/// Serves until `shutdown` is ready.
+/// Serves for as long as it is polled. What is being answered then is given up: it can be asked
+/// again.
 ///
 /// Must run inside [`crate::sql::block_on`].
 ///
 /// # Errors
 ///
 /// Fails where the system refuses the socket.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    view: View,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, view: View) -> io::Result<()> {
     let desk = Desk::new(view, listener.local_addr()?);
     // Whoever opens the page a moment later finds the report made, or being made.
     let first = Arc::clone(&desk);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { first.pages.report(&Fields::default()).await });
-    let server = axum::serve(listener, router(desk));
-    tokio::select! {
-        served = server.into_future() => served,
-        // What is being answered is given up: it can be asked again.
-        () = shutdown => Ok(()),
-    }
+    let limits = http_server::Limits::beside(OWN_FILES, MOST_CONNECTIONS);
+    http_server::serve(listener, router(desk), limits, pending()).await;
+    Ok(())
 }
 
 /// What all requests share.
@@ -144,7 +152,11 @@ fn page(status: StatusCode, html: String) -> Response {
 }
 
 fn typed(status: StatusCode, content_type: &'static str, text: String) -> Response {
-    let mut response = Response::new(Body::from(text));
+    streamed(status, content_type, Body::from(text))
+}
+
+fn streamed(status: StatusCode, content_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let content_type = HeaderValue::from_static(content_type);
     response

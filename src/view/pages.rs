@@ -3,45 +3,52 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use futures::{StreamExt as _, stream};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
-use super::{CSV_ROWS, Fields, Reader, View, Wanted, page, plain, typed};
-use crate::analyze::{Table, analyze, needed_by, result_tables, shown};
+use super::questions::{Questions, Turn};
+use super::{CSV_ROWS, Fields, Reader, View, Wanted, page, plain, streamed};
+use crate::analyze::{Table, analyze, result_tables, shown};
 use crate::load::clock::Clock;
 use crate::report::{Drawing, Language, Live, PageOptions, SqlAsked, html, refused_page, sql_page};
-use crate::sql::{Format, SqlError, format_batches, run_sql};
+use crate::sql::{
+    Format, Limits, Question, SqlError, collect, open_tapes, results_of, whole_tapes,
+};
 
-/// Longest that one question may take.
-const PATIENCE: Duration = Duration::from_mins(2);
-
-/// Most memory that one question may take, in bytes.
-const QUESTION_BYTES: usize = 1 << 30;
-
-/// Most questions that are answered at a time, and most reports that are kept.
-const AT_ONCE: usize = 2;
+/// Most reports that are kept.
 const KEPT: usize = 6;
 
 /// Most rows that a page is given of a result; it shows fewer and says that there are more.
 const PAGE_ROWS: usize = 5_000;
 
-/// How the tapes stood when a report was made of them: the size and the time of each manifest.
-type Stand = Vec<Option<(u64, SystemTime)>>;
+/// Longest answer that a page is given, in bytes.
+const PAGE_BYTES: usize = 32 << 20;
+
+/// How the tapes stood when a report was made of them: each with the size and the time of its
+/// manifest.
+type Stand = Vec<(PathBuf, Option<(u64, SystemTime)>)>;
+
+/// A report, and how the tapes stood; none where there is none yet. Whoever makes it holds the lock.
+type Report = Arc<Mutex<Option<(Stand, Arc<str>)>>>;
 
 /// Makes the pages.
 pub(super) struct Pages {
     tapes: Vec<PathBuf>,
     fields: Fields,
     reader: Reader,
-    /// Reports by what was asked for; one is made at a time.
-    reports: Mutex<Vec<(Fields, Stand, Arc<str>)>>,
-    questions: Semaphore,
+    /// Reports by what was asked for, the last one first.
+    reports: std::sync::Mutex<Vec<(Fields, Report)>>,
+    /// One report is made at a time; those that are there do not wait for it.
+    making: Semaphore,
+    questions: Questions,
+    limits: Limits,
     /// What can be asked about, once it is known.
     relations: Mutex<Option<Relations>>,
 }
@@ -52,8 +59,10 @@ impl Pages {
             tapes: view.tapes,
             fields: view.fields,
             reader: view.reader,
-            reports: Mutex::default(),
-            questions: Semaphore::new(AT_ONCE),
+            reports: std::sync::Mutex::default(),
+            making: Semaphore::new(1),
+            questions: Questions::new(view.ask),
+            limits: view.limits,
             relations: Mutex::default(),
         }
     }
@@ -65,40 +74,44 @@ impl Pages {
             Ok(wanted) => wanted,
             Err(reason) => return refused(&fields, reason),
         };
-        let stand = self.stand();
-        let mut reports = self.reports.lock().await;
-        let is_fresh = |kept: &&(Fields, Stand, Arc<str>)| kept.0 == fields && kept.1 == stand;
-        if let Some((.., html)) = reports.iter().find(is_fresh) {
-            return page(StatusCode::OK, html.to_string());
-        }
-        match self.rendered(&fields, wanted).await {
-            Ok(html) => {
-                reports.retain(|kept| kept.0 != fields);
-                reports.truncate(KEPT - 1);
-                reports.insert(0, (fields, stand, Arc::from(html.as_str())));
-                page(StatusCode::OK, html)
-            }
+        match self.html(&fields, wanted).await {
+            Ok(html) => page(StatusCode::OK, html.to_string()),
             Err(reason) => refused(&fields, reason),
         }
     }
 
-    async fn rendered(&self, fields: &Fields, wanted: Wanted) -> Result<String, String> {
-        let analysis = analyze(&self.tapes, &wanted.options)
-            .await
-            .map_err(|error| {
-                let hint = error
-                    .hint()
-                    .map_or_else(String::new, |hint| format!(" – {hint}"));
-                format!("{error}{hint}")
-            })?;
-        let options = PageOptions {
-            live: Some(live(fields, None)),
-            ..wanted.page
-        };
-        let rendered = spawn_blocking(move || html(&analysis, &options)).await;
-        rendered
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())
+    /// Returns a report that is kept, or makes it where a tape has changed.
+    async fn html(&self, fields: &Fields, wanted: Wanted) -> Result<Arc<str>, String> {
+        let report = self.place_of(fields);
+        let mut report = report.lock().await;
+        let tapes = whole_tapes(&self.tapes).map_err(|error| with_hint(&told(&error)))?;
+        let stand = stand(tapes.clone());
+        if let Some((_, html)) = report.as_ref().filter(|kept| kept.0 == stand) {
+            return Ok(Arc::clone(html));
+        }
+        let _turn = self.making.acquire().await;
+        let html = Arc::<str>::from(rendered(&tapes, fields, wanted).await?);
+        *report = Some((stand, Arc::clone(&html)));
+        Ok(html)
+    }
+
+    /// Makes every report wait that is not there yet.
+    #[cfg(test)]
+    pub(super) fn hold_making(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.making.try_acquire().expect("nothing is being made")
+    }
+
+    fn place_of(&self, fields: &Fields) -> Report {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = reports.iter().position(|(known, _)| known == fields);
+        let place = known.map_or_else(
+            || (fields.clone(), Report::default()),
+            |at| reports.remove(at),
+        );
+        let report = Arc::clone(&place.1);
+        reports.truncate(KEPT - 1);
+        reports.insert(0, place);
+        report
     }
 
     /// The page of questions, with what the last one came to.
@@ -126,9 +139,10 @@ impl Pages {
                     let elapsed = Duration::from_nanos(clock.now_ns().unsigned_abs());
                     asked.seconds = Some(elapsed.as_secs_f64());
                 }
-                Err((error, hint)) => {
-                    status = StatusCode::BAD_REQUEST;
-                    (asked.error, asked.hint) = (Some(error), hint);
+                Err(error) => {
+                    status = status_of(&error);
+                    let (reason, hint) = told(&error);
+                    (asked.error, asked.hint) = (Some(reason), hint);
                 }
             }
         }
@@ -143,61 +157,80 @@ impl Pages {
         }
     }
 
-    /// The answer to a question as CSV, for other programs.
+    /// The answer to a question as CSV, for other programs, as it comes.
     pub(super) async fn csv(&self, fields: &Fields) -> Response {
         let Ok(wanted) = (self.reader)(&self.fields) else {
             return plain(StatusCode::BAD_REQUEST, "the command line is wrong");
         };
-        let answered = self.answers(fields.get("q"), &wanted, CSV_ROWS).await;
-        let text = answered.and_then(|results| {
-            let texts = results
-                .iter()
-                .map(|batches| format_batches(batches, Format::Csv));
-            texts
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| told(&error))
-        });
-        match text {
-            Ok(texts) => {
-                let mut response =
-                    typed(StatusCode::OK, "text/csv; charset=utf-8", texts.join("\n"));
+        let begun = async {
+            let question = self.question(fields.get("q"), &wanted, (Format::Csv, CSV_ROWS));
+            let mut turn = self.asked(&question).await?;
+            // What is wrong with a statement is known before its first row.
+            let first = turn.next().await?;
+            Ok((first, turn))
+        };
+        match begun.await {
+            Ok((first, turn)) => {
+                let body = first.map_or_else(Body::empty, |first| {
+                    // An answer that breaks off breaks the connection, so that nobody takes a
+                    // part for the whole.
+                    let rest = stream::try_unfold(turn, async |mut turn| {
+                        let piece = turn.next().await?;
+                        Ok::<_, SqlError>(piece.map(|piece| (piece, turn)))
+                    });
+                    Body::from_stream(stream::iter([Ok(first)]).chain(rest))
+                });
+                let mut response = streamed(StatusCode::OK, "text/csv; charset=utf-8", body);
                 let name = HeaderValue::from_static("attachment; filename=\"tokentape.csv\"");
                 response
                     .headers_mut()
                     .insert(header::CONTENT_DISPOSITION, name);
                 response
             }
-            Err((error, hint)) => {
+            Err(error) => {
+                let (reason, hint) = told(&error);
                 let hint = hint.map_or_else(String::new, |hint| format!("\n{hint}"));
-                plain(StatusCode::BAD_REQUEST, &format!("{error}{hint}"))
+                plain(status_of(&error), &format!("{reason}{hint}"))
             }
         }
     }
 
-    async fn tables(&self, sql: &str, wanted: &Wanted) -> Result<Vec<Table>, Told> {
-        let results = self.answers(sql, wanted, PAGE_ROWS).await?;
-        result_tables(&results).map_err(|error| (error.to_string(), None))
+    async fn tables(&self, sql: &str, wanted: &Wanted) -> Result<Vec<Table>, SqlError> {
+        let question = self.question(sql, wanted, (Format::Arrow, PAGE_ROWS));
+        let bytes = self.asked(&question).await?.whole(PAGE_BYTES).await?;
+        let tables = results_of(&bytes).and_then(|results| result_tables(&results));
+        tables.map_err(|error| SqlError::Output {
+            reason: error.to_string(),
+        })
     }
 
-    /// Runs statements over the tapes, each result cut at `rows`.
-    async fn answers(&self, sql: &str, wanted: &Wanted, rows: usize) -> Result<Results, Told> {
-        let _turn = self.questions.acquire().await;
+    /// Answers a question of this program's own, which needs no turn; nothing where even that fails.
+    async fn own(&self, sql: &str, wanted: &Wanted) -> Vec<Table> {
+        let answered = async {
+            let tapes = whole_tapes(&self.tapes).ok()?;
+            let tapes = open_tapes(&tapes, &wanted.options.settings()).await.ok()?;
+            let plan = tapes.context.state().create_logical_plan(sql).await.ok()?;
+            let batches = collect(&tapes.context, plan).await.ok()?;
+            result_tables(&[batches]).ok()
+        };
+        answered.await.unwrap_or_default()
+    }
+
+    /// Puts statements into a question whose results are each cut at so many rows.
+    fn question(&self, sql: &str, wanted: &Wanted, (format, rows): (Format, usize)) -> Question {
         let mut settings = wanted.options.settings();
         settings.row_limit = Some(rows);
-        settings.memory_bytes = Some(QUESTION_BYTES);
-        let needed = needed_by(sql);
-        let run = run_sql(&self.tapes, sql, &needed, settings);
-        let answers = timeout(PATIENCE, run)
-            .await
-            .map_err(|_| {
-                let hint = "ask of fewer rows, or use `tokentape sql`, which waits";
-                (
-                    format!("no answer within {} s", PATIENCE.as_secs()),
-                    Some(hint.to_owned()),
-                )
-            })?
-            .map_err(|error| told(&error))?;
-        answers.results.map_err(|error| told(&error))
+        Question {
+            sql: sql.to_owned(),
+            format,
+            settings,
+            limits: self.limits,
+        }
+    }
+
+    async fn asked(&self, question: &Question) -> Result<Turn, SqlError> {
+        let tapes = whole_tapes(&self.tapes)?;
+        self.questions.ask(&tapes, question).await
     }
 
     /// Names what can be asked about, with its columns; nothing where even that fails.
@@ -206,10 +239,9 @@ impl Pages {
                            WHERE table_schema = 'public' ORDER BY ordinal_position";
         let mut known = self.relations.lock().await;
         if known.is_none() {
-            let found = self.answers(SQL, wanted, PAGE_ROWS).await;
-            let tables = found.ok().and_then(|results| result_tables(&results).ok());
+            let tables = self.own(SQL, wanted).await;
             let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();
-            for row in tables.iter().flatten().flat_map(|table| &table.rows) {
+            for row in tables.iter().flat_map(|table| &table.rows) {
                 if let [Some(table), Some(column)] = [row[0].text(), row[1].text()] {
                     columns
                         .entry(table.to_owned())
@@ -228,18 +260,31 @@ impl Pages {
         }
         known.clone().unwrap_or_default()
     }
-
-    fn stand(&self) -> Stand {
-        let facts = |tape: &PathBuf| {
-            let facts = fs::metadata(tape.join("manifest.json")).ok()?;
-            Some((facts.len(), facts.modified().ok()?))
-        };
-        self.tapes.iter().map(facts).collect()
-    }
 }
 
-/// What the engine returned: batches a statement.
-type Results = Vec<Vec<arrow::array::RecordBatch>>;
+/// Says how tapes stand.
+fn stand(tapes: Vec<PathBuf>) -> Stand {
+    let facts = |tape: PathBuf| {
+        let facts = fs::metadata(tape.join("manifest.json")).ok();
+        let facts = facts.and_then(|facts| Some((facts.len(), facts.modified().ok()?)));
+        (tape, facts)
+    };
+    tapes.into_iter().map(facts).collect()
+}
+
+async fn rendered(tapes: &[PathBuf], fields: &Fields, wanted: Wanted) -> Result<String, String> {
+    let analysis = analyze(tapes, &wanted.options)
+        .await
+        .map_err(|error| with_hint(&(error.to_string(), error.hint())))?;
+    let options = PageOptions {
+        live: Some(live(fields, None)),
+        ..wanted.page
+    };
+    let rendered = spawn_blocking(move || html(&analysis, &options)).await;
+    rendered
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())
+}
 
 /// Names of what can be asked about, each with its columns.
 type Relations = Vec<(String, Vec<String>)>;
@@ -249,6 +294,18 @@ type Told = (String, Option<String>);
 
 fn told(error: &SqlError) -> Told {
     (error.to_string(), error.hint())
+}
+
+fn with_hint((reason, hint): &Told) -> String {
+    let hint = hint.as_deref();
+    hint.map_or_else(|| reason.clone(), |hint| format!("{reason} – {hint}"))
+}
+
+fn status_of(error: &SqlError) -> StatusCode {
+    match error {
+        SqlError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
+    }
 }
 
 fn live(fields: &Fields, refused: Option<String>) -> Live {

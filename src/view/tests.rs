@@ -1,19 +1,21 @@
 //! The server as its browser sees it, without a socket.
 
 use std::net::SocketAddr;
+use std::thread;
 
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
 use tower_service::Service as _;
 
 use super::*;
-use crate::analyze::Slo;
+use crate::analyze::{Slo, needed_by};
 use crate::report::Language;
-use crate::sql::block_on;
 use crate::sql::fixture::TapeFixture;
+use crate::sql::{Answering, answer, block_on};
 
 /// A page as it came: its status, its headers, its text.
 type Came = (StatusCode, HeaderMap, String);
@@ -47,8 +49,30 @@ fn reader() -> Reader {
     })
 }
 
+/// Answers in this process, with a catalogue, as another process would.
+fn here() -> Ask {
+    Box::new(|tapes, question| {
+        let (sender, pieces) = mpsc::channel(1);
+        let (end, ended) = oneshot::channel();
+        let (tapes, question) = (tapes.to_vec(), question.clone());
+        let limits = question.limits;
+        thread::spawn(move || {
+            let mut out = Vec::new();
+            let told = |_: &str, _: &str| {};
+            let answered = block_on(answer(&tapes, &question, &needed_by, told, &mut out));
+            if !out.is_empty() {
+                sender.blocking_send(out.into()).ok();
+            }
+            drop(sender);
+            end.send(answered.unwrap()).ok();
+        });
+        Ok(Answering::new(pieces, ended, limits, None))
+    })
+}
+
 struct Looked {
     folder: TempDir,
+    desk: Arc<Desk>,
     router: Router,
 }
 
@@ -56,16 +80,30 @@ impl Looked {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tape = TapeFixture::small().write(&folder.path().join("small.tape"));
+        Self::at(folder, tape, here())
+    }
+
+    fn at(folder: TempDir, tape: PathBuf, ask: Ask) -> Self {
         let names = ["goodput", "warmup", "from", "to", "by", "lang"];
         let view = View {
             tapes: vec![tape],
             fields: Fields::new(names.map(|name| (name, String::new()))),
             reader: reader(),
+            ask,
+            limits: Limits {
+                memory_bytes: 1 << 30,
+                timeout: None,
+                gives_way: true,
+            },
             token: "secret".to_owned(),
         };
         let desk = Desk::new(view, SocketAddr::from(([127, 0, 0, 1], 8080)));
-        let router = router(desk);
-        Self { folder, router }
+        let router = router(Arc::clone(&desk));
+        Self {
+            folder,
+            desk,
+            router,
+        }
     }
 
     /// Asks as one who has the token.
@@ -256,4 +294,86 @@ fn an_answer_of_many_rows_is_cut_on_the_page_and_whole_as_csv() {
     let (status, _, text) = looked.get("/sql.csv?q=SELEC");
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(text.contains("SELEC"), "{text}");
+}
+
+#[test]
+fn a_folder_s_report_has_tapes_that_came_later_and_none_that_is_being_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    TapeFixture::small().write(&path.join("early-run.tape"));
+    let looked = Looked::at(folder, path.clone(), here());
+    let before = looked.get("/").2;
+    assert!(before.contains("early-run") && !before.contains("later-run"));
+    TapeFixture::small().write(&path.join("later-run.tape"));
+    let after = looked.get("/").2;
+    assert!(after.contains("early-run") && after.contains("later-run"));
+    let rows = looked
+        .get("/sql.csv?q=SELECT+DISTINCT+run+FROM+requests+ORDER+BY+1")
+        .2;
+    assert_eq!(rows, "run\nearly-run\nlater-run\n");
+    let _writer = TapeFixture::small().begin(&path.join("open-run.tape"));
+    let (status, _, text) = looked.get("/");
+    assert_eq!((status, text), (StatusCode::OK, after));
+}
+
+#[test]
+fn a_report_that_is_there_does_not_wait_for_one_that_is_made() {
+    let looked = Looked::new();
+    let made = looked.get("/").2;
+    let making = looked.desk.pages.hold_making();
+    let request = Request::builder()
+        .uri("/secret/?goodput=20")
+        .header("host", "127.0.0.1:8080");
+    let request = request.body(Body::empty()).unwrap();
+    let mut router = looked.router.clone();
+    let came = block_on(async {
+        let mut other = Box::pin(router.call(request));
+        assert!(futures::poll!(other.as_mut()).is_pending());
+        let home = looked.desk.pages.report(&Fields::default()).await;
+        let home = to_bytes(home.into_body(), 1 << 24).await.unwrap();
+        drop(making);
+        (home, other.await.unwrap().status())
+    });
+    let (home, other) = came.unwrap();
+    assert_eq!(home, made.as_bytes());
+    assert_eq!(other, StatusCode::OK);
+}
+
+#[test]
+fn a_question_that_finds_no_turn_is_told_so_and_one_that_is_left_frees_its_own() {
+    let stuck: Ask = Box::new(|_, question| {
+        let (_, pieces) = mpsc::channel(1);
+        let (end, ended) = oneshot::channel();
+        // An answer that never comes to its end.
+        std::mem::forget(end);
+        Ok(Answering::new(pieces, ended, question.limits, None))
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let tape = TapeFixture::small().write(&folder.path().join("small.tape"));
+    let looked = Looked::at(folder, tape, stuck);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let ask = || {
+            let request = Request::builder().uri("/secret/sql.csv?q=SELECT+1");
+            let request = request.header("host", "127.0.0.1:8080");
+            let mut router = looked.router.clone();
+            Box::pin(async move { router.call(request.body(Body::empty()).unwrap()).await })
+        };
+        let (mut first, mut second) = (ask(), ask());
+        assert!(futures::poll!(first.as_mut()).is_pending());
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        let third = ask().await.unwrap();
+        assert_eq!(third.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let said = to_bytes(third.into_body(), 1 << 10).await.unwrap();
+        assert!(said.starts_with(b"2 questions are being answered"));
+        drop(first);
+        let mut fourth = ask();
+        assert!(futures::poll!(fourth.as_mut()).is_pending());
+        let fifth = ask().await.unwrap();
+        assert_eq!(fifth.status(), StatusCode::SERVICE_UNAVAILABLE);
+    });
 }

@@ -26,6 +26,8 @@ mod reports;
 #[cfg(test)]
 mod simulate;
 #[cfg(test)]
+mod sql;
+#[cfg(test)]
 mod tapes;
 #[cfg(test)]
 mod tidy;

@@ -4,15 +4,25 @@ use super::spelled;
 use crate::analyze::result_tables;
 use crate::capture::schema::{ChunkRow, RequestRow};
 use crate::sql::fixture::{MS, TapeFixture};
-use crate::sql::{Settings, block_on, run_sql};
+use crate::sql::{Format, Question, answer as answer_to, block_on, results_of};
 use tempfile::TempDir;
 
 /// What a statement says of a tape, without the line of names.
 fn asked(tape: &TapeFixture, sql: &str) -> String {
     let folder = TempDir::new().unwrap();
     let path = tape.write(&folder.path().join("a.tape"));
-    let answers = block_on(async { run_sql(&[path], sql, &[], Settings::default()).await });
-    let results = answers.unwrap().unwrap().results.unwrap();
+    let question = Question::new(sql, Format::Arrow);
+    let mut out = Vec::new();
+    block_on(answer_to(
+        &[path],
+        &question,
+        &|_| Vec::new(),
+        |_, _| {},
+        &mut out,
+    ))
+    .unwrap()
+    .unwrap();
+    let results = results_of(&out).unwrap();
     let table = spelled(&result_tables(&results).unwrap()[0]);
     table.split_once('\n').unwrap_or_default().1.to_owned()
 }

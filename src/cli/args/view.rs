@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
-use super::{GoalArgs, JudgeArgs, Lang, WindowArgs};
+use super::{GoalArgs, JudgeArgs, Lang, QuestionArgs, WindowArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct ViewArgs {
@@ -16,6 +16,8 @@ pub(crate) struct ViewArgs {
     pub(crate) port: u16,
     #[command(flatten)]
     pub(crate) judge: JudgeArgs,
+    #[command(flatten)]
+    pub(crate) limits: QuestionArgs,
     /// Compare groups of requests or of tapes, as `analyze` does
     #[arg(long, value_name = "LABEL|COLUMN")]
     pub(crate) by: Option<String>,
