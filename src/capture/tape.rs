@@ -22,6 +22,9 @@ use super::wal::{self, LogWriter, other_columns};
 /// Rows of a tape in memory that are encoded at once.
 const BATCH_ROWS: usize = 8_192;
 
+/// How far the log may be behind what was read without a word about it, in nanoseconds.
+const PROMISED_NS: i64 = 250_000_000;
+
 /// What is known only when a run has ended.
 #[derive(Debug, Clone, Default)]
 pub struct Ending {
@@ -276,17 +279,17 @@ pub fn recover(tape: &Path) -> Result<Option<String>, CaptureError> {
     log.new_file(wal::RECOVERY).map_err(unwritable)?;
     manifest.state = State::Interrupted;
     let sorted = sort_log(&folder, &log, &mut manifest)?;
-    let note = format!(
-        "recovered from its log after a crash: {} requests ({} in flight at the end), {} chunks{}",
-        manifest.counts.requests,
-        sorted.interrupted,
-        manifest.counts.chunks,
-        if sorted.is_torn {
-            "; the last batch was torn and is lost"
-        } else {
-            ""
-        },
+    let mut note = format!(
+        "recovered from its log after a crash: {} requests ({} in flight at the end), {} chunks",
+        manifest.counts.requests, sorted.interrupted, manifest.counts.chunks,
     );
+    if sorted.is_torn {
+        note.push_str("; the last batch was torn and is lost");
+    }
+    if sorted.unlogged_ns > PROMISED_NS {
+        let behind_ms = sorted.unlogged_ns / 1_000_000;
+        note.push_str(&format!("; the log had been up to {behind_ms} ms behind"));
+    }
     // Whoever opens the tape next is to know it too.
     manifest.recovered = Some(note.clone());
     close(&folder, &manifest)?;
@@ -295,6 +298,8 @@ pub fn recover(tape: &Path) -> Result<Option<String>, CaptureError> {
 
 struct Sorted {
     interrupted: usize,
+    /// How far the log had been behind what was read, at most.
+    unlogged_ns: i64,
     is_torn: bool,
 }
 
@@ -326,7 +331,14 @@ fn sort_log(tape: &Folder, log: &Folder, manifest: &mut Manifest) -> Result<Sort
             }
             Some(RequestRow::batch(&rows))
         })?;
-    manifest.counts.probes = sort_table::<ProbeRow>((tape, log), origin_ns, &mut is_torn, Some)?;
+    let mut unlogged_ns = 0;
+    manifest.counts.probes =
+        sort_table::<ProbeRow>((tape, log), origin_ns, &mut is_torn, |batch| {
+            let probes = ProbeRow::rows(&batch)?.into_iter();
+            let behind_ns = probes.filter_map(|probe| probe.unlogged_max_ns);
+            unlogged_ns = behind_ns.fold(unlogged_ns, i64::max);
+            Some(batch)
+        })?;
 
     let anchors = &mut manifest.clock_anchors;
     while anchors.len() > MOST_ANCHORS {
@@ -342,6 +354,7 @@ fn sort_log(tape: &Folder, log: &Folder, manifest: &mut Manifest) -> Result<Sort
     manifest.origin_ns = 0;
     Ok(Sorted {
         interrupted,
+        unlogged_ns,
         is_torn,
     })
 }

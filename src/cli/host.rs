@@ -10,7 +10,7 @@ use crate::error::Error;
 
 /// Address space that a run or an analysis needs, in bytes: below it a thread or an engine fails to
 /// start, which nobody can put into words any more.
-const ADDRESS_SPACE: u64 = 480_000 << 10;
+const ADDRESS_SPACE: u64 = 768 << 20;
 
 /// Refuses to work in less address space than it takes.
 ///

@@ -65,8 +65,13 @@ struct Notes {
     last_read_ns: AtomicI64,
     /// Reads that were handed to the scribe.
     taken: AtomicU64,
+    /// Those that a limit which is past waits for; [`NOTHING`] where none is past.
+    awaited: AtomicU64,
     bytes_left: AtomicU64,
 }
+
+/// Stands for a number of reads that nothing waits for.
+const NOTHING: u64 = u64::MAX;
 
 /// Stands for a read that has not been.
 const NEVER: i64 = i64::MIN;
@@ -105,10 +110,16 @@ impl Notes {
         self.last_read_ns.store(at_ns, Ordering::Relaxed);
     }
 
-    /// Says whether the scribe has yet to look at something that was read.
-    fn has_undecoded(&self) -> bool {
+    /// How many reads have to be decoded before a limit is judged that is past: those that had come
+    /// when that was first seen.
+    fn awaited(&self) -> u64 {
+        let awaited = self.awaited.load(Ordering::Relaxed);
+        if awaited != NOTHING {
+            return awaited;
+        }
         let taken = self.taken.load(Ordering::Acquire);
-        self.progress.decoded.load(Ordering::Acquire) < taken
+        self.awaited.store(taken, Ordering::Relaxed);
+        taken
     }
 
     fn last_read_ns(&self) -> Option<i64> {
@@ -144,6 +155,7 @@ impl<W> Attempt<W> {
             progress: Arc::default(),
             last_read_ns: AtomicI64::new(NEVER),
             taken: AtomicU64::new(0),
+            awaited: AtomicU64::new(NOTHING),
             bytes_left: AtomicU64::new(MAX_RESPONSE_BYTES),
         };
         Self {
@@ -330,7 +342,7 @@ impl<W: Wire> Attempt<W> {
     fn check_pinned(&self, check: std::pin::Pin<&mut Sleep>) -> Option<Outcome> {
         let now_ns = self.shared.clock.now_ns();
         // Before anything that the scribe has found out is looked at.
-        let has_undecoded = self.notes.has_undecoded();
+        let decoded = self.notes.progress.decoded.load(Ordering::Acquire);
         if self.notes.progress.is_undecodable.load(Ordering::Acquire) {
             return Some(Outcome::EndOfStream);
         }
@@ -340,7 +352,8 @@ impl<W: Wire> Attempt<W> {
             .flatten()
             .find(|(at_ns, _)| now_ns >= *at_ns);
         match passed {
-            Some(_) if has_undecoded => {
+            // What comes later decides nothing: a server that never stops would put it off for ever.
+            Some(_) if decoded < self.notes.awaited() => {
                 // A full channel is emptied by the scribe, and the next look finds room in it.
                 self.shared.recorder.try_flush();
                 let again_ns = now_ns.saturating_add(DECODE_WAIT_NS);
@@ -348,7 +361,7 @@ impl<W: Wire> Attempt<W> {
                 return None;
             }
             Some((_, kind)) => return Some(Outcome::Failed(kind, self.limit_text(kind))),
-            None => {}
+            None => self.notes.awaited.store(NOTHING, Ordering::Relaxed),
         }
         if self.end_of_grace_ns().is_some_and(|at_ns| now_ns >= at_ns) {
             return Some(Outcome::EndOfStream);

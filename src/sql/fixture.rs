@@ -238,7 +238,11 @@ impl TapeFixture {
 
     /// Begins to write a tape as the folder `path`, without a row yet.
     pub(crate) fn begin(&self, path: &Path) -> TapeWriter {
-        TapeWriter::create(path, self.manifest.clone(), false).unwrap()
+        let manifest = Manifest {
+            state: State::Running,
+            ..self.manifest.clone()
+        };
+        TapeWriter::create(path, manifest, false).unwrap()
     }
 }
 

@@ -278,7 +278,12 @@ pub(crate) fn whole_tapes(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SqlError> {
     let mut all = Vec::new();
     for path in paths {
         let tapes = tapes_under(path)?;
-        let is_whole = |tape: &&PathBuf| !matches!(recover(tape), Err(CaptureError::Busy(_)));
+        let is_whole = |tape: &&PathBuf| {
+            !matches!(
+                recover(tape),
+                Err(CaptureError::Busy(_) | CaptureError::Recovering(_))
+            )
+        };
         let whole: Vec<PathBuf> = tapes.iter().filter(is_whole).cloned().collect();
         // Where there is no other, it is said why.
         all.extend(if whole.is_empty() { tapes } else { whole });

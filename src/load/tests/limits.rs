@@ -56,6 +56,24 @@ async fn a_limit_is_judged_by_when_a_read_came_and_not_by_when_it_was_decoded() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_never_stops_does_not_put_a_limit_off() {
+    let limits = Limits {
+        request_timeout_ns: 500 * MS,
+        ..limits()
+    };
+    // More comes at each look than was decoded since the last one: virtual time goes on only while the
+    // scribe, which is real, has nothing to do with it.
+    let script = (1..200_000)
+        .map(|ping| (ping * MS / 10, ": ping\n\n"))
+        .collect::<Vec<_>>();
+    let outcome = drive(limits, None, vec![planned(0, Some(0))], script, Vec::new()).await;
+    let row = &outcome.requests[0];
+    assert_eq!(row.error_kind.as_ref().unwrap().as_str(), "timeout_total");
+    let end_ms = row.end_ns.unwrap() / MS;
+    assert!((500..19_000).contains(&end_ms), "{end_ms}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_limit_goes_on_after_the_end_mark() {
     let tight = [
         Limits {
