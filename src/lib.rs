@@ -32,6 +32,7 @@ pub mod error;
 pub mod load;
 pub mod report;
 pub mod schedule;
+pub mod secrets;
 pub mod simulate;
 pub mod sql;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use tokentape::backend::sse::{Decoder, Event};
 use tokentape::backend::{BackendKind, NotAStream, Reading, error_message, read_unary};
+use tokentape::secrets::Secrets;
 
 /// Most characters of a server's words that are kept, and an ellipsis.
 const MESSAGE_CHARS: usize = 501;
@@ -38,8 +39,9 @@ pub(crate) fn check(bytes: &[u8]) {
         decoder.finish(&mut compare);
     }
     assert_sound(&protocol.reader(true).read(stream));
-    assert_message(&error_message(stream));
-    match read_unary(stream) {
+    let secrets = Secrets::new(["sk-0123456789"]);
+    assert_message(&error_message(stream, &secrets));
+    match read_unary(stream, &secrets) {
         NotAStream::Error(error) => assert_message(&error.message),
         NotAStream::Unsupported(message) => assert!(message.chars().count() < 2 * MESSAGE_CHARS),
     }

@@ -21,6 +21,7 @@ use super::lenient::{Lenient, parse};
 use super::reading::{Reading, StreamError, TokenTally, Usage};
 use super::sse::{END_MARK, Event, Kind};
 use crate::capture::schema::Channel;
+use crate::secrets::Secrets;
 use meter::TokenMeter;
 use mould::Moulds;
 use shape::{Choice, Chunk, Delta, Function, UsageObject};
@@ -33,6 +34,8 @@ const MAX_GENERAL_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct EventReader {
     keep_text: bool,
+    /// What is masked in all that the server says about its answer; not in the answer.
+    secrets: Secrets,
     has_response_id: bool,
     meter: TokenMeter,
     moulds: Moulds,
@@ -49,10 +52,19 @@ impl EventReader {
     pub(super) fn new(keep_text: bool) -> Self {
         Self {
             keep_text,
+            secrets: Secrets::default(),
             has_response_id: false,
             meter: TokenMeter::default(),
             moulds: Moulds::default(),
             looks_left: LOOKS,
+        }
+    }
+
+    /// The same reader, with these secrets masked in messages, codes, names and ids.
+    pub fn masking(self, secrets: &Secrets) -> Self {
+        Self {
+            secrets: secrets.clone(),
+            ..self
         }
     }
 
@@ -83,7 +95,7 @@ impl EventReader {
         );
         if is_bare && !reading.is_broken && self.looks_left > 0 && data.len() <= MAX_GENERAL_BYTES {
             self.looks_left -= 1;
-            reading.unread_text = unread::text_in(data);
+            reading.unread_text = unread::text_in(data, &self.secrets);
             if reading.unread_text.is_some() {
                 self.looks_left = LOOKS;
                 reading.channel = Channel::Other;
@@ -140,7 +152,7 @@ impl EventReader {
             channel,
             error: reading.error.or_else(|| {
                 Some(StreamError {
-                    message: failure::error_message(data),
+                    message: failure::error_message(data, &self.secrets),
                     code: None,
                 })
             }),
@@ -172,7 +184,7 @@ impl EventReader {
         if usage.is_some() {
             carried.note(Channel::Usage);
         }
-        let error = stream_error(chunk);
+        let error = stream_error(chunk, &self.secrets);
         if error.is_some() {
             carried.note(Channel::Error);
         }
@@ -188,7 +200,7 @@ impl EventReader {
         }
         let tokens = self.meter.take(is_bearing, counted, carried.ids);
         let response_id = match &chunk.id.0 {
-            Some(id) if !self.has_response_id => named(id),
+            Some(id) if !self.has_response_id => named(id, &self.secrets),
             _ => None,
         };
         self.has_response_id |= response_id.is_some();
@@ -200,7 +212,9 @@ impl EventReader {
             unread_text: None,
             text: (self.keep_text && is_bearing).then_some(carried.text),
             usage,
-            finish_reason: carried.finish_reason,
+            finish_reason: carried
+                .finish_reason
+                .and_then(|text| named(&text, &self.secrets)),
             response_id,
             error,
             is_done: false,
@@ -266,9 +280,14 @@ impl<'a> Carried<'a> {
             self.take_delta(delta);
         }
         self.take_text(Channel::Content, choice.text.0.as_ref());
-        if let Some(reason) = choice.finish_reason.0.as_ref().and_then(|text| named(text)) {
+        if let Some(reason) = choice
+            .finish_reason
+            .0
+            .as_deref()
+            .filter(|text| !text.is_empty())
+        {
             self.note(Channel::Finish);
-            self.finish_reason.get_or_insert(reason);
+            self.finish_reason.get_or_insert_with(|| reason.to_owned());
         }
         if let Some(ids) = choice.token_count() {
             self.ids = Some(self.ids.unwrap_or(0).saturating_add(ids));
@@ -334,7 +353,7 @@ fn usage(object: &UsageObject) -> Option<Usage> {
 }
 
 /// Returns the failure that an event reports: under `error`, or by being an error object itself.
-fn stream_error(chunk: &Chunk<'_>) -> Option<StreamError> {
+fn stream_error(chunk: &Chunk<'_>, secrets: &Secrets) -> Option<StreamError> {
     let is_error_object = chunk.object.0.as_deref() == Some("error");
     let (message, code, kind) = match &chunk.error.0 {
         Some(failure) => (&failure.message, &failure.code, &failure.kind),
@@ -346,13 +365,13 @@ fn stream_error(chunk: &Chunk<'_>) -> Option<StreamError> {
     Some(StreamError {
         message: message.map_or_else(
             || "the server gave no reason".to_owned(),
-            |message| failure::cleaned(message),
+            |message| failure::cleaned(message, secrets),
         ),
-        code: code.map(|code| failure::cleaned(code)),
+        code: code.map(|code| failure::cleaned(code, secrets)),
     })
 }
 
 /// Returns a name that a server gives, on one line and of a bounded length; `None` when it is empty.
-fn named(text: &str) -> Option<String> {
-    Some(failure::cleaned(text)).filter(|text| !text.is_empty())
+fn named(text: &str, secrets: &Secrets) -> Option<String> {
+    Some(failure::cleaned(text, secrets)).filter(|text| !text.is_empty())
 }

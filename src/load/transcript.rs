@@ -10,6 +10,7 @@ use crate::backend::sse::{Decoder, Event, Kind, Tail};
 use crate::backend::{BackendKind, EventReader, NotAStream, Reading, error_message, read_unary};
 use crate::capture::count_unread;
 use crate::capture::schema::{Channel, ChunkRow, ErrorKind, RequestRow, Status};
+use crate::secrets::{Secrets, Veil};
 
 /// Counts the tokens of a text, for servers that don't say how many they sent.
 pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
@@ -31,6 +32,9 @@ pub(super) struct Transcript {
 struct Story {
     reader: EventReader,
     keeps_text: bool,
+    secrets: Secrets,
+    /// Masks them in the texts of events.
+    veil: Veil,
     next_seq: u32,
     /// The whole text so far, where it is kept or has to be counted.
     text: Option<String>,
@@ -60,6 +64,8 @@ impl Transcript {
             story: Story {
                 reader: backend.reader(needs_text),
                 keeps_text,
+                secrets: Secrets::default(),
+                veil: Veil::default(),
                 next_seq: 0,
                 text: needs_text.then(String::new),
                 text_ends: counts_tokens.then(Vec::new),
@@ -74,6 +80,13 @@ impl Transcript {
             last_read: None,
             end_ns: i64::MAX,
         }
+    }
+
+    /// The same transcript, with these secrets masked in what the server says.
+    pub(super) fn masking(mut self, secrets: &Secrets) -> Self {
+        self.story.reader = self.story.reader.masking(secrets);
+        self.story.secrets = secrets.clone();
+        self
     }
 
     /// The row as it stands before anything was heard: for the log, in case nothing ever is. The
@@ -185,10 +198,13 @@ impl Transcript {
         row.status = status;
         if let Some((kind, message)) = failure {
             row.error_kind = Some(kind.into());
-            row.error_message = message.filter(|message| !message.is_empty());
+            row.error_message = message
+                .map(|message| self.story.secrets.mask(&message).into_owned())
+                .filter(|message| !message.is_empty());
         }
         if self.story.keeps_text {
-            row.output = self.story.text;
+            let secrets = &self.story.secrets;
+            row.output = self.story.text.map(|text| secrets.mask_owned(text));
         }
         row
     }
@@ -314,7 +330,7 @@ impl Story {
                 ends.push(whole.len());
             }
         }
-        self.keeps_text.then_some(text)
+        self.keeps_text.then(|| self.veil.mask(&self.secrets, text))
     }
 
     /// Counts the tokens of the text: as a whole, and event by event, of which the lower count is
@@ -370,7 +386,8 @@ impl Story {
         match &end.outcome {
             Outcome::Cancelled => return (Status::Cancelled, None),
             Outcome::NotAStream(body) => {
-                return (Status::Error, Some(refusal(end.http_status, body)));
+                let refusal = refusal(end.http_status, body, &self.secrets);
+                return (Status::Error, Some(refusal));
             }
             // A connection that breaks after the stream's own end has cost nothing.
             Outcome::Failed(ErrorKind::Truncated, _) if is_whole => {}
@@ -431,7 +448,11 @@ fn possible_lag_us(row: &RequestRow, entry: &ReadEntry) -> Option<i32> {
 }
 
 /// Says what a response was that is not an event stream.
-fn refusal(http_status: Option<u16>, body: &[u8]) -> (ErrorKind, Option<String>) {
+fn refusal(
+    http_status: Option<u16>,
+    body: &[u8],
+    secrets: &Secrets,
+) -> (ErrorKind, Option<String>) {
     let kind = match http_status {
         Some(429) => ErrorKind::Http429,
         Some(400..=499) => ErrorKind::Http4xx,
@@ -442,13 +463,13 @@ fn refusal(http_status: Option<u16>, body: &[u8]) -> (ErrorKind, Option<String>)
             return (ErrorKind::Unsupported, Some(message));
         }
         _ => {
-            return match read_unary(body) {
+            return match read_unary(body, secrets) {
                 NotAStream::Error(error) => (ErrorKind::InStream, Some(error.message)),
                 NotAStream::Unsupported(message) => (ErrorKind::Unsupported, Some(message)),
             };
         }
     };
-    (kind, Some(error_message(body)))
+    (kind, Some(error_message(body, secrets)))
 }
 
 #[cfg(test)]

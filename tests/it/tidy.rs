@@ -44,7 +44,7 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
 ];
 
 /// Files at the top of `src/` that hold no stage's work: any stage may use them.
-const FOUNDATIONS: [&str; 4] = ["breath", "draw", "testing", "units"];
+const FOUNDATIONS: [&str; 5] = ["breath", "draw", "secrets", "testing", "units"];
 
 /// Returns all files under a folder of the repository that end so, in order.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
