@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::lenient;
 use super::reading::StreamError;
 use crate::secrets::Secrets;
 
@@ -20,8 +21,7 @@ pub enum NotAStream {
 /// Returns what the body of a failed response says, for people: the message where the body has one
 /// in a form that is known, else the start of the body; empty when the body is. Secrets are masked.
 pub fn error_message(body: &[u8], secrets: &Secrets) -> String {
-    serde_json::from_slice::<Value>(body)
-        .ok()
+    lenient::any(body)
         .and_then(|value| message_of(&value))
         .map_or_else(
             || cleaned(&String::from_utf8_lossy(body), secrets),
@@ -32,7 +32,7 @@ pub fn error_message(body: &[u8], secrets: &Secrets) -> String {
 /// Says what a whole body that came with status 200 is, when it was not sent as an event stream.
 /// Secrets are masked.
 pub fn read_unary(body: &[u8], secrets: &Secrets) -> NotAStream {
-    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+    let Some(value) = lenient::any(body) else {
         return NotAStream::Unsupported(describe_text(body, secrets));
     };
     let is_error = value.get("error").is_some_and(|error| !error.is_null())
@@ -148,6 +148,11 @@ pub(super) fn cleaned(text: &str, secrets: &Secrets) -> String {
     line
 }
 
+/// Returns the text as it is, up to the same length.
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().take(MESSAGE_CHARS).collect()
+}
+
 /// Says whether a character shows those around it in another order than they stand in.
 fn turns_writing(c: char) -> bool {
     matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
@@ -208,6 +213,7 @@ mod tests {
             ),
             ("Internal Server Error", "Internal Server Error"),
             (r#"{"status":500}"#, r#"{"status":500}"#),
+            (r#"{"message":"m","param":1e400}"#, "m"),
             (r#"{"error":null,"message":"m"}"#, "m"),
             ("", ""),
         ];

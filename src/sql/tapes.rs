@@ -380,7 +380,7 @@ mod tests {
         let error = refused_with(r#"{"schema_version": 7, "anything": 1}"#);
         let said = error.to_string();
         assert!(
-            said.ends_with("has schema version 7, and this build reads versions up to 3"),
+            said.ends_with("has schema version 7, and this build reads versions up to 4"),
             "{said}"
         );
         assert!(error.hint().unwrap().contains("a newer one"));

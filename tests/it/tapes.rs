@@ -80,7 +80,7 @@ fn what_is_no_tape_is_told() {
     error: `broken.tape` is not a tape: its `manifest.json` is not JSON: EOF while parsing a value at line 1 column 21
     hint: name a folder that `tokentape load` or `replay` wrote, such as `run.tape`
 
-    error: tape `new.tape` has schema version 7, and this build reads versions up to 3
+    error: tape `new.tape` has schema version 7, and this build reads versions up to 4
     hint: read it with the version of tokentape that wrote it, or a newer one
     ");
 }

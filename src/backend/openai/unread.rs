@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::backend::failure;
+use crate::backend::{failure, lenient};
 use crate::secrets::Secrets;
 
 /// Names of fields that hold the text of an answer, in protocols and servers beside OpenAI's.
@@ -36,7 +36,7 @@ const DEPTH: usize = 4;
 ///
 /// In a delta any text counts but that of words about it; elsewhere only what is named like a text.
 pub(super) fn text_in(data: &[u8], secrets: &Secrets) -> Option<String> {
-    let event: Value = serde_json::from_slice(data).ok()?;
+    let event = lenient::any(data)?;
     let deltas = event["choices"].as_array().into_iter().flatten();
     let deltas: Vec<&Value> = deltas
         .flat_map(|choice| [&choice["delta"], &choice["message"]])
