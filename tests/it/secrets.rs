@@ -189,24 +189,8 @@ fn with_environment(folder: &Folder, words: &[&str]) -> Outcome {
     folder.run_with(words, &[("OPENAI_API_KEY", &key), ("https_proxy", &proxy)])
 }
 
-#[test]
-fn nothing_that_a_run_leaves_has_a_secret() {
-    let mock = Mock::start(repeat);
-    let url = address(&mock.authority());
-    let typed = Typed::new();
-    let folder = Folder::new();
-    let count = (6 * WRITINGS.len()).to_string();
-    let more = [
-        "--num-prompts",
-        &count,
-        "--max-concurrency",
-        "4",
-        "--keep",
-        "text",
-    ];
-    let mut said = vec![with_environment(&folder, &words(&url, &typed, &more))];
-
-    // They were sent, the query as one.
+/// Says that the server was given the secrets, and the query as one.
+fn assert_sent(mock: &Mock) {
     let request = mock.requests().remove(0);
     assert!(
         request.path.starts_with("/v1/chat?sig="),
@@ -227,6 +211,76 @@ fn nothing_that_a_run_leaves_has_a_secret() {
             .unwrap()
             .ends_with(&secret("cookie"))
     );
+}
+
+/// Makes every report of a tape, and prints all its texts.
+fn reports(folder: &Folder, tape: &str) -> [Outcome; 2] {
+    let name = |end: &str| format!("{tape}.{end}");
+    let (html, markdown, json, csv) = (name("html"), name("md"), name("json"), name("csv"));
+    let outputs = [
+        "analyze",
+        tape,
+        "--html",
+        &html,
+        "--markdown",
+        &markdown,
+        "--json",
+        &json,
+        "--csv",
+        &csv,
+    ];
+    let texts = "SELECT *, (SELECT string_agg(text, '' ORDER BY seq) FROM chunks c \
+                 WHERE c.request_id = r.request_id) AS parts FROM requests r";
+    let question = ["sql", tape, "-c", texts, "--format", "json"];
+    let said = [&outputs[..], &question].map(|words| with_environment(folder, words));
+    assert!(folder.read(&html).contains("</html>"));
+    assert_eq!(said[1].code, 0, "{}", said[1].shown());
+    said
+}
+
+/// Says that what is not secret stays.
+fn assert_rest_stays(folder: &Folder) {
+    let texts = "SELECT count(*) FROM requests WHERE error_message LIKE 'bad key: %***%'";
+    assert_eq!(
+        folder.number("run.tape", texts),
+        i64::try_from(WRITINGS.len()).unwrap()
+    );
+    let plan = &folder.manifest("run.tape")["plan"];
+    assert_eq!(plan["extra_body"]["top_k"], 3);
+    assert!(
+        plan["url"]
+            .as_str()
+            .unwrap()
+            .ends_with("?sig=***&key=***&api-version=1"),
+        "{plan}"
+    );
+    assert!(
+        plan["command"]
+            .as_str()
+            .unwrap()
+            .contains("'/v1/chat?key=***&api-version=1'"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn nothing_that_a_run_leaves_has_a_secret() {
+    let mock = Mock::start(repeat);
+    let url = address(&mock.authority());
+    let typed = Typed::new();
+    let folder = Folder::new();
+    let count = (6 * WRITINGS.len()).to_string();
+    let more = [
+        "--num-prompts",
+        &count,
+        "--max-concurrency",
+        "4",
+        "--keep",
+        "text",
+    ];
+    let mut said = vec![with_environment(&folder, &words(&url, &typed, &more))];
+
+    assert_sent(&mock);
 
     let with = |verb: &[&str]| with_environment(&folder, verb);
     said.push(with(&words(&url, &typed, &["--dry-run"])));
@@ -261,27 +315,7 @@ fn nothing_that_a_run_leaves_has_a_secret() {
         &typed.endpoint,
     ]));
     for tape in ["run.tape", "none.tape"] {
-        let names = ["html", "md", "json"].map(|end| format!("{tape}.{end}"));
-        let csv = format!("{tape}.csv");
-        let [html, markdown, json] = &names;
-        said.push(with(&[
-            "analyze",
-            tape,
-            "--html",
-            html,
-            "--markdown",
-            markdown,
-            "--json",
-            json,
-            "--csv",
-            &csv,
-        ]));
-        let texts = "SELECT *, (SELECT string_agg(text, '' ORDER BY seq) FROM chunks c \
-                     WHERE c.request_id = r.request_id) AS parts FROM requests r";
-        said.push(with(&["sql", tape, "-c", texts, "--format", "json"]));
-        for name in &names {
-            assert_clean(name, &folder.read(name));
-        }
+        said.extend(reports(&folder, tape));
     }
     for outcome in &said {
         assert_clean("what was said", &outcome.shown());
@@ -290,26 +324,5 @@ fn nothing_that_a_run_leaves_has_a_secret() {
     for (path, bytes) in folder.files() {
         assert_clean(&path, &String::from_utf8_lossy(&bytes));
     }
-    // What is not secret stays.
-    let texts = "SELECT count(*) FROM requests WHERE error_message LIKE 'bad key: %***%'";
-    assert_eq!(
-        folder.number("run.tape", texts),
-        i64::try_from(WRITINGS.len()).unwrap()
-    );
-    let plan = &folder.manifest("run.tape")["plan"];
-    assert_eq!(plan["extra_body"]["top_k"], 3);
-    assert!(
-        plan["url"]
-            .as_str()
-            .unwrap()
-            .ends_with("?sig=***&key=***&api-version=1"),
-        "{plan}"
-    );
-    assert!(
-        plan["command"]
-            .as_str()
-            .unwrap()
-            .contains("'/v1/chat?key=***&api-version=1'"),
-        "{plan}"
-    );
+    assert_rest_stays(&folder);
 }
