@@ -162,6 +162,8 @@ pub mod exit {
     pub const NO_SUCCESS: u8 = 3;
     /// Could not read or write.
     pub const IO: u8 = 4;
+    /// A condition could not be decided for want of data.
+    pub const UNDECIDED: u8 = 5;
     /// Interrupted; the tape is complete up to then.
     pub const INTERRUPTED: u8 = 130;
 }

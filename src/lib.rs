@@ -33,6 +33,7 @@ mod http_server;
 pub mod load;
 pub mod report;
 pub mod schedule;
+pub mod secrets;
 pub mod simulate;
 pub mod sql;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use tokentape::backend::sse::{Decoder, Event};
 use tokentape::backend::{BackendKind, NotAStream, Reading, error_message, read_unary};
+use tokentape::secrets::Secrets;
 
 /// Most characters of a server's words that are kept, and an ellipsis.
 const MESSAGE_CHARS: usize = 501;
@@ -31,15 +32,25 @@ pub(crate) fn check(bytes: &[u8]) {
         ids += usize::from(with.response_id.is_some());
         assert!(ids <= 1, "a second id of one response");
         assert_sound(&with);
-        assert_eq!(Reading { text: None, ..with }, without);
+        let text = with.text.as_deref().unwrap_or_default();
+        for part in &with.tools {
+            assert!(text.get(part.at.clone()).is_some(), "{with:?}");
+        }
+        let bare = Reading {
+            text: None,
+            tools: Vec::new(),
+            ..with
+        };
+        assert_eq!(bare, without);
     };
     let mut decoder = Decoder::new();
     if decoder.push(stream, &mut compare).is_ok() {
         decoder.finish(&mut compare);
     }
     assert_sound(&protocol.reader(true).read(stream));
-    assert_message(&error_message(stream));
-    match read_unary(stream) {
+    let secrets = Secrets::new(["sk-0123456789"]);
+    assert_message(&error_message(stream, &secrets));
+    match read_unary(stream, &secrets) {
         NotAStream::Error(error) => assert_message(&error.message),
         NotAStream::Unsupported(message) => assert!(message.chars().count() < 2 * MESSAGE_CHARS),
     }

@@ -11,6 +11,8 @@ pub mod backend;
 mod breath;
 #[path = "../../src/capture/mod.rs"]
 pub mod capture;
+#[path = "../../src/secrets.rs"]
+pub mod secrets;
 
 /// The parts of the wires that are pure.
 #[path = "../../src/wire"]

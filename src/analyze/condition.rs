@@ -51,8 +51,10 @@ impl ConditionError {
 /// What became of a condition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Judged {
-    /// Where it holds, or cannot be judged: a line each.
+    /// Where it holds, or a run lacks the number: a line each.
     pub held: Vec<String>,
+    /// Where it cannot be judged for want of data: a line each.
+    pub undecided: Vec<String>,
     /// Where it does not: a line each, with the number.
     pub passed: Vec<String>,
 }
@@ -183,7 +185,10 @@ impl Condition {
 
     fn judge_changes(&self, analysis: &Analysis, bound: f64) -> Judged {
         if analysis.table("differences").is_none() {
-            return Judged::held("there is one run: nothing to compare it with");
+            return Judged {
+                undecided: vec!["there is one run: nothing to compare it with".to_owned()],
+                ..Judged::default()
+            };
         }
         let all = rows(analysis, "differences");
         let about = all.iter().copied().filter(|line| self.is_about(*line));
@@ -193,13 +198,13 @@ impl Condition {
         }
         // A group without the number, such as one whose every request failed, is no pass.
         let mut held = self.lacking(all.iter().map(|line| line.run()), &lines);
-        let mut passed = Vec::new();
+        let (mut undecided, mut passed) = (Vec::new(), Vec::new());
         for line in lines {
             let run = line.run();
             let known = ["difference", "low", "high"].map(|column| line.number(column));
             let [Some(change), Some(low), Some(high)] = known else {
                 let lack = line.text("lack").unwrap_or("the first run has 0");
-                held.push(format!(
+                undecided.push(format!(
                     "`{run}` cannot be judged for want of data ({lack}); make the runs longer"
                 ));
                 continue;
@@ -217,7 +222,11 @@ impl Condition {
                 (false, _) => passed.push(line),
             }
         }
-        Judged { held, passed }
+        Judged {
+            held,
+            undecided,
+            passed,
+        }
     }
 
     /// The runs among `all` that no line is about.
@@ -407,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_over_its_bound_counts_where_it_is_real_or_unknown() {
+    fn a_change_over_its_bound_counts_where_it_is_real_or_a_run_lacks_it() {
         let lacks = "`c` has no `ttft_p99`";
         assert_eq!(
             held("ttft_p99 > +5%"),
@@ -419,8 +428,25 @@ mod tests {
         assert_eq!(held("ttft_p99 > +7%"), [lacks]);
         assert_eq!(held("ttft_p99 < -5%"), [lacks]);
         assert_eq!(held("itl_p99 > +5%"), ["`c` has no `itl_p99`"]);
-        assert!(held("e2el_p99 > +5%")[0].contains("cannot be judged"));
+        assert_eq!(held("e2el_p99 > +5%"), [""; 0]);
         assert!(held("ttfa_p50 > +5%")[0].contains("no run has `ttfa_p50`"));
+    }
+
+    #[test]
+    fn what_lacks_data_or_another_run_is_undecided() {
+        let undecided = |text: &str, analysis: &Analysis| {
+            let judged = text.parse::<Condition>().unwrap().judge(analysis);
+            assert_eq!(judged.held, [""; 0]);
+            judged.undecided
+        };
+        let lines = undecided("e2el_p99 > +5%", &analysis());
+        assert!(lines.iter().all(|line| line.contains("cannot be judged")) && lines.len() == 2);
+        let alone = Analysis {
+            tables: Vec::new(),
+            ..analysis()
+        };
+        let lines = undecided("ttft_p99 > +5%", &alone);
+        assert_eq!(lines, ["there is one run: nothing to compare it with"]);
     }
 
     #[test]

@@ -224,6 +224,13 @@ fn goal(slo: &Slo) -> Goal {
     }
 }
 
+/// Says whether a run is the requests of one kind of a tape; those of a step had a time of their own.
+fn is_kind(tape: &OpenedTape) -> bool {
+    let by = tape.group.split_once('=').map_or("", |(by, _)| by);
+    let is_label = (tape.manifest.steps.iter()).any(|step| step.labels.contains_key(by));
+    tape.part.is_some() && !is_label && by != "step"
+}
+
 /// Draws the tables of [`Uncertainty`] from the blocks that SQL counts.
 async fn uncertain(
     context: &SessionContext,
@@ -245,6 +252,7 @@ async fn uncertain(
         .map(|tape| Member {
             run: tape.run.clone(),
             group: tape.group.clone(),
+            mix: is_kind(tape).then(|| tape.tape.clone()),
             is_open: tape.manifest.arrival_loop == Loop::Open,
             is_pair: table("schedule_pairs").is_some_and(|pairs| is_pair(pairs, &tape.run)),
         })

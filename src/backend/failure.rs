@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use super::lenient;
 use super::reading::StreamError;
+use crate::secrets::Secrets;
 
 /// A server's words are kept up to this many characters.
 const MESSAGE_CHARS: usize = 500;
@@ -17,29 +19,29 @@ pub enum NotAStream {
 }
 
 /// Returns what the body of a failed response says, for people: the message where the body has one
-/// in a form that is known, else the start of the body; empty when the body is.
-pub fn error_message(body: &[u8]) -> String {
-    serde_json::from_slice::<Value>(body)
-        .ok()
+/// in a form that is known, else the start of the body; empty when the body is. Secrets are masked.
+pub fn error_message(body: &[u8], secrets: &Secrets) -> String {
+    lenient::any(body)
         .and_then(|value| message_of(&value))
         .map_or_else(
-            || cleaned(&String::from_utf8_lossy(body)),
-            |text| cleaned(&text),
+            || cleaned(&String::from_utf8_lossy(body), secrets),
+            |text| cleaned(&text, secrets),
         )
 }
 
 /// Says what a whole body that came with status 200 is, when it was not sent as an event stream.
-pub fn read_unary(body: &[u8]) -> NotAStream {
-    let Ok(value) = serde_json::from_slice::<Value>(body) else {
-        return NotAStream::Unsupported(describe_text(body));
+/// Secrets are masked.
+pub fn read_unary(body: &[u8], secrets: &Secrets) -> NotAStream {
+    let Some(value) = lenient::any(body) else {
+        return NotAStream::Unsupported(describe_text(body, secrets));
     };
     let is_error = value.get("error").is_some_and(|error| !error.is_null())
         || value.get("object").and_then(Value::as_str) == Some("error");
     if is_error {
         let object = value.get("error").filter(|error| error.is_object());
         return NotAStream::Error(StreamError {
-            message: error_message(body),
-            code: code_of(object.unwrap_or(&value)),
+            message: error_message(body, secrets),
+            code: code_of(object.unwrap_or(&value), secrets),
         });
     }
     if value.get("choices").is_some() {
@@ -52,11 +54,11 @@ pub fn read_unary(body: &[u8]) -> NotAStream {
     let message = message_of(&value).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
     NotAStream::Unsupported(format!(
         "the server sent JSON instead of a stream: {}",
-        cleaned(&message)
+        cleaned(&message, secrets)
     ))
 }
 
-fn describe_text(body: &[u8]) -> String {
+fn describe_text(body: &[u8], secrets: &Secrets) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start();
     if text.is_empty() {
@@ -71,7 +73,10 @@ fn describe_text(body: &[u8]) -> String {
                 check `--base-url` and `--endpoint`"
             .to_owned();
     }
-    format!("the server sent no event stream: {}", cleaned(text))
+    format!(
+        "the server sent no event stream: {}",
+        cleaned(text, secrets)
+    )
 }
 
 /// Finds the message in the error objects of OpenAI, vLLM, TGI, Ollama and FastAPI.
@@ -108,23 +113,26 @@ fn path_of(location: &[Value]) -> String {
     steps.join(".")
 }
 
-fn code_of(object: &Value) -> Option<String> {
+fn code_of(object: &Value, secrets: &Secrets) -> Option<String> {
     ["code", "type", "error_type"]
         .iter()
         .find_map(|name| match object.get(*name)? {
-            Value::String(code) => Some(cleaned(code)),
+            Value::String(code) => Some(cleaned(code, secrets)),
             Value::Number(code) => Some(code.to_string()),
             _ => None,
         })
 }
 
-/// Returns `text` on one line: runs of white space and control characters become one space, and
-/// what is beyond [`MESSAGE_CHARS`] becomes an ellipsis.
-pub(super) fn cleaned(text: &str) -> String {
+/// Returns `text` on one line and without secrets: runs of white space, of control characters and
+/// of those that turn the direction of writing become one space, and what is beyond
+/// [`MESSAGE_CHARS`] becomes an ellipsis.
+pub(super) fn cleaned(text: &str, secrets: &Secrets) -> String {
+    // Before it is cut: what is left of a secret might not be known for one.
+    let text = secrets.mask(text);
     let mut line = String::new();
     let mut chars = 0;
     for word in text
-        .split(|c: char| c.is_whitespace() || c.is_control())
+        .split(|c: char| c.is_whitespace() || c.is_control() || turns_writing(c))
         .filter(|word| !word.is_empty())
     {
         let gap = (chars > 0).then_some(' ');
@@ -140,9 +148,48 @@ pub(super) fn cleaned(text: &str) -> String {
     line
 }
 
+/// Returns the text as it is, up to the same length.
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().take(MESSAGE_CHARS).collect()
+}
+
+/// Says whether a character shows those around it in another order than they stand in.
+fn turns_writing(c: char) -> bool {
+    matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn error_message(body: &[u8]) -> String {
+        super::error_message(body, &Secrets::default())
+    }
+
+    fn read_unary(body: &[u8]) -> NotAStream {
+        super::read_unary(body, &Secrets::default())
+    }
+
+    fn cleaned(text: &str) -> String {
+        super::cleaned(text, &Secrets::default())
+    }
+
+    #[test]
+    fn masks_a_secret_before_it_cuts_what_a_server_says() {
+        let secrets = Secrets::new(["sk-0123456789"]);
+        let at_the_cut = format!("{}sk-0123456789", "x".repeat(MESSAGE_CHARS - 5));
+        let shown = super::cleaned(&at_the_cut, &secrets);
+        assert!(shown.ends_with("x***"), "{shown}");
+        let body = br#"{"error":{"message":"no: sk-01234567\u00389","code":"sk-0123456789"}}"#;
+        assert_eq!(super::error_message(body, &secrets), "no: ***");
+        let NotAStream::Error(error) = super::read_unary(body, &secrets) else {
+            panic!("no error")
+        };
+        assert_eq!(
+            (error.message.as_str(), error.code.as_deref()),
+            ("no: ***", Some("***"))
+        );
+    }
 
     #[test]
     fn finds_the_message_in_every_known_error_body() {
@@ -166,6 +213,7 @@ mod tests {
             ),
             ("Internal Server Error", "Internal Server Error"),
             (r#"{"status":500}"#, r#"{"status":500}"#),
+            (r#"{"message":"m","param":1e400}"#, "m"),
             (r#"{"error":null,"message":"m"}"#, "m"),
             ("", ""),
         ];
@@ -177,6 +225,7 @@ mod tests {
     #[test]
     fn cleans_and_shortens_what_a_server_says() {
         assert_eq!(cleaned(" a\u{1b}[31m\r\n\tb\0 "), "a [31m b");
+        assert_eq!(cleaned("a\u{202e}gnp\u{2066}b"), "a gnp b");
         assert_eq!(error_message(b"\xFFbad\xFE"), "\u{FFFD}bad\u{FFFD}");
         let long = "é".repeat(2 * MESSAGE_CHARS);
         assert_eq!(cleaned(&long), format!("{}…", "é".repeat(MESSAGE_CHARS)));

@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 /// A value that is its default where the JSON has another type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +40,51 @@ pub(super) trait FromJson<'de>: Default {
         while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Self::default())
     }
+}
+
+/// Reads `text` as JSON of any shape; `None` when it is not JSON. A number that no reader here could
+/// hold, such as `1e400`, is null.
+pub(super) fn any(text: &[u8]) -> Option<Value> {
+    serde_json::from_slice(text)
+        .ok()
+        .or_else(|| serde_json::from_slice(&without_huge_numbers(text)?).ok())
+}
+
+/// Returns the JSON with null in place of each number that is too large; `None` where there is none.
+fn without_huge_numbers(text: &[u8]) -> Option<Vec<u8>> {
+    // What is passed over may have any size, but has to be JSON.
+    serde_json::from_slice::<IgnoredAny>(text).ok()?;
+    let is_of_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    let mut plain = Vec::new();
+    let mut kept = 0;
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        if *byte == b'"' {
+            at += 1;
+            // A quote behind a backslash is part of the text.
+            while let Some(byte) = text.get(at).filter(|byte| **byte != b'"') {
+                at += if *byte == b'\\' { 2 } else { 1 };
+            }
+            at += 1;
+        } else if byte.is_ascii_digit() || *byte == b'-' {
+            let rest = &text[at..];
+            let length = rest.iter().take_while(|byte| is_of_number(byte)).count();
+            let number = str::from_utf8(&rest[..length]).ok()?;
+            if number.parse().is_ok_and(f64::is_infinite) {
+                plain.extend_from_slice(&text[kept..at]);
+                plain.extend_from_slice(b"null");
+                kept = at + length;
+            }
+            at += length;
+        } else {
+            at += 1;
+        }
+    }
+    if kept == 0 {
+        return None;
+    }
+    plain.extend_from_slice(&text[kept..]);
+    Some(plain)
 }
 
 /// Reads `text` as JSON; `None` when it is not JSON.
@@ -174,4 +220,37 @@ where
     A: MapAccess<'de>,
 {
     T::deserialize(MapAccessDeserializer::new(object)).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_nobody_can_hold_is_null_and_what_is_no_json_stays_none() {
+        for (text, read) in [
+            (
+                r#"{"a":1e400,"b":[-2E+999,3]}"#,
+                r#"{"a":null,"b":[null,3]}"#,
+            ),
+            (
+                r#"{"a":"1e400 \" 1e400","b":1e400}"#,
+                r#"{"a":"1e400 \" 1e400","b":null}"#,
+            ),
+            (r#"{"a":1e300}"#, r#"{"a":1e300}"#),
+        ] {
+            let read: Value = serde_json::from_str(read).unwrap();
+            assert_eq!(any(text.as_bytes()), Some(read), "{text}");
+        }
+        for text in [
+            "1e400x",
+            "{\"a\":NaN,\"b\":1e400}",
+            "{\"a\":Infinity}",
+            "{\"a\":1e400",
+            "\"\\",
+            "01e999",
+        ] {
+            assert_eq!(any(text.as_bytes()), None, "{text}");
+        }
+    }
 }

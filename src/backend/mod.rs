@@ -13,7 +13,7 @@ pub mod sse;
 
 pub use failure::{NotAStream, error_message, read_unary};
 pub use openai::EventReader;
-pub use reading::{Reading, StreamError, TokenTally, Usage};
+pub use reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 pub use request::{BackendError, RequestInput, RequestSpec};
 
 /// A protocol that a server is driven with.

@@ -10,20 +10,21 @@ mod mould;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod unread;
 
 use std::borrow::Cow;
 
-use serde_json::Value;
-
 use super::failure;
-use super::lenient::{Lenient, parse};
-use super::reading::{Reading, StreamError, TokenTally, Usage};
+use super::lenient::{self, Lenient, parse};
+use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::sse::{END_MARK, Event, Kind};
 use crate::capture::schema::Channel;
+use crate::secrets::Secrets;
 use meter::TokenMeter;
 use mould::Moulds;
 use shape::{Choice, Chunk, Delta, Function, UsageObject};
+use tools::Calls;
 
 /// Size of an event, in bytes, up to which it is read in the general way where the direct one
 /// refuses it: its values take up to a hundred times the memory.
@@ -33,9 +34,12 @@ const MAX_GENERAL_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct EventReader {
     keep_text: bool,
+    /// What is masked in all that the server says about its answer; not in the answer.
+    secrets: Secrets,
     has_response_id: bool,
     meter: TokenMeter,
     moulds: Moulds,
+    calls: Calls,
     /// Events without a token that may still be looked into for a text that is not read.
     looks_left: u8,
 }
@@ -49,10 +53,20 @@ impl EventReader {
     pub(super) fn new(keep_text: bool) -> Self {
         Self {
             keep_text,
+            secrets: Secrets::default(),
             has_response_id: false,
             meter: TokenMeter::default(),
             moulds: Moulds::default(),
+            calls: Calls::default(),
             looks_left: LOOKS,
+        }
+    }
+
+    /// The same reader, with these secrets masked in messages, codes, names and ids.
+    pub fn masking(self, secrets: &Secrets) -> Self {
+        Self {
+            secrets: secrets.clone(),
+            ..self
         }
     }
 
@@ -83,7 +97,7 @@ impl EventReader {
         );
         if is_bare && !reading.is_broken && self.looks_left > 0 && data.len() <= MAX_GENERAL_BYTES {
             self.looks_left -= 1;
-            reading.unread_text = unread::text_in(data);
+            reading.unread_text = unread::text_in(data, &self.secrets);
             if reading.unread_text.is_some() {
                 self.looks_left = LOOKS;
                 reading.channel = Channel::Other;
@@ -112,18 +126,18 @@ impl EventReader {
                 |chunk| self.interpret(&chunk, Some(data)),
             );
         }
-        // A name that occurs twice is legal JSON that the direct way refuses.
-        let general =
-            (data.len() <= MAX_GENERAL_BYTES).then(|| serde_json::from_slice::<Value>(data));
-        match general {
-            Some(Ok(value)) => match serde::Deserialize::deserialize(&value) {
-                Ok(Lenient(Some(chunk))) => self.interpret(&chunk, None),
-                Ok(Lenient(None)) | Err(_) => Reading::of(Channel::Other),
-            },
-            Some(Err(_)) | None => Reading {
+        // A name that occurs twice is legal JSON that the direct way refuses, and so is a number
+        // without bound.
+        let general = (data.len() <= MAX_GENERAL_BYTES).then(|| lenient::any(data));
+        let Some(value) = general.flatten() else {
+            return Reading {
                 is_broken: true,
                 ..Reading::of(Channel::Other)
-            },
+            };
+        };
+        match serde::Deserialize::deserialize(&value) {
+            Ok(Lenient(Some(chunk))) => self.interpret(&chunk, None),
+            Ok(Lenient(None)) | Err(_) => Reading::of(Channel::Other),
         }
     }
 
@@ -140,7 +154,7 @@ impl EventReader {
             channel,
             error: reading.error.or_else(|| {
                 Some(StreamError {
-                    message: failure::error_message(data),
+                    message: failure::error_message(data, &self.secrets),
                     code: None,
                 })
             }),
@@ -166,13 +180,13 @@ impl EventReader {
         let choices = &chunk.choices.0.0;
         let mut carried = Carried::new(self.keep_text, !choices.is_empty());
         for choice in choices {
-            carried.take_choice(choice);
+            carried.take_choice(choice, &mut self.calls);
         }
         let usage = chunk.usage.0.as_ref().and_then(usage);
         if usage.is_some() {
             carried.note(Channel::Usage);
         }
-        let error = stream_error(chunk);
+        let error = stream_error(chunk, &self.secrets);
         if error.is_some() {
             carried.note(Channel::Error);
         }
@@ -182,13 +196,15 @@ impl EventReader {
             && usage.is_none()
             && error.is_none()
             && carried.ids.is_none()
-            && carried.finish_reason.is_none();
+            && carried.finish_reason.is_none()
+            && carried.stop_reason.is_none()
+            && carried.tools.is_empty();
         if let (Some(data), Some(text), true) = (data, carried.sole_text, is_text_alone) {
             self.moulds.keep(data, text, carried.channel);
         }
         let tokens = self.meter.take(is_bearing, counted, carried.ids);
         let response_id = match &chunk.id.0 {
-            Some(id) if !self.has_response_id => named(id),
+            Some(id) if !self.has_response_id => named(id, &self.secrets),
             _ => None,
         };
         self.has_response_id |= response_id.is_some();
@@ -199,8 +215,14 @@ impl EventReader {
             tokens_source: tokens.map(|(_, source)| source),
             unread_text: None,
             text: (self.keep_text && is_bearing).then_some(carried.text),
+            tools: carried.tools,
             usage,
-            finish_reason: carried.finish_reason,
+            finish_reason: carried
+                .finish_reason
+                .and_then(|text| named(&text, &self.secrets)),
+            stop_reason: carried
+                .stop_reason
+                .map(|text| failure::shortened(&self.secrets.mask(&text))),
             response_id,
             error,
             is_done: false,
@@ -218,7 +240,10 @@ struct Carried<'a> {
     /// The text as it was sent, where there is one and no other.
     sole_text: Option<&'a str>,
     has_text: bool,
+    /// Parts of calls of tools, where the text is kept.
+    tools: Vec<ToolPart>,
     finish_reason: Option<String>,
+    stop_reason: Option<String>,
     /// Number of token ids or log-probabilities.
     ids: Option<u32>,
 }
@@ -236,7 +261,9 @@ impl<'a> Carried<'a> {
             text: String::new(),
             sole_text: None,
             has_text: false,
+            tools: Vec::new(),
             finish_reason: None,
+            stop_reason: None,
             ids: None,
         }
     }
@@ -261,21 +288,30 @@ impl<'a> Carried<'a> {
         }
     }
 
-    fn take_choice(&mut self, choice: &Choice<'a>) {
+    fn take_choice(&mut self, choice: &Choice<'a>, calls: &mut Calls) {
         if let Some(delta) = &choice.delta.0 {
-            self.take_delta(delta);
+            self.take_delta(delta, calls);
         }
         self.take_text(Channel::Content, choice.text.0.as_ref());
-        if let Some(reason) = choice.finish_reason.0.as_ref().and_then(|text| named(text)) {
+        if let Some(reason) = choice
+            .finish_reason
+            .0
+            .as_deref()
+            .filter(|text| !text.is_empty())
+        {
             self.note(Channel::Finish);
-            self.finish_reason.get_or_insert(reason);
+            self.finish_reason.get_or_insert_with(|| reason.to_owned());
+        }
+        let stop = choice.stop_reason.0.0.as_ref();
+        if let Some(stop) = stop.or(choice.matched_stop.0.0.as_ref()) {
+            self.stop_reason.get_or_insert_with(|| stop.to_string());
         }
         if let Some(ids) = choice.token_count() {
             self.ids = Some(self.ids.unwrap_or(0).saturating_add(ids));
         }
     }
 
-    fn take_delta(&mut self, delta: &Delta<'a>) {
+    fn take_delta(&mut self, delta: &Delta<'a>, calls: &mut Calls) {
         let content = &delta.content.0;
         // Servers differ in the name, and some send the text under several.
         let reasoning = [
@@ -292,10 +328,15 @@ impl<'a> Carried<'a> {
         self.take_text(Channel::Reasoning, reasoning.or(content.thinking.as_ref()));
         self.take_text(Channel::Content, content.text.as_ref());
         self.take_text(Channel::Refusal, delta.refusal.0.as_ref());
-        for call in &delta.tool_calls.0.0 {
-            self.take_function(call.function.0.as_ref());
+        for part in &delta.tool_calls.0.0 {
+            let function = part.function.0.as_ref();
+            let named = function.and_then(|function| function.name.0.as_deref());
+            let call = calls.of_part(part.index.0, part.id.0.as_deref(), named);
+            self.take_function(function, call);
         }
-        self.take_function(delta.function_call.0.as_ref());
+        if let Some(function) = &delta.function_call.0 {
+            self.take_function(Some(function), calls.of_the_older_form());
+        }
         if let Some(audio) = &delta.audio.0 {
             if audio.data.0.as_ref().is_some_and(|data| !data.is_empty()) {
                 self.note(Channel::Audio);
@@ -307,10 +348,15 @@ impl<'a> Carried<'a> {
         }
     }
 
-    fn take_function(&mut self, function: Option<&Function<'a>>) {
-        if let Some(function) = function {
-            self.take_text(Channel::Tool, function.name.0.as_ref());
-            self.take_text(Channel::Tool, function.arguments.0.as_ref());
+    fn take_function(&mut self, function: Option<&Function<'a>>, call: usize) {
+        let Some(function) = function else { return };
+        for (is_name, part) in [(true, &function.name), (false, &function.arguments)] {
+            let start = self.text.len();
+            self.take_text(Channel::Tool, part.0.as_ref());
+            let at = start..self.text.len();
+            if !at.is_empty() {
+                self.tools.push(ToolPart { call, is_name, at });
+            }
         }
     }
 }
@@ -334,7 +380,7 @@ fn usage(object: &UsageObject) -> Option<Usage> {
 }
 
 /// Returns the failure that an event reports: under `error`, or by being an error object itself.
-fn stream_error(chunk: &Chunk<'_>) -> Option<StreamError> {
+fn stream_error(chunk: &Chunk<'_>, secrets: &Secrets) -> Option<StreamError> {
     let is_error_object = chunk.object.0.as_deref() == Some("error");
     let (message, code, kind) = match &chunk.error.0 {
         Some(failure) => (&failure.message, &failure.code, &failure.kind),
@@ -346,13 +392,13 @@ fn stream_error(chunk: &Chunk<'_>) -> Option<StreamError> {
     Some(StreamError {
         message: message.map_or_else(
             || "the server gave no reason".to_owned(),
-            |message| failure::cleaned(message),
+            |message| failure::cleaned(message, secrets),
         ),
-        code: code.map(|code| failure::cleaned(code)),
+        code: code.map(|code| failure::cleaned(code, secrets)),
     })
 }
 
 /// Returns a name that a server gives, on one line and of a bounded length; `None` when it is empty.
-fn named(text: &str) -> Option<String> {
-    Some(failure::cleaned(text)).filter(|text| !text.is_empty())
+fn named(text: &str, secrets: &Secrets) -> Option<String> {
+    Some(failure::cleaned(text, secrets)).filter(|text| !text.is_empty())
 }

@@ -1,5 +1,7 @@
 //! What one streamed event means, whatever protocol it came by.
 
+use std::ops::Range;
+
 use crate::capture::schema::{Channel, TokensSource};
 
 /// What an event carried.
@@ -16,12 +18,16 @@ pub struct Reading {
     pub tokens_source: Option<TokensSource>,
     /// All text of a token-bearing event, where the reader keeps it.
     pub text: Option<String>,
+    /// Which parts of the text belong to calls of tools, where the reader keeps it.
+    pub tools: Vec<ToolPart>,
     /// Where in the event a text was that this backend does not read, as `delta.KEY`.
     pub unread_text: Option<String>,
     /// The server's count so far, or in the end.
     pub usage: Option<Usage>,
     /// Why the server stopped generating.
     pub finish_reason: Option<String>,
+    /// What made it stop: the stop string, or the id of a token.
+    pub stop_reason: Option<String>,
     /// The server's id of the response; with the first event that has one, and no later one.
     pub response_id: Option<String>,
     /// A failure that the server reports inside the stream.
@@ -41,15 +47,28 @@ impl Reading {
             tokens: None,
             tokens_source: None,
             text: None,
+            tools: Vec::new(),
             unread_text: None,
             usage: None,
             finish_reason: None,
+            stop_reason: None,
             response_id: None,
             error: None,
             is_done: false,
             is_broken: false,
         }
     }
+}
+
+/// A part of a call of a tool, as it was streamed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolPart {
+    /// Number of the call in the answer, from 0.
+    pub call: usize,
+    /// Part of the function's name; of its arguments where false.
+    pub is_name: bool,
+    /// Where it stands in the event's text, in bytes.
+    pub at: Range<usize>,
 }
 
 /// Tokens as the server counted them; `None` where it doesn't say.

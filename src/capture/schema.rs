@@ -24,7 +24,8 @@ use super::value::{ColumnValue, Label, words};
 /// - 3 made all counts signed; added `max_output_tokens`, `ids_output_tokens`, `tokens_after_last`,
 ///   `has_lone_finish`, `unread_events` and `resends` to `requests`; filled `chunks.tokens` in for every token-bearing
 ///   event.
-/// - 4 added `probes.unlogged_max_ns`.
+/// - 4 added `requests.stop_reason` and `probes.unlogged_max_ns`; calls of tools are JSON in
+///   `requests.output`.
 pub const SCHEMA_VERSION: u32 = 4;
 
 /// Warm-up requests count from here, so that measured ones are the index in the schedule.
@@ -288,13 +289,16 @@ table! {
         http_status: Option<u16>,
         /// Why the server stopped generating.
         finish_reason: Option<Label>,
+        /// What made it stop: the stop string, or the id of a token.
+        stop_reason: Option<String>,
         /// True where the finish reason came in an event without a token.
         has_lone_finish: Option<bool>,
         /// The server's id of the response.
         response_id: Option<String>,
         /// The prompt; only with `--keep text`.
         prompt: Option<String>,
-        /// The generated text; only with `--keep text`.
+        /// The generated text; only with `--keep text`. Calls of tools follow it on a line of their own,
+        /// as JSON: `{"tool_calls": [{"name": ..., "arguments": ...}]}`.
         output: Option<String>,
     }
 }
@@ -471,6 +475,7 @@ impl RequestRow {
             error_message: None,
             http_status: None,
             finish_reason: None,
+            stop_reason: None,
             has_lone_finish: None,
             response_id: None,
             prompt: None,

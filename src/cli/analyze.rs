@@ -75,13 +75,19 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
     let mut code = verdict_code(&analysis, global);
     for condition in &conditions {
         let judged = condition.judge(&analysis);
-        for (word, lines) in [("failed", &judged.held), ("passed", &judged.passed)] {
+        for (word, lines) in [
+            ("failed", &judged.held),
+            ("undecided", &judged.undecided),
+            ("passed", &judged.passed),
+        ] {
             for line in lines {
                 say(&format!("{word}: `--fail-if \"{condition}\"`: {line}"));
             }
         }
-        if !judged.held.is_empty() && code == exit::DONE {
+        if !judged.held.is_empty() && matches!(code, exit::DONE | exit::UNDECIDED) {
             code = exit::GOAL_MISSED;
+        } else if !judged.undecided.is_empty() && code == exit::DONE {
+            code = exit::UNDECIDED;
         }
     }
     Ok(code)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::DateTime;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::analyze::{run_analysis, terminal_options, verdict_code};
@@ -18,7 +18,7 @@ use super::interrupt::{self, Course};
 use super::output::{Output, write_error};
 use super::plan::{self, LoadShape, STREAM_TOKENS_PER_S, Shape};
 use super::talk::{complain, print, print_painted, say};
-use super::{ending, progress};
+use super::{ending, masks, progress};
 use crate::analyze::Options;
 use crate::capture::Manifest;
 use crate::capture::manifest::Loop;
@@ -306,8 +306,8 @@ struct Prepared {
 
 fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prepared, Error> {
     let backend = args.target.backend;
-    let target = target(&args.target, args.limits.connect_timeout)?;
     let extra_body = plan::extra_body(args.request.extra_body.as_deref())?;
+    let target = target(&args.target, args.limits.connect_timeout, &extra_body)?;
     backend.check_extra_body(&extra_body)?;
     let labels = plan::labels(&args.output.label)?;
     let model = match &args.target.model {
@@ -332,7 +332,7 @@ fn prepare(schedule: Schedule, args: &DriveArgs, global: &Global) -> Result<Prep
         (&model, ignore_eos, &limits, &extra_body),
     );
     plan["prompt_salt"] = json!(salt);
-    let manifest = manifest(&schedule, args, plan, (plan::masked(&target.url), labels));
+    let manifest = manifest(&schedule, args, plan, (masks::masked(&target.url), labels));
     let count_tokens: Option<TokenCounter> = counts_tokens.then(|| {
         let count: TokenCounter = Arc::new(move |text: &str| tokenizer.count(text));
         count
@@ -411,8 +411,13 @@ fn self_check_plan(args: &LimitArgs, expected_streams: Option<f64>) -> Option<Se
     })
 }
 
-/// Says where requests go, with the key from the environment.
-pub(super) fn target(args: &TargetArgs, connect_timeout_ns: i64) -> Result<Target, Error> {
+/// Says where requests go, with the key from the environment, and what must not be repeated of it
+/// and of the fields of their bodies.
+pub(super) fn target(
+    args: &TargetArgs,
+    connect_timeout_ns: i64,
+    extra_body: &Map<String, Value>,
+) -> Result<Target, Error> {
     let url = plan::endpoint_url(args)?;
     // Credentials in the address are the user's own words for this server.
     let has_credentials = !url.username().is_empty() || url.password().is_some();
@@ -421,6 +426,7 @@ pub(super) fn target(args: &TargetArgs, connect_timeout_ns: i64) -> Result<Targe
         .filter(|_| !has_credentials);
     let headers = plan::headers(&args.header, api_key.as_deref())?;
     Ok(Target {
+        secrets: masks::secrets(&args.header, &url, extra_body),
         url,
         headers,
         connect_timeout: duration(connect_timeout_ns),
@@ -455,13 +461,13 @@ fn plan_json(
     schedule: &Schedule,
     args: &DriveArgs,
     (target, wire): (&Target, WireKind),
-    (model, ignore_eos, limits, extra_body): (&str, bool, &Limits, &serde_json::Map<String, Value>),
+    (model, ignore_eos, limits, extra_body): (&str, bool, &Limits, &Map<String, Value>),
 ) -> Value {
     let mut plan = json!({
-        "command": plan::masked_command(std::env::args()),
+        "command": masks::masked_command(std::env::args()),
         "verb": schedule.verb,
         "backend": plan::value_name(args.target.backend),
-        "url": plan::masked(&target.url),
+        "url": masks::masked(&target.url),
         "model": Some(model).filter(|model| !model.is_empty()),
         "header_names": target.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
     });
@@ -477,7 +483,7 @@ fn plan_json(
     };
     plan["ignore_eos"] = json!(ignore_eos);
     plan["temperature"] = json!(args.request.temperature);
-    plan["extra_body"] = plan::masked_fields(extra_body);
+    plan["extra_body"] = masks::masked_fields(extra_body);
     plan["limits"] = plan::limits_json(limits, args.limits.duration);
     plan["keeps_text"] = json!(args.output.keep.is_some());
     plan["wire"] = json!(wire.name());
@@ -528,6 +534,7 @@ fn free_name(name: &str, take: impl Fn(&Path) -> bool) -> PathBuf {
 pub(super) fn first_model(args: &TargetArgs, target: &Target) -> Result<String, Error> {
     let url: Url = plan::models_url(args)?;
     let unknown = |message: String| {
+        let message = target.secrets.mask(&message);
         let hint = if message.contains("401") || message.contains("403") {
             "set OPENAI_API_KEY, or give `--header \"Authorization: Bearer KEY\"`"
         } else {
@@ -536,7 +543,7 @@ pub(super) fn first_model(args: &TargetArgs, target: &Target) -> Result<String, 
         Error::Target {
             message: format!(
                 "could not ask `{}` which model it serves: {message}",
-                plan::masked(&url)
+                masks::masked(&url)
             ),
             hint: Some(hint.into()),
         }
@@ -545,10 +552,12 @@ pub(super) fn first_model(args: &TargetArgs, target: &Target) -> Result<String, 
         .map_err(|error| Error::System("start the client".into(), error))?
         .map_err(|error| unknown(error.message))?;
     let list: Value = serde_json::from_str(&text).map_err(|error| unknown(error.to_string()))?;
-    list["data"][0]["id"]
-        .as_str()
-        .map(str::to_owned)
-        .ok_or_else(|| unknown("its list of models is empty".into()))
+    let model = list["data"][0]["id"].as_str();
+    let model = model.ok_or_else(|| unknown("its list of models is empty".into()))?;
+    if target.secrets.mask(model) != model {
+        return Err(unknown("the name of its first model holds a secret".into()));
+    }
+    Ok(model.to_owned())
 }
 
 fn execute(

@@ -1,6 +1,9 @@
 //! Why requests failed, and what the user can try: said once a run, by the first one that did.
 
+use serde_json::Value;
+
 use super::talk::say;
+use crate::capture::Manifest;
 use crate::load::{Failure, RunReport};
 use crate::wire::NO_LOCAL_PORT;
 
@@ -33,12 +36,84 @@ pub(super) fn reason(report: &RunReport) -> (String, Option<String>) {
             "{outcome}; the first failed with `{}`: {message}",
             failure.kind
         ),
-        remedy(failure, &report.manifest.target),
+        field_remedy(failure, &report.manifest.plan).or_else(|| remedy(failure, &report.manifest)),
     )
 }
 
-/// What to try against a failure of a request to `target`.
-fn remedy(failure: &Failure, target: &str) -> Option<String> {
+/// What to leave out where a server names a field of the request that it does not take: the flag
+/// that put it there.
+fn field_remedy(failure: &Failure, plan: &Value) -> Option<String> {
+    if failure.kind != "http_4xx" || !matches!(failure.http_status, Some(400 | 422)) {
+        return None;
+    }
+    let message = failure.message.as_deref()?;
+    let is_named = |field: &str| {
+        let is_of_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+        message.match_indices(field).any(|(at, _)| {
+            let after = message.get(at + field.len()..).unwrap_or_default();
+            let before = message.get(..at).unwrap_or_default();
+            !after.starts_with(is_of_word) && !before.ends_with(is_of_word)
+        })
+    };
+    let mut own = plan["extra_body"].as_object().into_iter().flatten();
+    // Of the user's fields those that a message could name by chance are not guessed at.
+    if let Some((field, _)) = own.find(|(field, _)| field.contains('_') && is_named(field)) {
+        return Some(format!("leave `{field}` out of `--extra-body`"));
+    }
+    let is_vllm = (plan["backend"].as_str()).is_some_and(|backend| backend.starts_with("vllm"));
+    let is_given = |name: &str| !matches!(plan[name], Value::Null | Value::Bool(false));
+    let remedies = [
+        (
+            "ignore_eos",
+            is_given("ignore_eos") && plan["verb"] == "replay",
+            "leave out `--ignore-eos`, and give `--output-length cap`: the server does not know \
+             `ignore_eos`",
+        ),
+        (
+            "ignore_eos",
+            is_given("ignore_eos"),
+            "leave out `--ignore-eos`: the server does not know `ignore_eos`",
+        ),
+        (
+            "temperature",
+            is_given("temperature"),
+            "leave out `--temperature`, or give the one that the server takes",
+        ),
+        (
+            "continuous_usage_stats",
+            is_vllm,
+            "give `--backend openai` or `openai-chat`: that of vllm asks for usage in every event",
+        ),
+        (
+            "stream_options",
+            true,
+            "give `--extra-body '{\"stream_options\": null}'`: every request asks for usage with it",
+        ),
+        (
+            "max_completion_tokens",
+            true,
+            "limit answers by the other name, as in `--extra-body '{\"max_tokens\": 128}'`",
+        ),
+        (
+            "max_tokens",
+            true,
+            "ask for shorter answers or prompts, or limit them by the other name, as in \
+             `--extra-body '{\"max_completion_tokens\": 128}'`",
+        ),
+    ];
+    let mut remedies = remedies.into_iter();
+    let (_, _, found) = remedies.find(|(field, is_asked, _)| *is_asked && is_named(field))?;
+    Some(found.to_owned())
+}
+
+/// What to try against a failure of a request of this run.
+fn remedy(failure: &Failure, manifest: &Manifest) -> Option<String> {
+    let target = &manifest.target;
+    let mut sent = manifest.plan["header_names"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let sends_key = sent.any(|name| name == "authorization") || target.contains('@');
     let has_no_port =
         (failure.message.as_deref()).is_some_and(|text| text.starts_with(NO_LOCAL_PORT));
     let text = match (failure.kind.as_str(), failure.http_status) {
@@ -53,6 +128,9 @@ fn remedy(failure: &Failure, target: &str) -> Option<String> {
         }
         ("tls", _) => {
             "check the server's certificate, and whether `--base-url` wants http or https"
+        }
+        ("http_4xx", Some(401 | 403)) if sends_key => {
+            "check the key that is sent, and whether a router before the server drops it"
         }
         ("http_4xx", Some(401 | 403)) => {
             "set OPENAI_API_KEY, or give `--header \"Authorization: Bearer KEY\"`"
@@ -80,4 +158,75 @@ fn remedy(failure: &Failure, target: &str) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn hint(message: &str, plan: &Value) -> Option<String> {
+        let failure = Failure {
+            kind: "http_4xx".to_owned(),
+            message: Some(message.to_owned()),
+            http_status: Some(422),
+        };
+        field_remedy(&failure, plan)
+    }
+
+    #[test]
+    fn a_field_that_a_server_does_not_take_is_told_by_its_flag() {
+        let plan = json!({
+            "verb": "load", "backend": "vllm", "ignore_eos": true, "temperature": 0.0,
+            "extra_body": { "min_tokens": 3, "top_k": 1, "user": "a" },
+        });
+        for (message, flag) in [
+            (
+                "Unexpected fields in the request: {'ignore_eos'}",
+                "leave out `--ignore-eos`:",
+            ),
+            (
+                "body.ignore_eos: Extra inputs are not permitted",
+                "leave out `--ignore-eos`:",
+            ),
+            ("`temperature` is not supported", "`--temperature`"),
+            ("unknown field continuous_usage_stats", "`--backend openai`"),
+            ("stream_options is not allowed", "\"stream_options\": null"),
+            (
+                "Unrecognized request argument: max_completion_tokens",
+                "\"max_tokens\"",
+            ),
+            (
+                "'max_tokens' is not supported with this model",
+                "\"max_completion_tokens\"",
+            ),
+            (
+                "min_tokens must be positive",
+                "`min_tokens` out of `--extra-body`",
+            ),
+        ] {
+            let hint = hint(message, &plan).unwrap();
+            assert!(hint.contains(flag), "{message}: {hint}");
+        }
+        let replay = json!({ "verb": "replay", "ignore_eos": true });
+        assert!(
+            hint("ignore_eos", &replay)
+                .unwrap()
+                .contains("--output-length cap")
+        );
+        // It was not asked for, or is part of another word.
+        for message in [
+            "no ignore_eos here",
+            "the user is unknown",
+            "max_tokens_total",
+            "",
+        ] {
+            assert_eq!(
+                hint(message, &json!({ "ignore_eos": false })),
+                None,
+                "{message}"
+            );
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod host;
 mod inspect;
 mod interrupt;
 mod judge;
+mod masks;
 mod output;
 mod plan;
 mod progress;

@@ -278,9 +278,11 @@ pub(super) fn endpoint_url(args: &TargetArgs) -> Result<Url, Error> {
     join(&args.base_url, endpoint)
 }
 
-/// The address of the list of models.
+/// The address of the list of models, with what the endpoint is asked with: a version, a key.
 pub(super) fn models_url(args: &TargetArgs) -> Result<Url, Error> {
-    join(&args.base_url, "/v1/models")
+    let endpoint = args.endpoint.as_deref().unwrap_or_default();
+    let query = endpoint.split_once('?').map_or("", |(_, query)| query);
+    join(&args.base_url, &format!("/v1/models?{query}"))
 }
 
 fn join(base: &str, path: &str) -> Result<Url, Error> {
@@ -294,6 +296,10 @@ fn join(base: &str, path: &str) -> Result<Url, Error> {
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(wrong("it is neither http nor https".into()));
     }
+    // What follows it stays with the client.
+    url.set_fragment(None);
+    let path = path.split('#').next().unwrap_or_default();
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let prefix = url.path().trim_end_matches('/');
     // Other clients are given the address with the version in it.
     let prefix = if path.starts_with("/v1/") {
@@ -303,33 +309,11 @@ fn join(base: &str, path: &str) -> Result<Url, Error> {
     };
     let whole = format!("{prefix}/{}", path.trim_start_matches('/'));
     url.set_path(&whole);
+    let queries = [url.query().unwrap_or_default(), query];
+    let queries = queries.into_iter().filter(|query| !query.is_empty());
+    let queries = queries.collect::<Vec<_>>().join("&");
+    url.set_query(Some(queries.as_str()).filter(|queries| !queries.is_empty()));
     Ok(url)
-}
-
-/// The address without credentials.
-pub(super) fn masked(url: &Url) -> String {
-    let mut url = url.clone();
-    if !url.username().is_empty() || url.password().is_some() {
-        // Both fail for addresses without a host alone, which have no credentials.
-        let _ = url.set_username("***");
-        let _ = url.set_password(None);
-    }
-    let has_secrets = url.query_pairs().any(|(name, _)| is_secret(&name));
-    if has_secrets {
-        let pairs: Vec<(String, String)> = url
-            .query_pairs()
-            .map(|(name, value)| {
-                let value = if is_secret(&name) {
-                    "***".into()
-                } else {
-                    value.into_owned()
-                };
-                (name.into_owned(), value)
-            })
-            .collect();
-        url.query_pairs_mut().clear().extend_pairs(pairs);
-    }
-    url.to_string()
 }
 
 /// The headers of every request: the user's, and a bearer token from the environment.
@@ -382,99 +366,6 @@ pub(super) fn extra_body(given: Option<&str>) -> Result<Map<String, Value>, Erro
             "quote it for the shell: '{\"field\": value}'",
         )),
     }
-}
-
-/// The fields with everything masked that looks like a secret.
-pub(super) fn masked_fields(fields: &Map<String, Value>) -> Value {
-    fn mask(value: &Value) -> Value {
-        match value {
-            Value::Object(fields) => masked_fields(fields),
-            Value::Array(items) => items.iter().map(mask).collect(),
-            other => other.clone(),
-        }
-    }
-    let masked = fields.iter().map(|(name, value)| {
-        let value = if is_secret(name) {
-            json!("***")
-        } else {
-            mask(value)
-        };
-        (name.clone(), value)
-    });
-    Value::Object(masked.collect())
-}
-
-/// The command line as it was typed, quoted for a shell, with secrets masked.
-pub(super) fn masked_command(words: impl Iterator<Item = String>) -> String {
-    let mut typed = vec!["tokentape".to_owned()];
-    let mut flag = String::new();
-    for word in words.skip(1) {
-        let masked = match word.split_once('=') {
-            Some((name, value)) if name.starts_with("--") => {
-                format!("{name}={}", masked_value(name, value))
-            }
-            _ => masked_value(&flag, &word),
-        };
-        flag = word;
-        typed.push(quoted(&masked));
-    }
-    typed.join(" ")
-}
-
-/// The value of a flag, with what may be secret in it masked.
-fn masked_value(flag: &str, value: &str) -> String {
-    match flag {
-        "--header" => match value.split_once([':', '=']) {
-            Some((name, _)) => format!("{name}: ***"),
-            None => "***".to_owned(),
-        },
-        "--extra-body" => extra_body(Some(value)).map_or_else(
-            |_| "***".to_owned(),
-            |fields| masked_fields(&fields).to_string(),
-        ),
-        "--base-url" => {
-            // An address keeps the form in which it was typed unless there is something to mask.
-            let url = Url::parse(value);
-            url.ok().map(|url| (masked(&url), url)).map_or_else(
-                || value.to_owned(),
-                |(masked, url)| {
-                    if masked == url.as_str() {
-                        value.to_owned()
-                    } else {
-                        masked
-                    }
-                },
-            )
-        }
-        _ => value.to_owned(),
-    }
-}
-
-/// Quotes a word for a shell where it needs to be.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-/// Names that people give to secrets.
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('-', "_");
-    let is_token = name == "token" || name.ends_with("_token") || name.starts_with("token_");
-    is_token
-        || [
-            "key",
-            "secret",
-            "password",
-            "passwd",
-            "authorization",
-            "credential",
-        ]
-        .iter()
-        .any(|word| name.contains(word))
 }
 
 /// Axis → value, from `AXIS=VALUE`.
@@ -582,38 +473,24 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_looks_like_a_secret_is_kept() {
-        let url = Url::parse("http://me:pw@h/v1?api_key=abc&x=1").unwrap();
-        assert_eq!(masked(&url), "http://***@h/v1?api_key=***&x=1");
-        let fields = extra_body(Some(
-            r#"{"top_k": 3, "api-key": "abc", "max_tokens": 5, "auth": {"access_token": "t", "n": [{"password": 1}]}}"#,
-        ))
-        .unwrap();
-        assert_eq!(
-            masked_fields(&fields),
-            json!({"top_k": 3, "api-key": "***", "max_tokens": 5,
-                   "auth": {"access_token": "***", "n": [{"password": "***"}]}})
-        );
-    }
-
-    #[test]
-    fn the_command_line_is_kept_without_its_secrets() {
-        let words = [
-            "target/tokentape",
-            "load",
-            "--header",
-            "X-Key: s1",
-            "--header=Y=s2",
-            "--base-url",
-            "http://me:s3@h:1",
-            "--extra-body",
-            r#"{"api_key": "s4", "k": "it's"}"#,
-            "--out=a b",
-        ];
-        assert_eq!(
-            masked_command(words.map(str::to_owned).into_iter()),
-            r#"tokentape load --header 'X-Key: ***' '--header=Y: ***' --base-url 'http://***@h:1/' --extra-body '{"api_key":"***","k":"it'\''s"}' '--out=a b'"#
-        );
+    fn a_query_of_the_endpoint_is_sent_as_one() {
+        for (base, endpoint, whole) in [
+            (
+                "http://h:1",
+                "/v1/chat?a=1&b=/?",
+                "http://h:1/v1/chat?a=1&b=/?",
+            ),
+            (
+                "http://h:1/v1?k=0",
+                "/v1/chat?a=1",
+                "http://h:1/v1/chat?k=0&a=1",
+            ),
+            ("http://h:1?k=0#x", "v1/chat", "http://h:1/v1/chat?k=0"),
+            ("http://h:1", "/v1/chat?#a", "http://h:1/v1/chat"),
+            ("http://h:1", "/a%3Fb?c=%3F#d?e", "http://h:1/a%3Fb?c=%3F"),
+        ] {
+            assert_eq!(join(base, endpoint).unwrap().as_str(), whole);
+        }
     }
 
     #[test]

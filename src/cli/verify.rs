@@ -4,18 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Map, json};
 use tokio::sync::watch;
 
 use super::args::{Global, LadderArgs, LadderLoop, StampingArgs, TargetArgs, VerifyArgs};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print_painted, say};
-use super::{drive, ending, failure, host, interrupt, plan, progress};
+use super::{drive, ending, failure, host, interrupt, masks, plan, progress};
 use crate::capture::Manifest;
 use crate::capture::manifest::{Host, Loop};
 use crate::error::{Error, exit};
 use crate::load::Stop;
 use crate::load::clock::utc_now_ns;
+use crate::secrets::Secrets;
 use crate::units::duration;
 use crate::verify::{
     self, Cores, Measurement, OwnServer, Rung, Setup, StampingServer, Verification, VerifyError,
@@ -221,7 +222,7 @@ impl Climber {
             replaces: self.replaces,
             manifest: Manifest {
                 host: self.host.clone(),
-                plan: json!({ "command": plan::masked_command(std::env::args()) }),
+                plan: json!({ "command": masks::masked_command(std::env::args()) }),
                 ..Manifest::new(drive::run_id(), rung.arrival_loop)
             },
             tokenizer: Arc::clone(&self.tokenizer),
@@ -271,13 +272,13 @@ fn bound<T>(start: impl FnOnce() -> T) -> Result<(Cores, T), String> {
 /// The server that the user named, with the user's key.
 fn named_server(args: &StampingArgs, base_url: &str) -> Result<StampingServer, Error> {
     let asked = asked(args, base_url);
-    let target = drive::target(&asked, CONNECT_TIMEOUT_NS)?;
+    let target = drive::target(&asked, CONNECT_TIMEOUT_NS, &Map::new())?;
     let model = match &args.model {
         Some(model) => model.clone(),
         None => drive::first_model(&asked, &target)?,
     };
     Ok(StampingServer {
-        shown: plan::masked(&target.url),
+        shown: masks::masked(&target.url),
         wire: drive::wire(args.connection.wire, &target),
         target,
         backend: args.backend,
@@ -291,6 +292,7 @@ fn own_server(args: &StampingArgs, process: &OwnServer) -> Result<StampingServer
     let target = Target {
         url: plan::endpoint_url(&asked(args, &base_url))?,
         headers: Vec::new(),
+        secrets: Secrets::default(),
         connect_timeout: duration(CONNECT_TIMEOUT_NS),
         keeps_alive: !args.connection.no_keep_alive,
     };

@@ -310,7 +310,13 @@ impl<W: Wire> Attempt<W> {
                 },
                 () = &mut check => {
                     if let Some(outcome) = self.check_pinned(check.as_mut()) {
-                        return outcome;
+                        // A refusal is one by its status, also where its body never ends.
+                        let is_refusal = !(200..300).contains(&head.status);
+                        return if is_refusal {
+                            Outcome::NotAStream(kept.freeze())
+                        } else {
+                            outcome
+                        };
                     }
                 }
             }

@@ -97,6 +97,7 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
     let count = run.feed.source.known_count();
     let tape = TapeWriter::create(&run.tape, manifest, run.replaces)?;
     let (scribe, recorder) = Scribe::new(tape, backend, keeps_text, run.count_tokens);
+    let scribe = scribe.masking(&run.target.secrets);
     let stats = Arc::clone(recorder.stats());
     watch(Arc::clone(&stats));
     let scribe = spawn("scribe", move || {

@@ -15,6 +15,7 @@ use crate::backend::BackendKind;
 use crate::breath::Breath;
 use crate::capture::schema::{ChunkRow, Phase, RequestRow, Status, TapeRow};
 use crate::capture::{CaptureError, TapeWriter};
+use crate::secrets::Secrets;
 
 pub use super::transcript::TokenCounter;
 
@@ -48,6 +49,7 @@ pub struct Scribe {
     backend: BackendKind,
     keeps_text: bool,
     count_tokens: Option<TokenCounter>,
+    secrets: Secrets,
     /// Attempts that have begun and not ended.
     open: HashMap<u32, Transcript>,
     /// What those may keep in memory.
@@ -87,6 +89,7 @@ impl Scribe {
                 backend,
                 keeps_text,
                 count_tokens,
+                secrets: Secrets::default(),
                 open,
                 allowance: Allowance::default(),
                 waiting_text_bytes: 0,
@@ -95,6 +98,14 @@ impl Scribe {
             },
             recorder,
         )
+    }
+
+    /// The same scribe, with these secrets masked in what servers say.
+    pub fn masking(self, secrets: &Secrets) -> Self {
+        Self {
+            secrets: secrets.clone(),
+            ..self
+        }
     }
 
     /// Works until every recorder is gone. Returns the tape, fit to be finished.
@@ -126,7 +137,8 @@ impl Scribe {
         for (key, row, progress) in batch.opened {
             self.breathe(REQUEST_US);
             let ways = (self.backend, self.keeps_text, self.count_tokens.is_some());
-            let mut transcript = Transcript::new(row, progress, ways, self.allowance.share());
+            let mut transcript =
+                Transcript::new(row, progress, ways, self.allowance.share()).masking(&self.secrets);
             let row = transcript.opening_row();
             self.note_text([&row]);
             self.tape.push_request(row);

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::clock::Clock;
 use crate::capture::manifest::{SelfCheck, Spread};
+use crate::secrets::Secrets;
 use crate::wire::{Arrival, Head, Marks, Sink, Target, Wire, WireBody, WireError, Wish};
 
 /// Streams at most: to open more takes longer than the check.
@@ -180,6 +181,7 @@ fn start(play: Play, clock: Clock) -> io::Result<(JoinHandle<io::Result<()>>, Ta
     let target = Target {
         url,
         headers: Vec::new(),
+        secrets: Secrets::default(),
         connect_timeout: PATIENCE,
         keeps_alive: true,
     };

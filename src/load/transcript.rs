@@ -1,5 +1,8 @@
 //! From the bytes of one attempt to its rows: decoding, in the order in which reads came.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,9 +10,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::allowance::Share;
 use super::recorder::{End, NOT_YET, Outcome, Progress, ReadEntry};
 use crate::backend::sse::{Decoder, Event, Kind, Tail};
-use crate::backend::{BackendKind, EventReader, NotAStream, Reading, error_message, read_unary};
+use serde_json::{Value, json};
+
+use crate::backend::{
+    BackendKind, EventReader, NotAStream, Reading, ToolPart, error_message, read_unary,
+};
 use crate::capture::count_unread;
 use crate::capture::schema::{Channel, ChunkRow, ErrorKind, RequestRow, Status};
+use crate::secrets::{Secrets, Veil};
 
 /// Counts the tokens of a text, for servers that don't say how many they sent.
 pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
@@ -31,9 +39,14 @@ pub(super) struct Transcript {
 struct Story {
     reader: EventReader,
     keeps_text: bool,
+    secrets: Secrets,
+    /// Masks them in the texts of events.
+    veil: Veil,
     next_seq: u32,
     /// The whole text so far, where it is kept or has to be counted.
     text: Option<String>,
+    /// Which parts of it belong to calls of tools, where it is kept.
+    tools: Vec<ToolPart>,
     /// Where the text of each event ends in the whole, where it has to be counted.
     text_ends: Option<Vec<usize>>,
     /// Events with a text that the reader does not read, by the name of the field.
@@ -60,8 +73,11 @@ impl Transcript {
             story: Story {
                 reader: backend.reader(needs_text),
                 keeps_text,
+                secrets: Secrets::default(),
+                veil: Veil::default(),
                 next_seq: 0,
                 text: needs_text.then(String::new),
+                tools: Vec::new(),
                 text_ends: counts_tokens.then(Vec::new),
                 unread_texts: BTreeMap::new(),
                 share,
@@ -74,6 +90,13 @@ impl Transcript {
             last_read: None,
             end_ns: i64::MAX,
         }
+    }
+
+    /// The same transcript, with these secrets masked in what the server says.
+    pub(super) fn masking(mut self, secrets: &Secrets) -> Self {
+        self.story.reader = self.story.reader.masking(secrets);
+        self.story.secrets = secrets.clone();
+        self
     }
 
     /// The row as it stands before anything was heard: for the log, in case nothing ever is. The
@@ -109,7 +132,7 @@ impl Transcript {
             .row
             .response_bytes
             .saturating_add(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
-        if self.story.is_given_up {
+        if self.story.is_given_up || self.story.has_end_mark {
             return;
         }
         let Self {
@@ -119,9 +142,12 @@ impl Transcript {
             ..
         } = self;
         let decoded = decoder.push(bytes, |event| {
-            chunks.push(story.take_event(row, &event, entry));
+            chunks.extend(story.take_event(row, &event, entry));
         });
-        if let Err(error) = decoded {
+        if story.has_end_mark {
+            // Nothing behind it counts, so what is held of that need not be.
+            *decoder = Decoder::new();
+        } else if let Err(error) = decoded {
             story.give_up(&error);
         } else if let Err(error) = story.share.set_unfinished(decoder.held_bytes()) {
             story.give_up(&error);
@@ -162,7 +188,7 @@ impl Transcript {
             story,
             ..
         } = &mut self;
-        let tail = decoder.finish(|event| chunks.push(story.take_event(row, &event, &entry)));
+        let tail = decoder.finish(|event| chunks.extend(story.take_event(row, &event, &entry)));
         let mut row = self.row;
         row.connect_ns = end.connect_ns;
         row.sent_ns = end.sent_ns;
@@ -185,10 +211,18 @@ impl Transcript {
         row.status = status;
         if let Some((kind, message)) = failure {
             row.error_kind = Some(kind.into());
-            row.error_message = message.filter(|message| !message.is_empty());
+            row.error_message = message
+                .map(|message| self.story.secrets.mask(&message).into_owned())
+                .filter(|message| !message.is_empty());
         }
         if self.story.keeps_text {
-            row.output = self.story.text;
+            let Story {
+                text,
+                tools,
+                secrets,
+                ..
+            } = self.story;
+            row.output = text.map(|text| secrets.mask_owned(with_calls_apart(text, &tools)));
         }
         row
     }
@@ -215,13 +249,17 @@ impl Story {
         self.is_given_up = true;
     }
 
-    /// Takes in one event and makes its row.
+    /// Takes in one event and makes its row. What stands behind the end mark has none, whether or not
+    /// the network brought it with the mark.
     fn take_event(
         &mut self,
         row: &mut RequestRow,
         event: &Event<'_>,
         entry: &ReadEntry,
-    ) -> ChunkRow {
+    ) -> Option<ChunkRow> {
+        if self.has_end_mark {
+            return None;
+        }
         let reading = match event.kind {
             Kind::Comment => None,
             Kind::Data => Some(self.reader.read_event(event)),
@@ -257,7 +295,7 @@ impl Story {
             chunk.tokens_source = reading.tokens_source;
             chunk.text = self.take_reading(row, reading);
         }
-        chunk
+        Some(chunk)
     }
 
     /// Moves what the event says into the row. Returns the text to keep with the event.
@@ -272,6 +310,9 @@ impl Story {
             row.finish_reason = Some(reason.into());
             row.has_lone_finish
                 .get_or_insert(!reading.channel.is_token_bearing());
+        }
+        if reading.stop_reason.is_some() {
+            row.stop_reason = reading.stop_reason;
         }
         if let Some(field) = reading.unread_text {
             count_unread(&mut self.unread_texts, &field, 1);
@@ -293,18 +334,24 @@ impl Story {
             );
         }
         self.has_end_mark |= reading.is_done;
-        self.take_text(reading.text)
+        self.take_text(reading.text, reading.tools)
     }
 
     /// Adds to the whole text, as far as there is room. Returns the text to keep with the event.
-    fn take_text(&mut self, text: Option<String>) -> Option<String> {
+    fn take_text(&mut self, text: Option<String>, tools: Vec<ToolPart>) -> Option<String> {
         let text = text.filter(|_| !self.is_given_up)?;
         let end_bytes = self.text_ends.as_ref().map_or(0, |_| size_of::<usize>());
-        if let Err(bound) = self.share.add_text(text.len() + end_bytes) {
+        let tool_bytes = size_of::<ToolPart>() * tools.len();
+        if let Err(bound) = self.share.add_text(text.len() + end_bytes + tool_bytes) {
             self.give_up(&bound);
             return None;
         }
         if let Some(whole) = &mut self.text {
+            let start = whole.len();
+            self.tools.extend(tools.into_iter().map(|part| ToolPart {
+                at: start + part.at.start..start + part.at.end,
+                ..part
+            }));
             // A text that doubles its room whenever that is full would take twice what it has.
             if whole.capacity() - whole.len() < text.len() {
                 whole.reserve_exact(text.len() + whole.len() / 8);
@@ -314,7 +361,7 @@ impl Story {
                 ends.push(whole.len());
             }
         }
-        self.keeps_text.then_some(text)
+        self.keeps_text.then(|| self.veil.mask(&self.secrets, text))
     }
 
     /// Counts the tokens of the text: as a whole, and event by event, of which the lower count is
@@ -370,10 +417,12 @@ impl Story {
         match &end.outcome {
             Outcome::Cancelled => return (Status::Cancelled, None),
             Outcome::NotAStream(body) => {
-                return (Status::Error, Some(refusal(end.http_status, body)));
+                let refusal = refusal(end.http_status, body, &self.secrets);
+                return (Status::Error, Some(refusal));
             }
             // A connection that breaks after the stream's own end has cost nothing.
             Outcome::Failed(ErrorKind::Truncated, _) if is_whole => {}
+            Outcome::Failed(ErrorKind::TooLarge, _) if self.has_end_mark => {}
             Outcome::Failed(kind, message) => {
                 // What the server said before is the cause of what the wire saw after.
                 let failure = self
@@ -408,6 +457,40 @@ impl Story {
     }
 }
 
+/// Returns the text with its calls of tools behind it, as JSON on a line of its own.
+fn with_calls_apart(text: String, parts: &[ToolPart]) -> String {
+    if parts.is_empty() {
+        return text;
+    }
+    let mut said = String::new();
+    let mut calls: Vec<[String; 2]> = Vec::new();
+    let mut end = 0;
+    for part in parts {
+        said.push_str(text.get(end..part.at.start).unwrap_or_default());
+        end = part.at.end;
+        if part.call >= calls.len() {
+            calls.resize(part.call + 1, <[String; 2]>::default());
+        }
+        let [name, arguments] = &mut calls[part.call];
+        let words = text.get(part.at.clone()).unwrap_or_default();
+        if !part.is_name {
+            arguments.push_str(words);
+        } else if arguments.is_empty() || name != words {
+            // A server may say the name with every part.
+            name.push_str(words);
+        }
+    }
+    said.push_str(text.get(end..).unwrap_or_default());
+    let calls: Vec<Value> = calls
+        .iter()
+        .map(|[name, arguments]| json!({ "name": name, "arguments": arguments }))
+        .collect();
+    if !said.is_empty() {
+        said.push('\n');
+    }
+    said + &json!({ "tool_calls": calls }).to_string()
+}
+
 /// Says whether the number of output tokens is beyond doubt without a tokenizer: ids number them, or
 /// usage and the events say the same, within 1 %.
 fn has_sure_count(row: &RequestRow) -> bool {
@@ -431,7 +514,11 @@ fn possible_lag_us(row: &RequestRow, entry: &ReadEntry) -> Option<i32> {
 }
 
 /// Says what a response was that is not an event stream.
-fn refusal(http_status: Option<u16>, body: &[u8]) -> (ErrorKind, Option<String>) {
+fn refusal(
+    http_status: Option<u16>,
+    body: &[u8],
+    secrets: &Secrets,
+) -> (ErrorKind, Option<String>) {
     let kind = match http_status {
         Some(429) => ErrorKind::Http429,
         Some(400..=499) => ErrorKind::Http4xx,
@@ -442,210 +529,11 @@ fn refusal(http_status: Option<u16>, body: &[u8]) -> (ErrorKind, Option<String>)
             return (ErrorKind::Unsupported, Some(message));
         }
         _ => {
-            return match read_unary(body) {
+            return match read_unary(body, secrets) {
                 NotAStream::Error(error) => (ErrorKind::InStream, Some(error.message)),
                 NotAStream::Unsupported(message) => (ErrorKind::Unsupported, Some(message)),
             };
         }
     };
-    (kind, Some(error_message(body)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::allowance::{Allowance, Bounds};
-    use super::*;
-    use crate::capture::schema::Phase;
-
-    const KIB: usize = 1 << 10;
-
-    /// A transcript of an answer to a request that was sent at 0, whose text is kept.
-    fn transcript(allowance: &Allowance) -> (Transcript, Arc<Progress>) {
-        let progress = Arc::new(Progress::default());
-        let mut row = RequestRow::new(0, Phase::Measure, 0);
-        row.dispatched_ns = Some(0);
-        let ways = (BackendKind::Openai, true, true);
-        let transcript = Transcript::new(row, Arc::clone(&progress), ways, allowance.share());
-        (transcript, progress)
-    }
-
-    fn bounds(answer_bytes: usize, total_bytes: usize) -> Allowance {
-        Allowance::new(Bounds {
-            answer_bytes,
-            total_bytes,
-        })
-    }
-
-    fn entry(at_ns: i64, kernel_lag_us: Option<i32>) -> ReadEntry {
-        ReadEntry {
-            key: 0,
-            at_ns,
-            length: 0,
-            read_seq: Some(0),
-            kernel_lag_us,
-        }
-    }
-
-    /// An event with a text of so many bytes.
-    fn event(text_bytes: usize) -> Vec<u8> {
-        let text = "x".repeat(text_bytes);
-        format!("data: {{\"choices\":[{{\"index\":0,\"text\":\"{text}\"}}]}}\n\n").into_bytes()
-    }
-
-    fn end(transcript: Transcript, chunks: &mut Vec<ChunkRow>) -> RequestRow {
-        let end = End {
-            connect_ns: None,
-            sent_ns: Some(0),
-            resends: 0,
-            body_sent_ns: Some(0),
-            headers_ns: Some(0),
-            http_status: Some(200),
-            end_ns: 1_000,
-            outcome: Outcome::EndOfStream,
-        };
-        let count: TokenCounter = Arc::new(|_| Some(7));
-        transcript.finish(&end, Some(&count), chunks)
-    }
-
-    fn is_given_up(progress: &Progress) -> bool {
-        progress.is_undecodable.load(Ordering::Acquire)
-    }
-
-    #[test]
-    fn what_is_read_after_the_end_does_not_count() {
-        let (mut transcript, _) = transcript(&bounds(100 * KIB, 1 << 30));
-        let mut chunks = Vec::new();
-        let event = event(10);
-        transcript.ends_at(1_000);
-        for at_ns in [999, 1_000, 1_001] {
-            transcript.read(&event, &entry(at_ns, None), &mut chunks);
-        }
-        let row = end(transcript, &mut chunks);
-        assert_eq!(chunks.len(), 2);
-        assert_eq!((row.last_token_ns, row.end_ns), (Some(1_000), Some(1_000)));
-        assert_eq!(row.response_bytes, 2 * i64::try_from(event.len()).unwrap());
-    }
-
-    #[test]
-    fn names_of_fields_that_a_server_makes_up_are_bounded() {
-        let (mut transcript, _) = transcript(&Allowance::default());
-        let mut chunks = Vec::new();
-        for field in 0..1_000 {
-            let event = format!("data: {{\"choices\":[{{\"delta\":{{\"f{field}\":\"x\"}}}}]}}\n\n");
-            transcript.read(event.as_bytes(), &entry(100, None), &mut chunks);
-        }
-        let counts = transcript.unread_texts();
-        assert_eq!((counts.len(), counts.values().sum::<u64>()), (17, 1_000));
-    }
-
-    #[test]
-    fn texts_of_a_letter_each_take_of_the_allowance_what_they_take_of_memory() {
-        let allowance = bounds(10 * KIB, 1 << 30);
-        let (mut transcript, progress) = transcript(&allowance);
-        let mut chunks = Vec::new();
-        for at_ns in 0..2_000 {
-            transcript.read(&event(1), &entry(at_ns, None), &mut chunks);
-        }
-        assert!(is_given_up(&progress));
-    }
-
-    #[test]
-    fn an_event_that_only_the_end_completes_has_the_stamp_of_the_read_that_brought_it() {
-        let (mut transcript, _) = transcript(&Allowance::default());
-        let mut chunks = Vec::new();
-        transcript.read(&event(1), &entry(100, None), &mut chunks);
-        let last = event(1);
-        // Its line is whole; the blank line after it never comes.
-        let last = last.strip_suffix(b"\n").unwrap();
-        let (start, rest) = last.split_at(20);
-        transcript.read(start, &entry(700, None), &mut chunks);
-        let brought = ReadEntry {
-            read_seq: Some(2),
-            ..entry(800, Some(0))
-        };
-        transcript.read(rest, &brought, &mut chunks);
-        let row = end(transcript, &mut chunks);
-        assert_eq!(row.last_token_ns, Some(800));
-        let last = chunks.last().unwrap();
-        assert_eq!((last.arrival_ns, last.gap_ns), (800, Some(700)));
-        assert_eq!((last.read_seq, last.kernel_lag_us), (Some(2), Some(0)));
-    }
-
-    #[test]
-    fn an_answer_that_is_too_long_is_given_up_and_keeps_what_came() {
-        let allowance = bounds(100 * KIB, 1 << 30);
-        let (mut transcript, progress) = transcript(&allowance);
-        let mut chunks = Vec::new();
-        let event = event(40 * KIB);
-        for at_ns in 0..2 {
-            transcript.read(&event, &entry(at_ns, None), &mut chunks);
-        }
-        assert!(!is_given_up(&progress));
-        for at_ns in 2..4 {
-            transcript.read(&event, &entry(at_ns, None), &mut chunks);
-            assert!(is_given_up(&progress));
-        }
-        let row = end(transcript, &mut chunks);
-        assert_eq!(row.status, Status::Error);
-        assert_eq!(row.error_kind.unwrap().as_str(), "too_large");
-        assert_eq!(row.output.unwrap().len(), 80 * KIB);
-        assert_eq!(row.output_tokens_counted, None, "of half a text");
-        assert_eq!(row.response_bytes, 4 * i64::try_from(event.len()).unwrap());
-        let texts: Vec<Option<usize>> = chunks
-            .iter()
-            .map(|chunk| chunk.text.as_ref().map(String::len))
-            .collect();
-        // The event that was too much is there, without its text; what came after is not decoded.
-        assert_eq!(texts, [Some(40 * KIB), Some(40 * KIB), None]);
-        assert_eq!(allowance.taken_bytes(), 0);
-    }
-
-    #[test]
-    fn answers_are_given_up_when_all_of_them_hold_too_much() {
-        let allowance = bounds(1 << 30, 128 * KIB);
-        let (mut first, _) = transcript(&allowance);
-        let (mut second, progress) = transcript(&allowance);
-        let mut chunks = Vec::new();
-        first.read(&event(100 * KIB), &entry(0, None), &mut chunks);
-        second.read(&event(100 * KIB), &entry(0, None), &mut chunks);
-        assert!(is_given_up(&progress));
-        let row = end(second, &mut chunks);
-        assert_eq!(row.error_kind.unwrap().as_str(), "too_large");
-        // What the first one held is there for others once it is gone.
-        drop(first);
-        let (mut third, progress) = transcript(&allowance);
-        third.read(&event(100 * KIB), &entry(0, None), &mut chunks);
-        assert!(!is_given_up(&progress));
-    }
-
-    #[test]
-    fn events_that_are_never_whole_are_held_within_the_same_bound() {
-        let allowance = bounds(1 << 30, 128 * KIB);
-        let mut chunks = Vec::new();
-        let (mut whole, _) = transcript(&allowance);
-        let (mut half, progress) = transcript(&allowance);
-        whole.read(&event(100 * KIB), &entry(0, None), &mut chunks);
-        half.read(&event(100 * KIB)[..80 * KIB], &entry(0, None), &mut chunks);
-        assert!(is_given_up(&progress));
-        // What it had of the event is gone at once, and not only when the attempt ends.
-        assert_eq!(half.decoder.held_bytes(), 0);
-        let row = end(half, &mut chunks);
-        assert_eq!(row.error_kind.unwrap().as_str(), "too_large");
-    }
-
-    #[test]
-    fn a_wait_in_the_kernel_that_can_not_be_is_unknown() {
-        let allowance = Allowance::default();
-        let (mut transcript, _) = transcript(&allowance);
-        let mut chunks = Vec::new();
-        let read_at_ns = 5_000_000;
-        // The last three are what is seen of a wall clock that is set back or forward by an hour,
-        // and of one that is set by more than the column holds.
-        for lag_us in [0, 4_999, -3_600_000, 3_600_000, i32::MAX] {
-            let entry = entry(read_at_ns, Some(lag_us));
-            transcript.read(&event(1), &entry, &mut chunks);
-        }
-        let lags: Vec<Option<i32>> = chunks.iter().map(|chunk| chunk.kernel_lag_us).collect();
-        assert_eq!(lags, [Some(0), Some(4_999), None, None, None]);
-    }
+    (kind, Some(error_message(body, secrets)))
 }

@@ -253,13 +253,14 @@ fn of_answers(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
     let many = |column: &str| counts.number(column).filter(|share| *share > MANY);
     if let Some(share) = many("output_short") {
         let share = format::percent(Some(share));
-        found.push(if plan["ignore_eos"] == Value::Bool(true) {
+        let asks = [&plan["ignore_eos"], &plan["extra_body"]["ignore_eos"]];
+        found.push(if asks.contains(&&Value::Bool(true)) {
             warning(
                 say!(
                     "{share} of the answers are shorter than planned, though --ignore-eos was passed",
                     share
                 ),
-                "the server does not know `ignore_eos`, or ended them for another reason",
+                "the server does not know `ignore_eos`, a router before it drops the field, or they ended for another reason",
                 "see their `finish_reason` in `requests`",
             )
         } else {
@@ -432,6 +433,8 @@ mod tests {
         assert!(said(json!({}), &short)[0].1.contains("--ignore-eos"));
         let passed = said(json!({"ignore_eos": true}), &short);
         assert!(passed[0].0.contains("though --ignore-eos was passed"));
+        let by_hand = json!({"extra_body": {"ignore_eos": true}});
+        assert!(!said(by_hand, &short)[0].1.contains("--ignore-eos"));
         assert!(!passed[0].1.contains("--ignore-eos"));
         let long = said(json!({"ignore_eos": true}), &[("output_long", 1.0)]);
         assert!(long[0].0.contains("longer than planned"), "{long:?}");

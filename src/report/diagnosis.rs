@@ -318,7 +318,7 @@ fn backlog(seen: &Seen<'_>) -> Option<Diagnosis> {
     (grows && is_highest).then(|| Diagnosis {
         id: "backlog",
         what: say!(
-            "the median TTFT rose from {early} to {late}, and requests in flight from {few} to {many}, between the begin and the end of the steady window",
+            "the median TTFT rose from {early} to {late}, and requests in flight from {few} to {many}, between the begin and the end of the window",
             early = format::duration(early),
             late = format::duration(late),
             few = format::decimal(few, 0),
@@ -337,8 +337,9 @@ fn peak(parts: &[(f64, f64)]) -> (f64, f64) {
 }
 
 /// First tokens take three times as long in the middle of the steady window of an open loop as at
-/// its quietest, with twice the requests in flight, and have come down by half at the end, with
-/// fewer in flight than at most: those that are being answered leave after those that wait.
+/// its quietest, with twice the requests in flight, and both have come down at the end, TTFT by half
+/// and the requests to near the fewest: a load that is too much throughout goes up and down as well,
+/// and its queue stays.
 fn burst(seen: &Seen<'_>) -> Option<Diagnosis> {
     let parts = eighths(seen)?;
     let (most, slowest) = peak(&parts);
@@ -346,7 +347,7 @@ fn burst(seen: &Seen<'_>) -> Option<Diagnosis> {
     let (few, fastest) = (lowest(|part| part.0)?, lowest(|part| part.1)?);
     let (last, late) = *parts.last()?;
     let rises = slowest >= 3.0 * fastest && most >= 2.0 * few && most >= few + 4.0;
-    let falls = last <= 0.95 * most && late <= 0.5 * slowest;
+    let falls = last <= few + 0.25 * (most - few) && late <= 0.5 * slowest;
     (rises && falls).then(|| Diagnosis {
         id: "burst",
         what: say!(

@@ -37,8 +37,8 @@ pub(super) struct Counts {
     pub(super) generation_tokens: u64,
     pub(super) finished_length: u64,
     pub(super) finished_stop: u64,
-    /// Requests whose client left, or was cut off.
-    pub(super) finished_abort: u64,
+    /// Requests whose client left, or was cut off. vLLM counts them nowhere.
+    pub(super) aborted: u64,
     /// Those among them that were cut off because their client read too slowly.
     pub(super) slow_readers: u64,
     /// Requests that were refused because the queue was full, or that would never fit.
@@ -102,13 +102,26 @@ impl Counts {
         for (reason, count) in [
             ("stop", self.finished_stop),
             ("length", self.finished_length),
-            ("abort", self.finished_abort),
+            // vLLM has the label and never counts by it.
+            ("abort", 0),
         ] {
             let label = format!(",finished_reason=\"{reason}\"");
             page.sample("vllm:request_success_total", &label, count);
         }
         self.ttft
             .render("vllm:time_to_first_token_seconds", &mut page);
+        self.render_own(&mut page);
+        page.text
+    }
+
+    /// Renders what vLLM has no counter for.
+    fn render_own(&self, page: &mut Page) {
+        page.family(
+            "simulate:aborted",
+            "counter",
+            "Requests whose client left, or was cut off.",
+        );
+        page.sample("simulate:aborted_total", "", self.aborted);
         page.family(
             "simulate:slow_readers",
             "counter",
@@ -131,7 +144,6 @@ impl Counts {
             "",
             seconds(self.lateness_max_ns),
         );
-        page.text
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a share, for show")]

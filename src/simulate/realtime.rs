@@ -158,7 +158,7 @@ impl EngineTask {
         for request in self.departures.take() {
             if self.answers.remove(&request).is_some() {
                 self.engine.cancel(request);
-                self.metrics.lock().finished_abort += 1;
+                self.metrics.lock().aborted += 1;
             }
         }
         let now_ns = self.clock.now_ns();
@@ -257,7 +257,7 @@ impl EngineTask {
         let mut counts = self.metrics.lock();
         counts.load = self.engine.load();
         counts.slow_readers += 1;
-        counts.finished_abort += 1;
+        counts.aborted += 1;
     }
 
     fn tell_end(&mut self, request: u64, finish: Finish) {

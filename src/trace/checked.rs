@@ -15,7 +15,7 @@ use futures::StreamExt;
 
 use super::decode::{self, Decoded, FileRow};
 use super::encode;
-use super::error::{Place, TraceError};
+use super::error::{Place, TraceError, quoted};
 use super::format::{self, FormatInfo, TraceClock};
 use super::history::{Habits, PromptFacts, SessionPrompts};
 use super::mapping::{self, Extras};
@@ -316,8 +316,8 @@ impl Checked {
         let made_from: Vec<String> = values
             .iter()
             .map(|(column, value)| match value.as_str() {
-                "" => format!("column `{column}` is empty or missing"),
-                value => format!("column `{column}` is `{value}`"),
+                "" => format!("column `{}` is empty or missing", quoted(column)),
+                value => format!("column `{}` is `{value}`", quoted(column)),
             })
             .collect();
         let so = format!("`{}` {}", problem.column, problem.what);

@@ -278,9 +278,6 @@ impl<'a> Columns<'a> {
     }
 
     fn prefix(&self, at: usize, row: &mut TraceRow) -> Result<(), (&'static str, &'static str)> {
-        row.prefix_blocks = self
-            .blocks(at)
-            .ok_or(("prefix_blocks", "holds an id that is empty"))?;
         row.block_size = small(self.block_size, at)
             .map_err(|()| ("block_size", "is not a whole number from 0"))?;
         row.block_scope = match text(self.block_scope, at).as_deref() {
@@ -289,7 +286,12 @@ impl<'a> Columns<'a> {
             Some("session") => BlockScope::Session,
             Some(_) => return Err(("block_scope", "is not trace, file or session")),
         };
-        if row.prefix_blocks.is_empty() {
+        // Before they are copied.
+        let count = match self.prefix_blocks.is_null(at) {
+            true => 0,
+            false => usize::try_from(self.prefix_blocks.value_length(at)).unwrap_or(usize::MAX),
+        };
+        if count == 0 {
             return Ok(());
         }
         let size = row.block_size.unwrap_or(0);
@@ -297,21 +299,26 @@ impl<'a> Columns<'a> {
             let what = "is not a size of at least 1 token, which `prefix_blocks` needs";
             return Err(("block_size", what));
         }
-        let needed = usize::try_from(row.input_tokens.div_ceil(size)).unwrap_or(usize::MAX);
         let is_known = row.input_tokens > 0 && !row.failed;
-        if is_known && row.prefix_blocks.len() > needed.saturating_add(SPARE_BLOCKS) {
+        let tokens = if is_known {
+            row.input_tokens
+        } else {
+            TOKENS_MAX
+        };
+        let needed = usize::try_from(tokens.div_ceil(size)).unwrap_or(usize::MAX);
+        if count > needed.saturating_add(SPARE_BLOCKS) {
             let what = "holds more blocks of `block_size` tokens than the prompt is long: the \
                         blocks are smaller than this format has them";
             return Err(("prefix_blocks", what));
         }
+        row.prefix_blocks = self
+            .blocks(at)
+            .ok_or(("prefix_blocks", "holds an id that is empty"))?;
         Ok(())
     }
 
     /// Returns the block ids; none where one of them is null.
     fn blocks(&self, at: usize) -> Option<Vec<u64>> {
-        if self.prefix_blocks.is_null(at) {
-            return Some(Vec::new());
-        }
         let ids = self.prefix_blocks.value(at);
         let ids = ids.as_primitive::<UInt64Type>();
         (ids.null_count() == 0).then(|| ids.values().to_vec())

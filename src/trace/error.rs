@@ -61,7 +61,7 @@ pub enum TraceError {
         path: PathBuf,
     },
     /// A file of several has columns that are not those of the first one.
-    #[error("trace `{}` does not go together with the files before it: {message}", path.display())]
+    #[error("trace `{}` does not go together with the files before it: {}", path.display(), Short(message))]
     OtherColumns {
         /// The file.
         path: PathBuf,
@@ -125,7 +125,7 @@ pub enum TraceError {
         path: PathBuf,
     },
     /// The Parquet file is broken.
-    #[error("cannot read trace `{}` as Parquet: {message}", path.display())]
+    #[error("cannot read trace `{}` as Parquet: {}", path.display(), Short(message))]
     Parquet {
         /// The trace.
         path: PathBuf,
@@ -183,7 +183,7 @@ pub enum TraceError {
         found: Vec<String>,
     },
     /// The named format is refused by a column that only other files have.
-    #[error("trace `{}` has `{column}`, which a file of format `{format}` does not have", path.display())]
+    #[error("trace `{}` has `{}`, which a file of format `{format}` does not have", path.display(), Short(column))]
     RejectedColumn {
         /// The trace.
         path: PathBuf,
@@ -211,7 +211,7 @@ pub enum TraceError {
         message: String,
     },
     /// The mapping's SQL does not run on this file.
-    #[error("the SQL of mapping `{mapping}` does not work: {message}")]
+    #[error("the SQL of mapping `{mapping}` does not work: {}", Short(message))]
     MappingSql {
         /// Name of the mapping.
         mapping: String,
@@ -219,7 +219,10 @@ pub enum TraceError {
         message: String,
     },
     /// The mapping yields a column that nobody knows.
-    #[error("mapping `{mapping}` yields `{column}`, which is no canonical column")]
+    #[error(
+        "mapping `{mapping}` yields `{}`, which is no canonical column",
+        Short(column)
+    )]
     UnknownOutput {
         /// Name of the mapping.
         mapping: String,
@@ -227,7 +230,7 @@ pub enum TraceError {
         column: String,
     },
     /// One row is wrong.
-    #[error("`{}` {place}: {message}", path.display())]
+    #[error("`{}` {place}: {}", path.display(), Short(message))]
     BadRow {
         /// The trace.
         path: PathBuf,
@@ -277,7 +280,7 @@ pub enum TraceError {
         look_ahead: usize,
     },
     /// The rows could not be sorted.
-    #[error("cannot sort trace `{}`: {message}", path.display())]
+    #[error("cannot sort trace `{}`: {}", path.display(), Short(message))]
     Sort {
         /// The trace.
         path: PathBuf,
@@ -433,11 +436,102 @@ impl fmt::Display for Seconds {
     }
 }
 
+/// Names that a message lists.
+const NAMES_MAX: usize = 40;
+
+/// Characters of a name or a value that a message quotes.
+const QUOTED_CHARS: usize = 120;
+
+/// Characters of a message in the engine's or a parser's words, which may quote anything.
+const MESSAGE_CHARS: usize = 600;
+
+/// A text of anybody's, in a message: what is too long ends with an ellipsis, and control characters
+/// but line breaks are spaces.
+pub(super) struct Short<'a>(pub(super) &'a str);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_short(self.0, MESSAGE_CHARS, out)
+    }
+}
+
+fn write_short(text: &str, chars: usize, out: &mut dyn fmt::Write) -> fmt::Result {
+    for (at, letter) in text.chars().enumerate() {
+        if at == chars {
+            return out.write_char('…');
+        }
+        let is_shown = !letter.is_control() || letter == '\n';
+        out.write_char(if is_shown { letter } else { ' ' })?;
+    }
+    Ok(())
+}
+
+/// Takes the start of what is written into it, on one line, and then no more: a value may be far
+/// larger than what is shown of it.
+#[derive(Default)]
+pub(super) struct Quoted {
+    pub(super) text: String,
+    chars: usize,
+}
+
+impl fmt::Write for Quoted {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        for letter in part.chars() {
+            if self.chars == QUOTED_CHARS {
+                self.text.push('…');
+                self.chars += 1;
+            }
+            if self.chars > QUOTED_CHARS {
+                return Err(fmt::Error);
+            }
+            self.text
+                .push(if letter.is_control() { ' ' } else { letter });
+            self.chars += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the start of a text of anybody's, for a message that quotes it.
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted = Quoted::default();
+    // It fails where it has enough.
+    let _ = fmt::Write::write_str(&mut quoted, text);
+    quoted.text
+}
+
 /// Renders names in backticks, separated by commas.
 fn name_list(names: &[String]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
+    let shown = names.iter().take(NAMES_MAX);
+    let mut list = shown
+        .map(|name| format!("`{}`", quoted(name)))
         .collect::<Vec<_>>()
-        .join(", ")
+        .join(", ");
+    if let Some(more @ 1..) = names.len().checked_sub(NAMES_MAX) {
+        list.push_str(&format!(" and {more} more"));
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_quote_a_line_of_what_a_file_has() {
+        assert_eq!(quoted("a\u{1b}[2J\nb"), "a [2J b");
+        assert_eq!(
+            quoted(&"x".repeat(1_000_000)).chars().count(),
+            QUOTED_CHARS + 1
+        );
+        let names: Vec<String> = (0..100_000).map(|_| "n".repeat(1_000)).collect();
+        assert!(name_list(&names).len() < NAMES_MAX * (QUOTED_CHARS + 10));
+        let error = TraceError::BadRow {
+            path: PathBuf::from("t.csv"),
+            place: Place::Line(2),
+            message: "\u{1b}m".repeat(1_000_000),
+        };
+        assert!(error.to_string().chars().count() < MESSAGE_CHARS + 50);
+        assert!(!error.to_string().contains('\u{1b}'));
+    }
 }

@@ -15,6 +15,8 @@ pub(super) struct Lines {
     input: Input,
     /// Whether quotes can hold line breaks.
     is_quoted: bool,
+    /// What stands between two fields; any that is known until the header has told.
+    separator: Option<u8>,
     /// Whether records are JSON objects that may go over several lines.
     is_laid_out: bool,
     is_pipe: bool,
@@ -36,10 +38,16 @@ impl Lines {
         Self {
             input,
             is_quoted,
+            separator: None,
             is_laid_out: false,
             is_pipe,
             line: 0,
         }
+    }
+
+    /// Has fields end at `separator`.
+    pub(super) fn set_separator(&mut self, separator: u8) {
+        self.separator = Some(separator);
     }
 
     /// Appends the next record and one `\n` to `into`; returns its line, or none at the end.
@@ -50,7 +58,16 @@ impl Lines {
             if !self.append_line(into, start)? {
                 return Ok(None);
             }
-            while self.is_quoted && is_inside_quotes(&into[start..]) {
+            let mut field = Field::Start;
+            let mut read = start;
+            while self.is_quoted {
+                for byte in &into[read..] {
+                    field = field.after(*byte, self.separator);
+                }
+                read = into.len();
+                if field != Field::InQuotes {
+                    break;
+                }
                 if !self.append_line(into, start)? {
                     return Err(LineError::Endless(first_line));
                 }
@@ -168,9 +185,28 @@ impl Nesting {
     }
 }
 
-/// Returns whether a record so far ends inside quotes. A doubled quote counts twice, as it should.
-fn is_inside_quotes(record: &[u8]) -> bool {
-    record.iter().filter(|&&byte| byte == b'"').count() % 2 == 1
+/// Where in a CSV field one is, as the decoder has it (RFC 4180): only a quote at the start of a field
+/// opens it, and one inside another field is a character like any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Start,
+    Plain,
+    InQuotes,
+    /// Behind a quote that closes the field, unless another one follows.
+    AfterQuote,
+}
+
+impl Field {
+    fn after(self, byte: u8, separator: Option<u8>) -> Self {
+        let ends = byte == b'\n'
+            || separator.map_or(matches!(byte, b',' | b';' | b'\t'), |other| byte == other);
+        match (self, byte) {
+            (Self::InQuotes, b'"') => Self::AfterQuote,
+            (Self::InQuotes, _) | (Self::Start | Self::AfterQuote, b'"') => Self::InQuotes,
+            _ if ends => Self::Start,
+            _ => Self::Plain,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -209,6 +245,27 @@ mod tests {
         );
         assert_eq!(records("\"a\nb\"", false).len(), 2);
         assert_eq!(records("\"say \"\"hi\"\"\",1\nx", true).len(), 2);
+        assert_eq!(records("a;\"b\nc\",\"d\n\"\nx", true).len(), 2);
+    }
+
+    #[test]
+    fn a_quote_inside_a_field_is_a_character() {
+        assert_eq!(records("a,5\" disk\nb,c\nd,\"e\"f\"\n", true).len(), 3);
+        let mut lines = lines("a;\"b\n\";c\na,\"b\nc\n", true);
+        lines.set_separator(b';');
+        let mut bytes = Vec::new();
+        let found: Vec<Option<u64>> = (0..4)
+            .map(|_| lines.read_record(&mut bytes).unwrap())
+            .collect();
+        assert_eq!(found, [Some(1), Some(3), Some(4), None]);
+    }
+
+    #[test]
+    fn a_long_record_in_quotes_is_read_in_one_pass() {
+        // Counting from its start at each line took the square of its lines.
+        let text: &'static str =
+            Box::leak(format!("\"{}\",1\n", "x\n".repeat(1 << 20)).into_boxed_str());
+        assert_eq!(records(text, true).len(), 1);
     }
 
     #[test]

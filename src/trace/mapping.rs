@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch, UInt64Array};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
-use arrow::util::display::array_value_to_string;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
@@ -26,7 +26,7 @@ use futures::StreamExt;
 
 use crate::sql::new_session;
 
-use super::error::TraceError;
+use super::error::{Quoted, TraceError, quoted};
 use super::format::FormatInfo;
 use super::source::{BODY, LINE};
 
@@ -438,25 +438,41 @@ async fn failure_on(
 
 /// Returns the column whose value the engine's message quotes.
 fn culprit(row: &RecordBatch, message: &str) -> Option<(String, String)> {
+    let on_one_line = |letter: char| if letter.is_control() { ' ' } else { letter };
+    let message: String = message.chars().map(on_one_line).collect();
     let schema = row.schema();
     let columns = schema.fields().iter().zip(row.columns());
     for (field, column) in columns {
-        let value = array_value_to_string(column, 0).ok()?;
-        if !value.is_empty() && message.contains(&format!("'{value}'")) {
-            return Some((field.name().clone(), value));
+        let value = shown(column, 0)?;
+        let in_quotes = match value.strip_suffix('…') {
+            Some(start) => format!("'{start}"),
+            None => format!("'{value}'"),
+        };
+        if !value.is_empty() && message.contains(&in_quotes) {
+            return Some((quoted(field.name()), value));
         }
     }
     None
 }
 
-/// Returns the value of a column in the row that stands on `line`, as text; empty where it is null.
+/// Returns the value of a column in the row that stands on `line`, as text of which a message can
+/// quote all; empty where it is null.
 ///
 /// Returns none where `batch` does not hold that row.
 pub(super) fn value_on_line(batch: &RecordBatch, line: u64, column: &str) -> Option<String> {
     let lines = batch.column_by_name(LINE)?;
     let lines = lines.as_any().downcast_ref::<UInt64Array>()?;
     let row = lines.values().binary_search(&line).ok()?;
-    array_value_to_string(batch.column_by_name(column)?, row).ok()
+    shown(batch.column_by_name(column)?, row)
+}
+
+/// Returns the start of a value as text; none where it can't be shown.
+fn shown(column: &ArrayRef, row: usize) -> Option<String> {
+    let options = FormatOptions::default();
+    let formatter = ArrayFormatter::try_new(column.as_ref(), &options).ok()?;
+    let mut start = Quoted::default();
+    let written = formatter.value(row).write(&mut start);
+    (written.is_ok() || !start.text.is_empty()).then_some(start.text)
 }
 
 /// Returns what the engine says about a value, without its own prefixes.

@@ -21,8 +21,10 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 
-use super::error::{Place, TraceError};
+use super::error::{Place, TraceError, quoted};
 use super::file::{self, Opened};
 use super::files;
 use super::format::{FormatInfo, check_columns};
@@ -330,7 +332,10 @@ impl Batches {
             }
             Opened::Parquet(file) => {
                 let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-                    .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
+                    .and_then(|builder| {
+                        check_lists(builder.metadata())?;
+                        builder.with_batch_size(BATCH_ROWS).build()
+                    })
                     .map_err(|error| parquet_error(path, &error))?;
                 Ok(Self::Parquet {
                     path: path.to_owned(),
@@ -375,6 +380,30 @@ impl Batches {
             }
         }
     }
+}
+
+/// Values that the lists of one row may have on average, in a row group: more than a prompt of
+/// [`TOKENS_MAX`](super::decode::TOKENS_MAX) tokens has blocks of 16. They all take memory at once.
+const ROW_VALUES_MAX: i64 = 1 << 20;
+
+/// Refuses a file that holds lists which no row can have, before one is read.
+fn check_lists(file: &ParquetMetaData) -> parquet::errors::Result<()> {
+    for group in file.row_groups() {
+        let most = ROW_VALUES_MAX.saturating_mul(group.num_rows().max(1));
+        if let Some(column) = group
+            .columns()
+            .iter()
+            .find(|column| column.num_values() > most)
+        {
+            return Err(ParquetError::General(format!(
+                "the lists of its column `{}` are too long: {} values in {} rows",
+                quoted(&column.column_path().string()),
+                column.num_values(),
+                group.num_rows()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn parquet_error(path: &Path, error: &dyn fmt::Display) -> TraceError {

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use serde_json::{Map, Value, json};
 
-use super::error::{Place, TraceError};
+use super::error::{Place, TraceError, quoted};
 use super::file::Input;
 use super::format::{BodyField, FormatInfo};
 use super::lines::{LineError, Lines};
@@ -195,6 +195,7 @@ impl TextBatches {
             .max_by_key(|&separator| (split_header(header, separator).len(), separator == ','))
             .unwrap_or(',');
         self.separator = u8::try_from(separator).unwrap_or(b',');
+        self.lines.set_separator(self.separator);
         let names = split_header(header, separator);
         if !names.is_empty() && names.iter().all(|name| is_value(name)) {
             return Err(TraceError::NoHeader {
@@ -203,7 +204,9 @@ impl TextBatches {
         }
         for (position, name) in names.iter().enumerate() {
             if names[..position].contains(name) {
-                return Err(self.bad_row(line, format!("two columns are called `{name}`")));
+                return Err(
+                    self.bad_row(line, format!("two columns are called `{}`", quoted(name)))
+                );
             }
         }
         let fields: Vec<Field> = names

@@ -6,6 +6,8 @@ use http::{HeaderName, HeaderValue};
 use hyper_util::client::proxy::matcher::Matcher;
 use url::{Host, Url};
 
+use crate::secrets::Secrets;
+
 /// Where requests go, and what goes with each of them.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -13,6 +15,8 @@ pub struct Target {
     pub url: Url,
     /// Headers of every request, beside content type and length.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What of all this, and of the bodies that are sent there, must not be repeated.
+    pub secrets: Secrets,
     /// How long DNS, TCP and TLS may take together.
     pub connect_timeout: Duration,
     /// Connections are kept for the next request, until the server is found to close them.

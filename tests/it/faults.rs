@@ -164,6 +164,34 @@ fn refusals_are_told_apart() {
 }
 
 #[test]
+fn a_refusal_whose_body_never_ends_is_one_by_its_status() {
+    const REFUSALS: [&str; 4] = ["500 Oh", "429 Too Many", "404 Not Found", "307 Moved"];
+    let mock = Mock::start(|request, reply| {
+        let refusal = REFUSALS[request.index % REFUSALS.len()];
+        let head = format!("HTTP/1.1 {refusal}\r\ncontent-length: 100\r\n\r\nbusy");
+        reply.raw(head.as_bytes());
+        reply.wait_for_client_to_leave();
+    });
+    let folder = Folder::new();
+    let words = [
+        "--num-prompts",
+        "4",
+        "--request-rate",
+        "1000",
+        "--idle-timeout",
+        "200ms",
+    ];
+    folder.load(&mock.url(), &words).expect_code(3);
+    let kinds = "SELECT status, error_kind, http_status, error_message FROM requests ORDER BY 2, 3";
+    insta::assert_snapshot!(folder.table("run.tape", kinds), @r"
+    error | http_429 | 429 | busy
+    error | http_4xx | 404 | busy
+    error | http_5xx | 500 | busy
+    error | unsupported | 307 | the server redirects (307); give the address that it redirects to
+    ");
+}
+
+#[test]
 fn the_remedy_for_a_refusal_depends_on_its_kind() {
     let cases: [(&str, &str); 4] = [
         ("401 Unauthorized", "OPENAI_API_KEY"),

@@ -24,6 +24,8 @@ mod program;
 #[cfg(test)]
 mod reports;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod simulate;
 #[cfg(test)]
 mod sql;

@@ -57,6 +57,23 @@ impl Folder {
         names
     }
 
+    /// Returns the paths of all files in it and beneath, and what they hold.
+    pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
+        fn walk(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    walk(&path, found);
+                } else {
+                    found.push((path.display().to_string(), fs::read(&path).unwrap()));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(self.folder.path(), &mut found);
+        found
+    }
+
     fn command<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
         self.command_of(PROGRAM, words)
     }

@@ -44,10 +44,11 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
 ];
 
 /// Files at the top of `src/` that hold no stage's work: any stage may use them.
-const FOUNDATIONS: [&str; 6] = [
+const FOUNDATIONS: [&str; 7] = [
     "breath",
     "draw",
     "http_server",
+    "secrets",
     "testing",
     "units",
     "visible",

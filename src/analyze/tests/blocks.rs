@@ -210,6 +210,17 @@ fn a_tape_is_split_by_a_column_and_each_part_is_a_run() {
 }
 
 #[test]
+fn a_larger_part_of_a_mix_is_neither_better_nor_worse() {
+    let mut options = only(&["differences"]);
+    options.by = Some("class".to_owned());
+    let analysis = analysed(&[("day", minute(3))], &options).unwrap();
+    let metrics = column(&analysis, "differences", "metric");
+    let has = |metric: &str| metrics.contains(&Cell::Text(metric.to_owned()));
+    assert!(has("ttft") && has("ok_share"), "{metrics:?}");
+    assert!(!has("rps") && !has("output_tps"), "{metrics:?}");
+}
+
+#[test]
 fn a_tape_is_split_by_a_label_of_its_steps() {
     let mut tape = minute(2);
     let step = |step, batch: &str| Step {

@@ -6,7 +6,7 @@ use datafusion::arrow::datatypes::DataType;
 
 use super::{analysed, spelled};
 use crate::analyze::Options;
-use crate::capture::schema::RequestRow;
+use crate::capture::schema::{RequestRow, SCHEMA_VERSION};
 use crate::sql::fixture::TapeFixture;
 
 /// The answer of one query to one tape called `t`.
@@ -108,23 +108,31 @@ fn cached_tokens_are_set_beside_what_the_trace_allows() {
     );
 }
 
-/// Returns rows of `requests` as version 1 has them: fewer columns, and counts without a sign.
-fn of_version_1(batch: &RecordBatch) -> RecordBatch {
+/// Returns rows of `requests` as an older version has them: fewer columns, and before version 3
+/// counts without a sign.
+fn of_version(version: u32, batch: &RecordBatch) -> RecordBatch {
     let newer = [
-        "prefix_tokens_planned",
-        "max_output_tokens",
-        "ids_output_tokens",
-        "tokens_after_last",
-        "has_lone_finish",
-        "resends",
-        "unread_events",
+        (2, "prefix_tokens_planned"),
+        (3, "max_output_tokens"),
+        (3, "ids_output_tokens"),
+        (3, "tokens_after_last"),
+        (3, "has_lone_finish"),
+        (3, "resends"),
+        (3, "unread_events"),
+        (4, "stop_reason"),
     ];
+    let is_there = |name: &str| {
+        !newer
+            .iter()
+            .any(|(since, newer)| *newer == name && *since > version)
+    };
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns());
     let older = columns
-        .filter(|(field, _)| !newer.contains(&field.name().as_str()))
+        .filter(|(field, _)| is_there(field.name()))
         .map(|(field, column)| {
             let before = match (field.name().as_str(), field.data_type()) {
+                (_, data_type) if version >= 3 => data_type.clone(),
                 ("attempt", _) => DataType::UInt8,
                 ("worker" | "http_status", _) => DataType::UInt16,
                 ("response_bytes", _) => DataType::UInt64,
@@ -138,15 +146,21 @@ fn of_version_1(batch: &RecordBatch) -> RecordBatch {
 }
 
 #[test]
-fn a_tape_of_the_first_version_opens_without_the_newer_columns() {
+fn a_tape_of_an_older_version_opens_without_the_newer_columns() {
+    for (version, lacks) in [(1, 8), (2, 7), (3, 1)] {
+        open_older(version, lacks);
+    }
+}
+
+fn open_older(version: u32, lacks: usize) {
     use std::fs::{self, File};
 
     let folder = tempfile::tempdir().unwrap();
     let path = TapeFixture::small().write(&folder.path().join("old.tape"));
     let part = path.join("requests/part-00000.parquet");
     let batch = RequestRow::batch(&TapeFixture::small().requests);
-    let older = of_version_1(&batch);
-    assert_eq!(older.num_columns() + 7, batch.num_columns());
+    let older = of_version(version, &batch);
+    assert_eq!(older.num_columns() + lacks, batch.num_columns());
     assert_eq!(
         RequestRow::rows(&older).unwrap(),
         TapeFixture::small().requests
@@ -158,13 +172,9 @@ fn a_tape_of_the_first_version_opens_without_the_newer_columns() {
     writer.close().unwrap();
     let manifest = path.join("manifest.json");
     let text = fs::read_to_string(&manifest).unwrap();
-    let written = format!(
-        "\"schema_version\": {}",
-        crate::capture::schema::SCHEMA_VERSION
-    );
-    let text = text.replace(&written, "\"schema_version\": 1");
-    assert!(text.contains("\"schema_version\": 1"));
-    fs::write(&manifest, text).unwrap();
+    let [now, then] = [SCHEMA_VERSION, version].map(|of| format!("\"schema_version\": {of}"));
+    assert!(text.contains(&now));
+    fs::write(&manifest, text.replace(&now, &then)).unwrap();
     let options = Options {
         only: vec!["run_summary".to_owned(), "prefix_hits".to_owned()],
         ..Options::default()

@@ -86,10 +86,10 @@ closed closed 4 4 0 0 0 0 1 0 11 0 85000000 85000000 0.085 32 11 2 1.6471 usage 
 #[test]
 fn tells_outcomes_apart() {
     let expected = "\
-run status error_kind http_status requests example_message
-small ok - 200 3 -
-small timeout timeout_idle 200 1 no_event_for_48_ms
-closed ok - 200 4 -";
+run status error_kind http_status requests first_ns example_message
+small ok - 200 3 41000000 -
+small timeout timeout_idle 200 1 400000000 no_event_for_48_ms
+closed ok - 200 4 30000000 -";
     assert_eq!(answer("requests_by_outcome"), expected);
 }
 

@@ -1,7 +1,8 @@
 //! The table `differences`: every number of every group of runs against the first group's.
 
 use super::numbers::{
-    HEADLINE, RPS, is_higher_better, is_share, joined_by, scale, statistic, statistics, stats, unit,
+    HEADLINE, RPS, is_higher_better, is_rate, is_share, joined_by, scale, statistic, statistics,
+    stats, unit,
 };
 use super::rows::{float, table, text, whole};
 use super::{CONFIDENCE, Member, Uncertainty};
@@ -93,7 +94,13 @@ impl Uncertainty {
         let Some(lead) = first.first() else {
             return compared;
         };
+        let mut all = first.iter().chain(second);
+        let are_of_one_mix = all.all(|member| member.mix.is_some() && member.mix == lead.mix);
         for metric in self.metrics(&lead.run) {
+            // How large a part of a mix is says nothing of the server.
+            if are_of_one_mix && is_rate(metric) && !is_share(metric) {
+                continue;
+            }
             if metric.ends_with("_intended") && !both_open {
                 continue;
             }

@@ -44,6 +44,8 @@ pub(super) struct Member {
     /// What it repeats: runs of one group stand for each other.
     pub(super) group: String,
     pub(super) is_open: bool,
+    /// The tape whose requests it is a kind of, such as those of a class: they were sent side by side.
+    pub(super) mix: Option<String>,
     /// It sent the same requests at the same times as the first run.
     pub(super) is_pair: bool,
 }

@@ -45,6 +45,12 @@ pub(super) struct Choice<'a> {
     pub(super) text: Text<'a>,
     #[serde(borrow)]
     pub(super) finish_reason: Text<'a>,
+    /// Of vLLM: the stop string, or the id of the token, at which it ended.
+    #[serde(borrow)]
+    pub(super) stop_reason: Lenient<Code<'a>>,
+    /// The same of SGLang.
+    #[serde(borrow)]
+    pub(super) matched_stop: Lenient<Code<'a>>,
     token_ids: Lenient<Length>,
     logprobs: Lenient<Option<LogProbabilities>>,
 }
@@ -122,6 +128,11 @@ struct Part<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ToolCall<'a> {
+    /// Which of the answer's calls this is a part of; some servers give all the same.
+    pub(super) index: Count,
+    /// With the first part of a call.
+    #[serde(borrow)]
+    pub(super) id: Text<'a>,
     #[serde(borrow)]
     pub(super) function: Lenient<Option<Function<'a>>>,
 }

@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use crate::backend::failure;
+use crate::backend::{failure, lenient};
+use crate::secrets::Secrets;
 
 /// Names of fields that hold the text of an answer, in protocols and servers beside OpenAI's.
 const TEXT_FIELDS: [&str; 10] = [
@@ -34,8 +35,8 @@ const DEPTH: usize = 4;
 /// `None` where there is none.
 ///
 /// In a delta any text counts but that of words about it; elsewhere only what is named like a text.
-pub(super) fn text_in(data: &[u8]) -> Option<String> {
-    let event: Value = serde_json::from_slice(data).ok()?;
+pub(super) fn text_in(data: &[u8], secrets: &Secrets) -> Option<String> {
+    let event = lenient::any(data)?;
     let deltas = event["choices"].as_array().into_iter().flatten();
     let deltas: Vec<&Value> = deltas
         .flat_map(|choice| [&choice["delta"], &choice["message"]])
@@ -51,7 +52,7 @@ pub(super) fn text_in(data: &[u8]) -> Option<String> {
             .find_map(|delta| first_text(delta, &is_text, DEPTH))
             .map(|path| format!("delta.{path}"))
     };
-    found.map(|path| failure::cleaned(&path))
+    found.map(|path| failure::cleaned(&path, secrets))
 }
 
 fn first_text(value: &Value, is_text: &dyn Fn(&str) -> bool, depth: usize) -> Option<String> {
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     fn found(event: &str) -> Option<String> {
-        text_in(event.as_bytes())
+        text_in(event.as_bytes(), &Secrets::default())
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::trace::error::Short;
+
 /// Why no trace can be made of a ServeGen folder.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeGenError {
@@ -32,7 +34,7 @@ pub enum ServeGenError {
         path: PathBuf,
     },
     /// A line of a client's rates is wrong.
-    #[error("`{}` line {line}: {message}", path.display())]
+    #[error("`{}` line {line}: {}", path.display(), Short(message))]
     Rates {
         /// The file.
         path: PathBuf,
@@ -48,7 +50,7 @@ pub enum ServeGenError {
         path: PathBuf,
     },
     /// A client's lengths are not what they should be.
-    #[error("`{}`{key}: {message}", path.display())]
+    #[error("`{}`{}: {}", path.display(), Short(key), Short(message))]
     Lengths {
         /// The file.
         path: PathBuf,

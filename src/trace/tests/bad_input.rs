@@ -1,6 +1,10 @@
 //! What cannot be read, and what the user is told.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, Int64Builder, ListBuilder, RecordBatch};
+use parquet::arrow::ArrowWriter;
 
 use crate::trace::{Selection, TraceError, TraceOptions};
 
@@ -313,4 +317,56 @@ async fn a_file_without_a_header_is_told_of() {
         message("600,0,0,,0,0\r\n1200,0.085,6.69,Gamma,0.02,73.0\r\n").await,
         "trace `trace` has no header: its first line has numbers alone"
     );
+}
+
+#[tokio::test]
+async fn a_message_quotes_a_line_of_a_value_however_long_it_is() {
+    for value in ["x".repeat(1 << 20), "\u{1b}[2J".repeat(1 << 10)] {
+        let message = message(format!("{AZURE}2023-11-16 18:17:03,{value},6\n")).await;
+        assert!(
+            message.starts_with("`trace` line 2: column `ContextTokens` is `"),
+            "{message:.200}"
+        );
+        assert!(message.chars().count() < 900, "{}", message.len());
+        assert!(!message.contains('\u{1b}'), "{message:?}");
+    }
+}
+
+/// A Parquet trace of two rows, the second of which has that many blocks.
+fn parquet(blocks: usize) -> Vec<u8> {
+    let numbers = |values: [i64; 2]| -> ArrayRef { Arc::new(Int64Array::from(values.to_vec())) };
+    let mut ids = ListBuilder::new(Int64Builder::new());
+    ids.append_value([Some(7)]);
+    ids.append_value(std::iter::repeat_n(Some(0), blocks));
+    let batch = RecordBatch::try_from_iter([
+        ("timestamp", numbers([0, 1])),
+        ("input_length", numbers([512, 512])),
+        ("output_length", numbers([8, 8])),
+        ("hash_ids", Arc::new(ids.finish()) as ArrayRef),
+    ])
+    .unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn a_list_is_not_believed_before_its_length_is() {
+    let far_too_long = message(parquet(3 << 20)).await;
+    assert!(
+        far_too_long.contains("its column `hash_ids.list.item` are too long"),
+        "{far_too_long}"
+    );
+    let too_long = message(parquet(100_000)).await;
+    assert!(
+        too_long.starts_with("`trace` row 2: column `hash_ids` is `[0, 0, "),
+        "{too_long:.200}"
+    );
+    assert!(
+        too_long.contains("more blocks of `block_size` tokens"),
+        "{too_long:.200}"
+    );
+    assert!(too_long.chars().count() < 900, "{}", too_long.len());
 }

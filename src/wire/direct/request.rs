@@ -110,6 +110,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::secrets::Secrets;
 
     fn head(url: &str, headers: &[(&str, &str)]) -> String {
         let target = Target {
@@ -118,6 +119,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
                 .collect(),
+            secrets: Secrets::default(),
             connect_timeout: Duration::from_secs(1),
             keeps_alive: true,
         };

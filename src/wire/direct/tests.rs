@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::*;
+use crate::secrets::Secrets;
 use crate::wire::{Arrival, Wish};
 
 /// What a server does with a connection once it has read a request.
@@ -51,6 +52,7 @@ fn target_at(address: &str) -> Target {
     Target {
         url: format!("http://{address}/v1/x").parse().unwrap(),
         headers: Vec::new(),
+        secrets: Secrets::default(),
         connect_timeout: Duration::from_secs(5),
         keeps_alive: true,
     }
