@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -20,7 +21,13 @@ MIB = 1 << 20
 MOST_BYTES = 2048 * MIB
 
 # What a crash says, in place of a message. No input and no lack may lead to it.
-CRASH_WORDS = ("panicked at", "this is a bug", "stack overflow", "overflowed its stack", "memory allocation of")
+CRASH_WORDS = (
+    "panicked at",
+    "this is a bug",
+    "stack overflow",
+    "overflowed its stack",
+    "memory allocation of",
+)
 
 
 class Wrong(Exception):
@@ -53,7 +60,8 @@ def case(area: str, *, name: str = "", says: str = "", slow: bool = False, secon
         expectation = " ".join((says or run.__doc__ or "").split())
         called = name or run.__name__.replace("_", "-")
         assert expectation, f"{called} has to say what is expected"
-        assert all(known.name != called for known in CASES), f"{called} is there twice"
+        is_new = all((known.area, known.name) != (area, called) for known in CASES)
+        assert is_new, f"{area}/{called} is there twice"
         CASES.append(Case(area, called, expectation, run, slow, seconds))
         return run
 
@@ -122,7 +130,9 @@ class Ended:
         last = [line for line in self.err.splitlines() if line.strip()]
         errors = [line for line in last if line.startswith("error")] or last[-1:]
         said = errors[0][:200] if errors else ""
-        return f"exit {self.code}, {self.seconds:.1f} s, {self.peak_bytes // MIB} MiB {said}".rstrip()
+        return (
+            f"exit {self.code}, {self.seconds:.1f} s, {self.peak_bytes // MIB} MiB {said}".rstrip()
+        )
 
     def expect_code(self, *codes: int) -> "Ended":
         """Wrong where it ended otherwise, or crashed in words."""
@@ -187,7 +197,10 @@ class Running:
                 for line in path.read_text(errors="replace").split("\n")[:-1]:
                     if words in line:
                         return line
-            expect(self.is_running(), f"ended before it said {words!r}: {self.ended and self.ended.seen()}")
+            expect(
+                self.is_running(),
+                f"ended before it said {words!r}: {self.ended and self.ended.seen()}",
+            )
             time.sleep(0.02)
         raise Wrong(f"did not say {words!r} in {seconds:.0f} s")
 
@@ -213,11 +226,16 @@ class Running:
         if is_over:
             _, status, usage = os.wait4(self.pid, 0)
             self.process.returncode = os.waitstatus_to_exitcode(status)
-            self._note(max(self.peak_bytes, usage.ru_maxrss * 1024))
+            # Until it has begun, a process counts what its parent has; that is no measure of it.
+            if usage.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+                self.peak_bytes = max(self.peak_bytes, usage.ru_maxrss * 1024)
+            self._note()
         elif self._measure() > self.most_bytes:
             self.most_bytes = 1 << 62
             self.kill()
-            raise Wrong(f"took {self.peak_bytes // MIB} MiB after {time.monotonic() - self.began:.1f} s")
+            raise Wrong(
+                f"took {self.peak_bytes // MIB} MiB after {time.monotonic() - self.began:.1f} s"
+            )
 
     def _measure(self) -> int:
         """The memory of it and its children now, in bytes."""
@@ -225,14 +243,14 @@ class Running:
         self.peak_bytes = max(self.peak_bytes, sum(sizes))
         return sum(sizes)
 
-    def _note(self, peak_bytes: int) -> None:
+    def _note(self) -> None:
         sizes = [path.stat().st_size for path in (self.out, self.err)]
         texts = []
         for path in (self.out, self.err):
             with path.open("rb") as file:
                 texts.append(file.read(MIB).decode(errors="replace"))
         seconds = time.monotonic() - self.began
-        self.ended = Ended(self.process.returncode, *texts, sum(sizes), seconds, peak_bytes)
+        self.ended = Ended(self.process.returncode, *texts, sum(sizes), seconds, self.peak_bytes)
 
 
 def descendants(pid: int, seen: set[int]) -> list[int]:

@@ -9,6 +9,7 @@ needs something that this machine does not give, such as a namespace, is skipped
 
     run.py --binary PROGRAM [--only AREA|CASE[,...]] [--slow] [--list] [--keep]
 
+`--only` takes several names, with commas; a case can be named with its area, as it is printed.
 Prints a line a case (`ok`, `NOT`, `skipped`) with what was seen, then totals by area; ends with 1
 if a case is NOT. Bounds on time are generous, so that other work may go on beside it.
 """
@@ -28,11 +29,21 @@ AREAS = (crash, disk, hostile_server, tape, trace, sql, view, secrets, load, sim
 def wanted(only: str, with_slow: bool) -> list[Case]:
     """The cases that are to run: all, or those of an area or a name."""
     names = [name for name in only.split(",") if name]
-    known = {case.name for case in CASES} | {case.area for case in CASES}
+    known = {name for case in CASES for name in called(case)}
     if unknown := [name for name in names if name not in known]:
         sys.exit(f"no area and no case is called {', '.join(unknown)}; --list has them")
-    chosen = [case for case in CASES if not names or case.name in names or case.area in names]
-    return [case for case in chosen if with_slow or not case.is_slow or case.name in names]
+    chosen = [case for case in CASES if not names or called(case) & set(names)]
+    # A slow case that is named is meant, one of an area that is named need not be.
+    return [
+        case
+        for case in chosen
+        if with_slow or not case.is_slow or (called(case) - {case.area}) & set(names)
+    ]
+
+
+def called(case: Case) -> set[str]:
+    """The names by which a case can be asked for."""
+    return {case.area, case.name, f"{case.area}/{case.name}"}
 
 
 def tried(case: Case, program: str, folder: Path) -> tuple[str, str]:
@@ -55,7 +66,9 @@ def tried(case: Case, program: str, folder: Path) -> tuple[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", required=True, help="the program, such as target/debug/tokentape")
+    parser.add_argument(
+        "--binary", required=True, help="the program, such as target/debug/tokentape"
+    )
     parser.add_argument("--only", default="", help="areas or cases, separated by commas")
     parser.add_argument("--slow", action="store_true", help="run those that take longer as well")
     parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
@@ -71,15 +84,17 @@ def main() -> int:
     root = Path(tempfile.mkdtemp(prefix="faults-"))
     for case in cases:
         began = time.monotonic()
-        verdict, seen = tried(case, program, root / case.name)
+        verdict, seen = tried(case, program, root / f"{case.area}-{case.name}")
         seconds = time.monotonic() - began
-        print(f"{verdict:<8}{case.area}/{case.name} ({seconds:.1f} s): {one_line(seen)}", flush=True)
+        print(
+            f"{verdict:<8}{case.area}/{case.name} ({seconds:.1f} s): {one_line(seen)}", flush=True
+        )
         if verdict == "NOT":
             print(f"        expected: {case.expectation}", flush=True)
         of_area = totals.setdefault(case.area, {"ok": 0, "NOT": 0, "skipped": 0})
         of_area[verdict] += 1
         if not options.keep:
-            Trial.remove(root / case.name)
+            Trial.remove(root / f"{case.area}-{case.name}")
     if options.keep:
         print(f"\nkept in {root}")
     else:
@@ -87,7 +102,9 @@ def main() -> int:
     print(f"\n{'area':<16}{'ok':>6}{'NOT':>6}{'skipped':>9}")
     for area, count in totals.items():
         print(f"{area:<16}{count['ok']:>6}{count['NOT']:>6}{count['skipped']:>9}")
-    sums = [sum(count[verdict] for count in totals.values()) for verdict in ("ok", "NOT", "skipped")]
+    sums = [
+        sum(count[verdict] for count in totals.values()) for verdict in ("ok", "NOT", "skipped")
+    ]
     print(f"{'all':<16}{sums[0]:>6}{sums[1]:>6}{sums[2]:>9}")
     return 1 if sums[1] else 0
 

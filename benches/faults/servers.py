@@ -1,4 +1,4 @@
-"""Servers and callers on loopback: one that follows a script, one that stamps, a raw HTTP caller."""
+"""Servers on loopback, one that follows a script and one that stamps, and a raw HTTP caller."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,9 @@ from pathlib import Path
 
 from cases import Trial
 
-CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+CHUNKED_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 CLOSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 
 Handler = Callable[["Exchange"], Awaitable[None]]
@@ -101,7 +103,9 @@ class Scripted:
 
     def _serve(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self.loop)
-        server = self.loop.run_until_complete(asyncio.start_server(self._connection, "127.0.0.1", 0))
+        server = self.loop.run_until_complete(
+            asyncio.start_server(self._connection, "127.0.0.1", 0)
+        )
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         self.loop.run_forever()
@@ -125,7 +129,12 @@ class Scripted:
                 await self.handler(Exchange(reader, writer, head, body, len(self.heads) - 1))
                 if writer.transport.is_closing():
                     return
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        except (
+            OSError,
+            asyncio.IncompleteReadError,
+            asyncio.LimitOverrunError,
+            asyncio.CancelledError,
+        ):
             # The client has left, or was ended.
             pass
         finally:
@@ -154,16 +163,21 @@ class Stream:
 class Stamping:
     """A server whose tokens say which they are, and that notes when it wrote each.
 
-    Token `k` is the text ` :k`; the first of answer `a` is ` a:0`. All but the first are made before
-    anybody asks, and each connection has a thread, so that a server without pause is faster than its
-    client.
+    Token `k` is the text ` :k`; the first of answer `a` is ` a:0`. All but the first are made
+    before anybody asks, and each connection has a thread, so that a server without pause is faster
+    than its client.
     """
 
     def __init__(self, trial: Trial, *, tokens: int, pause: float, per_write: int = 1):
         self.pause = pause
         # What is written after the first token: its last token, and its bytes.
         self.pieces = [
-            (last, chunk(b"".join(delta(f" :{token}") for token in range(last - per_write + 1, last + 1))))
+            (
+                last,
+                chunk(
+                    b"".join(delta(f" :{token}") for token in range(last - per_write + 1, last + 1))
+                ),
+            )
             for last in range(per_write, tokens, per_write)
         ]
         self.streams: list[Stream] = []
@@ -195,7 +209,9 @@ class Stamping:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
             stream = Stream(address[1])
             self.streams.append(stream)
-            threading.Thread(target=self._answer_all, args=(connection, stream), daemon=True).start()
+            threading.Thread(
+                target=self._answer_all, args=(connection, stream), daemon=True
+            ).start()
 
     def _answer_all(self, connection: socket.socket, stream: Stream) -> None:
         with connection, contextlib.suppress(OSError):
@@ -243,7 +259,10 @@ class Stamping:
         before = None
         while True:
             unread = queues(self.port)
-            now = {one.client_port: one.sent_bytes - unread.get(one.client_port, 0) for one in self.streams}
+            now = {
+                one.client_port: one.sent_bytes - unread.get(one.client_port, 0)
+                for one in self.streams
+            }
             if now == before:
                 return now
             before = now
@@ -271,12 +290,17 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def ask(port: int, request: str | bytes, seconds: float = 20.0, most: int = 4 << 20) -> tuple[int, str]:
+def ask(
+    port: int, request: str | bytes, seconds: float = 20.0, most: int = 4 << 20
+) -> tuple[int, str]:
     """Sends the bytes of a request; returns the status of the answer (0: none) and all of it."""
     data = request.encode() if isinstance(request, str) else request
     answer = b""
     until = time.monotonic() + seconds
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), seconds) as own:
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", port), seconds) as own,
+    ):
         with contextlib.suppress(OSError):
             own.sendall(data)
         while len(answer) < most and (left := until - time.monotonic()) > 0:

@@ -11,7 +11,8 @@ from servers import Stamping, lowest_cores
 
 AREA = "crash"
 
-# What a kill may lose of what the client had read: the tape's contract, and room for a busy machine.
+# What a kill may lose of what the client had read: the tape's contract, and room for a machine
+# that is busy.
 LOSS_SECONDS = 0.25
 ROOM_SECONDS = 0.15
 
@@ -26,7 +27,16 @@ FROM chunks WHERE text LIKE ' %:%' GROUP BY request_id
 
 def load(trial: Trial, url: str, *more: str, streams: int = 16, **options) -> Running:
     """Starts a load in a closed loop, whose tape is `run.tape`."""
-    words = ["--backend", "openai-chat", "--base-url", url, "--model", "m", "--random-input-len", "1"]
+    words = [
+        "--backend",
+        "openai-chat",
+        "--base-url",
+        url,
+        "--model",
+        "m",
+        "--random-input-len",
+        "1",
+    ]
     words += ["--max-concurrency", str(streams), "--self-check", "0s", "--keep", "text"]
     return trial.start("load", *words, "--out", "run.tape", *more, **options)
 
@@ -54,7 +64,9 @@ def whole_answers(trial: Trial, server: Stamping) -> dict[int, int]:
             written[answer] = max(last, written.get(answer, -1))
     last = {}
     for row in trial.rows("run.tape", TOKENS, 120):
-        expect(row["n"] == row["different"], f"{row['n'] - row['different']} tokens are there twice")
+        expect(
+            row["n"] == row["different"], f"{row['n'] - row['different']} tokens are there twice"
+        )
         is_whole = row["first"] == 0 and row["last"] + 1 == row["n"]
         expect(is_whole, f"a hole in answer {row['answer']}: {row}")
         expect(row["last"] <= written.get(row["answer"], -1), f"a token that was never sent: {row}")
@@ -63,7 +75,10 @@ def whole_answers(trial: Trial, server: Stamping) -> dict[int, int]:
 
 
 def killed(trial: Trial, running: Running, server: Stamping) -> tuple[dict[int, int], int]:
-    """Stops the client, asks the kernel what it had read, and kills it: bytes by stream, and when."""
+    """Stops the client, asks the kernel what it had read, and kills it.
+
+    Returns the bytes by the client's ports, and when it was stopped, in UTC ns.
+    """
     running.send(signal.SIGSTOP)
     stopped_ns = time.time_ns()
     had_read = server.read_by_client()
@@ -72,8 +87,10 @@ def killed(trial: Trial, running: Running, server: Stamping) -> tuple[dict[int, 
     return had_read, stopped_ns
 
 
-def oldest_loss(server: Stamping, had_read: dict[int, int], on_tape: dict[int, int]) -> tuple[int, int]:
-    """Tokens that the client had read and the tape has not, and when the first of them was written."""
+def oldest_loss(
+    server: Stamping, had_read: dict[int, int], on_tape: dict[int, int]
+) -> tuple[int, int]:
+    """Tokens that were read and are not on the tape, and when the first of them was written."""
     lost, oldest_ns = 0, 0
     for stream in server.streams:
         for end, answer, first, last, written_ns in stream.writes:
@@ -100,7 +117,10 @@ def kill_paced(trial: Trial, times: int) -> str:
         age = (stopped_ns - oldest_ns) / 1e9 if lost else 0.0
         losses.append(age)
         seen += sum(last + 1 for last in on_tape.values())
-        expect(age <= LOSS_SECONDS + ROOM_SECONDS, f"{lost} tokens lost, the oldest {age * 1e3:.0f} ms old")
+        expect(
+            age <= LOSS_SECONDS + ROOM_SECONDS,
+            f"{lost} tokens lost, the oldest {age * 1e3:.0f} ms old",
+        )
         expect(trial.state("run.tape") == "interrupted", f"state {trial.state('run.tape')}")
         expect(not (trial.folder / "run.tape/wal").exists(), "the log is still there")
     return f"{times} kills, {seen} tokens whole, oldest loss {max(losses) * 1e3:.0f} ms"
@@ -145,7 +165,7 @@ def kill_full_speed(trial: Trial, times: int) -> str:
         worst = max(worst, seconds)
         expect(
             seconds <= LOSS_SECONDS + ROOM_SECONDS,
-            f"{lost} of {lost + kept} tokens that were read are lost: {seconds * 1e3:.0f} ms' worth",
+            f"{lost} of {lost + kept} tokens read are lost: {seconds * 1e3:.0f} ms' worth",
         )
     return f"{times} kills, {counts} tokens whole, at most {worst * 1e3:.0f} ms' worth lost"
 
@@ -227,7 +247,9 @@ def running_tape(trial: Trial) -> str:
     return "refused three times with exit code 4, then all 32 requests ok"
 
 
-def signalled(trial: Trial, numbers: list[int], gap: float, drains: bool, codes: tuple[int, ...]) -> str:
+def signalled(
+    trial: Trial, numbers: list[int], gap: float, drains: bool, codes: tuple[int, ...]
+) -> str:
     """Sends signals in mid-run and looks at the end and the tape."""
     server = Stamping(trial, tokens=50, pause=0.02)
     running = load(trial, server.url, "--num-prompts", "100000", "--drain", "5s", streams=8)
@@ -240,7 +262,9 @@ def signalled(trial: Trial, numbers: list[int], gap: float, drains: bool, codes:
     ended.expect_code(*codes)
     on_tape = whole_answers(trial, server)
     expect(trial.state("run.tape") == "interrupted", f"state {trial.state('run.tape')}")
-    query = "SELECT count(*) AS n, sum(CASE WHEN status = 'ok' THEN 1 ELSE 0 END) AS ok FROM requests"
+    query = (
+        "SELECT count(*) AS n, sum(CASE WHEN status = 'ok' THEN 1 ELSE 0 END) AS ok FROM requests"
+    )
     rows = trial.rows("run.tape", query)[0]
     if drains:
         expect(rows["ok"] == rows["n"], f"{rows['ok']} of {rows['n']} were let end")
@@ -250,14 +274,62 @@ def signalled(trial: Trial, numbers: list[int], gap: float, drains: bool, codes:
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 SIGNALS = {
-    "sigint-once": ("SIGINT lets what is in flight end, then 130 and a whole tape", [INT], 0.0, True, (130,)),
-    "sigterm-once": ("SIGTERM lets what is in flight end, then 130 and a whole tape", [TERM], 0.0, True, (130,)),
-    "sigint-twice": ("a second SIGINT leaves at once, with 130 and a whole tape", [INT] * 2, 0.3, False, (130,)),
-    "signals-mixed": ("SIGINT, then SIGTERM leaves at once, with 130", [INT, TERM], 0.3, False, (130,)),
-    "sigint-thrice": ("three SIGINT end it, and what was read is kept", [INT] * 3, 0.2, False, (130, -INT)),
-    "sigterm-twenty": ("20 SIGTERM in 0.2 s end it, and what was read is kept", [TERM] * 20, 0.01, False, (130, -TERM)),
-    "sighup": ("SIGHUP may end it at once; the tape is recovered", [signal.SIGHUP], 0.0, False, (130, -1)),
-    "sigquit": ("SIGQUIT may end it at once; the tape is recovered", [signal.SIGQUIT], 0.0, False, (130, -3)),
+    "sigint-once": (
+        "SIGINT lets what is in flight end, then 130 and a whole tape",
+        [INT],
+        0.0,
+        True,
+        (130,),
+    ),
+    "sigterm-once": (
+        "SIGTERM lets what is in flight end, then 130 and a whole tape",
+        [TERM],
+        0.0,
+        True,
+        (130,),
+    ),
+    "sigint-twice": (
+        "a second SIGINT leaves at once, with 130 and a whole tape",
+        [INT] * 2,
+        0.3,
+        False,
+        (130,),
+    ),
+    "signals-mixed": (
+        "SIGINT, then SIGTERM leaves at once, with 130",
+        [INT, TERM],
+        0.3,
+        False,
+        (130,),
+    ),
+    "sigint-thrice": (
+        "three SIGINT end it, and what was read is kept",
+        [INT] * 3,
+        0.2,
+        False,
+        (130, -INT),
+    ),
+    "sigterm-twenty": (
+        "20 SIGTERM in 0.2 s end it, and what was read is kept",
+        [TERM] * 20,
+        0.01,
+        False,
+        (130, -TERM),
+    ),
+    "sighup": (
+        "SIGHUP may end it at once; the tape is recovered",
+        [signal.SIGHUP],
+        0.0,
+        False,
+        (130, -1),
+    ),
+    "sigquit": (
+        "SIGQUIT may end it at once; the tape is recovered",
+        [signal.SIGQUIT],
+        0.0,
+        False,
+        (130, -3),
+    ),
 }
 each(AREA, SIGNALS, signalled)
 
@@ -282,7 +354,9 @@ def signal_at_the_start(trial: Trial) -> str:
 def sealing(trial: Trial, count: int) -> str:
     """Sends signals as soon as the log is turned into the tape."""
     server = full_speed(trial)
-    running = load(trial, server.url, "--duration", "2s", "--drain", "1s", "--no-summary", streams=8)
+    running = load(
+        trial, server.url, "--duration", "2s", "--drain", "1s", "--no-summary", streams=8
+    )
     part = trial.folder / "run.tape/chunks"
     wait_until(lambda: part.exists() or not running.is_running(), 25, "the tape is sealed")
     if not running.is_running():
@@ -298,7 +372,10 @@ each(
     AREA,
     {
         "sigint-while-sealing": ("SIGINT while the tape is sealed does not cost it", 1),
-        "sigint-thrice-while-sealing": ("three SIGINT while sealing end it, and the tape is not lost", 3),
+        "sigint-thrice-while-sealing": (
+            "three SIGINT while sealing end it, and the tape is not lost",
+            3,
+        ),
     },
     sealing,
     seconds=60,
@@ -312,7 +389,9 @@ def in_the_summary(trial: Trial, number: int) -> str:
     tape = trial.folder / "run.tape"
 
     def is_sealed() -> bool:
-        return trial.state("run.tape") in ("complete", "interrupted") and not (tape / "wal").exists()
+        return (
+            trial.state("run.tape") in ("complete", "interrupted") and not (tape / "wal").exists()
+        )
 
     wait_until(lambda: is_sealed() or not running.is_running(), 40, "the tape is sealed")
     # The log goes last; what follows is the summary.
@@ -324,14 +403,21 @@ def in_the_summary(trial: Trial, number: int) -> str:
     if "=====" in ended.out and ended.code != 130:
         return "the summary was there before the signal"
     expect(ended.code == 130, f"{seconds:.1f} s after the signal: {ended.seen()}")
-    return f"exit 130 {seconds:.1f} s after the signal, {len(whole_answers(trial, server))} answers whole"
+    answers = len(whole_answers(trial, server))
+    return f"exit 130 {seconds:.1f} s after the signal, {answers} answers whole"
 
 
 each(
     AREA,
     {
-        "sigint-in-the-summary": ("SIGINT in the summary ends it with 130; the tape stays whole", signal.SIGINT),
-        "sigterm-in-the-summary": ("SIGTERM in the summary ends it with 130; the tape stays whole", signal.SIGTERM),
+        "sigint-in-the-summary": (
+            "SIGINT in the summary ends it with 130; the tape stays whole",
+            signal.SIGINT,
+        ),
+        "sigterm-in-the-summary": (
+            "SIGTERM in the summary ends it with 130; the tape stays whole",
+            signal.SIGTERM,
+        ),
     },
     in_the_summary,
     seconds=120,
@@ -369,9 +455,17 @@ def standard_output(trial: Trial, shell: str, codes: tuple[int, ...]) -> str:
 each(
     AREA,
     {
-        "stdout-full": ("a full standard output is exit code 4, and the tape is whole", "exec >/dev/full", (4,)),
+        "stdout-full": (
+            "a full standard output is exit code 4, and the tape is whole",
+            "exec >/dev/full",
+            (4,),
+        ),
         "stdout-closed": ("closed standard output and error harm no tape", "exec >&- 2>&-", (0,)),
-        "stdin-closed": ("closed standard streams, input too, harm no tape", "exec <&- >&- 2>&-", (0,)),
+        "stdin-closed": (
+            "closed standard streams, input too, harm no tape",
+            "exec <&- >&- 2>&-",
+            (0,),
+        ),
         "stderr-full": ("a full standard error harms no tape", "exec 2>/dev/full", (0, 4)),
     },
     standard_output,
