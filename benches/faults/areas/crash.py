@@ -14,7 +14,7 @@ AREA = "crash"
 # What a kill may lose of what the client had read: the tape's contract, and room for a machine
 # that is busy.
 LOSS_SECONDS = 0.25
-ROOM_SECONDS = 0.15
+ROOM_SECONDS = 0.1
 
 # Every token by answer: how many, of which different, first and last.
 TOKENS = """
