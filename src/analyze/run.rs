@@ -132,6 +132,17 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     for query in definitions {
         tables.push(answer_definition(&context, query).await?);
     }
+    Ok(Analysis {
+        runs: facts(runs, options.by.as_deref()),
+        tables,
+        slos: options.slos.clone(),
+        thresholds: options.thresholds.clone(),
+        command: command(tapes, options),
+    })
+}
+
+/// What is known of each run, and where it lies on the axis of a sweep.
+fn facts(runs: Vec<OpenedTape>, by: Option<&str>) -> Vec<RunFacts> {
     let labelled: Vec<Labelled<'_>> = runs
         .iter()
         .map(|tape| Labelled {
@@ -139,23 +150,16 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
             part: tape.part.is_some().then_some(tape.group.as_str()),
         })
         .collect();
-    let places = places(&labelled, options.by.as_deref());
-    Ok(Analysis {
-        runs: runs
-            .into_iter()
-            .zip(places)
-            .map(|(tape, place)| RunFacts {
-                run: tape.run,
-                manifest: tape.manifest,
-                notes: tape.notes,
-                place,
-            })
-            .collect(),
-        tables,
-        slos: options.slos.clone(),
-        thresholds: options.thresholds.clone(),
-        command: command(tapes, options),
-    })
+    let places = places(&labelled, by);
+    runs.into_iter()
+        .zip(places)
+        .map(|(tape, place)| RunFacts {
+            run: tape.run,
+            manifest: tape.manifest,
+            notes: tape.notes,
+            place,
+        })
+        .collect()
 }
 
 /// Finds a request that is in a tape twice. Chunks are joined with requests by their number: each

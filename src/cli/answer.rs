@@ -10,7 +10,7 @@ use super::sql::engine;
 use crate::analyze::needed_by;
 use crate::error::Error;
 use crate::sql::{SqlError, Word, answer, block_on, confine, hear, tell};
-use crate::visible::visible_lines;
+use crate::visible::{visible, visible_lines};
 
 #[derive(Debug, Args)]
 pub(crate) struct AnswerArgs {
@@ -58,10 +58,10 @@ fn answered(args: &AnswerArgs, out: &mut Pipe) -> Result<(), Error> {
 
 /// Returns what an error says, and its causes, one a line.
 fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
+    let mut text = visible(&error.to_string()).into_owned();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let why = error.to_string();
+        let why = visible(&error.to_string()).into_owned();
         if !text.contains(&why) {
             text.push_str("\n  caused by: ");
             text.push_str(&why);

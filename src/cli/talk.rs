@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use super::args::Color;
 use crate::error::Error;
+use crate::sql::SqlError;
 use crate::visible::{visible, visible_lines};
 
 /// Prints a line of talk. What a name or a message in it would do to a terminal is shown instead.
@@ -54,8 +55,14 @@ pub(super) fn print_painted(text: &str) -> Result<(), Error> {
 
 /// Prints an error, its causes one a line, and what to do.
 pub(super) fn complain(error: &Error) {
-    say(&format!("error: {error}"));
     let mut last = error.to_string();
+    let lines = match error {
+        // They have several lines, in which what comes from outside is made visible already.
+        Error::Trace(_) | Error::Sql(SqlError::Refused { .. }) => last.lines().collect(),
+        _ => vec![last.as_str()],
+    };
+    say(&format!("error: {}", lines.first().unwrap_or(&"")));
+    lines.iter().skip(1).for_each(|line| say(line));
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();

@@ -8,9 +8,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+
+use super::clock::Clock;
 
 /// Age of the oldest read that is not in the log, or time until the newest will be there, from which
 /// on reading waits, in nanoseconds.
@@ -19,8 +21,8 @@ const BEHIND_NS: i64 = 100_000_000;
 /// The same, below which it goes on.
 const CAUGHT_UP_NS: i64 = 50_000_000;
 
-/// A batch that has been written for this long is held up by the disk.
-const SLOW_WRITE: Duration = Duration::from_millis(30);
+/// A write that has taken this long is held up by the disk, in nanoseconds.
+const SLOW_WRITE_NS: i64 = 30_000_000;
 
 /// Bytes in which the speed of the scribe is counted.
 const KIB: usize = 1_024;
@@ -29,8 +31,9 @@ const KIB: usize = 1_024;
 const SLOWER_AT_MOST: i64 = 4;
 
 /// Batches on their way to the log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Backlog {
+    clock: Clock,
     state: Mutex<State>,
     moved: Condvar,
     caught_up: Notify,
@@ -43,7 +46,7 @@ struct State {
     /// What a KiB takes from the batch to the log, over the last batches.
     ns_a_kib: i64,
     /// When the scribe began to hand rows to the system, where it does.
-    writing: Option<Instant>,
+    writing_ns: Option<i64>,
     /// When the newest read came that is among these batches.
     newest_ns: i64,
 }
@@ -69,9 +72,20 @@ impl State {
         ahead_ns.max(self.age_ns(self.newest_ns))
     }
 
-    fn is_held_up(&self) -> bool {
-        self.writing
-            .is_some_and(|since| since.elapsed() > SLOW_WRITE)
+    fn is_held_up(&self, now_ns: i64) -> bool {
+        self.writing_ns
+            .is_some_and(|since_ns| now_ns - since_ns > SLOW_WRITE_NS)
+    }
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self {
+            clock: Clock::start(),
+            state: Mutex::default(),
+            moved: Condvar::new(),
+            caught_up: Notify::new(),
+        }
     }
 }
 
@@ -114,7 +128,7 @@ impl Backlog {
 
     /// Notes that the scribe begins, or has ended, to hand rows to the system.
     pub(super) fn set_writing(&self, is_writing: bool) {
-        self.lock().writing = is_writing.then(Instant::now);
+        self.lock().writing_ns = is_writing.then(|| self.clock.now_ns());
     }
 
     /// How much earlier than `now_ns` the oldest read came that is not in the log; 0 where all are.
@@ -125,7 +139,7 @@ impl Backlog {
     /// Says whether reading has to wait for the scribe.
     pub(super) fn is_behind(&self) -> bool {
         let state = self.lock();
-        state.behind_ns() > BEHIND_NS && !state.is_held_up()
+        state.behind_ns() > BEHIND_NS && !state.is_held_up(self.clock.now_ns())
     }
 
     /// Blocks until the scribe has caught up. Returns false where it has not within `patience`.
@@ -192,7 +206,7 @@ mod tests {
             backlog.is_behind(),
             "a write that has just begun holds nothing up"
         );
-        backlog.lock().writing = Instant::now().checked_sub(2 * SLOW_WRITE);
+        backlog.lock().writing_ns = Some(backlog.clock.now_ns() - 2 * SLOW_WRITE_NS);
         assert!(!backlog.is_behind());
     }
 

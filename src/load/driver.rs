@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::attempt::{Attempt, Shared};
 use super::clock::Clock;
@@ -350,7 +350,6 @@ impl<W: Wire> Driver<W> {
             // A feed that has nothing at hand has nothing that was due.
             let is_feed_asked = drive.due.is_empty() && drive.ahead.is_empty();
             let patience = clock.instant(until_ns);
-            let feed_patience = Instant::now() + FEED_PATIENCE;
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop != Stop::No) => break,
@@ -361,7 +360,7 @@ impl<W: Wire> Driver<W> {
                 }
                 supplied = supply.next(is_reading) => drive.take_in(supplied),
                 () = tokio::time::sleep_until(patience) => return,
-                () = tokio::time::sleep_until(feed_patience), if is_feed_asked => return,
+                () = tokio::time::sleep(FEED_PATIENCE), if is_feed_asked => return,
             }
         }
         drive.driven.is_complete = false;

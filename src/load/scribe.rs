@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::allowance::Allowance;
 use super::backlog::Backlog;
+use super::clock::Clock;
 use super::recorder::{Batch, CHANNEL_BATCHES, Failure, Recorder, Stats};
 use super::transcript::Transcript;
 use crate::backend::BackendKind;
@@ -46,6 +47,7 @@ pub struct Scribe {
     batches: mpsc::Receiver<Batch>,
     stats: Arc<Stats>,
     backlog: Arc<Backlog>,
+    clock: Clock,
     backend: BackendKind,
     keeps_text: bool,
     count_tokens: Option<TokenCounter>,
@@ -86,6 +88,7 @@ impl Scribe {
                 batches,
                 stats,
                 backlog,
+                clock: Clock::start(),
                 backend,
                 keeps_text,
                 count_tokens,
@@ -116,10 +119,12 @@ impl Scribe {
     /// the driver.
     pub fn work(mut self) -> Result<TapeWriter, CaptureError> {
         while let Some(batch) = self.batches.blocking_recv() {
-            let began = Instant::now();
+            let began_ns = self.clock.now_ns();
             self.take(batch)?;
             self.flush()?;
-            self.backlog.remove(began.elapsed());
+            let took_ns = self.clock.now_ns() - began_ns;
+            self.backlog
+                .remove(Duration::from_nanos(took_ns.unsigned_abs()));
         }
         Ok(self.tape)
     }

@@ -94,6 +94,10 @@ impl Supply {
     /// Adds a way for turns that wait on replies.
     pub(super) fn with_turns(mut self) -> (Self, TurnOutlet) {
         let (turns, turn_receiver) = mpsc::channel(CHANNEL_TURNS);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a note that finds no room would be lost, and with it a turn"
+        )]
         let (notes, note_receiver) = mpsc::unbounded_channel();
         self.turns = Some(TurnSupply {
             turns: Some(turn_receiver),

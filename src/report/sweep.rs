@@ -176,6 +176,14 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// What the legend calls a number of this line.
+    fn named(&self, what: &str) -> String {
+        match self.name {
+            "" => said(what),
+            name => format::clean_to(&format!("{name}, {}", said(what)), 60),
+        }
+    }
+
     /// The points of a number, each the median of those on its place.
     fn points(&self, number: impl Fn(&Dot) -> Option<f64>) -> Vec<(f64, Option<f64>)> {
         let median = |dots: &[&Dot]| {
@@ -242,6 +250,15 @@ fn lines_of(dots: &[Dot]) -> Vec<Line<'_>> {
     lines
 }
 
+/// What a sweep is drawn by.
+struct Sweep<'a> {
+    label: String,
+    lines: Vec<Line<'a>>,
+    /// How many dots there are, and of what.
+    n: usize,
+    of: &'a str,
+}
+
 /// Draws throughput and latencies along the axis of a sweep.
 fn along(dots: &[Dot], of: &str) -> Result<Vec<Figure>, ReportError> {
     let lines = lines_of(dots);
@@ -250,74 +267,93 @@ fn along(dots: &[Dot], of: &str) -> Result<Vec<Figure>, ReportError> {
     let (Some(FEWEST_PLACES..), Some(place)) = (longest, first) else {
         return Ok(Vec::new());
     };
-    let label = format::clean_to(&place.label, 30);
-    let n: usize = lines
-        .iter()
-        .flat_map(|line| &line.places)
-        .map(|(_, dots)| dots.len())
-        .sum();
-    let name = |line: &Line<'_>, what: &str| match line.name {
-        "" => said(what),
-        name => format::clean_to(&format!("{name}, {}", said(what)), 60),
+    let places = lines.iter().flat_map(|line| &line.places);
+    let sweep = Sweep {
+        label: format::clean_to(&place.label, 30),
+        n: places.map(|(_, dots)| dots.len()).sum(),
+        lines,
+        of,
     };
-    let mut figures = Vec::new();
-    let mut rates = Vec::new();
-    let (mut full, mut failing) = (Vec::new(), Vec::new());
-    for (color, line) in lines.iter().enumerate() {
-        let points = line.points(|dot| Some(dot.output_tps));
-        rates.push(series(
-            name(line, "output tokens/s"),
-            color,
-            Join::Line,
-            points,
-        ));
-        full.extend(line.full().map(|(at, rate)| (at, Some(rate))));
-        failing.extend(line.failing());
+    let figures = [
+        sweep.throughput()?,
+        sweep.latency("ttft", |dot| dot.ttft_ms)?,
+        sweep.latency("tpot", |dot| dot.tpot_ms)?,
+    ];
+    Ok(figures.into_iter().flatten().collect())
+}
+
+impl Sweep<'_> {
+    fn throughput(&self) -> Result<Option<Figure>, ReportError> {
+        let Self {
+            label,
+            lines,
+            n,
+            of,
+        } = self;
+        let mut rates = Vec::new();
+        let (mut full, mut failing) = (Vec::new(), Vec::new());
+        for (color, line) in lines.iter().enumerate() {
+            let points = line.points(|dot| Some(dot.output_tps));
+            rates.push(series(
+                line.named("output tokens/s"),
+                color,
+                Join::Line,
+                points,
+            ));
+            full.extend(line.full().map(|(at, rate)| (at, Some(rate))));
+            failing.extend(line.failing());
+        }
+        let mut caption = say!("output tokens/s along {label} · n = {n} {of}", label, n, of);
+        let places = |points: &[(f64, Option<f64>)]| {
+            let places = points.iter().map(|(at, _)| format::trimmed(*at, 2));
+            places.collect::<Vec<_>>().join(", ")
+        };
+        if !full.is_empty() {
+            let remark = say!(
+                " · rises by at most 5 % beyond {places}",
+                places = places(&full)
+            );
+            caption.push_str(&remark);
+            let label = said("rises no more");
+            rates.push(series(label, lines.len() + 1, Join::Dots, full));
+        }
+        if !failing.is_empty() {
+            let remark = say!(
+                " · less than 95 % succeed at {places}",
+                places = places(&failing)
+            );
+            caption.push_str(&remark);
+            let label = said("less than 95 % succeed");
+            rates.push(series(label, lines.len(), Join::Dots, failing));
+        }
+        let title = say!("Output throughput along {label} (higher is better)", label);
+        let id = "sweep-output-tps";
+        drawn(
+            id,
+            (title, caption),
+            (label, lines),
+            ("output tokens/s", rates),
+        )
     }
-    let mut caption = say!("output tokens/s along {label} · n = {n} {of}", label, n, of);
-    let places = |points: &[(f64, Option<f64>)]| {
-        let places = points.iter().map(|(at, _)| format::trimmed(*at, 2));
-        places.collect::<Vec<_>>().join(", ")
-    };
-    if !full.is_empty() {
-        let remark = say!(
-            " · rises by at most 5 % beyond {places}",
-            places = places(&full)
-        );
-        caption.push_str(&remark);
-        rates.push(series(
-            said("rises no more"),
-            lines.len() + 1,
-            Join::Dots,
-            full,
-        ));
-    }
-    if !failing.is_empty() {
-        let remark = say!(
-            " · less than 95 % succeed at {places}",
-            places = places(&failing)
-        );
-        caption.push_str(&remark);
-        let label = said("less than 95 % succeed");
-        rates.push(series(label, lines.len(), Join::Dots, failing));
-    }
-    let title = say!("Output throughput along {label} (higher is better)", label);
-    let id = "sweep-output-tps";
-    figures.extend(drawn(
-        id,
-        (title, caption),
-        (&label, &lines),
-        ("output tokens/s", rates),
-    )?);
-    type Pick = fn(&Dot) -> [Option<f64>; 2];
-    let metrics: [(&str, Pick); 2] = [("ttft", |dot| dot.ttft_ms), ("tpot", |dot| dot.tpot_ms)];
-    for (metric, pick) in metrics {
+
+    /// Draws p50 and p99 of a latency.
+    fn latency(
+        &self,
+        metric: &str,
+        pick: fn(&Dot) -> [Option<f64>; 2],
+    ) -> Result<Option<Figure>, ReportError> {
+        let Self {
+            label,
+            lines,
+            n,
+            of,
+        } = self;
         let mut curves = Vec::new();
         for (color, line) in lines.iter().enumerate() {
             for (index, what) in ["p50", "p99"].into_iter().enumerate() {
                 let points = line.points(|dot| pick(dot)[index]);
                 curves.push(series(
-                    name(line, what),
+                    line.named(what),
                     color * 2 + index,
                     Join::Line,
                     points,
@@ -331,14 +367,8 @@ fn along(dots: &[Dot], of: &str) -> Result<Vec<Figure>, ReportError> {
         );
         let caption = say!("ms along {label} · n = {n} {of}", label, n, of);
         let id = format!("sweep-{metric}");
-        figures.extend(drawn(
-            &id,
-            (title, caption),
-            (&label, &lines),
-            ("ms", curves),
-        )?);
+        drawn(&id, (title, caption), (label, lines), ("ms", curves))
     }
-    Ok(figures)
 }
 
 /// Draws lines along the axis of a sweep.
@@ -520,7 +550,7 @@ mod tests {
     fn a_sweep_over_two_models_is_two_lines() {
         let mut analysis = fixture::several(6);
         for (run, value) in analysis.runs.iter_mut().zip([1, 2, 4, 1, 2, 4]) {
-            let line = if run.run < "batch-4".to_owned() {
+            let line = if run.run.as_str() < "batch-4" {
                 "model=a"
             } else {
                 "model=b"

@@ -57,12 +57,7 @@ pub(super) fn runs(
             window_to_ns.into(),
             text(if is_intended { "intended" } else { "sent" }),
             utc(0, &offsets(&manifest.clock_anchors)),
-            // They are nobody's part.
-            match tape.part {
-                None => i64::try_from(manifest.counts.unwritten).unwrap_or(i64::MAX),
-                Some(_) => 0,
-            }
-            .into(),
+            unwritten(tape).into(),
         ]
     });
     literals(
@@ -93,6 +88,14 @@ pub(super) fn runs(
         ],
         rows.collect(),
     )
+}
+
+/// Requests that were due, never sent, and have no row; of a part of a tape none, as they are nobody's.
+fn unwritten(tape: &OpenedTape) -> i64 {
+    match tape.part {
+        None => i64::try_from(tape.manifest.counts.unwritten).unwrap_or(i64::MAX),
+        Some(_) => 0,
+    }
 }
 
 /// Returns one row a step of each tape.
