@@ -1,7 +1,7 @@
 //! The engine: the only place that sets up DataFusion, for traces and for tapes.
 //!
 //! [`session`] makes an engine, [`tapes`] opens tapes and [`views`] puts the contract's views over
-//! them. [`answer`] takes what a user typed past the [`door`], [`statements`] runs it and
+//! them. [`mod@answer`] takes what a user typed past the [`door`], [`statements`] runs it and
 //! [`mod@format`] writes what comes back, all of it in a [`process`] that may die. Nothing here knows
 //! what a metric is: that is SQL, in `queries/`.
 
