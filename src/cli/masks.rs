@@ -89,6 +89,10 @@ fn note_address(url: &Url, known: &mut Vec<String>) {
         .query_pairs()
         .filter(|(name, value)| is_secret(name, value));
     known.extend(secret.map(|(_, value)| value.into_owned()));
+    let bare = url
+        .query_pairs()
+        .filter(|(name, value)| is_bare_key(name, value));
+    known.extend(bare.map(|(name, _)| name.into_owned()));
     let keys = url.path().split('/').filter(|part| looks_like_key(part));
     known.extend(keys.map(str::to_owned));
 }
@@ -126,9 +130,18 @@ fn is_secret(name: &str, value: &str) -> bool {
     is_secret_name(name) || name.eq_ignore_ascii_case("code") || looks_like_key(value)
 }
 
-/// The address without credentials.
+/// Says whether a part of a query without a value may itself be a key: it looks like one, or is as
+/// long as keys are and has digits in it.
+fn is_bare_key(name: &str, value: &str) -> bool {
+    const LEAST_CHARS: usize = 16;
+    let has_digit = name.bytes().any(|byte| byte.is_ascii_digit());
+    value.is_empty() && (looks_like_key(name) || (has_digit && name.chars().count() >= LEAST_CHARS))
+}
+
+/// The address without credentials, and without a fragment, which is sent to nobody.
 pub(super) fn masked(url: &Url) -> String {
     let mut url = url.clone();
+    url.set_fragment(None);
     if !url.username().is_empty() || url.password().is_some() {
         // Both fail for addresses without a host alone, which have no credentials.
         let _ = url.set_username(MASK);
@@ -136,11 +149,14 @@ pub(super) fn masked(url: &Url) -> String {
     }
     if url
         .query_pairs()
-        .any(|(name, value)| is_secret(&name, &value))
+        .any(|(name, value)| is_secret(&name, &value) || is_bare_key(&name, &value))
     {
         let pairs: Vec<(String, String)> = url
             .query_pairs()
             .map(|(name, value)| {
+                if is_bare_key(&name, &value) {
+                    return (MASK.to_owned(), String::new());
+                }
                 let value = if is_secret(&name, &value) {
                     MASK.into()
                 } else {
@@ -247,6 +263,18 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_that_is_a_key_alone_is_masked_and_a_fragment_left_out() {
+        let shown = |address: &str| masked(&Url::parse(address).unwrap());
+        assert_eq!(shown("http://h/v1?Sup3rS3cret/K+ey42"), "http://h/v1?***=");
+        assert_eq!(shown("http://h/v1#Sup3rS3cret"), "http://h/v1");
+        assert_eq!(shown("http://h/v1?stream&beta"), "http://h/v1?stream&beta");
+        let mut known = Vec::new();
+        let url = Url::parse("http://h/v1?Sup3rS3cretKey42").unwrap();
+        note_address(&url, &mut known);
+        assert!(known.iter().any(|value| value == "Sup3rS3cretKey42"));
+    }
 
     #[test]
     fn nothing_that_looks_like_a_secret_is_kept() {
