@@ -130,9 +130,8 @@ each(AREA, {f"fine-{name}": (PLAIN, text) for name, text in FINE.items()}, answe
 def bounded(trial: Trial, text: str) -> str:
     """A question that would take all memory or for ever: ended by a bound, or by Ctrl-C."""
     small_tape(trial)
-    running = trial.start(
-        "sql", "run.tape", "--format", "csv", "-c", text, most_bytes=QUESTION_BYTES
-    )
+    limit = ["--memory-limit", "1GiB"]
+    running = trial.start("sql", "run.tape", "--format", "csv", *limit, "-c", text)
     until = time.monotonic() + 15
     while running.is_running() and time.monotonic() < until:
         time.sleep(0.05)
