@@ -284,6 +284,11 @@ def queues(port: int) -> dict[int, int]:
     return unread
 
 
+def client_of(url: str) -> list[str]:
+    """The words by which a run of the program speaks to a server."""
+    return ["--backend", "openai-chat", "--base-url", url, "--model", "m"]
+
+
 def free_port() -> int:
     """A port on loopback that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

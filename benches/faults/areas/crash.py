@@ -7,7 +7,7 @@ import signal
 import time
 
 from cases import Running, Trial, case, each, expect, wait_until
-from servers import Stamping, lowest_cores
+from servers import Stamping, client_of, lowest_cores
 
 AREA = "crash"
 
@@ -27,16 +27,7 @@ FROM chunks WHERE text LIKE ' %:%' GROUP BY request_id
 
 def load(trial: Trial, url: str, *more: str, streams: int = 16, **options) -> Running:
     """Starts a load in a closed loop, whose tape is `run.tape`."""
-    words = [
-        "--backend",
-        "openai-chat",
-        "--base-url",
-        url,
-        "--model",
-        "m",
-        "--random-input-len",
-        "1",
-    ]
+    words = [*client_of(url), "--random-input-len", "1"]
     words += ["--max-concurrency", str(streams), "--self-check", "0s", "--keep", "text"]
     return trial.start("load", *words, "--out", "run.tape", *more, **options)
 

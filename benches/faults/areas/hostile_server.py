@@ -16,6 +16,7 @@ from servers import (
     Exchange,
     Scripted,
     chunk,
+    client_of,
     delta,
     event,
     with_length,
@@ -36,16 +37,7 @@ def met(
     trial: Trial, server: Scripted, prompts: int = 3, input_len: int = 1, seconds: float = 15.0
 ) -> list[dict]:
     """The rows of a load of a few requests, one after another, against a server."""
-    words = [
-        "--backend",
-        "openai-chat",
-        "--base-url",
-        server.url,
-        "--model",
-        "m",
-        "--self-check",
-        "0s",
-    ]
+    words = [*client_of(server.url), "--self-check", "0s"]
     words += [
         "--max-concurrency",
         "1",
@@ -665,7 +657,7 @@ def million_tokens(trial: Trial) -> str:
             await exchange.send(piece)
         await exchange.send(chunk(STOP + DONE) + b"0\r\n\r\n")
 
-    words = ["--backend", "openai-chat", "--base-url", Scripted(trial, handler).url, "--model", "m"]
+    words = client_of(Scripted(trial, handler).url)
     words += [
         "--max-concurrency",
         "1",

@@ -14,6 +14,7 @@ from servers import (
     Scripted,
     Stamping,
     chunk,
+    client_of,
     delta,
     event,
     free_port,
@@ -24,17 +25,7 @@ AREA = "load"
 
 
 def words_of(url: str, *more: str) -> list[str]:
-    words = [
-        "load",
-        "--backend",
-        "openai-chat",
-        "--base-url",
-        url,
-        "--model",
-        "m",
-        "--self-check",
-        "0s",
-    ]
+    words = ["load", *client_of(url), "--self-check", "0s"]
     return [*words, "--random-input-len", "1", "--out", "run.tape", *more]
 
 
@@ -42,9 +33,7 @@ def due_in(trial: Trial) -> int:
     """Requests that were due by the tape: its rows, and those that are only counted."""
     rows = trial.rows("run.tape", "SELECT count(*) AS n FROM requests")[0]["n"]
     counts = json.loads((trial.folder / "run.tape/manifest.json").read_text())["counts"]
-    return rows + sum(
-        count for name, count in counts.items() if name in ("not_sent", "never_sent", "unsent")
-    )
+    return rows + counts["unwritten"]
 
 
 def tape_bytes(trial: Trial) -> int:

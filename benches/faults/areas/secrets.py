@@ -7,13 +7,14 @@ import urllib.parse
 
 from cases import Trial, case, each, expect
 from servers import (
+    CHUNKED_HEAD,
     DONE,
     STOP,
     WHOLE,
     Exchange,
     Scripted,
     chunk,
-    CHUNKED_HEAD,
+    client_of,
     delta,
     event,
     free_port,
@@ -90,16 +91,7 @@ async def fine(exchange: Exchange) -> None:
 
 def run_with(trial: Trial, url: str, words: list[str], env: dict[str, str], verb: str = "load"):
     """Runs a load of a few requests with such words."""
-    all_words = [
-        "--backend",
-        "openai-chat",
-        "--base-url",
-        url,
-        "--model",
-        "m",
-        "--self-check",
-        "0s",
-    ]
+    all_words = [*client_of(url), "--self-check", "0s"]
     if verb == "load":
         all_words += ["--num-prompts", "3", "--random-input-len", "1", "--max-concurrency", "1"]
     else:
@@ -365,16 +357,7 @@ def killed_run(trial: Trial) -> str:
             else CHUNKED_HEAD + chunk(WHOLE) + b"0\r\n\r\n"
         )
 
-    words = [
-        "--backend",
-        "openai-chat",
-        "--base-url",
-        Scripted(trial, handler).url,
-        "--model",
-        "m",
-        "--self-check",
-        "0s",
-    ]
+    words = [*client_of(Scripted(trial, handler).url), "--self-check", "0s"]
     words += [
         "--request-rate",
         "100",

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from cases import MIB, Trial, case, each, expect, raw_controls
-from servers import Stamping, ask
+from servers import Stamping, ask, client_of
 
 from areas.crash import load, until_tokens
 
@@ -52,15 +52,7 @@ def opened(trial: Trial, verb: str, tape: str = "run.tape") -> str:
     """Opens a tape by a verb, which may refuse it. Returns how that ended."""
     if verb == "force":
         server = Stamping(trial, tokens=5, pause=0.0)
-        words = [
-            "--backend",
-            "openai-chat",
-            "--base-url",
-            server.url,
-            "--model",
-            "m",
-            "--no-summary",
-        ]
+        words = [*client_of(server.url), "--no-summary"]
         words += [
             "--num-prompts",
             "4",
