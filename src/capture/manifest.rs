@@ -158,8 +158,8 @@ pub struct Manifest {
     #[serde(default)]
     pub counts: Counts,
     /// The client's own limits that were hit, by name, with how much each held back: `in_flight` and
-    /// `queue` requests, each once; `turns` replies whose turns are missing for it; `capture_channel`
-    /// reads and batches that waited for the writer.
+    /// `queue` requests, each once; `capture_channel` reads and batches that waited for the writer.
+    /// Older tapes have `turns` too, replies whose turns are missing.
     #[serde(default)]
     pub bounds_hit: BTreeMap<String, u64>,
     /// Events with a text that the backend does not read, by the name of the field.

@@ -91,8 +91,8 @@ fn bound_in_words(bound: &str) -> (&'static str, Option<&'static str>) {
             Some("lower the rate, or raise `--max-concurrency`"),
         ),
         "capture_channel" => (
-            "reads and batches that waited until the tape was written",
-            Some("write the tape to a faster disk, or leave out `--keep text`"),
+            "reads and batches that waited until what came before was decoded and written",
+            Some("give the client more cores or a faster disk, or leave out `--keep text`"),
         ),
         _ => ("times", None),
     }

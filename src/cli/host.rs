@@ -16,7 +16,7 @@ const ADDRESS_SPACE: u64 = 768 << 20;
 ///
 /// # Errors
 ///
-/// [`Error::System`] where the limit (`ulimit -v`) is lower.
+/// [`Error::AddressSpace`] where the limit (`ulimit -v`) is lower.
 pub(super) fn ensure_address_space() -> Result<(), Error> {
     enough(getrlimit(Resource::As).current)
 }

@@ -2,7 +2,8 @@
 //!
 //! All streams of a driver append to one batch: a copy of the bytes and a stamp each. A batch goes
 //! to the scribe whole, every 50 ms or when it is large, over a bounded channel. When the channel
-//! is full the readers wait, which is counted: nothing is dropped.
+//! is full, or the scribe too far behind (`backlog.rs`), reading waits, which is counted: nothing is
+//! dropped.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
