@@ -105,12 +105,12 @@ impl Secrets {
 /// Masks a text that comes in parts, each of which is given on at once: of a secret that is cut
 /// into parts, the first bytes that could be any word's stay, and nothing after them.
 #[derive(Debug, Default)]
-pub struct Veil {
+pub struct PartMask {
     /// What ended the parts so far and may be the start of a secret.
     held: String,
 }
 
-impl Veil {
+impl PartMask {
     /// Returns the next part of the text without what belongs to a secret.
     pub fn mask(&mut self, secrets: &Secrets, part: String) -> String {
         let Some(known) = &secrets.0 else {
@@ -490,10 +490,10 @@ mod tests {
         }) {
             let text = format!("so {written} {written}, and 01234 on");
             let text: Vec<char> = text.chars().collect();
-            let mut veil = Veil::default();
+            let mut part_mask = PartMask::default();
             let shown: String = text
                 .chunks(size)
-                .map(|part| veil.mask(&secrets, part.iter().collect()))
+                .map(|part| part_mask.mask(&secrets, part.iter().collect()))
                 .collect();
             for part in ["01234567", "89abcd", "%2538", "u0038"] {
                 assert!(!shown.contains(part), "{size}: {shown}");

@@ -14,7 +14,7 @@ use super::args::{
     RestartsArg, SessionsArg, TargetArgs, TiesArg, WireArg,
 };
 use super::goals;
-use super::interrupt::{self, Course};
+use super::interrupt::{self, RunStage};
 use super::output::{Output, write_error};
 use super::plan::{self, LoadShape, STREAM_TOKENS_PER_S, Shape};
 use super::talk::{complain, print, print_painted, say};
@@ -566,8 +566,8 @@ fn execute(
     args: &DriveArgs,
     global: &Global,
 ) -> Result<RunReport, Error> {
-    let course = Arc::new(Course::new(prepared.limits.drain_ns));
-    let stop = interrupt::listen_for(Arc::clone(&course))?;
+    let stage = Arc::new(RunStage::new(prepared.limits.drain_ns));
+    let stop = interrupt::listen_for(Arc::clone(&stage))?;
     let total = match &prepared.feed.source {
         Source::Rates { count, .. } => *count,
         Source::Burst { count } => Some(*count),
@@ -590,12 +590,12 @@ fn execute(
     let is_hidden = args.output.disable_tqdm;
     let report = crate::load::run(run, |stats| {
         // It is set once, here.
-        let _ = course.stats.set(Arc::clone(&stats));
+        let _ = stage.stats.set(Arc::clone(&stats));
         shown = progress::show(stats, total, is_hidden);
     });
     drop(shown);
     let report = report?;
-    let _ = course.tape.set(tape);
+    let _ = stage.tape.set(tape);
     ending::tell(&report);
     Ok(report)
 }

@@ -27,9 +27,9 @@ pub(super) fn listen() -> Result<watch::Receiver<Stop>, Error> {
     })
 }
 
-/// A run as far as a wish to stop depends on it.
+/// How far a run is, as far as it matters to Ctrl-C.
 #[derive(Default)]
-pub(super) struct Course {
+pub(super) struct RunStage {
     /// Time for what is in flight, in nanoseconds.
     drain_ns: i64,
     /// The counters, once it has begun.
@@ -39,8 +39,8 @@ pub(super) struct Course {
     is_sealing_said: AtomicBool,
 }
 
-impl Course {
-    /// The course of a run that is about to begin.
+impl RunStage {
+    /// The stage of a run that is about to begin, with its time for what is in flight.
     pub(super) fn new(drain_ns: i64) -> Self {
         Self {
             drain_ns,
@@ -99,8 +99,8 @@ impl Course {
 /// # Errors
 ///
 /// As for [`listen`].
-pub(super) fn listen_for(course: Arc<Course>) -> Result<watch::Receiver<Stop>, Error> {
-    listen_and(move |stop| course.answer(stop))
+pub(super) fn listen_for(stage: Arc<RunStage>) -> Result<watch::Receiver<Stop>, Error> {
+    listen_and(move |stop| stage.answer(stop))
 }
 
 /// What is said where nobody knows what is in flight.
@@ -230,8 +230,8 @@ impl Signals {
 mod tests {
     use super::*;
 
-    fn said(course: &Course, stop: Option<Stop>) -> (bool, String) {
-        match course.answer(stop) {
+    fn said(stage: &RunStage, stop: Option<Stop>) -> (bool, String) {
+        match stage.answer(stop) {
             Answer::GoOn(message) => (true, message),
             Answer::Leave(message) => (false, message),
         }
@@ -239,33 +239,33 @@ mod tests {
 
     #[test]
     fn while_a_run_sends_two_wishes_are_passed_on_and_the_third_ends_the_process() {
-        let course = Course::default();
-        course.stats.set(Arc::default()).unwrap();
-        assert!(said(&course, Some(Stop::Drain)).0);
-        assert!(said(&course, Some(Stop::Leave)).0);
-        let (goes_on, message) = said(&course, None);
+        let stage = RunStage::default();
+        stage.stats.set(Arc::default()).unwrap();
+        assert!(said(&stage, Some(Stop::Drain)).0);
+        assert!(said(&stage, Some(Stop::Leave)).0);
+        let (goes_on, message) = said(&stage, None);
         assert!(!goes_on && message.contains("recovers"), "{message}");
     }
 
     #[test]
     fn while_the_tape_is_finished_the_second_wish_ends_the_process() {
-        let course = Course::default();
+        let stage = RunStage::default();
         let stats = Arc::new(Stats::default());
         stats.is_over.store(true, Ordering::Release);
-        course.stats.set(stats).unwrap();
-        let (goes_on, message) = said(&course, Some(Stop::Drain));
+        stage.stats.set(stats).unwrap();
+        let (goes_on, message) = said(&stage, Some(Stop::Drain));
         assert!(
             goes_on && message.contains("the run has ended"),
             "{message}"
         );
-        assert!(!said(&course, Some(Stop::Leave)).0);
+        assert!(!said(&stage, Some(Stop::Leave)).0);
     }
 
     #[test]
     fn in_the_summary_the_first_wish_ends_the_process_and_names_the_tape() {
-        let course = Course::default();
-        course.tape.set(PathBuf::from("a.tape")).unwrap();
-        let (goes_on, message) = said(&course, Some(Stop::Drain));
+        let stage = RunStage::default();
+        stage.tape.set(PathBuf::from("a.tape")).unwrap();
+        let (goes_on, message) = said(&stage, Some(Stop::Drain));
         assert!(
             !goes_on && message.contains("`tokentape analyze a.tape`"),
             "{message}"

@@ -17,7 +17,7 @@ use crate::backend::{
 };
 use crate::capture::count_unread;
 use crate::capture::schema::{Channel, ChunkRow, ErrorKind, RequestRow, Status};
-use crate::secrets::{Secrets, Veil};
+use crate::secrets::{PartMask, Secrets};
 
 /// Counts the tokens of a text, for servers that don't say how many they sent.
 pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
@@ -41,7 +41,7 @@ struct Story {
     keeps_text: bool,
     secrets: Secrets,
     /// Masks them in the texts of events.
-    veil: Veil,
+    part_mask: PartMask,
     next_seq: u32,
     /// The whole text so far, where it is kept or has to be counted.
     text: Option<String>,
@@ -74,7 +74,7 @@ impl Transcript {
                 reader: backend.reader(needs_text),
                 keeps_text,
                 secrets: Secrets::default(),
-                veil: Veil::default(),
+                part_mask: PartMask::default(),
                 next_seq: 0,
                 text: needs_text.then(String::new),
                 tools: Vec::new(),
@@ -361,7 +361,8 @@ impl Story {
                 ends.push(whole.len());
             }
         }
-        self.keeps_text.then(|| self.veil.mask(&self.secrets, text))
+        self.keeps_text
+            .then(|| self.part_mask.mask(&self.secrets, text))
     }
 
     /// Counts the tokens of the text: as a whole, and event by event, of which the lower count is

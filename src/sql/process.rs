@@ -84,7 +84,7 @@ pub(crate) struct Answering {
     deadline: Pin<Box<dyn Future<Output = ()> + Send>>,
     limits: Limits,
     /// The process ends when this is closed, however busy it is.
-    leash: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
 }
 
 impl Answering {
@@ -93,7 +93,7 @@ impl Answering {
         pieces: mpsc::Receiver<Bytes>,
         ended: oneshot::Receiver<Result<(), SqlError>>,
         limits: Limits,
-        leash: Option<ChildStdin>,
+        stdin: Option<ChildStdin>,
     ) -> Self {
         let deadline: Pin<Box<dyn Future<Output = ()> + Send>> = match limits.timeout {
             Some(timeout) => Box::pin(tokio::time::sleep(timeout)),
@@ -104,7 +104,7 @@ impl Answering {
             ended: Some(ended),
             deadline,
             limits,
-            leash,
+            stdin,
         }
     }
 
@@ -135,8 +135,8 @@ impl Answering {
 
     /// Ends it, where it has not ended, and waits until nothing is left of it.
     pub(crate) async fn stop(self) {
-        let Self { ended, leash, .. } = self;
-        drop(leash);
+        let Self { ended, stdin, .. } = self;
+        drop(stdin);
         if let Some(ended) = ended {
             let _ = ended.await;
         }
@@ -179,7 +179,7 @@ pub(crate) fn ask(
         })
         .stderr(Stdio::piped())
         .spawn()?;
-    let mut leash = child.stdin.take();
+    let mut stdin = child.stdin.take();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (end, ended) = oneshot::channel();
     let limits = question.limits;
@@ -203,13 +203,13 @@ pub(crate) fn ask(
             .name("sql-answer".into())
             .spawn(move || pass_on(stdout, &sender))?;
     }
-    if let Some(leash) = &mut leash {
+    if let Some(stdin) = &mut stdin {
         let mut line = serde_json::to_string(question)?;
         line.push('\n');
         // One that has died says so by its end.
-        let _ = leash.write_all(line.as_bytes());
+        let _ = stdin.write_all(line.as_bytes());
     }
-    Ok(Answering::new(pieces, ended, limits, leash))
+    Ok(Answering::new(pieces, ended, limits, stdin))
 }
 
 /// This program, also where its file was replaced since it was started.
@@ -330,7 +330,7 @@ pub(crate) fn hear() -> io::Result<Question> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     let question = serde_json::from_str(&line)?;
-    thread::Builder::new().name("sql-leash".into()).spawn(|| {
+    thread::Builder::new().name("sql-stdin".into()).spawn(|| {
         // An input that can't be read is as good as one that is closed.
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         // Whoever made it may have died.
