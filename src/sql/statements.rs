@@ -60,7 +60,7 @@ impl Statements {
     ///
     /// # Errors
     ///
-    /// Fails at the first statement that is wrong or that is no query; none after it is run.
+    /// Fails where a statement is wrong or no query, before any is run, and at the first that fails.
     pub(super) async fn run(
         self,
         context: &SessionContext,
@@ -68,8 +68,11 @@ impl Statements {
         format: Format,
         out: &mut (dyn Write + Send),
     ) -> Result<(), SqlError> {
+        let mut plans = Vec::with_capacity(self.0.len());
         for statement in self.0 {
-            let plan = planned(context, statement, row_limit).await?;
+            plans.push(planned(context, statement, row_limit).await?);
+        }
+        for plan in plans {
             let rows = context.execute_logical_plan(plan).await;
             let rows = rows
                 .map_err(|error| refused(&error))?
@@ -210,6 +213,23 @@ mod tests {
     fn runs_each_statement_in_turn() {
         let results = run("SELECT count(*) AS n FROM requests; SELECT run, status FROM requests WHERE request_id = 0;").unwrap();
         assert_eq!(results, "n\n4\nrun,status\nsmall,ok\n");
+    }
+
+    #[test]
+    fn runs_none_where_one_is_no_query() {
+        let folder = tempfile::tempdir().unwrap();
+        let tape = TapeFixture::small().write(&folder.path().join("small.tape"));
+        for wrong in [
+            "COPY (SELECT 1) TO 'x.csv'",
+            "SELECT nonsense FROM requests",
+        ] {
+            let question = Question::new(&format!("SELECT 1; {wrong}"), Format::Csv);
+            let mut out = Vec::new();
+            let tapes = [tape.clone()];
+            let answered = answer(&tapes, &question, &|_| Vec::new(), |_, _| {}, &mut out);
+            assert!(block_on(answered).unwrap().is_err(), "{wrong}");
+            assert!(out.is_empty(), "{wrong}");
+        }
     }
 
     #[test]
