@@ -21,6 +21,10 @@ use super::source::{BODY, MESSAGE};
 pub(super) const BATCH_ROWS: usize = 8192;
 /// Bytes after which a batch is closed, so that long lines don't make it huge.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Most columns of a file, and fields of a line with those inside them: to tell more of them apart takes
+/// the square of their number.
+const MOST_COLUMNS: usize = 2_000;
+
 /// Lines of JSON from which the columns are found.
 const SHAPE_LINES: usize = 1000;
 
@@ -202,6 +206,9 @@ impl TextBatches {
                 path: self.path.clone(),
             });
         }
+        if names.len() > MOST_COLUMNS {
+            return Err(self.bad_row(line, too_many(names.len(), "columns")));
+        }
         for (position, name) in names.iter().enumerate() {
             if names[..position].contains(name) {
                 return Err(
@@ -239,6 +246,10 @@ impl TextBatches {
                 object = serde_json::from_slice(&record);
             }
             let object = object.map_err(|_| self.bad_row(line, json_problem(&record, "")))?;
+            let fields = fields_in(&object);
+            if fields > MOST_COLUMNS {
+                return Err(self.bad_row(line, too_many(fields, "fields")));
+            }
             columns.add(&object);
             bytes_ahead += record.len();
             ahead.push_back((line, record));
@@ -445,6 +456,22 @@ fn json_problem(record: &[u8], decoder_says: &str) -> String {
 /// Returns whether a column's name looks like a value: it is a number, or nothing.
 fn is_value(name: &str) -> bool {
     name.is_empty() || name.parse::<f64>().is_ok()
+}
+
+/// How many fields an object has, with those inside them; of a list the item that has most.
+fn fields_in(object: &Map<String, Value>) -> usize {
+    fn inside(value: &Value) -> usize {
+        match value {
+            Value::Object(object) => fields_in(object),
+            Value::Array(items) => items.iter().map(inside).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    object.len() + object.values().map(inside).sum::<usize>()
+}
+
+fn too_many(found: usize, what: &str) -> String {
+    format!("it has {found} {what}, and at most {MOST_COLUMNS} are read")
 }
 
 /// Splits a header into column names; quotes can hold separators.

@@ -194,6 +194,32 @@ async fn a_column_name_that_comes_twice_is_refused() {
 }
 
 #[tokio::test]
+async fn a_file_of_very_many_columns_is_refused_before_they_are_told_apart() {
+    let names = |most: usize| (0..most).map(|name| format!("c{name}"));
+    let header: Vec<String> = names(100_000).collect();
+    let text = message(format!("{}\n1\n", header.join(","))).await;
+    assert!(
+        text.ends_with("it has 100000 columns, and at most 2000 are read"),
+        "{text}"
+    );
+    let line = |most: usize| {
+        let fields: Vec<String> = names(most).map(|name| format!("\"{name}\":1")).collect();
+        fields.join(",")
+    };
+    let text = message(format!("{{{}}}\n", line(200_000))).await;
+    assert!(
+        text.ends_with("it has 200000 fields, and at most 2000 are read"),
+        "{text}"
+    );
+    // Inside others, and in one item of a list; many items are not many fields.
+    let text = message(format!("{{\"a\":{{\"b\":[{{}},{{{}}}]}}}}\n", line(2_000))).await;
+    assert!(text.contains("it has 2002 fields"), "{text}");
+    let items = vec![r#"{"role":"user"}"#; 5_000].join(",");
+    let text = message(format!("{{\"messages\":[{items}]}}\n")).await;
+    assert!(!text.contains("fields, and at most"), "{text}");
+}
+
+#[tokio::test]
 async fn bytes_that_are_not_utf_8_are_told_by_line() {
     let mut trace = format!("{BURSTGPT}1,GPT-4,1,2,3,API log\n").into_bytes();
     trace.extend_from_slice(b"1,\xff\xfe,1,2,3,API log\n");
