@@ -33,6 +33,10 @@ pub enum State {
 /// What readers of a tape are told of [`State::Interrupted`].
 pub const INTERRUPTED: &str = "it was interrupted, and is whole up to then";
 
+/// What readers of a tape are told of a log in one that does not need it.
+pub const LEFT_LOG: &str =
+    "all rows are in its tables, and the `wal/` in it is not read: it can be deleted";
+
 /// How arrivals are driven, which decides which form of a latency is the headline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

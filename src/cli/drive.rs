@@ -32,7 +32,7 @@ use crate::load::{
 use crate::report::{json as report_json, terminal};
 use crate::schedule::ArrivalTimes;
 use crate::sql::block_on;
-use crate::trace::{PromptFacts, Selection, SessionPrompts, Ties, TraceOptions};
+use crate::trace::{Pipe, PromptFacts, Selection, SessionPrompts, Ties, TraceOptions};
 use crate::units::duration;
 use crate::wire::{Target, WireKind, get_text};
 use crate::workload::{RandomLengths, Tokenizer, Workload};
@@ -150,14 +150,12 @@ struct TraceLook {
 /// Reads a trace before anything is sent or written: its first rows, so that one that can't be
 /// read is refused now, or all that the replay will take of it, where that is only planned.
 fn look_at_trace(options: &TraceOptions, global: &Global) -> Result<TraceLook, Error> {
-    // A pipe can be read once, and the replay is what reads it.
-    let is_readable_twice =
-        fs::metadata(&options.path).map_or(true, |found| found.is_file() || found.is_dir());
+    if let (Some(pipe), true) = (&options.pipe, global.dry_run) {
+        pipe.forget();
+    }
     let look = async {
         let mut reader = crate::trace::open(options).await?;
-        if is_readable_twice {
-            while reader.next().await?.is_some() && global.dry_run {}
-        }
+        while reader.next().await?.is_some() && global.dry_run {}
         let unread = reader.unread_columns().iter();
         let dropped = unread.filter(|name| plan::is_of_request(name));
         Ok::<_, crate::trace::TraceError>(TraceLook {
@@ -206,6 +204,7 @@ fn trace_options(args: &ReplayArgs) -> Result<TraceOptions, Error> {
         }
     };
     Ok(TraceOptions {
+        pipe: Pipe::at(&path),
         path,
         format: selection.format.clone(),
         map: selection.map.clone(),

@@ -7,6 +7,7 @@
 //! it reaches.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,18 @@ const SLOW_WRITE_NS: i64 = 30_000_000;
 /// Bytes in which the speed of the scribe is counted.
 const KIB: usize = 1_024;
 
+/// What a batch should take the scribe at most, in nanoseconds: what is in it reaches the log at once.
+const BATCH_NS: i64 = 25_000_000;
+
+/// Bounds on the size of a batch, in KiB of bodies.
+const BATCH_KIB: std::ops::RangeInclusive<i64> = 16..=256;
+
+/// Size of a batch while nothing is known of the scribe's speed, in bytes of bodies.
+const FIRST_BATCH_BYTES: usize = 32 * KIB;
+
+/// Bytes of a batch below which its time is mostly what any batch takes, and says nothing of speed.
+const TELLING_KIB: i64 = 8;
+
 /// How much slower a batch may be than those before it and still say something of the next ones.
 const SLOWER_AT_MOST: i64 = 4;
 
@@ -37,6 +50,7 @@ pub(super) struct Backlog {
     state: Mutex<State>,
     moved: Condvar,
     caught_up: Notify,
+    batch_bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +99,7 @@ impl Default for Backlog {
             state: Mutex::default(),
             moved: Condvar::new(),
             caught_up: Notify::new(),
+            batch_bytes: AtomicUsize::new(FIRST_BATCH_BYTES),
         }
     }
 }
@@ -110,13 +125,16 @@ impl Backlog {
             state.bytes -= batch.bytes;
             let took_ns = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
             let kib = i64::try_from(batch.bytes / KIB).unwrap_or(i64::MAX);
-            // Small ones are mostly what any batch takes.
-            if kib >= 16 {
+            if kib >= TELLING_KIB {
                 let ns_a_kib = took_ns / kib;
                 state.ns_a_kib = match state.ns_a_kib {
-                    0 => ns_a_kib,
+                    0 => ns_a_kib.max(1),
                     known => (3 * known + ns_a_kib.min(SLOWER_AT_MOST * known)) / 4,
                 };
+                let kib =
+                    (BATCH_NS / state.ns_a_kib.max(1)).clamp(*BATCH_KIB.start(), *BATCH_KIB.end());
+                let bytes = usize::try_from(kib).unwrap_or(0) * KIB;
+                self.batch_bytes.store(bytes, Ordering::Relaxed);
             }
         }
         if state.behind_ns() < CAUGHT_UP_NS {
@@ -124,6 +142,12 @@ impl Backlog {
             self.moved.notify_all();
             self.caught_up.notify_waiters();
         }
+    }
+
+    /// Bytes of bodies after which a batch goes to the scribe without waiting for the clock: the
+    /// slower the scribe (tiny events, a busy core), the fewer.
+    pub(super) fn batch_bytes(&self) -> usize {
+        self.batch_bytes.load(Ordering::Relaxed)
     }
 
     /// Notes that the scribe begins, or has ended, to hand rows to the system.
@@ -222,6 +246,24 @@ mod tests {
         assert!(!backlog.is_behind(), "80 ms");
         batch();
         assert!(backlog.is_behind(), "120 ms");
+    }
+
+    #[test]
+    fn a_batch_is_as_large_as_the_scribe_is_fast() {
+        let backlog = Backlog::default();
+        assert_eq!(backlog.batch_bytes(), FIRST_BATCH_BYTES);
+        let after = |kib: usize, took_ms| {
+            for _ in 0..60 {
+                backlog.add(None, kib * KIB);
+                backlog.remove(Duration::from_millis(took_ms));
+            }
+            backlog.batch_bytes() / KIB
+        };
+        assert_eq!(after(32, 1), 256, "an ordinary one");
+        assert_eq!(after(256, 300), 21, "events of a few bytes");
+        assert_eq!(after(21, 2_000), 16, "a core that others keep");
+        assert_eq!(after(4, 1), 16, "small batches say nothing");
+        assert_eq!(after(16, 0), 256);
     }
 
     #[test]

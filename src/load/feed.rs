@@ -174,6 +174,9 @@ impl Feed {
                 }
             }
             Source::Trace(replay) => {
+                if let Some(pipe) = &replay.options.pipe {
+                    pipe.forget();
+                }
                 let mut reader = crate::trace::open(&replay.options).await?;
                 if let Some(turns) = turns {
                     let turns = TurnFeed::new(turns, replay.pacing, clock);

@@ -20,9 +20,6 @@ use crate::wire::Arrival;
 /// Batches that may wait for the scribe.
 pub(super) const CHANNEL_BATCHES: usize = 64;
 
-/// Size of a batch, in bytes of bodies, after which it is sent without waiting for the clock.
-const BATCH_BYTES: usize = 256 << 10;
-
 /// Entries of a batch after which it is sent without waiting for the clock.
 const BATCH_ENTRIES: usize = 4_096;
 
@@ -199,8 +196,8 @@ impl Batch {
         }
     }
 
-    fn is_large(&self) -> bool {
-        self.bytes.len() >= BATCH_BYTES
+    fn is_large(&self, batch_bytes: usize) -> bool {
+        self.bytes.len() >= batch_bytes
             || self.reads.len() + self.opened.len() + self.rows.len() >= BATCH_ENTRIES
     }
 }
@@ -268,7 +265,7 @@ impl Recorder {
             read_seq: arrival.read_seq,
             kernel_lag_us: arrival.kernel_lag_us,
         });
-        batch.is_large()
+        batch.is_large(self.backlog.batch_bytes())
     }
 
     pub(super) fn end(&self, key: u32, end: End) {
@@ -279,7 +276,7 @@ impl Recorder {
     pub(super) fn final_row(&self, row: RequestRow) -> bool {
         let mut batch = self.lock();
         batch.rows.push(row);
-        batch.is_large()
+        batch.is_large(self.backlog.batch_bytes())
     }
 
     pub(super) fn probe(&self, row: ProbeRow) {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::analyze::{Analysis, RunFacts};
-use crate::capture::manifest::{INTERRUPTED, Loop, State};
+use crate::capture::manifest::{INTERRUPTED, LEFT_LOG, Loop, State};
 
 use super::counting::of_counting;
 use super::format;
@@ -116,7 +116,8 @@ fn of_the_tape(run: &RunFacts, found: &mut Vec<Advice>) {
         )),
     }
     // Of that the state has told already.
-    for note in run.notes.iter().filter(|note| *note != INTERRUPTED) {
+    let is_more = |note: &&String| ![INTERRUPTED, LEFT_LOG].contains(&note.as_str());
+    for note in run.notes.iter().filter(is_more) {
         found.push(warning(
             format::clean(note),
             "the tape was not read as it was left",

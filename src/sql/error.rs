@@ -162,6 +162,9 @@ impl SqlError {
         let hint = match self {
             Self::NoTape => "name at least one folder `NAME.tape`",
             Self::Tape(error) => return error.hint(),
+            Self::Statement { reason } if reason.starts_with(POOL_IS_EMPTY) => {
+                "ask for fewer rows or columns at once, or raise `--memory-limit`"
+            }
             Self::Statement { .. } => {
                 return Some(format!(
                     "query the views {}; `DESCRIBE requests` lists a view's columns",
@@ -203,6 +206,9 @@ impl SqlError {
         Some(hint.to_owned())
     }
 }
+
+/// How DataFusion begins where its own pool of memory has no more to give.
+const POOL_IS_EMPTY: &str = "Resources exhausted";
 
 /// Longest message that is taken from DataFusion, in characters.
 const MOST_LETTERS: usize = 1_000;

@@ -18,7 +18,7 @@ use url::Url;
 use super::order::natural;
 use super::split::split;
 use super::{Recounts, SqlError, message, new_bounded_session, new_session, views};
-use crate::capture::manifest::{INTERRUPTED, Manifest, State};
+use crate::capture::manifest::{INTERRUPTED, LEFT_LOG, Manifest, State};
 use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, TapeRow as _};
 use crate::capture::{CaptureError, count_rows, recover};
 use crate::visible::visible;
@@ -212,6 +212,9 @@ fn open_tape(path: &Path, context: &SessionContext, index: usize) -> Result<Open
         }
         State::Running | State::Interrupted | State::Complete => {}
     }
+    if manifest.state == State::Complete && fs::symlink_metadata(path.join("wal")).is_ok() {
+        notes.push(LEFT_LOG.to_owned());
+    }
     notes.extend(missing_rows(&path, &manifest));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let run = visible(name.strip_suffix(".tape").unwrap_or(&name)).into_owned();
@@ -331,6 +334,7 @@ mod tests {
     use std::path::Path;
 
     use super::{Settings, SqlError, Tapes, open_tapes};
+    use crate::capture::manifest::LEFT_LOG;
     use crate::sql::block_on;
     use crate::sql::fixture::TapeFixture;
 
@@ -499,6 +503,17 @@ mod tests {
         ] {
             assert!(refused_with(text).to_string().contains(said), "{text}");
         }
+    }
+
+    #[test]
+    fn a_log_that_was_left_in_a_whole_tape_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = TapeFixture::small().write(&folder.path().join("a.tape"));
+        let notes = |tapes: Tapes| tapes.runs.into_iter().next().unwrap().notes;
+        let is_told = || notes(open(&[&path]).unwrap()).contains(&LEFT_LOG.to_owned());
+        assert!(!is_told());
+        fs::create_dir(path.join("wal")).unwrap();
+        assert!(is_told());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::error::{Place, TraceError, quoted};
 use super::format::{self, FormatInfo, TraceClock};
 use super::history::{Habits, PromptFacts, SessionPrompts};
 use super::mapping::{self, Extras};
+use super::pipe::Pipe;
 use super::restart::RunningClock;
 use super::sessions::{Misplaced, Prompts, Sessions};
 use super::source::{BODY, Handed, MESSAGE, Origin, Source};
@@ -59,6 +60,8 @@ pub(super) enum Restarts {
 pub(super) struct Asked<'a> {
     /// The file.
     pub(super) path: &'a Path,
+    /// The pipe at `path`, where more than one reader opens it.
+    pub(super) pipe: Option<&'a Pipe>,
     /// Name of the format; none to recognise it by the file's columns.
     pub(super) format: Option<&'a str>,
     /// The user's own mapping, in place of a shipped format.
@@ -97,7 +100,7 @@ impl Checked {
             (None, Some(name)) => Some(format::format_named(name)?),
             (None, None) => None,
         };
-        let mut source = Source::open(asked.path)?;
+        let mut source = Source::open(asked.path, asked.pipe)?;
         let columns = source.column_names().to_vec();
         let format = match named {
             Some(format) => {

@@ -78,6 +78,7 @@ pub(super) async fn convert_within<W: Write + Send>(
 ) -> Result<Converted, TraceError> {
     let asked = Asked {
         path: &conversion.path,
+        pipe: None,
         format: conversion.format.as_deref(),
         map: conversion.map.as_deref(),
         session_prompts: conversion.session_prompts,

@@ -7,6 +7,7 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 
 use super::error::TraceError;
+use super::pipe::Pipe;
 
 /// Bytes that one read asks for.
 const READ_BYTES: usize = 256 * 1024;
@@ -35,7 +36,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, TraceError> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(|source| match source.kind() {
+    let mut file = File::open(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => TraceError::Missing {
             path: path.to_owned(),
         },
@@ -43,20 +44,34 @@ pub(super) fn open(path: &Path) -> Result<Opened, TraceError> {
     })?;
     let kind = file.metadata().map_err(cannot_open)?.file_type();
     let is_regular = kind.is_file();
-    let second_handle = file.try_clone().map_err(cannot_open)?;
-    let mut input = buffered(Box::new(file));
-    if peek(&mut input, path)?.starts_with(b"PAR1") {
-        if !is_regular {
-            return Err(packed(
-                path,
-                "Parquet from a pipe, which has its index at its end",
-            ));
-        }
-        let mut file = second_handle;
+    if is_regular {
+        let mut head = [0; 4];
+        let is_parquet = file.read_exact(&mut head).is_ok() && head == *b"PAR1";
         file.rewind().map_err(cannot_open)?;
-        return Ok(Opened::Parquet(file));
+        if is_parquet {
+            return Ok(Opened::Parquet(file));
+        }
     }
-    drop(second_handle);
+    text(path, buffered(Box::new(file)), !is_regular)
+}
+
+/// Opens a trace that comes through a pipe.
+pub(super) fn open_pipe(path: &Path, pipe: &Pipe) -> Result<Opened, TraceError> {
+    let reader = pipe.reader().map_err(|source| TraceError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    text(path, buffered(Box::new(reader)), true)
+}
+
+/// Looks into what is not Parquet.
+fn text(path: &Path, mut input: Input, is_pipe: bool) -> Result<Opened, TraceError> {
+    if peek(&mut input, path)?.starts_with(b"PAR1") {
+        return Err(packed(
+            path,
+            "Parquet from a pipe, which has its index at its end",
+        ));
+    }
     if peek(&mut input, path)?.starts_with(&[0x1f, 0x8b]) {
         input = buffered(Box::new(MultiGzDecoder::new(input)));
         if peek(&mut input, path)?.starts_with(b"PAR1") {
@@ -67,7 +82,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, TraceError> {
     Ok(Opened::Text {
         input,
         is_json,
-        is_pipe: !is_regular,
+        is_pipe,
     })
 }
 

@@ -9,6 +9,7 @@ use super::error::TraceError;
 use super::format::FormatInfo;
 use super::history::{PromptFacts, SessionPrompts};
 use super::mapping::Extras;
+use super::pipe::Pipe;
 use super::prefixes::{BLOCKS_MAX, Prefixes};
 use super::reorder::Reorder;
 use super::row::TraceRow;
@@ -24,6 +25,8 @@ pub const LOOK_AHEAD_ROWS: usize = 65_536;
 pub struct TraceOptions {
     /// The file: CSV, JSONL or Parquet; text also gzipped.
     pub path: PathBuf,
+    /// The pipe at `path`, where it is one and more than one reader opens it.
+    pub pipe: Option<Pipe>,
     /// Name of the format; none to recognise it by the file's columns.
     pub format: Option<String>,
     /// The user's own mapping, in place of a shipped format.
@@ -88,6 +91,7 @@ pub async fn open(options: &TraceOptions) -> Result<TraceReader, TraceError> {
     options.selection.check()?;
     let asked = Asked {
         path: &options.path,
+        pipe: options.pipe.as_ref(),
         format: options.format.as_deref(),
         map: options.map.as_deref(),
         session_prompts: options.session_prompts,

@@ -29,6 +29,7 @@ use super::file::{self, Opened};
 use super::files;
 use super::format::{FormatInfo, check_columns};
 use super::mapping::EXTRA;
+use super::pipe::Pipe;
 use super::text::{BATCH_ROWS, TextBatches};
 
 /// Column with the line, or the row of a Parquet file, that a row comes from.
@@ -118,9 +119,16 @@ struct HandedState {
 
 impl Source {
     /// Opens the files of a trace as far as it takes to know the columns.
-    pub(super) fn open(path: &Path) -> Result<Self, TraceError> {
+    pub(super) fn open(path: &Path, pipe: Option<&Pipe>) -> Result<Self, TraceError> {
         let files = files::resolve(path)?;
-        let Some(first) = open_next(&files, 0)? else {
+        let first = match pipe {
+            None => open_next(&files, 0)?,
+            Some(pipe) => Some(Reading {
+                number: 0,
+                batches: Batches::of(path, file::open_pipe(path, pipe)?)?,
+            }),
+        };
+        let Some(first) = first else {
             return Err(TraceError::Empty {
                 path: path.to_owned(),
             });
@@ -145,7 +153,7 @@ impl Source {
         let from = self.first.number + 1;
         let more = self.files.iter().skip(from).take(SHAPE_FILES);
         for path in more.take(if first.is_json() { SHAPE_FILES } else { 0 }) {
-            match Batches::open(path) {
+            match file::open(path).and_then(|opened| Batches::of(path, opened)) {
                 Ok(Batches::Text(other)) => first.add_columns_of(&other),
                 Ok(Batches::Parquet { .. }) | Err(TraceError::Empty { .. }) => {}
                 Err(error) => return Err(error),
@@ -293,7 +301,7 @@ fn append_names(prefix: &str, fields: &Fields, names: &mut Vec<String>) {
 /// Opens the first file from number `from` on that has rows.
 fn open_next(files: &[PathBuf], from: usize) -> Result<Option<Reading>, TraceError> {
     for (number, path) in files.iter().enumerate().skip(from) {
-        match Batches::open(path) {
+        match file::open(path).and_then(|opened| Batches::of(path, opened)) {
             Ok(batches) => return Ok(Some(Reading { number, batches })),
             // One of several may well be empty, such as the log of a quiet hour.
             Err(TraceError::Empty { .. }) if files.len() > 1 => {}
@@ -320,8 +328,8 @@ impl Handed {
 }
 
 impl Batches {
-    fn open(path: &Path) -> Result<Self, TraceError> {
-        match file::open(path)? {
+    fn of(path: &Path, opened: Opened) -> Result<Self, TraceError> {
+        match opened {
             Opened::Text {
                 input,
                 is_json,

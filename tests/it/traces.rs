@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use rustix::fs::{CWD, Mode, mkfifoat};
+
 use crate::mock::Mock;
 use crate::program::{Folder, Outcome, TOKENIZER_NOTE, root, shared_file};
 
@@ -78,6 +80,28 @@ fn a_trace_that_can_not_be_read_is_refused_before_anything_is_sent() {
     hint: check the path; a trace is a CSV, JSONL or Parquet file, a folder or a glob of such
     ");
     assert!(!folder.path("run.tape").exists());
+}
+
+#[test]
+fn a_trace_comes_through_a_pipe_and_is_looked_at_before_it_is_replayed() {
+    let mock = Mock::answering(&["a"]);
+    let rows: String = (0..9).map(|row| format!("{row},7,1\n")).collect();
+    let head = "arrival_ns,input_tokens,output_tokens\n";
+    for (first, code, requests) in [("", 0, 11), ("0,many,1\n", 4, 0)] {
+        let folder = Folder::new();
+        let pipe = folder.path("pipe");
+        mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+        let text = format!("{head}{first}{rows}");
+        let writer = std::thread::spawn(move || std::fs::write(pipe, text).unwrap());
+        let warmups = ["--num-warmups", "2"];
+        replay(&folder, &mock.url(), "pipe", &warmups).expect_code(code);
+        writer.join().unwrap();
+        assert_eq!(folder.names().contains(&"run.tape".to_owned()), code == 0);
+        if code == 0 {
+            let sql = "SELECT count(*) FROM attempts WHERE status = 'ok'";
+            assert_eq!(folder.number("run.tape", sql), requests);
+        }
+    }
 }
 
 #[test]

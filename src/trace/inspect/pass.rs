@@ -101,6 +101,7 @@ pub(super) async fn inspect_within(
     selection.check()?;
     let file = Asked {
         path: &asked.path,
+        pipe: None,
         format: asked.format.as_deref(),
         map: asked.map.as_deref(),
         session_prompts: asked.session_prompts,

@@ -136,6 +136,7 @@ pub async fn synthesize<W: Write + Send>(
 fn asked(synthesis: &Synthesis) -> Asked<'_> {
     Asked {
         path: &synthesis.path,
+        pipe: None,
         format: synthesis.format.as_deref(),
         map: synthesis.map.as_deref(),
         session_prompts: SessionPrompts::Auto,

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 
-use super::{Replay, Scratch, gzip, read};
-use crate::trace::TraceError;
+use super::{Replay, Scratch, gzip, read, read_with};
+use crate::trace::{Pipe, TraceError, TraceOptions};
 
 /// Reads a trace that another thread writes into a named pipe, in pieces.
 async fn read_piped(pieces: Vec<Vec<u8>>) -> Result<Replay, TraceError> {
@@ -46,6 +46,35 @@ async fn a_trace_comes_through_a_pipe_as_from_a_file() {
     assert_eq!(replay.span_ns(), 49_000_000_000);
     let from_gzip = read_piped(vec![packed]).await.unwrap();
     assert_eq!(from_gzip.rows, replay.rows);
+}
+
+#[tokio::test]
+async fn what_one_reader_takes_from_a_pipe_the_next_one_reads_again() {
+    let rows: String = (0..50_000).map(|row| format!("{row},7,2\n")).collect();
+    let text = format!("arrival_ns,input_tokens,output_tokens\n{rows}");
+    for bytes in [gzip(text.as_bytes()), text.into_bytes()] {
+        let scratch = Scratch::new();
+        let path = scratch.folder.path().join("pipe");
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        let pipe = Pipe::at(&path).unwrap();
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || write_pieces(&path, &[bytes])
+        });
+        let options = TraceOptions {
+            path,
+            pipe: Some(pipe.clone()),
+            ..TraceOptions::default()
+        };
+        let mut first = crate::trace::open(&options).await.unwrap();
+        assert_eq!(first.next().await.unwrap().unwrap().arrival_ns, 0);
+        drop(first);
+        pipe.forget();
+        let last = read_with(&options).await.unwrap();
+        assert_eq!(last.rows.len(), 50_000);
+        assert_eq!(last.span_ns(), 49_999);
+        writer.join().unwrap();
+    }
 }
 
 #[tokio::test]
