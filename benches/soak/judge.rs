@@ -126,17 +126,35 @@ impl<'a> Judge<'a> {
             };
             *self.table.entry(name).or_default().entry(said).or_default() += 1;
         }
+        let mut resent = 0;
         for place in 0..self.entries.len() {
             let entry = &self.entries[place];
             let is_too_young = ran.task.ending == Ending::Kill
                 && entry.started_ns >= ran.end_ns - loss_bar_ns(ran);
-            if entry.run == run && !self.is_on_tape[place] && !is_too_young {
+            if entry.run != run || self.is_on_tape[place] || is_too_young {
+                continue;
+            }
+            // A request whose kept connection ended without a word goes out once more.
+            if self
+                .by_prompt
+                .get(&entry.prompt)
+                .is_some_and(|last| *last > place)
+            {
+                resent += 1;
+            } else {
                 let (serial, fault) = (entry.serial, entry.fault);
                 self.violation(
                     run,
                     &format!("request s{serial} ({fault:?}) is not on the tape"),
                 );
             }
+        }
+        if resent > tape.resends {
+            let said = format!(
+                "{resent} requests came twice, {} went out twice",
+                tape.resends
+            );
+            self.violation(run, &said);
         }
         self.judge_resources(ran, &tape);
         Ok(())

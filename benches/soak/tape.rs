@@ -51,6 +51,8 @@ pub(crate) struct Tape {
     /// When each probe was taken, and the client's memory then.
     pub(crate) memory: Vec<(i64, u64)>,
     pub(crate) stalls: u64,
+    /// Times that a request went out once more.
+    pub(crate) resends: u64,
     /// What is wrong with the tape by itself.
     pub(crate) faults: Vec<String>,
 }
@@ -63,9 +65,11 @@ pub(crate) fn read(tokentape: &Path, folder: &Path) -> Outcome<Tape> {
         requests: Vec::new(),
         memory: Vec::new(),
         stalls: 0,
+        resends: 0,
         faults: Vec::new(),
     };
     rows::each(&folder.join("requests"), RequestRow::rows, |row| {
+        tape.resends += u64::try_from(row.resends.unwrap_or(0)).unwrap_or(0);
         tape.take_request(row);
     })?;
     rows::each(&folder.join("chunks"), ChunkRow::rows, |row| {
