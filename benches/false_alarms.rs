@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use tokentape::analyze::{Analysis, Cell, Options, Slo, analyze};
 use tokentape::capture::Manifest;
-use tokentape::capture::manifest::Loop;
+use tokentape::plan::Loop;
 use tokentape::schedule::{ArrivalTimes, Process, Ramp};
 use tokentape::simulate::EngineSettings;
 use tokentape::simulate::virtual_time::{Arrival, Lengths, open_loop};

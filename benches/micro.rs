@@ -16,9 +16,9 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use serde_json::Map;
 use tokentape::backend::sse::Decoder;
 use tokentape::backend::{BackendKind, RequestInput, RequestSpec};
-use tokentape::capture::manifest::Loop;
 use tokentape::capture::schema::{Channel, ChunkRow, TokensSource};
 use tokentape::capture::{Manifest, TapeWriter, write_tape};
+use tokentape::plan::Loop;
 use tokentape::schedule::{ArrivalTimes, Process, Ramp};
 use tokentape::workload::{Blocks, PromptSpec, Tokenizer, Workload};
 

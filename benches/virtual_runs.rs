@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tokentape::capture::Manifest;
-use tokentape::capture::manifest::Loop;
 use tokentape::load::clock::Clock;
+use tokentape::plan::Loop;
 use tokentape::simulate::EngineSettings;
 use tokentape::simulate::virtual_time::{Arrival, Lengths, open_loop};
 

@@ -4,11 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::analyze::AnalyzeError;
-use crate::backend::BackendError;
 use crate::capture::CaptureError;
 use crate::load::LoadError;
 use crate::report::ReportError;
-use crate::schedule::ScheduleError;
 use crate::simulate::SimulateError;
 use crate::sql::SqlError;
 use crate::trace::TraceError;
@@ -58,12 +56,6 @@ pub enum Error {
     /// The system refused a thread, a socket or a signal handler.
     #[error("could not {0}")]
     System(String, #[source] io::Error),
-    /// See [`BackendError`].
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// See [`ScheduleError`].
-    #[error(transparent)]
-    Schedule(#[from] ScheduleError),
     /// See [`TraceError`].
     #[error(transparent)]
     Trace(#[from] TraceError),
@@ -110,7 +102,6 @@ impl Error {
             Self::AddressSpace { needed_kib, .. } => Some(format!(
                 "raise it: `ulimit -v {needed_kib}`, or `ulimit -v unlimited`"
             )),
-            Self::Backend(error) => Some(error.hint().into()),
             Self::Trace(error) => error.hint(),
             Self::Workload(error) => error.hint(),
             Self::Capture(error) => error.hint(),
@@ -118,18 +109,20 @@ impl Error {
             Self::Sql(error) => error.hint(),
             Self::Analyze(error) => error.hint(),
             Self::Verify(error) => error.hint(),
-            Self::File { .. }
-            | Self::System(..)
-            | Self::Schedule(_)
-            | Self::Report(_)
-            | Self::Simulate(_) => None,
+            Self::File { .. } | Self::System(..) | Self::Report(_) | Self::Simulate(_) => None,
         }
     }
 
     /// Returns the exit code that the program ends with.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage { .. } | Self::Backend(_) | Self::Schedule(_) => exit::USAGE,
+            Self::Usage { .. } => exit::USAGE,
+            Self::Load(
+                LoadError::Plan(_)
+                | LoadError::Backend(_)
+                | LoadError::Schedule(_)
+                | LoadError::Workload(WorkloadError::Lengths { .. }),
+            ) => exit::USAGE,
             Self::Simulate(SimulateError::Setting { .. }) => exit::USAGE,
             Self::Target { .. } => exit::NO_SUCCESS,
             Self::Verify(VerifyError::Rung { .. } | VerifyError::Schedule(_)) => exit::USAGE,

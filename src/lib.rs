@@ -31,6 +31,7 @@ mod draw;
 pub mod error;
 mod http_server;
 pub mod load;
+pub mod plan;
 pub mod report;
 pub mod schedule;
 pub mod secrets;

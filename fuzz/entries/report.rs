@@ -52,7 +52,9 @@ fn put(analysis: &mut Analysis, mut text: impl FnMut() -> String) {
         manifest.tool_version = text();
         manifest.labels = BTreeMap::from([(text(), text())]);
         manifest.bounds_hit = BTreeMap::from([(text(), 3)]);
-        manifest.plan = serde_json::json!({ "model": text(), text(): [text()] });
+        manifest.plan =
+            serde_json::from_value(serde_json::json!({ "model": text(), text(): [text()] }))
+                .unwrap_or_default();
     }
     analysis.command = text();
     for table in &mut analysis.tables {

@@ -8,9 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use tokentape::capture::manifest::{Loop, State};
+use tokentape::capture::manifest::State;
 use tokentape::capture::schema::{Channel, ChunkRow, Phase, ProbeRow, RequestRow};
 use tokentape::capture::{Manifest, TapeWriter, recover};
+use tokentape::plan::Loop;
 
 const TABLES: [&str; 3] = ["requests", "chunks", "probes"];
 

@@ -18,7 +18,7 @@ use super::{
     Analysis, AnalyzeError, CATALOG, Cell, Column, DEFINITIONS, Query, RunFacts, SLO_METRICS, Slo,
     SloFrom, Table, Thresholds, TokenCounter,
 };
-use crate::capture::manifest::Loop;
+use crate::plan::Loop;
 use crate::sql::{
     Goal, OpenedTape, Recounts, Settings, Span, Tapes, Yardsticks, collect, keep, keep_view,
     message, open_tapes,

@@ -4,6 +4,8 @@
 //! network cut them; an [`EventReader`] then says what each event means. Nothing here reads a
 //! clock or a socket, so whatever arrives can be decoded again, elsewhere, with the same result.
 
+use clap::ValueEnum;
+
 mod failure;
 mod lenient;
 mod openai;
@@ -11,13 +13,15 @@ mod reading;
 mod request;
 pub mod sse;
 
+use crate::plan::RunPlan;
+
 pub use failure::{NotAStream, error_message, read_unary};
 pub use openai::EventReader;
 pub use reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 pub use request::{BackendError, RequestInput, RequestSpec};
 
 /// A protocol that a server is driven with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
 pub enum BackendKind {
     /// OpenAI chat completions
     OpenaiChat,
@@ -30,6 +34,17 @@ pub enum BackendKind {
 }
 
 impl BackendKind {
+    /// Its name, as flags and plans have it.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Returns the protocol of a plan, where it names one that is known.
+    pub fn of(plan: &RunPlan) -> Option<Self> {
+        Self::from_str(plan.backend.as_deref()?, false).ok()
+    }
+
     /// Returns the path that the protocol has on its servers.
     pub fn default_endpoint(self) -> &'static str {
         match self {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::plan::{self, Loop, RunPlan};
+
 use super::error::{CaptureError, read_error, write_error};
 use super::folder::Folder;
 use super::schema::SCHEMA_VERSION;
@@ -17,6 +19,9 @@ const MOST_BYTES: u64 = 16 << 20;
 const MOST_OTHER_BYTES: usize = 1 << 20;
 const MOST_ENTRIES: usize = 1_000;
 pub(super) const MOST_ANCHORS: usize = 100_000;
+
+/// Most characters of the reason why a manifest can't be read.
+const MOST_LETTERS: usize = 300;
 
 /// Whether the run that made the tape has ended, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,16 +41,6 @@ pub const INTERRUPTED: &str = "it was interrupted, and is whole up to then";
 /// What readers of a tape are told of a log in one that does not need it.
 pub const LEFT_LOG: &str =
     "all rows are in its tables, and the `wal/` in it is not read: it can be deleted";
-
-/// How arrivals are driven, which decides which form of a latency is the headline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Loop {
-    /// Arrivals come at their own times, whatever the server does.
-    Open,
-    /// A request is due at the instant its slot became free.
-    Closed,
-}
 
 /// A pair of readings that ties the tape's axis to the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +138,8 @@ pub struct Manifest {
     #[serde(default)]
     pub steps: Vec<Step>,
     /// What the user asked for, made definite; secrets masked.
-    pub plan: Value,
+    #[serde(deserialize_with = "plan::or_default")]
+    pub plan: RunPlan,
     /// Seed of every draw.
     pub seed: u64,
     /// Address that was driven, without credentials.
@@ -190,7 +186,7 @@ impl Manifest {
             arrival_loop,
             labels: BTreeMap::new(),
             steps: Vec::new(),
-            plan: Value::Null,
+            plan: RunPlan::default(),
             seed: 0,
             target: String::new(),
             host: Host::default(),
@@ -258,8 +254,11 @@ impl Manifest {
                 )));
             }
         }
-        let manifest: Self = serde_json::from_value(value)
-            .map_err(|error| not_a_tape(format!("its `{}` is incomplete: {error}", Self::FILE)))?;
+        let manifest: Self = serde_json::from_value(value).map_err(|error| {
+            // It quotes what it does not take, which may be long.
+            let why: String = error.to_string().chars().take(MOST_LETTERS).collect();
+            not_a_tape(format!("its `{}` is incomplete: {why}", Self::FILE))
+        })?;
         manifest
             .check()
             .map_err(|reason| not_a_tape(format!("its `{}` {reason}", Self::FILE)))?;

@@ -12,8 +12,10 @@ use arrow::datatypes::Int32Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
-use super::manifest::{ClockAnchor, Loop, Manifest, State};
+use super::manifest::{ClockAnchor, Manifest, State};
 use super::schema::*;
+use crate::plan::Loop;
+
 use super::{CaptureError, Ending, TapeWriter, Word, recover, write_tape};
 
 fn manifest() -> Manifest {

@@ -65,13 +65,13 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         language: args.lang.into(),
         live: None,
     };
-    let outputs = Outputs::open(args, global.force)?;
-    let analysis = run_analysis(&tapes, &options)?;
-    let takes_stdout = outputs.take_stdout();
-    outputs.write(&analysis, &page)?;
-    if !takes_stdout {
-        print_painted(&terminal(&analysis, &shown))?;
-    }
+    let paths = OutputPaths {
+        html: args.html.clone(),
+        markdown: args.markdown.clone(),
+        json: args.json.clone(),
+        csv: args.csv.clone(),
+    };
+    let analysis = report(&tapes, &options, (paths, &page), (&shown, global))?;
     let mut code = verdict_code(&analysis, global);
     for condition in &conditions {
         let judged = condition.judge(&analysis);
@@ -91,6 +91,32 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         }
     }
     Ok(code)
+}
+
+/// Where reports go.
+#[derive(Debug, Default)]
+pub(super) struct OutputPaths {
+    pub(super) html: Option<PathBuf>,
+    pub(super) markdown: Option<PathBuf>,
+    pub(super) json: Option<PathBuf>,
+    pub(super) csv: Option<PathBuf>,
+}
+
+/// Analyses tapes, writes the reports that are asked for, and prints the summary.
+pub(super) fn report(
+    tapes: &[PathBuf],
+    options: &Options,
+    (paths, page): (OutputPaths, &PageOptions),
+    (shown, global): (&TerminalOptions, &Global),
+) -> Result<Analysis, Error> {
+    let outputs = Outputs::open(&paths, global.force)?;
+    let analysis = run_analysis(tapes, options)?;
+    let takes_stdout = outputs.take_stdout();
+    outputs.write(&analysis, page)?;
+    if !takes_stdout {
+        print_painted(&terminal(&analysis, shown))?;
+    }
+    Ok(analysis)
 }
 
 /// Reads a file of thresholds.
@@ -248,13 +274,13 @@ struct Outputs {
 }
 
 impl Outputs {
-    fn open(args: &AnalyzeArgs, replaces: bool) -> Result<Self, Error> {
+    fn open(paths: &OutputPaths, replaces: bool) -> Result<Self, Error> {
         let open = |path: &Option<PathBuf>| {
             path.as_deref()
                 .map(|path| Output::open(path, replaces))
                 .transpose()
         };
-        let files = [&args.html, &args.markdown, &args.json, &args.csv];
+        let files = [&paths.html, &paths.markdown, &paths.json, &paths.csv];
         let named: Vec<&PathBuf> = files.into_iter().flatten().collect();
         for (index, path) in named.iter().enumerate() {
             if named.iter().skip(index + 1).any(|other| other == path) {
@@ -265,13 +291,13 @@ impl Outputs {
             }
         }
         let outputs = Self {
-            html: open(&args.html)?,
-            markdown: open(&args.markdown)?,
-            json: open(&args.json)?,
-            csv: args.csv.clone(),
+            html: open(&paths.html)?,
+            markdown: open(&paths.markdown)?,
+            json: open(&paths.json)?,
+            csv: paths.csv.clone(),
             replaces,
         };
-        if let Some(folder) = &args.csv {
+        if let Some(folder) = &paths.csv {
             WholeFolder::check(folder, replaces)?;
         }
         Ok(outputs)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::BackendKind;
+use crate::plan::RampStrategy;
 use crate::report::Language;
 use crate::simulate::ServerSettings;
 use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
@@ -19,15 +20,14 @@ mod view;
 pub(crate) use judge::{JudgeArgs, SloForm, Warmup, WindowArgs, YardstickArgs};
 pub(crate) use question::QuestionArgs;
 pub(crate) use trace::{
-    ChangeArgs, ConvertArgs, FailedRows, InspectArgs, OutputLengthArg, RestartsArg, SelectionArgs,
-    ServeGenArgs, SessionsArg, SynthesizeArgs, TiesArg, TraceVerb,
+    ChangeArgs, ConvertArgs, InspectArgs, SelectionArgs, ServeGenArgs, SynthesizeArgs, TraceVerb,
 };
 pub(crate) use view::{FormArgs, ViewArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    ran, but a stated goal was missed (`--strict`)
+  1    ran, but a stated goal was missed (`--strict`, `--fail-if`)
   2    wrong usage
   3    no request succeeded
   4    could not read or write
@@ -47,7 +47,7 @@ pub(crate) struct App {
     pub(crate) verb: Verb,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Replace outputs that exist already
@@ -56,7 +56,7 @@ pub(crate) struct Global {
     /// End with exit code 1 when the client was the bottleneck
     #[arg(long, global = true)]
     pub(crate) strict: bool,
-    /// Print the plan of `load` or `replay` as JSON and do nothing
+    /// Print the plan of `load`, `replay` or `run` as JSON and do nothing
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
     /// Colour of what is printed for people
@@ -110,6 +110,12 @@ pub(crate) enum Verb {
     /// is a closed loop: a request is due when a slot becomes free. With a finite rate it is a
     /// cap: arrivals queue, and the wait is recorded.
     Load(Box<LoadArgs>),
+    /// Drive the plan of a tape once more, or one in a file
+    ///
+    /// Sends the same requests at the same times: same lengths, words and limits. The plan is that of
+    /// a tape, or a file as `load --dry-run` and `replay --dry-run` print it. Secrets are not in
+    /// it: give them again, or set OPENAI_API_KEY.
+    Run(Box<RunArgs>),
     /// Derive metrics from tapes; with several, compare them
     Analyze(AnalyzeArgs),
     /// Ask tapes a question in SQL
@@ -172,6 +178,30 @@ pub(crate) struct LoadArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A tape, or a file with a plan
+    #[arg(value_name = "TAPE|PLAN.json")]
+    pub(crate) plan: PathBuf,
+    /// Send it to another server
+    #[arg(long, value_name = "URL", help_heading = "Target")]
+    pub(crate) base_url: Option<String>,
+    /// Send it to another endpoint
+    #[arg(long, value_name = "PATH", help_heading = "Target")]
+    pub(crate) endpoint: Option<String>,
+    /// Ask for another model
+    #[arg(long, value_name = "NAME", help_heading = "Target")]
+    pub(crate) model: Option<String>,
+    /// A header of every request, in place of the plan's of that name; may be given several times
+    #[arg(long, value_name = "NAME: VALUE", help_heading = "Target")]
+    pub(crate) header: Vec<String>,
+    /// Fields to merge into every request's body, over the plan's
+    #[arg(long, value_name = "JSON", help_heading = "Request")]
+    pub(crate) extra_body: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Load shape")]
 pub(crate) struct ShapeArgs {
     /// Requests a second: a number, or `inf` for all at once
@@ -179,7 +209,7 @@ pub(crate) struct ShapeArgs {
     pub(crate) request_rate: f64,
     /// How gaps between arrivals are drawn [default: gamma]
     #[arg(long, value_name = "PROCESS")]
-    pub(crate) arrivals: Option<Arrivals>,
+    pub(crate) arrivals: Option<ArrivalsArg>,
     /// Shape of gamma and Weibull gaps: 1 is Poisson, below it is burstier
     #[arg(long, value_name = "SHAPE", default_value_t = 1.0)]
     pub(crate) burstiness: f64,
@@ -204,7 +234,7 @@ pub(crate) struct ShapeArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Arrivals {
+pub(crate) enum ArrivalsArg {
     /// Even gaps
     Constant,
     /// Exponential gaps
@@ -215,24 +245,12 @@ pub(crate) enum Arrivals {
     Weibull,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RampStrategy {
-    /// A straight line in time
-    Linear,
-    /// By equal factors in equal times
-    Exponential,
-    /// By equal steps from request to request, as vLLM's `linear`
-    LinearIndex,
-    /// By equal factors from request to request, as vLLM's `exponential`
-    ExponentialIndex,
-}
-
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Workload")]
 pub(crate) struct DatasetArgs {
     /// What is sent
     #[arg(long, value_name = "NAME", default_value = "random")]
-    pub(crate) dataset_name: Dataset,
+    pub(crate) dataset_name: DatasetName,
     /// Length of a prompt, in tokens
     #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) random_input_len: u32,
@@ -248,7 +266,7 @@ pub(crate) struct DatasetArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Dataset {
+pub(crate) enum DatasetName {
     /// Random words of an exact length in tokens
     Random,
 }
@@ -330,7 +348,8 @@ pub(crate) struct RequestArgs {
     /// Accepted for other tools' sake, without effect
     #[arg(long)]
     pub(crate) trust_remote_code: bool,
-    /// Ask for exactly the planned output length, on vllm (`replay` does so by itself)
+    /// Ask for exactly the planned output length, by the field `ignore_eos` (`replay` on vllm does so
+    /// by itself)
     #[arg(long)]
     pub(crate) ignore_eos: bool,
     /// Sampling temperature [default: the server's own]

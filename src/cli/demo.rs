@@ -4,16 +4,22 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use serde_json::Map;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-use super::args::{App, DemoArgs, Global, Verb};
-use super::drive;
+use super::analyze::{self, OutputPaths};
+use super::args::{DemoArgs, Global, WireArg};
+use super::drive::{self, Planned, RunOutput};
 use super::output::{make_folder, write_error};
-use super::talk::say;
+use super::talk::{has_color, say, terminal_columns};
+use super::{masks, plan};
+use crate::analyze::{Options, Slo};
+use crate::backend::BackendKind;
 use crate::error::{Error, exit};
+use crate::plan::{EMBEDDED_TOKENIZER, RunPlan, TracePlan};
+use crate::report::{PageOptions, TerminalOptions};
 use crate::simulate::{ServerSettings, serve};
 use crate::trace::DEMO;
 
@@ -32,22 +38,55 @@ pub(super) fn run(args: &DemoArgs, global: &Global) -> Result<u8, Error> {
         "replaying a bundled trace against a simulated server on {}",
         server.address
     ));
-    let base_url = format!("http://{}", server.address);
-    let code = verb(&[
-        "replay".into(),
-        trace,
-        "--backend=openai-chat".into(),
-        format!("--base-url={base_url}").into(),
-        format!("--out={}", tape.display()).into(),
-        "--num-warmups=2".into(),
-        "--no-summary".into(),
-        "--force".into(),
-    ])?;
+    let global = Global {
+        force: true,
+        ..global.clone()
+    };
+    let output = RunOutput {
+        tape: Some(tape.clone()),
+        goals: Vec::new(),
+        shown: TerminalOptions::default(),
+        has_summary: false,
+        result: None,
+        hides_progress: false,
+    };
+    let code = drive::drive(planned(trace, server.address)?, &output, &global)?;
     drop(server);
     if code != exit::DONE {
         return Ok(code);
     }
-    report(&args.out, &tape)
+    report(&args.out, &tape, &global)
+}
+
+/// The replay of the trace.
+fn planned(trace: PathBuf, server: SocketAddr) -> Result<Planned, Error> {
+    let backend = BackendKind::OpenaiChat;
+    let base_url = format!("http://{server}");
+    let private = drive::private_for(
+        plan::join(&base_url, backend.default_endpoint())?,
+        &[],
+        Map::new(),
+    )?;
+    let mut plan = RunPlan {
+        command: Some(masks::masked_command(std::env::args())),
+        verb: Some("demo".into()),
+        backend: Some(backend.name()),
+        trace: Some(TracePlan {
+            path: trace,
+            ..TracePlan::default()
+        }),
+        num_warmups: Some(2),
+        tokenizer: Some(EMBEDDED_TOKENIZER.into()),
+        ..RunPlan::default()
+    };
+    plan::direct(&mut plan, &private, WireArg::Auto);
+    Ok(Planned {
+        plan,
+        models_url: plan::models_beside(&private.url),
+        private,
+        pipe: None,
+        notes: Vec::new(),
+    })
 }
 
 /// Says whether a demo was run there before, which may be replaced: a folder that has something else
@@ -62,18 +101,31 @@ fn is_own(folder: &Path) -> bool {
 }
 
 /// Analyses the tape and says where everything is.
-fn report(folder: &Path, tape: &Path) -> Result<u8, Error> {
+fn report(folder: &Path, tape: &Path, global: &Global) -> Result<u8, Error> {
     let (html, markdown) = (folder.join(HTML), folder.join(MARKDOWN));
-    let code = verb(&[
-        "analyze".into(),
-        tape.to_owned(),
-        format!("--html={}", html.display()).into(),
-        format!("--markdown={}", markdown.display()).into(),
-        "--force".into(),
-        "--goodput".into(),
-        "ttft:500".into(),
-        "tpot:50".into(),
-    ])?;
+    let goal = |metric: &str, limit_ms: i64| Slo {
+        metric: metric.to_owned(),
+        limit_ns: limit_ms * 1_000_000,
+    };
+    let shown = TerminalOptions {
+        color: has_color(global.color),
+        width: terminal_columns().unwrap_or(TerminalOptions::default().width),
+        ..TerminalOptions::default()
+    };
+    let options = Options {
+        slos: vec![goal("ttft", 500), goal("tpot", 50)],
+        outputs: vec![("--html", html.clone()), ("--markdown", markdown.clone())],
+        ..Options::default()
+    };
+    let paths = OutputPaths {
+        html: Some(html.clone()),
+        markdown: Some(markdown.clone()),
+        ..OutputPaths::default()
+    };
+    let tapes = [tape.to_owned()];
+    let page = PageOptions::default();
+    let analysis = analyze::report(&tapes, &options, (paths, &page), (&shown, global))?;
+    let code = analyze::verdict_code(&analysis, global);
     let name = env!("CARGO_PKG_NAME");
     let (tape, html, markdown) = (tape.display(), html.display(), markdown.display());
     for line in [
@@ -87,18 +139,6 @@ fn report(folder: &Path, tape: &Path) -> Result<u8, Error> {
         say(&line);
     }
     Ok(code)
-}
-
-/// Runs another verb as if it had been typed, so that the demo shows nothing that users can't do.
-fn verb(words: &[PathBuf]) -> Result<u8, Error> {
-    let words = std::iter::once(PathBuf::from("tokentape")).chain(words.iter().cloned());
-    let app = App::try_parse_from(words)
-        .map_err(|error| Error::usage(error.to_string(), "this is a bug in the demo"))?;
-    match &app.verb {
-        Verb::Replay(args) => drive::replay(args, &app.global),
-        Verb::Analyze(args) => super::analyze::run(args, &app.global),
-        _ => Ok(exit::USAGE),
-    }
 }
 
 /// The simulated server on a free port, until it is dropped.

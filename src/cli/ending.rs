@@ -5,6 +5,7 @@ use super::talk::{say, warn};
 use crate::capture::manifest::State;
 use crate::error::exit;
 use crate::load::RunReport;
+use crate::plan::RunPlan;
 
 /// Chunks of a tape beyond which its summary takes long enough to be announced.
 const MANY_CHUNKS: u64 = 500_000;
@@ -69,7 +70,7 @@ pub(super) fn tell(report: &RunReport) {
         ));
     }
     for (bound, hits) in &report.manifest.bounds_hit {
-        let (what, remedy) = bound_in_words(bound);
+        let (what, remedy) = bound_in_words(bound, &report.manifest.plan);
         warn(&format!(
             "the client's own bound `{bound}` was hit: {what}: {hits}"
         ));
@@ -80,7 +81,7 @@ pub(super) fn tell(report: &RunReport) {
 }
 
 /// What a bound of the client's holds back, and what can be done about it.
-fn bound_in_words(bound: &str) -> (&'static str, Option<&'static str>) {
+fn bound_in_words(bound: &str, plan: &RunPlan) -> (&'static str, Option<&'static str>) {
     match bound {
         "in_flight" => (
             "requests that waited until fewer were in flight, as each needs an open file",
@@ -92,7 +93,12 @@ fn bound_in_words(bound: &str) -> (&'static str, Option<&'static str>) {
         ),
         "capture_channel" => (
             "reads and batches that waited until what came before was decoded and written",
-            Some("give the client more cores or a faster disk, or leave out `--keep text`"),
+            Some(match plan.keeps_text {
+                Some(true) => {
+                    "give the client more cores or a faster disk, or leave out `--keep text`"
+                }
+                _ => "give the client more cores or a faster disk, or lower the load",
+            }),
         ),
         _ => ("times", None),
     }

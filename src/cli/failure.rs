@@ -1,10 +1,10 @@
 //! Why requests failed, and what the user can try: said once a run, by the first one that did.
 
-use serde_json::Value;
-
 use super::talk::say;
+use crate::backend::BackendKind;
 use crate::capture::Manifest;
 use crate::load::{Failure, RunReport};
+use crate::plan::RunPlan;
 use crate::wire::NO_LOCAL_PORT;
 
 /// Says why requests failed, where some did.
@@ -42,7 +42,7 @@ pub(super) fn reason(report: &RunReport) -> (String, Option<String>) {
 
 /// What to leave out where a server names a field of the request that it does not take: the flag
 /// that put it there.
-fn field_remedy(failure: &Failure, plan: &Value) -> Option<String> {
+fn field_remedy(failure: &Failure, plan: &RunPlan) -> Option<String> {
     if failure.kind != "http_4xx" || !matches!(failure.http_status, Some(400 | 422)) {
         return None;
     }
@@ -55,33 +55,32 @@ fn field_remedy(failure: &Failure, plan: &Value) -> Option<String> {
             !after.starts_with(is_of_word) && !before.ends_with(is_of_word)
         })
     };
-    let mut own = plan["extra_body"].as_object().into_iter().flatten();
+    let mut own = plan.extra_body.iter();
     // Of the user's fields those that a message could name by chance are not guessed at.
     if let Some((field, _)) = own.find(|(field, _)| field.contains('_') && is_named(field)) {
         return Some(format!("leave `{field}` out of `--extra-body`"));
     }
-    let is_vllm = (plan["backend"].as_str()).is_some_and(|backend| backend.starts_with("vllm"));
-    let is_given = |name: &str| !matches!(plan[name], Value::Null | Value::Bool(false));
+    let asks_for_all = plan.ignore_eos == Some(true);
     let remedies = [
         (
             "ignore_eos",
-            is_given("ignore_eos") && plan["verb"] == "replay",
+            asks_for_all && plan.trace.is_some(),
             "leave out `--ignore-eos`, and give `--output-length cap`: the server does not know \
              `ignore_eos`",
         ),
         (
             "ignore_eos",
-            is_given("ignore_eos"),
+            asks_for_all,
             "leave out `--ignore-eos`: the server does not know `ignore_eos`",
         ),
         (
             "temperature",
-            is_given("temperature"),
+            plan.temperature.is_some(),
             "leave out `--temperature`, or give the one that the server takes",
         ),
         (
             "continuous_usage_stats",
-            is_vllm,
+            BackendKind::of(plan).is_some_and(BackendKind::asks_for_running_usage),
             "give `--backend openai` or `openai-chat`: that of vllm asks for usage in every event",
         ),
         (
@@ -109,10 +108,7 @@ fn field_remedy(failure: &Failure, plan: &Value) -> Option<String> {
 /// What to try against a failure of a request of this run.
 fn remedy(failure: &Failure, manifest: &Manifest) -> Option<String> {
     let target = &manifest.target;
-    let mut sent = manifest.plan["header_names"]
-        .as_array()
-        .into_iter()
-        .flatten();
+    let mut sent = manifest.plan.header_names.iter();
     let sends_key = sent.any(|name| name == "authorization") || target.contains('@');
     let has_no_port =
         (failure.message.as_deref()).is_some_and(|text| text.starts_with(NO_LOCAL_PORT));
@@ -162,17 +158,18 @@ fn remedy(failure: &Failure, manifest: &Manifest) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn hint(message: &str, plan: &Value) -> Option<String> {
+        let plan: RunPlan = serde_json::from_value(plan.clone()).unwrap();
         let failure = Failure {
             kind: "http_4xx".to_owned(),
             message: Some(message.to_owned()),
             http_status: Some(422),
         };
-        field_remedy(&failure, plan)
+        field_remedy(&failure, &plan)
     }
 
     #[test]
@@ -209,7 +206,7 @@ mod tests {
             let hint = hint(message, &plan).unwrap();
             assert!(hint.contains(flag), "{message}: {hint}");
         }
-        let replay = json!({ "verb": "replay", "ignore_eos": true });
+        let replay = json!({ "trace": {}, "ignore_eos": true });
         assert!(
             hint("ignore_eos", &replay)
                 .unwrap()

@@ -21,7 +21,7 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
         path: args.trace.clone(),
         format: args.format.clone(),
         map: args.map.clone(),
-        session_prompts: args.session_prompts.meant(),
+        session_prompts: args.session_prompts,
         from_ns: args.from,
         for_ns: args.window,
         sample: args.sample,

@@ -1,6 +1,7 @@
 //! What the user gave that is secret: masked where it is kept or shown, and known by its value, so
 //! that it is masked where a server repeats it.
 
+use std::collections::BTreeMap;
 use std::env;
 
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::plan::extra_body;
+use crate::load::Private;
 use crate::secrets::{MASK, Secrets, is_secret_name, looks_like_key};
 
 /// Headers whose values are no secrets: a server's messages speak of them.
@@ -177,10 +179,10 @@ pub(super) fn masked(url: &Url) -> String {
 }
 
 /// The fields with everything masked that looks like a secret.
-pub(super) fn masked_fields(fields: &Map<String, Value>) -> Value {
+pub(super) fn masked_fields(fields: &Map<String, Value>) -> Map<String, Value> {
     fn mask(value: &Value) -> Value {
         match value {
-            Value::Object(fields) => masked_fields(fields),
+            Value::Object(fields) => Value::Object(masked_fields(fields)),
             Value::Array(items) => items.iter().map(mask).collect(),
             Value::String(text) if looks_like_key(text) => json!(MASK),
             other => other.clone(),
@@ -194,7 +196,19 @@ pub(super) fn masked_fields(fields: &Map<String, Value>) -> Value {
         };
         (name.clone(), value)
     });
-    Value::Object(masked.collect())
+    masked.collect()
+}
+
+/// The values of those headers that are no secrets.
+pub(super) fn plain_headers(private: &Private) -> BTreeMap<String, String> {
+    let plain = private.headers.iter().filter_map(|(name, value)| {
+        let value = value.to_str().ok()?;
+        let is_plain = PLAIN_HEADERS.contains(&name.as_str())
+            && !looks_like_key(value)
+            && private.secrets.mask(value) == value;
+        is_plain.then(|| (name.as_str().to_owned(), value.to_owned()))
+    });
+    plain.collect()
 }
 
 /// The command line as it was typed, quoted for a shell, with secrets masked.
@@ -223,7 +237,7 @@ fn masked_value(flag: &str, value: &str) -> String {
         },
         "--extra-body" => extra_body(Some(value)).map_or_else(
             |_| MASK.to_owned(),
-            |fields| masked_fields(&fields).to_string(),
+            |fields| Value::Object(masked_fields(&fields)).to_string(),
         ),
         "--base-url" => masked_address(value, ""),
         "--endpoint" => masked_address(value, "http://h/"),
@@ -298,7 +312,7 @@ mod tests {
         ))
         .unwrap();
         assert_eq!(
-            masked_fields(&fields),
+            Value::Object(masked_fields(&fields)),
             json!({"top_k": 3, "api-key": "***", "max_tokens": 5, "auth": "***",
                    "m": [{"password": "***", "x": "***"}]})
         );

@@ -1,5 +1,6 @@
 //! The user's words → a plan; one file a verb, wiring only.
 
+mod again;
 mod analyze;
 mod answer;
 mod args;
@@ -48,9 +49,9 @@ pub fn main() -> ExitCode {
 
 fn run(app: &App) -> Result<u8, Error> {
     let global = &app.global;
-    if global.dry_run && !matches!(app.verb, Verb::Load(_) | Verb::Replay(_)) {
+    if global.dry_run && !matches!(app.verb, Verb::Load(_) | Verb::Replay(_) | Verb::Run(_)) {
         return Err(Error::usage(
-            "`--dry-run` shows the plan of `load` and `replay`, and this verb has none",
+            "`--dry-run` shows the plan of `load`, `replay` and `run`, and this verb has none",
             "leave it out",
         ));
     }
@@ -61,6 +62,7 @@ fn run(app: &App) -> Result<u8, Error> {
     match &app.verb {
         Verb::Demo(args) => demo::run(args, global),
         Verb::Replay(args) => drive::replay(args, global),
+        Verb::Run(args) => drive::run(args, global),
         Verb::Load(args) => drive::load(args, global),
         Verb::Analyze(args) => analyze::run(args, global),
         Verb::Sql(args) => sql::run(args),

@@ -1,204 +1,213 @@
 //! From what was typed to what is meant: pure, so that `--dry-run` shows exactly what would run.
 
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use url::Url;
 
-use super::args::{Arrivals, DatasetArgs, RampStrategy, SelectionArgs, ShapeArgs, TargetArgs};
-use crate::capture::manifest::Loop;
+use super::args::{
+    ArrivalsArg, DatasetName, DriveArgs, LoadArgs, ReplayArgs, RequestArgs, ShapeArgs, TargetArgs,
+    WireArg,
+};
+use super::masks;
+use crate::draw::{Draw, field};
 use crate::error::Error;
-use crate::load::Limits;
-use crate::schedule::{Process, Ramp, RampAxis, RampShape};
-use crate::trace::{PromptFacts, SessionPrompts};
-use crate::units::seconds;
+use crate::load::Private;
+use crate::load::clock::utc_now_ns;
+use crate::plan::{
+    Arrivals, Dataset, EMBEDDED_TOKENIZER, OutputLength, PlanLimits, Process, RampStrategy, RampUp,
+    RunPlan, SessionPrompts, TracePlan,
+};
+use crate::trace::PromptFacts;
+use crate::wire::WireKind;
 
 /// Requests of a schedule that has neither a number nor a length.
 const DEFAULT_NUM_PROMPTS: u64 = 1_000;
 
-/// How arrivals come about in `load`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Shape {
-    /// A request is due when a slot is free.
-    Closed,
-    /// All requests are due at once.
-    Burst,
-    /// Arrivals by a process.
-    Rate(Process, Ramp),
+/// The plan of `load`.
+///
+/// A cap without a finite rate is a closed loop, as in `vllm bench serve`.
+pub(super) fn of_load(args: &LoadArgs) -> Result<RunPlan, Error> {
+    let limits = &args.common.limits;
+    let dataset = &args.dataset;
+    let num_prompts = args.shape.num_prompts;
+    let num_prompts = num_prompts.or(limits.duration.is_none().then_some(DEFAULT_NUM_PROMPTS));
+    let arrivals = arrivals(&args.shape, limits.max_concurrency)?;
+    if arrivals.process == Process::Burst && num_prompts.is_none() {
+        return Err(Error::usage(
+            "all requests at once, without end",
+            "give `--num-prompts`, a finite `--request-rate`, or `--max-concurrency`",
+        ));
+    }
+    Ok(RunPlan {
+        verb: Some("load".into()),
+        arrivals: Some(arrivals),
+        num_prompts,
+        dataset: Some(match dataset.dataset_name {
+            DatasetName::Random => Dataset::Random {
+                random_input_len: dataset.random_input_len,
+                random_output_len: dataset.random_output_len,
+                random_range_ratio: dataset.random_range_ratio,
+                random_prefix_len: dataset.random_prefix_len,
+            },
+        }),
+        ..of_run(&args.common)?
+    })
 }
 
-/// Tokens a second that a stream is taken to bring where nothing is known of the server.
-pub(super) const STREAM_TOKENS_PER_S: f64 = 50.0;
-
-/// The load shape of `load`, made definite.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct LoadShape {
-    pub(super) shape: Shape,
-    /// Number of requests; none when the duration alone ends the schedule.
-    pub(super) count: Option<u64>,
-}
-
-impl LoadShape {
-    /// Says what the flags mean together; DESIGN: a cap without a finite rate is a closed loop.
-    pub(super) fn new(
-        args: &ShapeArgs,
-        max_concurrency: Option<u32>,
-        duration_ns: Option<i64>,
-    ) -> Result<Self, Error> {
-        let count = args
-            .num_prompts
-            .or(duration_ns.is_none().then_some(DEFAULT_NUM_PROMPTS));
-        let ramp = ramp(args)?;
-        let shape = match ramp {
-            Some(ramp) => Shape::Rate(process(args), ramp),
-            None if max_concurrency.is_some() => Shape::Closed,
-            None => Shape::Burst,
-        };
-        if shape == Shape::Burst && count.is_none() {
+/// The plan of `replay`, as far as the trace has not been looked at.
+pub(super) fn of_replay(args: &ReplayArgs) -> Result<RunPlan, Error> {
+    let strays = args.common.output.goals.strays();
+    let path = match (&args.trace, strays.as_slice()) {
+        (Some(trace), []) => trace.clone(),
+        (None, [trace]) => trace.clone(),
+        _ => {
             return Err(Error::usage(
-                "all requests at once, without end",
-                "give `--num-prompts`, a finite `--request-rate`, or `--max-concurrency`",
+                "`replay` takes one trace",
+                "name it before the flags, as in `tokentape replay trace.csv --speed 10`",
             ));
         }
-        Ok(Self { shape, count })
-    }
-
-    /// Streams at once that the load will come to, as far as that can be known without the server:
-    /// a stream is taken to bring [`STREAM_TOKENS_PER_S`].
-    pub(super) fn expected_streams(&self, output_tokens: u32, max_concurrency: Option<u32>) -> f64 {
-        let cap = max_concurrency.map_or(f64::INFINITY, f64::from);
-        let count = self.count.map_or(f64::INFINITY, |count| {
-            f64::from(u32::try_from(count).unwrap_or(u32::MAX))
-        });
-        let seconds_each = f64::from(output_tokens) / STREAM_TOKENS_PER_S;
-        let offered = match self.shape {
-            Shape::Closed | Shape::Burst => f64::INFINITY,
-            Shape::Rate(_, Ramp::Steady(per_s)) => per_s * seconds_each,
-            Shape::Rate(
-                _,
-                Ramp::Rising {
-                    from_per_s,
-                    to_per_s,
-                    ..
-                },
-            ) => from_per_s.max(to_per_s) * seconds_each,
-        };
-        offered.min(cap).min(count)
-    }
-
-    pub(super) fn arrival_loop(&self) -> Loop {
-        if self.shape == Shape::Closed {
-            Loop::Closed
-        } else {
-            Loop::Open
-        }
-    }
-
-    pub(super) fn json(&self) -> Value {
-        let arrivals = match self.shape {
-            Shape::Closed => json!({ "process": "closed loop" }),
-            Shape::Burst => json!({ "process": "all at once", "request_rate": "inf" }),
-            Shape::Rate(process, ramp) => {
-                let mut value = match process {
-                    Process::Constant => json!({ "process": "constant" }),
-                    Process::Poisson => json!({ "process": "poisson" }),
-                    Process::Gamma { shape } => json!({ "process": "gamma", "burstiness": shape }),
-                    Process::Weibull { shape } => {
-                        json!({ "process": "weibull", "burstiness": shape })
-                    }
-                };
-                match ramp {
-                    Ramp::Steady(rate) => value["request_rate"] = json!(rate),
-                    Ramp::Rising {
-                        shape,
-                        axis,
-                        from_per_s,
-                        to_per_s,
-                    } => {
-                        value["ramp_up"] = json!({
-                            "strategy": match (shape, axis) {
-                                (RampShape::Linear, RampAxis::Time) => "linear",
-                                (RampShape::Exponential, RampAxis::Time) => "exponential",
-                                (RampShape::Linear, RampAxis::Requests) => "linear-index",
-                                (RampShape::Exponential, RampAxis::Requests) => "exponential-index",
-                            },
-                            "along": match axis {
-                                RampAxis::Time => "time",
-                                RampAxis::Requests => "requests",
-                            },
-                            "start_rps": from_per_s,
-                            "end_rps": to_per_s,
-                        });
-                    }
-                }
-                value
-            }
-        };
-        json!({ "arrivals": arrivals, "num_prompts": self.count })
-    }
-}
-
-fn process(args: &ShapeArgs) -> Process {
-    let shape = args.burstiness;
-    match args.arrivals {
-        Some(Arrivals::Constant) => Process::Constant,
-        Some(Arrivals::Poisson) => Process::Poisson,
-        Some(Arrivals::Gamma) | None => Process::Gamma { shape },
-        Some(Arrivals::Weibull) => Process::Weibull { shape },
-    }
-}
-
-fn ramp(args: &ShapeArgs) -> Result<Option<Ramp>, Error> {
-    let Some(strategy) = args.ramp_up_strategy else {
-        return Ok(args
-            .request_rate
-            .is_finite()
-            .then_some(Ramp::Steady(args.request_rate)));
     };
-    if args.request_rate.is_finite() {
+    let taken = &args.selection;
+    let run = of_run(&args.common)?;
+    // The planned output length is part of the schedule, so it is enforced where it can be.
+    let enforces = taken.output_length == OutputLength::Enforce
+        && args.common.target.backend.asks_for_running_usage();
+    Ok(RunPlan {
+        verb: Some("replay".into()),
+        trace: Some(TracePlan {
+            path,
+            format: taken.format.clone(),
+            map: taken.map.clone(),
+            from_ns: Some(taken.from),
+            for_ns: taken.window,
+            speed: Some(taken.speed),
+            limit: taken.limit,
+            sample: taken.sample,
+            failed: taken.failed,
+            ties: taken.ties,
+            sessions: taken.sessions,
+            session_prompts: taken.session_prompts,
+            restarts: taken.restarts,
+            max_idle_ns: taken.max_idle,
+            output_length: taken.output_length,
+        }),
+        ignore_eos: Some(run.ignore_eos == Some(true) || enforces),
+        ..run
+    })
+}
+
+/// What the plans of `load` and `replay` share, but for where requests go.
+fn of_run(args: &DriveArgs) -> Result<RunPlan, Error> {
+    let request = &args.request;
+    let limits = &args.limits;
+    let tokenizer = request.tokenizer.as_ref();
+    Ok(RunPlan {
+        command: Some(masks::masked_command(std::env::args())),
+        backend: Some(args.target.backend.name()),
+        model: args.target.model.clone(),
+        max_concurrency: limits.max_concurrency,
+        num_warmups: Some(request.num_warmups),
+        seed: Some(request.seed.unwrap_or_default()),
+        prompt_salt: prompt_salt(request),
+        tokenizer: Some(tokenizer.map_or_else(
+            || EMBEDDED_TOKENIZER.to_owned(),
+            |path| path.display().to_string(),
+        )),
+        ignore_eos: Some(request.ignore_eos),
+        temperature: request.temperature,
+        limits: PlanLimits {
+            duration_ns: limits.duration,
+            drain_ns: Some(limits.drain),
+            request_timeout_ns: Some(limits.request_timeout),
+            first_timeout_ns: limits.first_timeout,
+            idle_timeout_ns: Some(limits.idle_timeout),
+            connect_timeout_ns: Some(limits.connect_timeout),
+            self_check_ns: Some(limits.self_check),
+            keep_going: limits.keep_going,
+        },
+        keeps_text: Some(args.output.keep.is_some()),
+        keep_alive: Some(!args.target.connection.no_keep_alive),
+        labels: labels(&args.output.label)?,
+        ..RunPlan::default()
+    })
+}
+
+/// What makes the prompts of this run other ones than those of the run before: what the user says,
+/// none where a seed fixes all, and else a number that no other run has.
+fn prompt_salt(request: &RequestArgs) -> Option<u64> {
+    let any = || {
+        let now_ns = utc_now_ns().unsigned_abs();
+        // Short enough for every reader of JSON.
+        Draw::new(now_ns, 0, field::PROMPT_SALT).next() >> 24
+    };
+    match (request.prompt_salt, request.seed) {
+        (None, None) => Some(any()),
+        (salt, _) => salt,
+    }
+}
+
+fn arrivals(args: &ShapeArgs, max_concurrency: Option<u32>) -> Result<Arrivals, Error> {
+    let has_rate = args.request_rate.is_finite();
+    if args.ramp_up_strategy.is_some() && has_rate {
         return Err(Error::usage(
             "`--ramp-up-strategy` and a finite `--request-rate` contradict each other",
             "leave out one of them",
         ));
     }
-    Ok(Some(Ramp::Rising {
-        shape: match strategy {
-            RampStrategy::Linear | RampStrategy::LinearIndex => RampShape::Linear,
-            RampStrategy::Exponential | RampStrategy::ExponentialIndex => RampShape::Exponential,
+    let ramp_up = args.ramp_up_strategy.map(|strategy| RampUp {
+        strategy,
+        along: Some(match strategy {
+            RampStrategy::Linear | RampStrategy::Exponential => "time".into(),
+            RampStrategy::LinearIndex | RampStrategy::ExponentialIndex => "requests".into(),
+        }),
+        start_rps: args.ramp_up_start_rps.unwrap_or(0.0),
+        end_rps: args.ramp_up_end_rps.unwrap_or(0.0),
+    });
+    let process = match args.arrivals {
+        _ if ramp_up.is_none() && !has_rate => match max_concurrency {
+            Some(_) => Process::Closed,
+            None => Process::Burst,
         },
-        axis: match strategy {
-            RampStrategy::Linear | RampStrategy::Exponential => RampAxis::Time,
-            RampStrategy::LinearIndex | RampStrategy::ExponentialIndex => RampAxis::Requests,
+        Some(ArrivalsArg::Constant) => Process::Constant,
+        Some(ArrivalsArg::Poisson) => Process::Poisson,
+        Some(ArrivalsArg::Gamma) | None => Process::Gamma,
+        Some(ArrivalsArg::Weibull) => Process::Weibull,
+    };
+    let has_shape = matches!(process, Process::Gamma | Process::Weibull);
+    let is_rising = ramp_up.is_some();
+    Ok(Arrivals {
+        process,
+        burstiness: has_shape.then_some(args.burstiness),
+        request_rate: match process {
+            Process::Closed => None,
+            _ => Some(args.request_rate).filter(|_| !is_rising),
         },
-        from_per_s: args.ramp_up_start_rps.unwrap_or(0.0),
-        to_per_s: args.ramp_up_end_rps.unwrap_or(0.0),
-    }))
-}
-
-pub(super) fn dataset_json(args: &DatasetArgs) -> Value {
-    json!({
-        "name": "random",
-        "random_input_len": args.random_input_len,
-        "random_output_len": args.random_output_len,
-        "random_range_ratio": args.random_range_ratio,
-        "random_prefix_len": args.random_prefix_len,
+        ramp_up,
     })
 }
 
-pub(super) fn selection_json(args: &SelectionArgs) -> Value {
-    json!({
-        "from_s": seconds(args.from),
-        "for_s": args.window.map(seconds),
-        "speed": args.speed,
-        "limit": args.limit,
-        "sample": args.sample,
-        "failed": value_name(args.failed),
-        "ties": value_name(args.ties),
-        "sessions": value_name(args.sessions),
-        "session_prompts": value_name(args.session_prompts),
-        "restarts": value_name(args.restarts),
-        "max_idle_s": args.max_idle.map(seconds),
-        "output_length": value_name(args.output_length),
-    })
+/// Notes in a plan where requests go, without what is secret of it.
+pub(super) fn direct(plan: &mut RunPlan, private: &Private, asked: WireArg) {
+    plan.wire = Some(wire(asked, &private.url).name().into());
+    name_target(plan, private);
+}
+
+/// Says what takes requests to an address.
+pub(super) fn wire(asked: WireArg, url: &Url) -> WireKind {
+    match asked {
+        WireArg::Auto => WireKind::for_url(url),
+        WireArg::Direct => WireKind::Direct,
+        WireArg::Reqwest => WireKind::Reqwest,
+    }
+}
+
+/// Notes in a plan what is sent where, without what is secret of it.
+pub(super) fn name_target(plan: &mut RunPlan, private: &Private) {
+    plan.url = Some(masks::masked(&private.url));
+    let names = private.headers.iter().map(|(name, _)| name.as_str());
+    plan.header_names = names.map(str::to_owned).collect();
+    plan.headers = masks::plain_headers(private);
+    plan.extra_body = masks::masked_fields(&private.extra_body);
 }
 
 /// Says what the prompts of a trace's sessions were found to hold; none where nothing shows it.
@@ -251,24 +260,6 @@ pub(super) fn is_of_request(column: &str) -> bool {
     OF_REQUESTS.contains(&column)
 }
 
-/// The name of a flag's value as it is typed.
-pub(super) fn value_name(value: impl clap::ValueEnum) -> String {
-    value
-        .to_possible_value()
-        .map(|value| value.get_name().to_owned())
-        .unwrap_or_default()
-}
-
-pub(super) fn limits_json(limits: &Limits, duration_ns: Option<i64>) -> Value {
-    json!({
-        "duration_s": duration_ns.map(seconds),
-        "drain_s": seconds(limits.drain_ns),
-        "request_timeout_s": seconds(limits.request_timeout_ns),
-        "first_timeout_s": limits.first_timeout_ns.map(seconds),
-        "idle_timeout_s": limits.idle_timeout_ns.map(seconds),
-    })
-}
-
 /// The address of the endpoint.
 pub(super) fn endpoint_url(args: &TargetArgs) -> Result<Url, Error> {
     let endpoint = args
@@ -285,7 +276,15 @@ pub(super) fn models_url(args: &TargetArgs) -> Result<Url, Error> {
     join(&args.base_url, &format!("/v1/models?{query}"))
 }
 
-fn join(base: &str, path: &str) -> Result<Url, Error> {
+/// The address of the list of models on the server of an endpoint, whose base is not known.
+pub(super) fn models_beside(endpoint: &Url) -> Url {
+    let mut url = endpoint.clone();
+    let (base, _) = endpoint.path().split_once("/v1/").unwrap_or_default();
+    url.set_path(&format!("{base}/v1/models"));
+    url
+}
+
+pub(super) fn join(base: &str, path: &str) -> Result<Url, Error> {
     let wrong = |reason: String| {
         Error::usage(
             format!("`--base-url` is not an address: {reason}"),
@@ -396,6 +395,7 @@ mod tests {
 
     use super::super::args::{App, Verb};
     use super::*;
+    use crate::plan::Loop;
 
     #[test]
     fn a_label_has_one_value() {
@@ -413,13 +413,16 @@ mod tests {
         assert!(of(&["=4"]).is_err() && of(&["batch"]).is_err());
     }
 
-    fn shape(flags: &[&str]) -> Result<LoadShape, Error> {
+    fn plan(flags: &[&str]) -> Result<RunPlan, Error> {
         let words = ["tokentape", "load"].iter().chain(flags);
         let Verb::Load(args) = App::parse_from(words).verb else {
             panic!("not load")
         };
-        let limits = &args.common.limits;
-        LoadShape::new(&args.shape, limits.max_concurrency, limits.duration)
+        of_load(&args)
+    }
+
+    fn process(plan: &RunPlan) -> Process {
+        plan.arrivals.as_ref().unwrap().process
     }
 
     #[test]
@@ -428,33 +431,33 @@ mod tests {
             &["--max-concurrency", "8"][..],
             &["--max-concurrency", "8", "--request-rate", "inf"],
         ] {
-            let shape = shape(flags).unwrap();
-            assert_eq!(shape.shape, Shape::Closed);
-            assert_eq!(shape.arrival_loop(), Loop::Closed);
-            assert_eq!(shape.count, Some(1_000));
+            let plan = plan(flags).unwrap();
+            assert_eq!(process(&plan), Process::Closed);
+            assert_eq!(plan.arrival_loop(), Loop::Closed);
+            assert_eq!(plan.num_prompts, Some(1_000));
         }
     }
 
     #[test]
     fn a_cap_with_a_rate_stays_an_open_loop() {
-        let shape = shape(&["--max-concurrency", "8", "--request-rate", "4"]).unwrap();
-        let gamma = Process::Gamma { shape: 1.0 };
-        assert_eq!(shape.shape, Shape::Rate(gamma, Ramp::Steady(4.0)));
-        assert_eq!(shape.arrival_loop(), Loop::Open);
+        let plan = plan(&["--max-concurrency", "8", "--request-rate", "4"]).unwrap();
+        assert_eq!(process(&plan), Process::Gamma);
+        assert_eq!(plan.arrivals.as_ref().unwrap().request_rate, Some(4.0));
+        assert_eq!(plan.arrival_loop(), Loop::Open);
     }
 
     #[test]
     fn without_rate_and_cap_all_is_due_at_once_and_needs_a_number() {
-        assert_eq!(shape(&[]).unwrap().shape, Shape::Burst);
-        assert!(shape(&["--duration", "10s"]).is_err());
-        let bounded = shape(&["--duration", "10s", "--num-prompts", "5"]).unwrap();
-        assert_eq!(bounded.count, Some(5));
+        assert_eq!(process(&plan(&[]).unwrap()), Process::Burst);
+        assert!(plan(&["--duration", "10s"]).is_err());
+        let bounded = plan(&["--duration", "10s", "--num-prompts", "5"]).unwrap();
+        assert_eq!(bounded.num_prompts, Some(5));
     }
 
     #[test]
     fn a_duration_alone_leaves_the_number_open() {
-        let shape = shape(&["--duration", "10s", "--request-rate", "4/s"]).unwrap();
-        assert_eq!(shape.count, None);
+        let plan = plan(&["--duration", "10s", "--request-rate", "4/s"]).unwrap();
+        assert_eq!(plan.num_prompts, None);
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::future::pending;
 use std::path::Path;
 
-use super::args::{ConvertArgs, Global, RestartsArg, TraceVerb};
+use super::args::{ConvertArgs, Global, TraceVerb};
 use super::inspect;
 use super::interrupt;
 use super::output::WholeFile;
 use super::synthesize;
 use super::talk::{print, say};
 use crate::error::{Error, exit};
+use crate::plan::Restarts;
 use crate::sql::block_on;
 use crate::trace::{Conversion, Converted, FormatInfo, convert, formats};
 
@@ -29,8 +30,8 @@ fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
         path: args.trace.clone(),
         format: args.format.clone(),
         map: args.map.clone(),
-        session_prompts: args.session_prompts.meant(),
-        continues_clock: args.restarts == RestartsArg::Continue,
+        session_prompts: args.session_prompts,
+        continues_clock: args.restarts == Restarts::Continue,
         is_sorted: args.sort,
         output: args.out.clone(),
     };

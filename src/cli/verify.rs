@@ -2,31 +2,24 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use serde_json::{Map, json};
+use serde_json::Map;
 use tokio::sync::watch;
 
 use super::args::{Global, LadderArgs, LadderLoop, StampingArgs, TargetArgs, VerifyArgs};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print_painted, say};
 use super::{drive, ending, failure, host, interrupt, masks, plan, progress};
-use crate::capture::Manifest;
-use crate::capture::manifest::{Host, Loop};
+use crate::capture::manifest::Host;
 use crate::error::{Error, exit};
-use crate::load::Stop;
 use crate::load::clock::utc_now_ns;
+use crate::load::{Private, Setup, Stop};
+use crate::plan::Loop;
 use crate::secrets::Secrets;
-use crate::units::duration;
 use crate::verify::{
-    self, Cores, Measurement, OwnServer, Rung, Setup, StampingServer, Verification, VerifyError,
-    listed, on, terminal,
+    self, Cores, LadderSetup, Measurement, OwnServer, Rung, StampingServer, Verification,
+    VerifyError, listed, on, terminal,
 };
-use crate::wire::Target;
-use crate::workload::Tokenizer;
-
-/// Time that DNS, TCP and TLS may take.
-const CONNECT_TIMEOUT_NS: i64 = 10_000_000_000;
 
 /// Tokens of the request that shows whether a server stamps.
 const FIRST_LOOK_TOKENS: f64 = 8.0;
@@ -43,7 +36,6 @@ pub(super) fn run(args: &VerifyArgs, global: &Global) -> Result<u8, Error> {
         folder,
         replaces: global.force,
         host: host::describe(),
-        tokenizer: Arc::new(Tokenizer::embedded()),
         stop: interrupt::listen()?,
     };
     let climbed = climber.climb(&args.target, &ladder)?;
@@ -96,7 +88,6 @@ struct Climber {
     folder: Folder,
     replaces: bool,
     host: Host,
-    tokenizer: Arc<Tokenizer>,
     stop: watch::Receiver<Stop>,
 }
 
@@ -193,7 +184,7 @@ impl Climber {
     ) -> Result<(), Error> {
         let look = first_look(first);
         let scratch = Folder::open(None, false)?;
-        let setup = self.setup(&look, scratch.tape(&look));
+        let setup = self.setup(scratch.tape(&look));
         let looked = if is_own {
             verify::drive(server, &look, setup, drop).map(drop)
         } else {
@@ -209,24 +200,23 @@ impl Climber {
         tape: PathBuf,
     ) -> Result<Measurement, VerifyError> {
         let mut shown = None;
-        let measured = verify::measure(server, rung, self.setup(rung, tape), |stats| {
+        let measured = verify::measure(server, rung, self.setup(tape), |stats| {
             shown = progress::show(stats, None, false);
         });
         drop(shown);
         measured
     }
 
-    fn setup(&self, rung: &Rung, tape: PathBuf) -> Setup {
-        Setup {
-            tape,
-            replaces: self.replaces,
-            manifest: Manifest {
+    fn setup(&self, tape: PathBuf) -> LadderSetup {
+        LadderSetup {
+            command: masks::masked_command(std::env::args()),
+            run: Setup {
+                tape,
+                replaces: self.replaces,
                 host: self.host.clone(),
-                plan: json!({ "command": masks::masked_command(std::env::args()) }),
-                ..Manifest::new(drive::run_id(), rung.arrival_loop)
+                pipe: None,
+                stop: self.stop.clone(),
             },
-            tokenizer: Arc::clone(&self.tokenizer),
-            stop: self.stop.clone(),
         }
     }
 }
@@ -272,37 +262,35 @@ fn bound<T>(start: impl FnOnce() -> T) -> Result<(Cores, T), String> {
 /// The server that the user named, with the user's key.
 fn named_server(args: &StampingArgs, base_url: &str) -> Result<StampingServer, Error> {
     let asked = asked(args, base_url);
-    let target = drive::target(&asked, CONNECT_TIMEOUT_NS, &Map::new())?;
+    let private = drive::private(&asked, Map::new())?;
     let model = match &args.model {
         Some(model) => model.clone(),
-        None => drive::first_model(&asked, &target)?,
+        None => drive::first_model(&plan::models_url(&asked)?, &private)?,
     };
-    Ok(StampingServer {
-        shown: masks::masked(&target.url),
-        wire: drive::wire(args.connection.wire, &target),
-        target,
-        backend: args.backend,
-        model,
-    })
+    Ok(server(args, private, model))
 }
 
 /// The server that was started, which needs no key and takes any model's name.
 fn own_server(args: &StampingArgs, process: &OwnServer) -> Result<StampingServer, Error> {
     let base_url = format!("http://{}", process.address());
-    let target = Target {
+    let private = Private {
         url: plan::endpoint_url(&asked(args, &base_url))?,
         headers: Vec::new(),
+        extra_body: Map::new(),
         secrets: Secrets::default(),
-        connect_timeout: duration(CONNECT_TIMEOUT_NS),
-        keeps_alive: !args.connection.no_keep_alive,
     };
-    Ok(StampingServer {
-        shown: target.url.to_string(),
-        wire: drive::wire(args.connection.wire, &target),
-        target,
+    Ok(server(args, private, "simulated".to_owned()))
+}
+
+fn server(args: &StampingArgs, private: Private, model: String) -> StampingServer {
+    StampingServer {
+        shown: masks::masked(&private.url),
+        wire: plan::wire(args.connection.wire, &private.url),
+        keeps_alive: !args.connection.no_keep_alive,
+        private,
         backend: args.backend,
-        model: "simulated".to_owned(),
-    })
+        model,
+    }
 }
 
 /// What `load` would be given for the same server.

@@ -2,9 +2,12 @@
 
 use std::io;
 
+use crate::backend::BackendError;
 use crate::capture::CaptureError;
+use crate::schedule::ScheduleError;
 use crate::trace::TraceError;
 use crate::wire::WireError;
+use crate::workload::WorkloadError;
 
 /// The tool could not drive or record a run. A request that fails is not one of these.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +18,18 @@ pub enum LoadError {
     /// The trace could not be read.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// The plan makes no sense.
+    #[error("the plan can't be driven: {0}")]
+    Plan(String),
+    /// See [`BackendError`].
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// See [`ScheduleError`].
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// See [`WorkloadError`].
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
     /// The client could not be set up.
     #[error("could not set up the connection to the server")]
     Wire(#[from] WireError),
@@ -38,13 +53,15 @@ impl LoadError {
         match self {
             Self::Capture(error) => error.hint(),
             Self::Trace(error) => error.hint(),
+            Self::Backend(error) => Some(error.hint().into()),
+            Self::Workload(error) => error.hint(),
             Self::OpenFiles { .. } => {
                 Some("raise the limit (`ulimit -n`), or lower `--max-concurrency`".into())
             }
             Self::System(..) => {
                 Some("raise the limit on open files or threads (`ulimit -a`)".into())
             }
-            Self::Wire(_) | Self::Died(_) => None,
+            Self::Plan(_) | Self::Schedule(_) | Self::Wire(_) | Self::Died(_) => None,
         }
     }
 }

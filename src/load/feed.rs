@@ -14,9 +14,9 @@ use super::planned::Planned;
 use super::supply::{Rest, TurnOutlet};
 use super::template::RequestTemplate;
 use super::turn_feed::TurnFeed;
-use super::turns::SessionPacing;
 use crate::breath::Breath;
 use crate::capture::schema::FIRST_WARMUP_ID;
+use crate::plan::SessionPacing;
 use crate::schedule::ArrivalTimes;
 use crate::trace::{TraceCounts, TraceOptions};
 use crate::workload::PromptSpec;
@@ -59,7 +59,7 @@ pub struct TraceReplay {
 
 impl Source {
     /// How many requests the schedule has, where that is known before it is over.
-    pub(super) fn known_count(&self) -> Option<u64> {
+    pub fn known_count(&self) -> Option<u64> {
         match self {
             // With times that end by themselves, the number is not known beforehand.
             Self::Rates { count, .. } => *count,
@@ -321,9 +321,9 @@ mod tests {
 
     use super::{CHANNEL_REQUESTS, Feed, HeadStart, RequestTemplate, Source};
     use crate::backend::BackendKind;
-    use crate::load::OutputLength;
     use crate::load::clock::Clock;
     use crate::load::supply::Supply;
+    use crate::plan::OutputLength;
     use crate::schedule::{ArrivalTimes, Process, Ramp};
     use crate::workload::{RandomLengths, Tokenizer, Workload};
 
@@ -342,7 +342,7 @@ mod tests {
             workload: Workload::new(&tokenizer, 1).with_lengths(lengths).unwrap(),
             keeps_text: false,
             count_tokens: None,
-            output_length: OutputLength::Limited,
+            output_length: OutputLength::Cap,
         };
         Feed {
             source,

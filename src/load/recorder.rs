@@ -17,8 +17,8 @@ use crate::capture::manifest::SelfCheck;
 use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow};
 use crate::wire::Arrival;
 
-/// Batches that may wait for the scribe.
-pub(super) const CHANNEL_BATCHES: usize = 64;
+/// Batches that may wait for the scribe. In tests time is virtual, and runs ahead of the scribe.
+pub(super) const CHANNEL_BATCHES: usize = if cfg!(test) { 1 << 16 } else { 64 };
 
 /// Entries of a batch after which it is sent without waiting for the clock.
 const BATCH_ENTRIES: usize = 4_096;
@@ -225,6 +225,12 @@ impl Recorder {
             stats,
             backlog,
         }
+    }
+
+    /// Nothing waits for the scribe: reads have times of a virtual clock.
+    #[cfg(test)]
+    pub(super) fn set_virtual(&self) {
+        self.backlog.set_virtual();
     }
 
     /// The counters that are shown while a run goes on.

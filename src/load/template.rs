@@ -10,18 +10,9 @@ use super::scribe::TokenCounter;
 use crate::backend::{BackendKind, RequestInput, RequestSpec};
 use crate::capture::Label;
 use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
+use crate::plan::OutputLength;
 use crate::trace::{RowText, Said, TraceRow};
 use crate::workload::{Blocks, Prompt, PromptSpec, Workload};
-
-/// What becomes of the output length that the schedule plans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OutputLength {
-    /// The server is given it as the most tokens to generate.
-    #[default]
-    Limited,
-    /// The server is told nothing of it.
-    Free,
-}
 
 /// Returns the messages of a trace's row, which has been checked for being a list of objects.
 fn messages_of(json: &str) -> Vec<Value> {
@@ -167,7 +158,9 @@ impl RequestTemplate {
             model: &self.model,
             input,
             max_tokens: match self.output_length {
-                OutputLength::Limited => (output_tokens > 0).then_some(output_tokens),
+                OutputLength::Enforce | OutputLength::Cap => {
+                    (output_tokens > 0).then_some(output_tokens)
+                }
                 OutputLength::Free => None,
             },
             ignore_eos: self.ignore_eos && output_tokens > 0,

@@ -16,9 +16,9 @@ use super::scribe::Scribe;
 use super::supply::Supply;
 use super::timer::PreciseTimer;
 use crate::backend::BackendKind;
-use crate::capture::manifest::Loop;
 use crate::capture::schema::{Channel, ChunkRow, Phase, ProbeRow, RequestRow, Status, TapeRow};
 use crate::capture::{Ending, Manifest, TapeWriter};
+use crate::plan::Loop;
 use crate::wire::{Head, Marks, Read, Wire, WireBody, WireError};
 
 mod ends;
@@ -211,6 +211,7 @@ async fn drive(
     let path = folder.path().join("run.tape");
     let tape = TapeWriter::create(&path, Manifest::new("test", Loop::Open), false).unwrap();
     let (scribe, recorder) = Scribe::new(tape, BackendKind::Openai, false, None);
+    recorder.set_virtual();
     let scribe = std::thread::spawn(move || scribe.work());
 
     let clock = Clock::start();

@@ -19,7 +19,8 @@ use super::feed::{Outlet, PREPARED_KIB, kib};
 use super::planned::Planned;
 use super::supply::{Note, TurnOutlet};
 use super::template::RequestTemplate;
-use super::turns::{SessionPacing, Turn, Turns};
+use super::turns::{Turn, Turns};
+use crate::plan::SessionPacing;
 use crate::trace::{TraceReader, TraceRow};
 
 /// Rows that are read ahead at most.

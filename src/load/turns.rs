@@ -6,20 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
+use crate::plan::SessionPacing;
 use crate::trace::TraceRow;
-
-/// When the turns of a session are due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SessionPacing {
-    /// At their times in the trace, whatever the server does.
-    #[default]
-    Trace,
-    /// A think time after the previous reply has ended. A turn whose think time is not known is due
-    /// as with [`Self::Later`].
-    Think,
-    /// At their time in the trace, or a think time after the previous reply where that is later.
-    Later,
-}
 
 /// A row and its number in the schedule.
 #[derive(Debug)]

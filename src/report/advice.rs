@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::analyze::{Analysis, RunFacts};
-use crate::capture::manifest::{INTERRUPTED, LEFT_LOG, Loop, State};
+use crate::capture::manifest::{INTERRUPTED, LEFT_LOG, State};
+use crate::plan::Loop;
 
 use super::counting::of_counting;
 use super::format;
@@ -132,12 +133,12 @@ fn of_the_tape(run: &RunFacts, found: &mut Vec<Advice>) {
     {
         found.push(warning(
             say!(
-                "the client's bound `{bound}` was hit {hits} times",
+                "the client's bound `{bound}` held something back, times: {hits}",
                 bound = format::name(bound),
                 hits
             ),
             "where a bound is hit, work waits or is cut short in the client",
-            "raise the bound, or lower the load",
+            "lower the load, or give the client more cores",
         ));
     }
 }

@@ -11,6 +11,8 @@ use super::grid::{Field, Grid};
 use super::language::{said, say};
 use super::rows::{Row, rows, rows_of};
 use crate::analyze::{Analysis, RunFacts};
+use crate::backend::BackendKind;
+use crate::plan::RunPlan;
 
 /// Share of requests from which on something is no exception.
 const MANY: f64 = 0.05;
@@ -138,7 +140,7 @@ fn of_unread_texts(run: &RunFacts, found: &mut Vec<Advice>) {
 }
 
 /// Warns where the number of output tokens is not the server's, and where the server's can't be.
-fn of_sources(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
+fn of_sources(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
     let number = |column: &str| counts.number(column).unwrap_or(0.0);
     let some = |column: &str| Some(number(column)).filter(|n| *n > 0.0);
     let answers = || format::decimal(number("answers"), 0);
@@ -168,7 +170,7 @@ fn of_sources(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
         found.push(warning(
             "output tokens were counted by chunks, for some requests at least",
             "there was no usage to believe, and a chunk can hold several tokens or half of one",
-            if has_own_tokenizer(plan) {
+            if plan.own_tokenizer().is_some() {
                 "ask the server for usage, if it has it"
             } else {
                 "name the model's tokenizer with --tokenizer"
@@ -200,12 +202,12 @@ fn of_sources(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
 }
 
 /// Warns where it is not known when tokens came to be.
-fn of_places(counts: Row<'_>, (plan, has_pace): (&Value, bool), found: &mut Vec<Advice>) {
-    let asks_for_usage = plan["backend"]
-        .as_str()
-        .is_some_and(|backend| backend.starts_with("vllm"))
-        || plan["extra_body"]["stream_options"]["continuous_usage_stats"] == Value::Bool(true);
-    let asks_for_ids = plan["extra_body"]["return_token_ids"] == Value::Bool(true);
+fn of_places(counts: Row<'_>, (plan, has_pace): (&RunPlan, bool), found: &mut Vec<Advice>) {
+    let is_asked = |value: Option<&Value>| value == Some(&Value::Bool(true));
+    let stream_options = plan.extra_body.get("stream_options");
+    let asks_for_usage = BackendKind::of(plan).is_some_and(BackendKind::asks_for_running_usage)
+        || is_asked(stream_options.and_then(|options| options.get("continuous_usage_stats")));
+    let asks_for_ids = is_asked(plan.extra_body.get("return_token_ids"));
     let is_told = counts.number("placed").is_some_and(|share| share > 0.5);
     if let Some(tokens) = counts
         .number("tokens_a_chunk")
@@ -249,12 +251,13 @@ fn of_places(counts: Row<'_>, (plan, has_pace): (&Value, bool), found: &mut Vec<
 }
 
 /// Warns of answers whose length is not the planned one.
-fn of_answers(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
+fn of_answers(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
     let many = |column: &str| counts.number(column).filter(|share| *share > MANY);
     if let Some(share) = many("output_short") {
         let share = format::percent(Some(share));
-        let asks = [&plan["ignore_eos"], &plan["extra_body"]["ignore_eos"]];
-        found.push(if asks.contains(&&Value::Bool(true)) {
+        let asks = plan.ignore_eos == Some(true)
+            || plan.extra_body.get("ignore_eos") == Some(&Value::Bool(true));
+        found.push(if asks {
             warning(
                 say!(
                     "{share} of the answers are shorter than planned, though --ignore-eos was passed",
@@ -295,7 +298,7 @@ fn of_answers(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
 
 /// Warns of prompts whose length is not the planned one. One and the same difference in all of them
 /// is the chat template's, and a matter of course.
-fn of_prompts(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
+fn of_prompts(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
     let number = |column: &str| counts.number(column);
     let Some(share) = number("input_exact").filter(|share| *share < 1.0 - MANY) else {
         return;
@@ -312,7 +315,7 @@ fn of_prompts(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
         least = format::decimal(least, 0),
         most = format::decimal(most, 0)
     );
-    found.push(if has_own_tokenizer(plan) {
+    found.push(if plan.own_tokenizer().is_some() {
         warning(
             what,
             "the tokenizer that was named is not the server's, or its chat template adds more to some",
@@ -325,13 +328,6 @@ fn of_prompts(counts: Row<'_>, plan: &Value, found: &mut Vec<Advice>) {
             "name the model's own tokenizer with --tokenizer",
         )
     });
-}
-
-/// Says whether the user named a tokenizer.
-fn has_own_tokenizer(plan: &Value) -> bool {
-    plan["tokenizer"]
-        .as_str()
-        .is_some_and(|name| !name.ends_with(", embedded"))
 }
 
 #[cfg(test)]
@@ -352,7 +348,7 @@ mod tests {
         plan: Value,
         numbers: &[(&str, f64)],
     ) -> Vec<(String, String)> {
-        analysis.runs[0].manifest.plan = plan;
+        analysis.runs[0].manifest.plan = serde_json::from_value(plan).unwrap();
         for table in &mut analysis.tables {
             if table.name != "token_counts" {
                 continue;

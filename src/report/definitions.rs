@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::analyze::Analysis;
-use crate::capture::manifest::Loop;
+use crate::plan::Loop;
 
 use super::language::said;
 

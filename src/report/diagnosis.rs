@@ -9,7 +9,7 @@ mod tests;
 use serde::Serialize;
 
 use crate::analyze::{Analysis, RunFacts};
-use crate::capture::manifest::Loop;
+use crate::plan::Loop;
 
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};

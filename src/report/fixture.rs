@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::analyze::{Analysis, Cell, Column, RunFacts, Slo, Table, Thresholds};
-use crate::capture::manifest::{
-    ClockAnchor, Counts, Host, Loop, Manifest, SelfCheck, Spread, State,
-};
+use crate::capture::manifest::{ClockAnchor, Counts, Host, Manifest, SelfCheck, Spread, State};
+use crate::plan::{Loop, RunPlan};
 
 const SECOND: i64 = 1_000_000_000;
 const WINDOW: i64 = SECOND / 2;
@@ -89,8 +88,11 @@ pub(crate) fn hostile() -> Analysis {
     run.manifest.tool_version = long.clone();
     run.manifest.labels = BTreeMap::from([(long.clone(), long.clone())]);
     run.manifest.bounds_hit = BTreeMap::from([(long.clone(), 3)]);
-    run.manifest.plan =
-        json!({ "model": long.clone(), HOSTILE: [long.clone(), {"deep": HOSTILE}] });
+    run.manifest.plan = RunPlan {
+        model: Some(long.clone()),
+        other: Map::from_iter([(HOSTILE.to_owned(), json!([long, { "deep": HOSTILE }]))]),
+        ..RunPlan::default()
+    };
     analysis.command = format!("tokentape analyze '{long}'");
     for table in &mut analysis.tables {
         table.sql = format!("SELECT '{long}'\nFROM x");
@@ -155,13 +157,7 @@ fn facts(spec: &Spec) -> RunFacts {
     let manifest = Manifest {
         state: State::Complete,
         labels: BTreeMap::from([("batch".to_owned(), "4".to_owned())]),
-        plan: json!({
-            "command": "tokentape replay burstgpt.csv --speed 4 --base-url http://127.0.0.1:8000",
-            "backend": "openai-chat",
-            "model": "demo-7b",
-            "trace": { "path": "burstgpt.csv", "format": "burstgpt", "speed": 4.0 },
-            "max_concurrency": null,
-        }),
+        plan: RunPlan::sample(),
         seed: 42,
         target: "http://127.0.0.1:8000/v1".to_owned(),
         host: Host {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::analyze::{Analysis, RunFacts, Threshold, Thresholds};
-use crate::capture::manifest::Loop;
+use crate::plan::Loop;
 
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};

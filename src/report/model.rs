@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::analyze::{Analysis, RunFacts};
-use crate::capture::manifest::Loop;
+use crate::plan::Loop;
 
 use super::ReportError;
 use super::advice::{Advice, advice};

@@ -4,7 +4,7 @@
 //! several runs it shows one side, a line a run, so that the lines can be compared.
 
 use crate::analyze::{Analysis, RunFacts};
-use crate::capture::manifest::Loop;
+use crate::plan::Loop;
 
 use super::ReportError;
 use super::chart::{Join, Series};

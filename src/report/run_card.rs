@@ -1,10 +1,13 @@
 //! The run card: where, when and how a run was made.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::analyze::{Analysis, RunFacts};
-use crate::capture::manifest::{Loop, Manifest, State};
+use crate::capture::manifest::{Manifest, State};
+use crate::plan::{Dataset, Loop, RunPlan};
 
 use super::format::{self, NS_PER_S};
 use super::language::{said, say};
@@ -69,31 +72,41 @@ pub(crate) fn run_card(analysis: &Analysis, run: &RunFacts) -> Vec<Fact> {
 /// how many requests.
 pub(crate) fn subtitle(analysis: &Analysis, run: &RunFacts) -> String {
     let manifest = &run.manifest;
-    let plan = |pointer: &str| manifest.plan.pointer(pointer);
-    let number = |pointer: &str| plan(pointer).and_then(Value::as_f64);
-    let text = |pointer: &str| plan(pointer).and_then(Value::as_str).map(format::name);
+    let plan = &manifest.plan;
+    let arrivals = plan.arrivals.as_ref();
     let mut parts = Vec::new();
-    if let Some(path) = text("/trace/path") {
-        let file = path.rsplit('/').next().unwrap_or_default().to_owned();
-        let speed = format::trimmed(number("/trace/speed").unwrap_or(1.0), 3);
+    if let Some(trace) = &plan.trace {
+        let file = trace.path.file_name().unwrap_or_default();
+        let file = format::name(&file.to_string_lossy());
+        let speed = format::trimmed(trace.speed.unwrap_or(1.0), 3);
         parts.push(say!("{file} at {speed}× its speed", file, speed));
     } else if manifest.arrival_loop == Loop::Closed {
-        let slots = number("/max_concurrency").map(|slots| format::decimal(slots, 0));
+        let slots = plan.max_concurrency.map(f64::from);
+        let slots = slots.map(|slots| format::decimal(slots, 0));
         parts.push(match slots {
             Some(slots) => say!("closed loop of {slots}", slots),
             None => said("closed loop"),
         });
-    } else if let Some(rate) = number("/arrivals/request_rate") {
+    } else if let Some(rate) = arrivals
+        .and_then(|arrivals| arrivals.request_rate)
+        .filter(|rate| rate.is_finite())
+    {
         let rate = format::trimmed(rate, 3);
         parts.push(say!("open loop at {rate} requests/s", rate));
     }
-    let lengths = ["input", "output"].map(|side| number(&format!("/dataset/random_{side}_len")));
-    if let [Some(input), Some(output)] = lengths.map(|n| n.map(|n| format::decimal(n, 0))) {
+    if let Some(Dataset::Random {
+        random_input_len,
+        random_output_len,
+        ..
+    }) = plan.dataset
+    {
+        let [input, output] =
+            [random_input_len, random_output_len].map(|n| format::decimal(f64::from(n), 0));
         parts.push(say!("{input} tokens in, {output} out", input, output));
     }
     let host = manifest.target.split("//").last().unwrap_or_default();
     let host = format::name(host.split('/').next().unwrap_or_default());
-    parts.push(match text("/model") {
+    parts.push(match plan.model.as_deref().map(format::name) {
         Some(model) => say!("model {model} at {host}", model, host),
         None => host,
     });
@@ -116,35 +129,24 @@ pub(crate) fn subtitle(analysis: &Analysis, run: &RunFacts) -> String {
 /// do not, or where there is one run.
 pub(crate) fn differs(analysis: &Analysis) -> Option<String> {
     const MOST: usize = 6;
-    const LOAD: [&str; 8] = [
-        "/trace",
-        "/arrivals",
-        "/dataset",
-        "/num_prompts",
-        "/max_concurrency",
-        "/ignore_eos",
-        "/temperature",
-        "/backend",
-    ];
-    let mut names: Vec<String> = Vec::new();
     let [first, others @ ..] = analysis.runs.as_slice() else {
         return None;
     };
-    let differs = |pointer: &str| {
-        let of = |run: &RunFacts| run.manifest.plan.pointer(pointer).cloned();
-        others.iter().any(|run| of(run) != of(first))
-    };
-    for pointer in LOAD.into_iter().filter(|pointer| differs(pointer)) {
-        let inner = first
-            .manifest
-            .plan
-            .pointer(pointer)
-            .and_then(Value::as_object);
-        let inner = inner.into_iter().flat_map(|fields| fields.keys());
-        let found = inner.filter(|key| differs(&format!("{pointer}/{key}")));
-        let found: Vec<String> = found.map(|key| format::name(key)).collect();
+    let loads: Vec<_> = others.iter().map(load_of).collect();
+    let mut names: Vec<String> = Vec::new();
+    for (name, value) in load_of(first) {
+        let mut theirs = loads.iter().map(|load| &load[name]);
+        if theirs.all(|other| *other == value) {
+            continue;
+        }
+        let inner = value.as_object().into_iter().flatten();
+        let found = inner.filter(|(key, value)| {
+            let mut theirs = loads.iter().map(|load| load[name].get(key));
+            theirs.any(|other| other != Some(value))
+        });
+        let found: Vec<String> = found.map(|(key, _)| format::name(key)).collect();
         match found.is_empty() {
-            true => names.push(pointer.trim_start_matches('/').to_owned()),
+            true => names.push(name.to_owned()),
             false => names.extend(found),
         }
     }
@@ -162,6 +164,21 @@ pub(crate) fn differs(analysis: &Analysis) -> Option<String> {
     })
 }
 
+/// What shapes the load of a run, by name.
+fn load_of(run: &RunFacts) -> BTreeMap<&'static str, Value> {
+    let plan = &run.manifest.plan;
+    BTreeMap::from([
+        ("trace", json!(plan.trace)),
+        ("arrivals", json!(plan.arrivals)),
+        ("dataset", json!(plan.dataset)),
+        ("num_prompts", json!(plan.num_prompts)),
+        ("max_concurrency", json!(plan.max_concurrency)),
+        ("ignore_eos", json!(plan.ignore_eos)),
+        ("temperature", json!(plan.temperature)),
+        ("backend", json!(plan.backend)),
+    ])
+}
+
 fn add_origin(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
     add("Target", format::clean(&manifest.target));
     let arrivals = match manifest.arrival_loop {
@@ -169,32 +186,28 @@ fn add_origin(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
         Loop::Closed => "closed loop: when a slot is free",
     };
     add("Arrivals", said(arrivals));
-    if let Some(ramp) = manifest.plan.pointer("/arrivals/ramp_up") {
-        let rate = |key: &str| {
-            let rate = ramp.get(key).and_then(Value::as_f64);
-            format::optional(rate, 2)
-        };
-        let (from, to) = (rate("start_rps"), rate("end_rps"));
-        let strategy = ramp.get("strategy").and_then(Value::as_str);
-        let strategy = format::name(strategy.unwrap_or_default());
-        // Older plans did not say along what.
-        let along = ramp.get("along").and_then(Value::as_str);
-        if let Some(along) = along {
-            let along = said(match along {
-                "time" => "along time",
-                _ => "along the requests",
-            });
-            add(
-                "Ramp",
-                say!(
-                    "from {from} to {to} requests/s, {strategy}: {along}",
-                    from,
-                    to,
-                    strategy,
-                    along
-                ),
-            );
-        }
+    let arrivals = manifest.plan.arrivals.as_ref();
+    // Older plans do not say along what a rate rises.
+    if let Some((ramp, along)) = arrivals
+        .and_then(|arrivals| arrivals.ramp_up.as_ref())
+        .and_then(|ramp| Some((ramp, ramp.along.as_deref()?)))
+    {
+        let along = said(match along {
+            "time" => "along time",
+            _ => "along the requests",
+        });
+        let strategy = json!(ramp.strategy);
+        let strategy = format::name(strategy.as_str().unwrap_or_default());
+        add(
+            "Ramp",
+            say!(
+                "from {from} to {to} requests/s, {strategy}: {along}",
+                from = format::decimal(ramp.start_rps, 2),
+                to = format::decimal(ramp.end_rps, 2),
+                strategy,
+                along
+            ),
+        );
     }
     if let Some(anchor) = manifest.clock_anchors.first() {
         add(
@@ -319,12 +332,9 @@ fn whole(count: u64) -> f64 {
 }
 
 /// Lists the plan's own scalar values, for the card; the rest stands in the JSON.
-fn plan_scalars(plan: &Value) -> Vec<(String, String)> {
+fn plan_scalars(plan: &RunPlan) -> Vec<(String, String)> {
     const MOST: usize = 24;
-    let Some(fields) = plan.as_object() else {
-        return Vec::new();
-    };
-    fields
+    plan.fields()
         .iter()
         .filter_map(|(name, value)| {
             let value = match value {

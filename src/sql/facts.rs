@@ -8,11 +8,10 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, lit};
-use serde_json::Value;
 
 use super::utc::{Offset, offsets, utc_type};
 use super::{OpenedTape, Settings, SloFrom};
-use crate::capture::manifest::Loop;
+use crate::plan::Loop;
 
 /// Returns one row a tape: what its manifest says, and how it is judged.
 pub(super) fn runs(
@@ -27,12 +26,10 @@ pub(super) fn runs(
         let is_intended = settings
             .slo_from
             .map_or(is_open, |from| from == SloFrom::Intended);
-        let planned = |key| manifest.plan.get(key);
+        let plan = &manifest.plan;
         // The slots are those of the whole tape, not of a part of it.
-        let slots = planned("max_concurrency")
-            .and_then(Value::as_i64)
-            .filter(|_| tape.part.is_none());
-        let model = planned("model").and_then(Value::as_str);
+        let slots = plan.max_concurrency.map(i64::from);
+        let slots = slots.filter(|_| tape.part.is_none());
         let state = serde_json::to_value(manifest.state).unwrap_or_default();
         vec![
             text(&tape.run),
@@ -42,12 +39,12 @@ pub(super) fn runs(
             text(state.as_str().unwrap_or_default()),
             text(if is_open { "open" } else { "closed" }),
             text(&manifest.target),
-            ScalarValue::Utf8(model.map(str::to_owned)),
+            ScalarValue::Utf8(plan.model.clone()),
             text(&manifest.tool_version),
             i64::from(manifest.schema_version).into(),
             manifest.seed.into(),
             json(&manifest.labels),
-            json(&manifest.plan),
+            json(plan),
             text(&manifest.host.name),
             i64::from(manifest.host.cores).into(),
             slots.into(),

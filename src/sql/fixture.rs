@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use datafusion::arrow::array::RecordBatch;
-use parquet::arrow::ArrowWriter;
-use serde_json::json;
-
-use crate::capture::manifest::{ClockAnchor, Loop, Manifest, State, Step};
+use crate::capture::manifest::{ClockAnchor, Manifest, State, Step};
 use crate::capture::schema::{
     Channel, ChunkRow, FIRST_WARMUP_ID, Phase, ProbeRow, RequestRow, Status, TokensSource,
 };
 use crate::capture::{Label, TapeWriter};
+use crate::plan::{Loop, RunPlan};
+use datafusion::arrow::array::RecordBatch;
+use parquet::arrow::ArrowWriter;
 
 /// A millisecond, in nanoseconds.
 pub(crate) const MS: i64 = 1_000_000;
@@ -34,7 +33,10 @@ impl Default for TapeFixture {
         Self {
             manifest: Manifest {
                 state: State::Complete,
-                plan: json!({"model": "tiny"}),
+                plan: RunPlan {
+                    model: Some("tiny".into()),
+                    ..RunPlan::default()
+                },
                 seed: 7,
                 target: "http://127.0.0.1:8000".into(),
                 tool_version: "0.0.0".into(),
@@ -117,7 +119,7 @@ impl TapeFixture {
     pub(crate) fn closed() -> Self {
         let mut tape = Self::default();
         tape.manifest.arrival_loop = Loop::Closed;
-        tape.manifest.plan = json!({"model": "tiny", "max_concurrency": 2});
+        tape.manifest.plan.max_concurrency = Some(2);
         tape.answer(0, [0, 0], &[(10, None), (20, None), (30, None)]);
         tape.answer(1, [0, 5], &[(15, None), (35, None), (55, None)]);
         tape.answer(2, [30, 30], &[(40, None), (60, None)]);

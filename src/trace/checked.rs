@@ -17,12 +17,13 @@ use super::decode::{self, Decoded, FileRow};
 use super::encode;
 use super::error::{Place, TraceError, quoted};
 use super::format::{self, FormatInfo, TraceClock};
-use super::history::{Habits, PromptFacts, SessionPrompts};
+use super::history::{Habits, PromptFacts};
 use super::mapping::{self, Extras};
 use super::pipe::Pipe;
 use super::restart::RunningClock;
 use super::sessions::{Misplaced, Prompts, Sessions};
 use super::source::{BODY, Handed, MESSAGE, Origin, Source};
+use crate::plan::SessionPrompts;
 
 /// A trace that is being mapped, in the file's order.
 pub(super) struct Checked {

@@ -16,9 +16,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use super::checked::{Asked, Checked, Restarts};
 use super::decode::FileRow;
 use super::error::TraceError;
-use super::history::SessionPrompts;
 use super::mapping::Extras;
 use super::write::{Failure, NUMBER, NUMBER_AT, SORT_BYTES, Target, write_rows};
+use crate::plan::SessionPrompts;
 
 /// Which trace to convert, and how.
 #[derive(Debug, Clone, Default)]

@@ -352,6 +352,9 @@ impl TraceError {
                  in memory waits there"
             }
             Self::Write { .. } => "check that there is space left, or write to another disk",
+            Self::Missing { path } if path.as_os_str() == "-" => {
+                "read a trace from stdin as `/dev/stdin`"
+            }
             Self::Missing { .. } => {
                 "check the path; a trace is a CSV, JSONL or Parquet file, a folder or a glob of such"
             }
@@ -369,6 +372,9 @@ impl TraceError {
             }
             Self::WebPage { .. } => {
                 "download the file itself; a link to a page that shows it gives the page"
+            }
+            Self::Packed { kind, .. } if kind.contains("pipe") => {
+                "write it to a file first, and name that"
             }
             Self::Packed { .. } => {
                 "unpack it first; gzip is the only packing that is read as it is"

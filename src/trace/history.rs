@@ -12,22 +12,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::draw::hash_text;
+use crate::plan::SessionPrompts;
 
 use super::decode::{Decoded, TOKENS_MAX};
 use super::row::{RowText, Said, TraceRow};
 use super::sessions::{KEPT, Recent};
-
-/// What the prompts of a session's turns are taken to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SessionPrompts {
-    /// What the trace says, or what its blocks show.
-    #[default]
-    Auto,
-    /// All that was said in the session.
-    Whole,
-    /// What is new in the turn.
-    New,
-}
 
 /// What was found of a trace's sessions so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::checked::{Asked, Checked, Restarts};
 use super::decode::FileRow;
 use super::error::TraceError;
 use super::format::FormatInfo;
-use super::history::{PromptFacts, SessionPrompts};
+use super::history::PromptFacts;
 use super::mapping::Extras;
 use super::pipe::Pipe;
 use super::prefixes::{BLOCKS_MAX, Prefixes};
@@ -16,6 +16,7 @@ use super::row::TraceRow;
 use super::select::{Position, Selection};
 use super::ties;
 use super::timeline::{Timeline, TooManyTies};
+use crate::plan::{FailedRows, SessionPrompts, TracePlan};
 
 /// Rows that are held to put small disorder right.
 pub const LOOK_AHEAD_ROWS: usize = 65_536;
@@ -38,6 +39,31 @@ pub struct TraceOptions {
     pub continues_clock: bool,
     /// What to take.
     pub selection: Selection,
+}
+
+impl TraceOptions {
+    /// What a plan with this seed says.
+    pub fn planned(plan: &TracePlan, seed: u64) -> Self {
+        Self {
+            path: plan.path.clone(),
+            pipe: None,
+            format: plan.format.clone().filter(|_| plan.map.is_none()),
+            map: plan.map.clone(),
+            session_prompts: plan.session_prompts,
+            continues_clock: plan.restarts == crate::plan::Restarts::Continue,
+            selection: Selection {
+                from_ns: plan.from_ns.unwrap_or_default(),
+                for_ns: plan.for_ns,
+                speed: plan.speed.unwrap_or(1.0),
+                limit: plan.limit,
+                sample: plan.sample,
+                seed,
+                keeps_failed: plan.failed == FailedRows::Replay,
+                ties: plan.ties,
+                max_idle_ns: plan.max_idle_ns,
+            },
+        }
+    }
 }
 
 /// What became of a trace's rows so far.

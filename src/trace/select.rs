@@ -1,9 +1,9 @@
 //! Which rows of a trace are taken: pure functions of a row.
 
 use crate::draw::{Draw, field, hash_text};
+use crate::plan::Ties;
 
 use super::error::TraceError;
-use super::timeline::Ties;
 
 /// What to take from a trace, and how fast.
 #[derive(Debug, Clone, PartialEq)]

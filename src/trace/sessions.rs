@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::draw::hash_text;
+use crate::plan::SessionPrompts;
 
 use super::decode::{Decoded, FileRow};
-use super::history::{History, PromptFacts, SessionPrompts};
+use super::history::{History, PromptFacts};
 use super::row::{BlockScope, TraceRow};
 
 /// Size of the blocks that stand for a prefix of which only the length is known, in tokens.

@@ -6,26 +6,13 @@
 use std::collections::VecDeque;
 
 use crate::draw::{Draw, field};
+use crate::plan::Ties;
 
 use super::row::TraceRow;
 use super::select::Selection;
 
 /// Most rows with one time that can be spread: they are held until their number is known.
 pub(super) const TIES_MAX: usize = 65_536;
-
-/// What becomes of rows with equal times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ties {
-    /// They are due together, in the order of the file.
-    #[default]
-    Keep,
-    /// They are due at even distances inside the quantum that their time stands for, the first one at
-    /// its beginning.
-    Uniform,
-    /// They are due at random inside the quantum, as the arrivals of a Poisson process are whose
-    /// number in it is known. So is a row that is alone in its quantum.
-    Poisson,
-}
 
 /// Places rows on the axis of the schedule.
 #[derive(Debug)]

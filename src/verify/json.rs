@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::ladder::Verification;
 use super::measure::Measurement;
-use crate::capture::manifest::Loop;
+use crate::plan::Loop;
 use crate::report::add_metric;
 use crate::units::seconds;
 

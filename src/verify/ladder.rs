@@ -2,7 +2,7 @@
 
 use super::cores::Cores;
 use super::measure::Measurement;
-use crate::capture::manifest::Loop;
+use crate::plan::Loop;
 use crate::report::verdict::Standing;
 
 /// How far below 0 a read lag may be on one clock, in nanoseconds: its readings on the two sides

@@ -1,36 +1,18 @@
 //! Drives one rung against a stamping server and reads the errors off its tape.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
-use tokio::sync::watch;
-
 use super::VerifyError;
-use super::rung::{Rung, SEED};
+use super::rung::Rung;
 use crate::analyze::{Analysis, Options, Span, analyze};
 use crate::backend::BackendKind;
-use crate::capture::Manifest;
 use crate::capture::manifest::State;
-use crate::load::{
-    Feed, Limits, LoadError, OutputLength, RequestTemplate, Run, RunReport, Stats, Stop,
-    max_in_flight, run,
-};
+use crate::load::{LoadError, Private, Run, RunReport, Setup, Stats, run};
+use crate::plan::RunPlan;
 use crate::report::rows::{Row, rows_of};
 use crate::report::verdict::{Verdict, verdict};
 use crate::sql::block_on;
-use crate::wire::{Target, WireKind, is_loopback};
-use crate::workload::{RandomLengths, Tokenizer, Workload};
-
-/// Tokens of each prompt: small, because it is reading that is measured.
-const PROMPT_TOKENS: u32 = 32;
-
-/// Time that a request may take beyond the one that it should.
-const SLACK_NS: i64 = 30_000_000_000;
-
-/// Time that requests in flight have after Ctrl-C.
-const DRAIN_NS: i64 = 5_000_000_000;
+use crate::wire::{WireKind, is_loopback};
 
 /// What a rung is read for.
 const QUERIES: [&str; 3] = ["client_error", "client_throughput", "validity"];
@@ -38,10 +20,12 @@ const QUERIES: [&str; 3] = ["client_error", "client_throughput", "validity"];
 /// A server that writes its send times into its answers, and how it is asked.
 #[derive(Debug, Clone)]
 pub(crate) struct StampingServer {
-    /// Where requests go.
-    pub(crate) target: Target,
+    /// Where requests go, and what goes with them.
+    pub(crate) private: Private,
     /// What takes them there.
     pub(crate) wire: WireKind,
+    /// Connections are kept for the next request.
+    pub(crate) keeps_alive: bool,
     /// Protocol of the server.
     pub(crate) backend: BackendKind,
     /// Model to ask for.
@@ -53,22 +37,16 @@ pub(crate) struct StampingServer {
 impl StampingServer {
     /// True when the server is on this machine, so that both read one clock.
     pub(crate) fn shares_clock(&self) -> bool {
-        is_loopback(&self.target.url)
+        is_loopback(&self.private.url)
     }
 }
 
-/// Where the tape of a rung goes, and what it is driven with.
-pub(crate) struct Setup {
-    /// Folder of the tape.
-    pub(crate) tape: PathBuf,
-    /// A tape that is there already may be replaced.
-    pub(crate) replaces: bool,
-    /// The manifest as far as it is known before the rung is: name, machine, command.
-    pub(crate) manifest: Manifest,
-    /// Measures prompts.
-    pub(crate) tokenizer: Arc<Tokenizer>,
-    /// The user's wish to stop.
-    pub(crate) stop: watch::Receiver<Stop>,
+/// Where the tape of a rung goes, and what is known of it before.
+pub(crate) struct LadderSetup {
+    /// The command line, with secrets masked.
+    pub(crate) command: String,
+    /// The run, beside its plan.
+    pub(crate) run: Setup,
 }
 
 /// What a rung came to.
@@ -127,10 +105,10 @@ impl Measurement {
 pub(crate) fn measure(
     server: &StampingServer,
     rung: &Rung,
-    setup: Setup,
+    setup: LadderSetup,
     watch: impl FnOnce(Arc<Stats>),
 ) -> Result<Measurement, VerifyError> {
-    let tape = setup.tape.clone();
+    let tape = setup.run.tape.clone();
     let report = drive(server, rung, setup, watch)?;
     let options = Options {
         span: Span {
@@ -164,7 +142,7 @@ pub(crate) fn measure(
 pub(crate) fn drive(
     server: &StampingServer,
     rung: &Rung,
-    setup: Setup,
+    setup: LadderSetup,
     watch: impl FnOnce(Arc<Stats>),
 ) -> Result<RunReport, VerifyError> {
     rung.check()?;
@@ -179,79 +157,15 @@ pub(crate) fn drive(
 }
 
 /// The run that a rung is.
-fn planned(server: &StampingServer, rung: &Rung, setup: Setup) -> Result<Run, VerifyError> {
-    let lengths = RandomLengths {
-        input_tokens: PROMPT_TOKENS,
-        output_tokens: rung.output_tokens(),
-        range_ratio: 0.0,
-        prefix_tokens: 0,
+fn planned(server: &StampingServer, rung: &Rung, setup: LadderSetup) -> Result<Run, LoadError> {
+    let plan = RunPlan {
+        command: Some(setup.command),
+        url: Some(server.shown.clone()),
+        backend: Some(server.backend.name()),
+        model: Some(server.model.clone()),
+        wire: Some(server.wire.name().into()),
+        keep_alive: Some(server.keeps_alive),
+        ..rung.plan()
     };
-    let workload = Workload::new(&setup.tokenizer, SEED).with_lengths(lengths)?;
-    let limits = Limits {
-        gives_up: false,
-        max_concurrency: rung.slots(),
-        max_in_flight: max_in_flight(),
-        drain_ns: DRAIN_NS,
-        request_timeout_ns: rung.request_ns().saturating_mul(5).saturating_add(SLACK_NS),
-        first_timeout_ns: None,
-        idle_timeout_ns: Some(SLACK_NS),
-    };
-    let template = RequestTemplate {
-        backend: server.backend,
-        model: server.model.clone(),
-        ignore_eos: true,
-        output_length: OutputLength::Limited,
-        temperature: None,
-        extra_body: Map::new(),
-        workload,
-        keeps_text: true,
-        count_tokens: None,
-    };
-    Ok(Run {
-        tape: setup.tape,
-        replaces: setup.replaces,
-        manifest: manifest(server, rung, setup.manifest),
-        target: server.target.clone(),
-        wire: server.wire,
-        feed: Feed {
-            source: rung.source()?,
-            template,
-            warmups: 0,
-        },
-        duration_ns: None,
-        limits,
-        self_check: None,
-        count_tokens: None,
-        stop: setup.stop,
-    })
-}
-
-fn manifest(server: &StampingServer, rung: &Rung, known: Manifest) -> Manifest {
-    let mut plan = json!({
-        "verb": "verify",
-        "url": server.shown,
-        "model": server.model,
-        "arrivals": { "process": match rung.slots() {
-            Some(_) => "closed loop",
-            None => "poisson",
-        } },
-        "streams": rung.streams,
-        "rate_per_s": rung.rate_per_s,
-        "input_tokens": PROMPT_TOKENS,
-        "output_tokens": rung.output_tokens(),
-        "max_concurrency": rung.slots(),
-        "keeps_text": true,
-        "wire": server.wire.name(),
-    });
-    if let (Value::Object(plan), Value::Object(known)) = (&mut plan, known.plan) {
-        plan.extend(known);
-    }
-    Manifest {
-        arrival_loop: rung.arrival_loop,
-        labels: BTreeMap::from([("streams".to_owned(), rung.streams.to_string())]),
-        plan,
-        seed: SEED,
-        target: server.shown.clone(),
-        ..known
-    }
+    Run::planned(plan, server.private.clone(), setup.run)
 }

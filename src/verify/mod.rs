@@ -23,7 +23,7 @@ pub use error::VerifyError;
 pub(crate) use cores::{Cores, listed, on};
 pub(crate) use json::json;
 pub(crate) use ladder::Verification;
-pub(crate) use measure::{Measurement, Setup, StampingServer, drive, measure};
+pub(crate) use measure::{LadderSetup, Measurement, StampingServer, drive, measure};
 pub(crate) use rung::Rung;
 pub(crate) use server::OwnServer;
 pub(crate) use terminal::terminal;

@@ -1,12 +1,11 @@
 //! One rung of the ladder: how many streams at once, how fast and how long, and the schedule that
 //! makes them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::VerifyError;
-use crate::capture::manifest::Loop;
-use crate::load::Source;
-use crate::schedule::{ArrivalTimes, Process, Ramp};
+use crate::plan::{Arrivals, Dataset, EMBEDDED_TOKENIZER, Loop, PlanLimits, Process, RunPlan};
 use crate::units::seconds;
 
 /// Time to the first token of the server that is started for this.
@@ -14,6 +13,15 @@ pub(crate) const TTFT_NS: i64 = 50_000_000;
 
 /// Seed of prompts and arrivals: one whose random arrivals are near their mean from the first on.
 pub(super) const SEED: u64 = 1_828;
+
+/// Tokens of each prompt: small, because it is reading that is measured.
+const PROMPT_TOKENS: u32 = 32;
+
+/// Time that a request may take beyond the one that it should.
+const SLACK_NS: i64 = 30_000_000_000;
+
+/// Time that requests in flight have after Ctrl-C.
+const DRAIN_NS: i64 = 5_000_000_000;
 
 /// Greatest length of a stream, in nanoseconds.
 const LONGEST_NS: i64 = 60_000_000_000;
@@ -116,26 +124,49 @@ impl Rung {
         }
     }
 
-    /// The schedule: in a closed loop all streams at once; in an open loop Poisson arrivals for
-    /// the time of two requests, at the rate that has this many in flight on average.
-    pub(super) fn source(&self) -> Result<Source, VerifyError> {
-        let times = match self.arrival_loop {
-            Loop::Closed => None,
-            Loop::Open => {
-                let rate = Ramp::Steady(f64::from(self.streams) / seconds(self.request_ns()));
-                let bounds = (None, Some(2 * self.request_ns()));
-                Some(ArrivalTimes::new(Process::Poisson, rate, SEED, bounds)?)
-            }
-        };
-        let count = times.is_none().then(|| u64::from(self.streams));
-        Ok(Source::Rates { times, count })
-    }
-
-    /// Requests in flight at most, where the loop is closed.
-    pub(super) fn slots(&self) -> Option<usize> {
-        match self.arrival_loop {
-            Loop::Closed => usize::try_from(self.streams).ok(),
-            Loop::Open => None,
+    /// The plan of the rung, but for where it is sent: in a closed loop all streams at once; in an
+    /// open loop Poisson arrivals for the time of two requests, at the rate that has this many in
+    /// flight on average.
+    pub(super) fn plan(&self) -> RunPlan {
+        let is_open = self.arrival_loop == Loop::Open;
+        let rate = f64::from(self.streams) / seconds(self.request_ns());
+        RunPlan {
+            verb: Some("verify".into()),
+            arrivals: Some(Arrivals {
+                process: if is_open {
+                    Process::Poisson
+                } else {
+                    Process::Closed
+                },
+                burstiness: None,
+                request_rate: is_open.then_some(rate),
+                ramp_up: None,
+            }),
+            num_prompts: (!is_open).then(|| u64::from(self.streams)),
+            max_concurrency: (!is_open).then_some(self.streams),
+            dataset: Some(Dataset::Random {
+                random_input_len: PROMPT_TOKENS,
+                random_output_len: self.output_tokens(),
+                random_range_ratio: 0.0,
+                random_prefix_len: 0,
+            }),
+            seed: Some(SEED),
+            tokenizer: Some(EMBEDDED_TOKENIZER.into()),
+            ignore_eos: Some(true),
+            limits: PlanLimits {
+                duration_ns: is_open.then(|| 2 * self.request_ns()),
+                drain_ns: Some(DRAIN_NS),
+                request_timeout_ns: Some(
+                    self.request_ns().saturating_mul(5).saturating_add(SLACK_NS),
+                ),
+                idle_timeout_ns: Some(SLACK_NS),
+                self_check_ns: Some(0),
+                keep_going: true,
+                ..PlanLimits::default()
+            },
+            keeps_text: Some(true),
+            labels: BTreeMap::from([("streams".to_owned(), self.streams.to_string())]),
+            ..RunPlan::default()
         }
     }
 
@@ -167,6 +198,7 @@ impl fmt::Display for Rung {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::{self, ArrivalTimes, Ramp};
 
     const SECOND_NS: i64 = 1_000_000_000;
 
@@ -180,14 +212,13 @@ mod tests {
     }
 
     fn arrivals(rung: &Rung) -> Vec<i64> {
-        let Source::Rates {
-            times: Some(times),
-            count: None,
-        } = rung.source().unwrap()
-        else {
-            panic!("not an open loop")
-        };
-        times.collect()
+        let plan = rung.plan();
+        let arrivals = plan.arrivals.unwrap();
+        assert_eq!(arrivals.process, Process::Poisson);
+        let rate = Ramp::Steady(arrivals.request_rate.unwrap());
+        let bounds = (plan.num_prompts, plan.limits.duration_ns);
+        let times = ArrivalTimes::new(schedule::Process::Poisson, rate, SEED, bounds);
+        times.unwrap().collect()
     }
 
     #[test]
@@ -203,21 +234,19 @@ mod tests {
     #[test]
     fn a_closed_loop_starts_all_streams_at_once() {
         let rung = rung(10, Loop::Closed);
-        assert_eq!(rung.slots(), Some(10));
-        assert!(matches!(
-            rung.source().unwrap(),
-            Source::Rates {
-                times: None,
-                count: Some(10)
-            }
-        ));
+        let plan = rung.plan();
+        assert_eq!(plan.arrivals.unwrap().process, Process::Closed);
+        assert_eq!(
+            (plan.max_concurrency, plan.num_prompts),
+            (Some(10), Some(10))
+        );
     }
 
     #[test]
     fn an_open_loop_keeps_its_streams_in_flight_on_average() {
         for streams in [1_u32, 10, 100, 1_000] {
             let rung = rung(streams, Loop::Open);
-            assert_eq!(rung.slots(), None);
+            assert_eq!(rung.plan().max_concurrency, None);
             let arrivals = arrivals(&rung);
             assert!(!arrivals.is_empty());
             // In flight at an instant of the steady part are those of the request time before it.

@@ -3,7 +3,7 @@
 use super::cores::listed;
 use super::ladder::{Metric, Verification};
 use super::measure::Measurement;
-use crate::capture::manifest::Loop;
+use crate::plan::Loop;
 use crate::report::columns::{WIDTH, push_line, rule, table, wrap};
 use crate::report::grid::{Field, Grid, Tone};
 use crate::report::verdict::Standing;

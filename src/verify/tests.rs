@@ -8,8 +8,8 @@ use super::rung::Rung;
 use super::terminal::terminal;
 use crate::analyze::{Analysis, Cell, Column, RunFacts, Table};
 use crate::capture::Manifest;
-use crate::capture::manifest::Loop;
 use crate::load::RunReport;
+use crate::plan::Loop;
 use crate::report::columns::{WIDTH, columns};
 
 fn table(name: &str, names: &[&str], rows: Vec<Vec<Cell>>) -> Table {

@@ -49,6 +49,13 @@ impl WireKind {
         }
     }
 
+    /// Returns the wire of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Direct, Self::Reqwest]
+            .into_iter()
+            .find(|wire| wire.name() == name)
+    }
+
     /// Its name, as flags and the manifest have it.
     pub fn name(self) -> &'static str {
         match self {

@@ -20,6 +20,8 @@ mod load;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod reports;

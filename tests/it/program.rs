@@ -316,12 +316,15 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Shows all of it, without what differs from run to run (folders and ports) and without
-    /// [`TOKENIZER_NOTE`].
+    /// Shows all of it, without what differs from run to run (folders, ports, and whether a busy machine
+    /// let reads wait for the log) and without [`TOKENIZER_NOTE`].
     pub(crate) fn shown(&self) -> String {
         let mut text = format!("exit code {}\n", self.code);
+        let is_of_waits = |line: &str| {
+            line.contains("bound `capture_channel`") || line.contains("give the client more cores")
+        };
         let said: Vec<&str> = (self.stderr.lines())
-            .filter(|line| *line != TOKENIZER_NOTE)
+            .filter(|line| *line != TOKENIZER_NOTE && !is_of_waits(line))
             .collect();
         for (name, part) in [("stdout", &self.stdout), ("stderr", &said.join("\n"))] {
             if !part.is_empty() {

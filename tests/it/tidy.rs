@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::program::root;
 
 /// What each stage may use beside itself. The tree is the pipeline, so the table is short.
-const DIRECTIONS: [(&str, &[&str]); 14] = [
+const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("analyze", &["capture", "sql"]),
     ("backend", &["capture"]),
     ("capture", &[]),
@@ -17,12 +17,11 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
             "backend", "capture", "schedule", "trace", "wire", "workload",
         ],
     ),
-    ("report", &["analyze", "capture"]),
+    ("report", &["analyze", "backend", "capture"]),
     ("schedule", &[]),
     // The clock and its timers, which everything that measures or waits must read.
     ("simulate", &["capture", "load::clock", "load::timer"]),
     ("sql", &["capture"]),
-    ("sweep", &["analyze", "load"]),
     ("trace", &["sql"]),
     (
         "verify",
@@ -44,10 +43,11 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
 ];
 
 /// Files at the top of `src/` that hold no stage's work: any stage may use them.
-const FOUNDATIONS: [&str; 7] = [
+const FOUNDATIONS: [&str; 8] = [
     "breath",
     "draw",
     "http_server",
+    "plan",
     "secrets",
     "testing",
     "units",

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use serde_json::json;
 
 use super::blocks::check_blocks;
 use super::model::{
@@ -16,8 +15,8 @@ use super::model::{
 };
 use super::{after, analysed};
 use crate::analyze::{Analysis, Cell, Options, Slo, Span, Yardsticks};
-use crate::capture::manifest::Loop;
 use crate::capture::schema::Status;
+use crate::plan::Loop;
 use crate::sql::fixture::{MS, TapeFixture};
 
 const TTFT_GOAL_NS: i64 = 40 * MS;
@@ -70,7 +69,7 @@ fn tape(shapes: &[Shape], is_open: bool, stretch: i64) -> TapeFixture {
     let mut tape = TapeFixture::default();
     if !is_open {
         tape.manifest.arrival_loop = Loop::Closed;
-        tape.manifest.plan = json!({ "max_concurrency": SLOTS });
+        tape.manifest.plan.max_concurrency = u32::try_from(SLOTS).ok();
     }
     for (request_id, shape) in (0_u64..).zip(shapes) {
         let due_ns = shape.due_ns * stretch;

@@ -9,8 +9,8 @@ use super::{analysed, spelled};
 use crate::analyze::{
     Analysis, CATALOG, Cell, Condition, Options, Percentile, Slo, Span, Yardsticks, metrics, views,
 };
-use crate::capture::manifest::Loop;
 use crate::capture::schema::{RequestRow, Status};
+use crate::plan::Loop;
 use crate::sql::fixture::{MS, TapeFixture};
 
 // The answers of the first tape: 4 tokens in 40 ms, 6 in 50, 1 in 30; first tokens after 10, 20 and
@@ -435,7 +435,7 @@ fn a_warm_up_is_found_where_the_run_becomes_level() {
 fn bursting(requests: i64) -> TapeFixture {
     let mut tape = TapeFixture::default();
     tape.manifest.arrival_loop = Loop::Closed;
-    tape.manifest.plan = serde_json::json!({"max_concurrency": 4});
+    tape.manifest.plan.max_concurrency = Some(4);
     let mut free = [0_i64; 4];
     for (request_id, request) in (0_u64..).zip(0..requests) {
         let slot = usize::try_from(request % 4).unwrap();

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use crate::trace::{SessionPrompts, Window};
+use crate::plan::{FailedRows, OutputLength, Restarts, SessionPacing, SessionPrompts, Ties};
+use crate::trace::Window;
 use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
 
 #[derive(Debug, Args)]
@@ -39,98 +40,25 @@ pub(crate) struct SelectionArgs {
     /// `uniform` and `poisson` spread them inside the quantum that their time stands for: the step of
     /// the trace's clock, or the period of batches where rows come in such.
     #[arg(long, value_name = "HOW", default_value = "keep")]
-    pub(crate) ties: TiesArg,
+    pub(crate) ties: Ties,
     /// When the turns of a session are due
     #[arg(long, value_name = "WHEN", default_value = "trace")]
-    pub(crate) sessions: SessionsArg,
+    pub(crate) sessions: SessionPacing,
     /// What the prompts of a session's turns hold
     ///
     /// In most traces all that was said in the session. In some only what is new in the turn: such
     /// a turn is sent with its history, the prompts and replies before it.
     #[arg(long, value_name = "WHAT", default_value = "auto")]
-    pub(crate) session_prompts: SessionPromptsArg,
+    pub(crate) session_prompts: SessionPrompts,
     /// What becomes of a clock that counts from somewhere and starts again
     #[arg(long, value_name = "WHAT", default_value = "refuse")]
-    pub(crate) restarts: RestartsArg,
+    pub(crate) restarts: Restarts,
     /// Cut times without an arrival, and pauses of sessions, to this length of trace time
     #[arg(long, value_name = "TIME", value_parser = parse_duration_ns)]
     pub(crate) max_idle: Option<i64>,
     /// What becomes of the output lengths of the trace
     #[arg(long, value_name = "HOW", default_value = "enforce")]
-    pub(crate) output_length: OutputLengthArg,
-}
-
-/// What `--failed` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FailedRows {
-    /// They are left out and counted
-    Skip,
-    /// They are sent like all others, with lengths of at least 1 token
-    Replay,
-}
-
-/// What `--ties` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TiesArg {
-    /// They are due together, in the order of the file
-    Keep,
-    /// At even distances, the first at its own time
-    Uniform,
-    /// At random, as in a Poisson process
-    Poisson,
-}
-
-/// What `--sessions` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SessionsArg {
-    /// At their times in the trace, whatever the server does
-    Trace,
-    /// A think time after the previous reply, where the trace tells it
-    Think,
-    /// At the later of the two
-    Later,
-}
-
-/// What `--session-prompts` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SessionPromptsArg {
-    /// What the trace says, or what its prefix blocks show
-    Auto,
-    /// All that was said in the session
-    Whole,
-    /// What is new in the turn
-    New,
-}
-
-impl SessionPromptsArg {
-    /// Returns what it means.
-    pub(crate) fn meant(self) -> SessionPrompts {
-        match self {
-            Self::Auto => SessionPrompts::Auto,
-            Self::Whole => SessionPrompts::Whole,
-            Self::New => SessionPrompts::New,
-        }
-    }
-}
-
-/// What `--restarts` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RestartsArg {
-    /// It is an error: nobody knows how the recordings lie to each other
-    Refuse,
-    /// Time goes on where it was: one recording behind the other
-    Continue,
-}
-
-/// What `--output-length` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OutputLengthArg {
-    /// Exactly, where the backend knows how (vllm), else at most
-    Enforce,
-    /// At most
-    Cap,
-    /// The server is told nothing of them
-    Free,
+    pub(crate) output_length: OutputLength,
 }
 
 #[derive(Debug, Subcommand)]
@@ -177,7 +105,7 @@ pub(crate) struct InspectArgs {
     pub(crate) map: Option<PathBuf>,
     /// What the prompts of a session's turns hold, as for `replay`
     #[arg(long, value_name = "WHAT", default_value = "auto")]
-    pub(crate) session_prompts: SessionPromptsArg,
+    pub(crate) session_prompts: SessionPrompts,
     /// Start here, in trace time since its first arrival
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration_ns)]
     pub(crate) from: i64,
@@ -216,10 +144,10 @@ pub(crate) struct ConvertArgs {
     pub(crate) sort: bool,
     /// What the prompts of a session's turns hold; written down with each row
     #[arg(long, value_name = "WHAT", default_value = "auto")]
-    pub(crate) session_prompts: SessionPromptsArg,
+    pub(crate) session_prompts: SessionPrompts,
     /// What becomes of a clock that counts from somewhere and starts again
     #[arg(long, value_name = "WHAT", default_value = "refuse")]
-    pub(crate) restarts: RestartsArg,
+    pub(crate) restarts: Restarts,
     /// Format of the trace, instead of recognising it (see `trace formats`)
     #[arg(long, value_name = "NAME", conflicts_with = "map")]
     pub(crate) format: Option<String>,

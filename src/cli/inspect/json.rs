@@ -21,7 +21,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::cli::plan::prompts_found;
-use crate::trace::{Distribution, Inspected, NameFacts, Peak, SessionPrompts};
+use crate::plan::SessionPrompts;
+use crate::trace::{Distribution, Inspected, NameFacts, Peak};
 use crate::units::seconds;
 
 /// Version of the layout; it grows when a key changes its meaning.

@@ -8,16 +8,15 @@ use tokio::sync::mpsc;
 
 use super::{MS, Script, limits, read_rows};
 use crate::backend::BackendKind;
-use crate::capture::manifest::Loop;
 use crate::capture::schema::{RequestRow, Status};
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::load::clock::Clock;
 use crate::load::feed::{CHANNEL_REQUESTS, HeadStart};
 use crate::load::supply::Supply;
 use crate::load::timer::PreciseTimer;
-use crate::load::{
-    Driver, Feed, OutputLength, RequestTemplate, Scribe, SessionPacing, Source, Stop, TraceReplay,
-};
+use crate::load::{Driver, Feed, RequestTemplate, Scribe, Source, Stop, TraceReplay};
+use crate::plan::Loop;
+use crate::plan::{OutputLength, SessionPacing};
 use crate::trace::{Selection, TraceOptions};
 use crate::workload::{Tokenizer, Workload};
 
@@ -34,6 +33,7 @@ async fn replay(
     let path = folder.path().join("run.tape");
     let tape = TapeWriter::create(&path, Manifest::new("test", Loop::Open), false).unwrap();
     let (scribe, recorder) = Scribe::new(tape, BackendKind::Openai, false, None);
+    recorder.set_virtual();
     let scribe = std::thread::spawn(move || scribe.work());
     let clock = Clock::start();
     let wire = super::FakeWire {
@@ -42,13 +42,8 @@ async fn replay(
         in_flight: std::sync::Arc::default(),
     };
     let (_stopper, stop) = tokio::sync::watch::channel(Stop::No);
-    let mut driver = Driver::new(
-        wire,
-        (clock, PreciseTimer::tokio()),
-        recorder,
-        limits(),
-        stop,
-    );
+    let timing = (clock, PreciseTimer::tokio());
+    let mut driver = Driver::new(wire, timing, recorder, limits(), stop);
     let feed = Feed {
         source: Source::Trace(TraceReplay {
             options: TraceOptions {
@@ -62,7 +57,7 @@ async fn replay(
             backend: BackendKind::Openai,
             model: "m".to_owned(),
             ignore_eos: false,
-            output_length: OutputLength::Limited,
+            output_length: OutputLength::Cap,
             temperature: None,
             extra_body: Map::new(),
             workload: Workload::new(&std::sync::Arc::new(Tokenizer::embedded()), 1),

@@ -6,11 +6,12 @@
 
 use std::path::PathBuf;
 
+use crate::plan::SessionPrompts;
 use crate::trace::checked::{Asked, Checked, Restarts};
 use crate::trace::decode::FileRow;
 use crate::trace::error::TraceError;
 use crate::trace::format::FormatInfo;
-use crate::trace::history::{PromptFacts, SessionPrompts};
+use crate::trace::history::PromptFacts;
 use crate::trace::mapping::Extras;
 use crate::trace::reader::LOOK_AHEAD_ROWS;
 use crate::trace::reorder::Reorder;

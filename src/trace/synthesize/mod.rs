@@ -42,9 +42,9 @@ use self::rows::{PlacedBatch, Rewriter};
 use self::survey::Survey;
 use super::checked::{Asked, Checked, Restarts};
 use super::error::TraceError;
-use super::history::SessionPrompts;
 use super::mapping::Extras;
 use super::write::{Failure, NUMBER, NUMBER_AT, SORT_BYTES, Target, write_rows};
+use crate::plan::SessionPrompts;
 
 pub use plan::{Changes, Window};
 

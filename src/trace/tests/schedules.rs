@@ -7,8 +7,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
 
 use crate::draw::hash_text;
+use crate::plan::Ties;
 use crate::testing::shared_file;
-use crate::trace::{Conversion, Selection, Ties, TraceOptions, convert};
+use crate::trace::{Conversion, Selection, TraceOptions, convert};
 
 use super::{Scratch, gzip, read_with};
 

@@ -1,7 +1,8 @@
 //! Sessions whose turns hold only what is new.
 
 use super::{Scratch, TraceOptions, read, read_with};
-use crate::trace::{Conversion, RowText, Said, SessionPrompts, TraceRow, convert};
+use crate::plan::SessionPrompts;
+use crate::trace::{Conversion, RowText, Said, TraceRow, convert};
 
 /// Three turns, each with what is new in it.
 const DELTA: &str = r#"{"session_id":"s1","input_length":5000,"output_length":400,"hash_ids":[0,1,2,3,4,5,6,7,8,9],"timestamp":0.0}

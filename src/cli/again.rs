@@ -1,0 +1,165 @@
+//! `run`: the plan of a tape, or one in a file, driven once more.
+
+use std::fs;
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::args::{RunArgs, WireArg};
+use super::drive::{Planned, private_for};
+use super::{masks, plan};
+use crate::capture::Manifest;
+use crate::error::Error;
+use crate::load::Private;
+use crate::plan::RunPlan;
+use crate::secrets::MASK;
+
+/// Most that is read of a plan in a file, in bytes.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Most characters of the reason why a plan can't be read.
+const MOST_LETTERS: usize = 300;
+
+/// Reads the plan that is named, and makes of it what is to be driven now.
+pub(super) fn planned(args: &RunArgs) -> Result<Planned, Error> {
+    let mut plan = read(args)?;
+    let private = private(&plan, args)?;
+    if args.base_url.is_some() {
+        plan::direct(&mut plan, &private, WireArg::Auto);
+    } else {
+        plan::name_target(&mut plan, &private);
+    }
+    plan.command = Some(masks::masked_command(std::env::args()));
+    if let Some(model) = &args.model {
+        plan.model = Some(model.clone());
+    }
+    if args.output.keep.is_some() {
+        plan.keeps_text = Some(true);
+    }
+    plan.labels.extend(plan::labels(&args.output.label)?);
+    let models_url = plan::models_beside(&private.url);
+    Ok(Planned {
+        plan,
+        private,
+        models_url,
+        pipe: None,
+        notes: Vec::new(),
+    })
+}
+
+fn read(args: &RunArgs) -> Result<RunPlan, Error> {
+    let path = &args.plan;
+    if path.is_dir() {
+        return Ok(Manifest::read(path)?.plan);
+    }
+    let unread = |source| Error::File {
+        verb: "read",
+        path: path.clone(),
+        source,
+    };
+    let wrong = |why: String| {
+        Error::usage(
+            format!("`{}` is no plan: {why}", path.display()),
+            "name a tape, or a file as `tokentape load --dry-run` or `replay --dry-run` prints it",
+        )
+    };
+    let size = fs::metadata(path).map_err(unread)?.len();
+    if size > MOST_BYTES {
+        return Err(wrong(format!("it has {size} bytes")));
+    }
+    let text = fs::read_to_string(path).map_err(unread)?;
+    let plan: RunPlan = serde_json::from_str(&text).map_err(|error| {
+        // It quotes what it does not take, which may be long.
+        wrong(error.to_string().chars().take(MOST_LETTERS).collect())
+    })?;
+    match plan.other.keys().next() {
+        Some(name) => Err(wrong(format!("there is no field `{name}`"))),
+        None => Ok(plan),
+    }
+}
+
+/// Puts in what the plan does not keep, as it is given now.
+fn private(plan: &RunPlan, args: &RunArgs) -> Result<Private, Error> {
+    let url = url(plan, args)?;
+    let given = plan::extra_body(args.extra_body.as_deref())?;
+    let mut extra_body = plan.extra_body.clone();
+    extra_body.extend(given);
+    if let Some(name) = masked_field(&extra_body) {
+        return Err(Error::usage(
+            format!("the plan does not keep the value of `{name}` in the body, which is a secret"),
+            format!("give it again: `--extra-body '{{\"{name}\": ...}}'`"),
+        ));
+    }
+    let is_given = |name: &str| {
+        let mut names = args
+            .header
+            .iter()
+            .filter_map(|header| header.split([':', '=']).next());
+        names.any(|given| given.trim().eq_ignore_ascii_case(name))
+    };
+    let kept = plan.headers.iter().filter(|(name, _)| !is_given(name));
+    let mut headers: Vec<String> = kept
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    headers.extend(args.header.iter().cloned());
+    let private = private_for(url, &headers, extra_body)?;
+    let is_there = |name: &String| {
+        private
+            .headers
+            .iter()
+            .any(|(known, _)| known == name.as_str())
+    };
+    match plan.header_names.iter().find(|name| !is_there(name)) {
+        None => Ok(private),
+        Some(name) if name == "authorization" => Err(Error::usage(
+            "the plan's requests carry a key, which no plan keeps",
+            "set OPENAI_API_KEY, or give `--header \"Authorization: Bearer KEY\"`",
+        )),
+        Some(name) => Err(Error::usage(
+            format!("the plan does not keep the value of the header `{name}`"),
+            format!("give it again: `--header \"{name}: VALUE\"`"),
+        )),
+    }
+}
+
+/// The address of the endpoint: the plan's, or the same on another server.
+fn url(plan: &RunPlan, args: &RunArgs) -> Result<Url, Error> {
+    let wrong = |why: String| {
+        Error::usage(
+            format!("the plan has no address to send to: {why}"),
+            "give `--base-url`, and `--endpoint` where that holds a secret",
+        )
+    };
+    let planned = plan.url.as_deref().unwrap_or_default();
+    let planned: Url = planned
+        .parse()
+        .map_err(|error: url::ParseError| wrong(error.to_string()))?;
+    let endpoint = || match (&args.endpoint, planned.query()) {
+        (Some(endpoint), _) => endpoint.clone(),
+        (None, Some(query)) => format!("{}?{query}", planned.path()),
+        (None, None) => planned.path().to_owned(),
+    };
+    let url = match (&args.base_url, &args.endpoint) {
+        (None, None) => planned,
+        (Some(base), _) => plan::join(base, &endpoint())?,
+        (None, Some(_)) => plan::join(&planned[..url::Position::BeforePath], &endpoint())?,
+    };
+    match url.as_str().contains(MASK) {
+        true => Err(wrong(format!("a secret is masked in `{url}`"))),
+        false => Ok(url),
+    }
+}
+
+/// Finds a field at the top whose value has something masked in it.
+fn masked_field(fields: &Map<String, Value>) -> Option<&str> {
+    fn is_masked(value: &Value) -> bool {
+        match value {
+            Value::String(text) => text == MASK,
+            Value::Array(items) => items.iter().any(is_masked),
+            Value::Object(fields) => fields.values().any(is_masked),
+            _ => false,
+        }
+    }
+    let mut masked = fields.iter().filter(|(_, value)| is_masked(value));
+    masked.next().map(|(name, _)| name.as_str())
+}

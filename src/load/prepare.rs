@@ -1,0 +1,309 @@
+//! From a plan to a run that is ready to go.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::DateTime;
+use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use url::Url;
+
+use super::clock::utc_now_ns;
+use super::driver::{Limits, Stop};
+use super::error::LoadError;
+use super::feed::{Feed, Source, TraceReplay};
+use super::open_files::max_in_flight;
+use super::run::Run;
+use super::scribe::TokenCounter;
+use super::self_check::SelfCheckPlan;
+use super::template::RequestTemplate;
+use crate::backend::BackendKind;
+use crate::capture::Manifest;
+use crate::capture::manifest::Host;
+use crate::plan::{Arrivals, Dataset, OutputLength, Process, RampStrategy, RampUp, RunPlan};
+use crate::schedule::{self, ArrivalTimes, Ramp, RampAxis, RampShape};
+use crate::secrets::Secrets;
+use crate::trace::{Pipe, TraceOptions};
+use crate::units::duration;
+use crate::wire::{Target, WireKind};
+use crate::workload::{RandomLengths, Tokenizer, Workload};
+
+/// Tokens a second that a stream is taken to bring where nothing is known of the server.
+const STREAM_TOKENS_PER_S: f64 = 50.0;
+
+/// Streams at once that are checked for where nothing tells how many there will be.
+const UNKNOWN_STREAMS: f64 = 64.0;
+
+/// What goes to the server, secrets and all: in a plan those are masked.
+#[derive(Debug, Clone)]
+pub struct Private {
+    /// The full address of the endpoint.
+    pub url: Url,
+    /// Headers of every request, beside content type and length.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Fields that are merged into every request's body.
+    pub extra_body: Map<String, Value>,
+    /// What of all this must not be repeated.
+    pub secrets: Secrets,
+}
+
+/// What a run is, beside its plan.
+#[derive(Debug)]
+pub struct Setup {
+    /// Folder of the tape.
+    pub tape: PathBuf,
+    /// A tape that is there already may be replaced.
+    pub replaces: bool,
+    /// The machine that drives the load.
+    pub host: Host,
+    /// The pipe that the trace comes through, where it does and was looked into.
+    pub pipe: Option<Pipe>,
+    /// The user's wish to stop.
+    pub stop: watch::Receiver<Stop>,
+}
+
+impl Run {
+    /// Makes a plan ready to be driven. Reads the tokenizer; writes and sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] for a plan that makes no sense, or a tokenizer that can't be read.
+    pub fn planned(plan: RunPlan, private: Private, setup: Setup) -> Result<Self, LoadError> {
+        let backend = backend(&plan)?;
+        backend.check_extra_body(&private.extra_body)?;
+        let wire = wire(&plan)?;
+        let own_tokenizer = plan.own_tokenizer();
+        let tokenizer = Arc::new(Tokenizer::open(own_tokenizer.as_deref())?);
+        // The embedded tokenizer is no server's own, so its counts would pass for more than they are.
+        let count_tokens: Option<TokenCounter> = own_tokenizer.is_some().then(|| {
+            let tokenizer = Arc::clone(&tokenizer);
+            let count: TokenCounter = Arc::new(move |text: &str| tokenizer.count(text));
+            count
+        });
+        let limits = limits(&plan);
+        let template = RequestTemplate {
+            backend,
+            model: plan.model.clone().unwrap_or_default(),
+            ignore_eos: plan.ignore_eos.unwrap_or_default(),
+            output_length: match &plan.trace {
+                Some(trace) => trace.output_length,
+                None => OutputLength::Cap,
+            },
+            temperature: plan.temperature,
+            extra_body: private.extra_body,
+            workload: workload(&plan, &tokenizer)?,
+            keeps_text: plan.keeps_text.unwrap_or_default(),
+            count_tokens: count_tokens.clone(),
+        };
+        Ok(Self {
+            tape: setup.tape,
+            replaces: setup.replaces,
+            target: Target {
+                url: private.url,
+                headers: private.headers,
+                secrets: private.secrets,
+                connect_timeout: duration(plan.limits.connect_timeout()),
+                keeps_alive: plan.keep_alive.unwrap_or(true),
+            },
+            wire,
+            feed: Feed {
+                source: source(&plan, setup.pipe)?,
+                template,
+                warmups: plan.num_warmups.unwrap_or_default(),
+            },
+            duration_ns: plan.limits.duration_ns,
+            limits,
+            self_check: self_check_plan(&plan),
+            count_tokens,
+            stop: setup.stop,
+            manifest: Manifest {
+                labels: plan.labels.clone(),
+                seed: plan.seed.unwrap_or_default(),
+                target: plan.url.clone().unwrap_or_default(),
+                host: setup.host,
+                ..Manifest::new(run_id(), plan.arrival_loop())
+            },
+        }
+        .with_plan(plan))
+    }
+
+    fn with_plan(mut self, plan: RunPlan) -> Self {
+        self.manifest.plan = plan;
+        self
+    }
+}
+
+/// A name for a run that no other run has.
+fn run_id() -> String {
+    let now_ns = utc_now_ns();
+    let started = DateTime::from_timestamp_nanos(now_ns).format("%Y%m%dT%H%M%SZ");
+    format!("{started}-{:08x}", now_ns.unsigned_abs() % 0xffff_ffff)
+}
+
+/// A plan that can't be driven.
+fn senseless(what: impl Into<String>) -> LoadError {
+    LoadError::Plan(what.into())
+}
+
+fn backend(plan: &RunPlan) -> Result<BackendKind, LoadError> {
+    BackendKind::of(plan).ok_or_else(|| {
+        let name = plan.backend.as_deref().unwrap_or_default();
+        senseless(format!("its backend `{name}` is not known"))
+    })
+}
+
+fn wire(plan: &RunPlan) -> Result<WireKind, LoadError> {
+    match plan.wire.as_deref() {
+        None => Ok(WireKind::Direct),
+        Some(name) => WireKind::named(name)
+            .ok_or_else(|| senseless(format!("its wire `{name}` is not known"))),
+    }
+}
+
+fn limits(plan: &RunPlan) -> Limits {
+    let limits = &plan.limits;
+    Limits {
+        max_concurrency: plan
+            .max_concurrency
+            .and_then(|cap| usize::try_from(cap).ok()),
+        max_in_flight: max_in_flight(),
+        drain_ns: limits.drain(),
+        request_timeout_ns: limits.request_timeout(),
+        first_timeout_ns: limits.first_timeout_ns,
+        idle_timeout_ns: Some(limits.idle_timeout()),
+        gives_up: !limits.keep_going,
+    }
+}
+
+/// Makes the source of prompts. Where the user names no tokenizer, nothing here or later unpacks a
+/// vocabulary.
+fn workload(plan: &RunPlan, tokenizer: &Arc<Tokenizer>) -> Result<Workload, LoadError> {
+    let mut workload = Workload::new(tokenizer, plan.seed.unwrap_or_default());
+    if let Some(salt) = plan.prompt_salt {
+        workload = workload.with_salt(salt);
+    }
+    Ok(match &plan.dataset {
+        None => workload,
+        Some(Dataset::Random {
+            random_input_len,
+            random_output_len,
+            random_range_ratio,
+            random_prefix_len,
+        }) => workload.with_lengths(RandomLengths {
+            input_tokens: *random_input_len,
+            output_tokens: *random_output_len,
+            range_ratio: *random_range_ratio,
+            prefix_tokens: *random_prefix_len,
+        })?,
+    })
+}
+
+/// Where the schedule comes from.
+fn source(plan: &RunPlan, pipe: Option<Pipe>) -> Result<Source, LoadError> {
+    let count = plan.num_prompts;
+    match (&plan.trace, &plan.arrivals) {
+        (Some(trace), _) => Ok(Source::Trace(TraceReplay {
+            options: TraceOptions {
+                pipe,
+                ..TraceOptions::planned(trace, plan.seed.unwrap_or_default())
+            },
+            pacing: trace.sessions,
+        })),
+        (None, None) => Err(senseless("it has neither a trace nor arrivals")),
+        (None, Some(arrivals)) => match (gaps(arrivals)?, count) {
+            (Gaps::None, Some(count)) if arrivals.process == Process::Burst => {
+                Ok(Source::Burst { count })
+            }
+            (Gaps::None, None) if arrivals.process == Process::Burst => Err(senseless(
+                "all its requests are due at once, and it does not say how many",
+            )),
+            (Gaps::None, count) => Ok(Source::Rates { times: None, count }),
+            (Gaps::Drawn(process, ramp), count) => {
+                let bounds = (count, plan.limits.duration_ns);
+                let seed = plan.seed.unwrap_or_default();
+                let times = Some(ArrivalTimes::new(process, ramp, seed, bounds)?);
+                Ok(Source::Rates { times, count })
+            }
+        },
+    }
+}
+
+/// The gaps between arrivals.
+enum Gaps {
+    None,
+    Drawn(schedule::Process, Ramp),
+}
+
+fn gaps(arrivals: &Arrivals) -> Result<Gaps, LoadError> {
+    let shape = arrivals.burstiness.unwrap_or(1.0);
+    let process = match arrivals.process {
+        Process::Closed | Process::Burst => return Ok(Gaps::None),
+        Process::Constant => schedule::Process::Constant,
+        Process::Poisson => schedule::Process::Poisson,
+        Process::Gamma => schedule::Process::Gamma { shape },
+        Process::Weibull => schedule::Process::Weibull { shape },
+    };
+    let ramp = match (&arrivals.ramp_up, arrivals.request_rate) {
+        (Some(ramp), _) => rising(ramp),
+        (None, Some(rate)) => Ramp::Steady(rate),
+        (None, None) => return Err(senseless("its arrivals have no rate")),
+    };
+    Ok(Gaps::Drawn(process, ramp))
+}
+
+fn rising(ramp: &RampUp) -> Ramp {
+    use RampStrategy::{Exponential, ExponentialIndex, Linear, LinearIndex};
+    Ramp::Rising {
+        shape: match ramp.strategy {
+            Linear | LinearIndex => RampShape::Linear,
+            Exponential | ExponentialIndex => RampShape::Exponential,
+        },
+        axis: match ramp.strategy {
+            Linear | Exponential => RampAxis::Time,
+            LinearIndex | ExponentialIndex => RampAxis::Requests,
+        },
+        from_per_s: ramp.start_rps,
+        to_per_s: ramp.end_rps,
+    }
+}
+
+/// What to find out about this client before the run, at the run's own rate.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and the check has bounds of its own"
+)]
+fn self_check_plan(plan: &RunPlan) -> Option<SelfCheckPlan> {
+    let streams = expected_streams(plan);
+    let duration_ns = plan.limits.self_check();
+    (duration_ns > 0).then(|| SelfCheckPlan {
+        duration_ns,
+        streams: streams.ceil() as usize,
+        events_per_s: streams * STREAM_TOKENS_PER_S,
+    })
+}
+
+/// Streams at once that the load comes to, as far as that can be known without the server: a stream
+/// is taken to bring [`STREAM_TOKENS_PER_S`]. Of a trace nobody knows it.
+fn expected_streams(plan: &RunPlan) -> f64 {
+    let cap = plan.max_concurrency.map(f64::from);
+    let (
+        Some(arrivals),
+        Some(Dataset::Random {
+            random_output_len, ..
+        }),
+    ) = (&plan.arrivals, &plan.dataset)
+    else {
+        return cap.unwrap_or(UNKNOWN_STREAMS);
+    };
+    let count = plan.num_prompts.map_or(f64::INFINITY, |count| {
+        f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+    });
+    let per_s = match (&arrivals.ramp_up, arrivals.request_rate) {
+        (Some(ramp), _) => ramp.start_rps.max(ramp.end_rps),
+        (None, rate) => rate.unwrap_or(f64::INFINITY),
+    };
+    let offered = per_s * f64::from(*random_output_len) / STREAM_TOKENS_PER_S;
+    offered.min(cap.unwrap_or(f64::INFINITY)).min(count)
+}
