@@ -22,7 +22,6 @@
 
 pub mod analyze;
 pub mod backend;
-mod breath;
 pub mod capture;
 pub mod cli;
 #[cfg(test)]
@@ -39,6 +38,7 @@ pub mod simulate;
 pub mod sql;
 #[cfg(test)]
 mod testing;
+mod throttle;
 pub mod trace;
 mod units;
 pub mod verify;

@@ -7,10 +7,14 @@
 
 #[path = "../../src/backend/mod.rs"]
 pub mod backend;
-#[path = "../../src/breath.rs"]
-mod breath;
+#[path = "../../src/throttle.rs"]
+mod throttle;
 #[path = "../../src/capture/mod.rs"]
 pub mod capture;
+#[path = "../../src/plan.rs"]
+pub mod plan;
+#[path = "../../src/units.rs"]
+mod units;
 #[path = "../../src/secrets.rs"]
 pub mod secrets;
 

@@ -5,8 +5,8 @@
 //! servers mix them up. A role, an empty string, a finish reason or a count of tokens is not a
 //! token; a name or an argument of a tool call is one, and so is reasoning under any of its names.
 
+mod event_template;
 mod meter;
-mod mould;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -21,8 +21,8 @@ use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::sse::{END_MARK, Event, Kind};
 use crate::capture::schema::Channel;
 use crate::secrets::Secrets;
+use event_template::EventTemplates;
 use meter::TokenMeter;
-use mould::Moulds;
 use shape::{Choice, Chunk, Delta, Function, UsageObject};
 use tools::Calls;
 
@@ -38,7 +38,7 @@ pub struct EventReader {
     secrets: Secrets,
     has_response_id: bool,
     meter: TokenMeter,
-    moulds: Moulds,
+    templates: EventTemplates,
     calls: Calls,
     /// Events without a token that may still be looked into for a text that is not read.
     looks_left: u8,
@@ -56,7 +56,7 @@ impl EventReader {
             secrets: Secrets::default(),
             has_response_id: false,
             meter: TokenMeter::default(),
-            moulds: Moulds::default(),
+            templates: EventTemplates::default(),
             calls: Calls::default(),
             looks_left: LOOKS,
         }
@@ -107,7 +107,7 @@ impl EventReader {
     }
 
     fn read_known(&mut self, data: &[u8]) -> Reading {
-        if let Some((channel, text)) = self.moulds.fit(data) {
+        if let Some((channel, text)) = self.templates.fit(data) {
             let text = self.keep_text.then(|| text.to_owned());
             return self.repeat(channel, text);
         }
@@ -175,7 +175,7 @@ impl EventReader {
         }
     }
 
-    /// Reads an event from its parts, and keeps its mould where `data` is what it was read from.
+    /// Reads an event from its parts, and keeps its template where `data` is what it was read from.
     fn interpret<'a>(&mut self, chunk: &Chunk<'a>, data: Option<&'a [u8]>) -> Reading {
         let choices = &chunk.choices.0.0;
         let mut carried = Carried::new(self.keep_text, !choices.is_empty());
@@ -200,7 +200,7 @@ impl EventReader {
             && carried.stop_reason.is_none()
             && carried.tools.is_empty();
         if let (Some(data), Some(text), true) = (data, carried.sole_text, is_text_alone) {
-            self.moulds.keep(data, text, carried.channel);
+            self.templates.keep(data, text, carried.channel);
         }
         let tokens = self.meter.take(is_bearing, counted, carried.ids);
         let response_id = match &chunk.id.0 {

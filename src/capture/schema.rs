@@ -361,7 +361,7 @@ table! {
         reads: i64,
         /// Streamed events since the last row.
         events: i64,
-        /// Times since the last row that a full channel, or a scribe that was behind, held up the
+        /// Times since the last row that a full channel, or a decoder thread that was behind, held up the
         /// receiver.
         capture_stalls: i64,
         /// Age of the oldest read that was not in the log, the longest since the last row: what a

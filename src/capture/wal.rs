@@ -22,7 +22,7 @@ use super::error::{CaptureError, decode_error, encode_error, read_error};
 use super::extent::extent;
 use super::folder::Folder;
 use super::schema::TapeRow;
-use crate::breath::Breath;
+use crate::throttle::CpuThrottle;
 
 /// Name of the log's folder inside a tape.
 pub(super) const FOLDER: &str = "wal";
@@ -80,7 +80,7 @@ pub(super) struct LogWriter<R> {
     segments: usize,
     segment_rows: usize,
     segment_bytes: usize,
-    breath: Breath,
+    throttle: CpuThrottle,
     rows: PhantomData<R>,
 }
 
@@ -92,7 +92,7 @@ impl<R: TapeRow> LogWriter<R> {
             segments: 0,
             segment_rows: 0,
             segment_bytes: 0,
-            breath: Breath::default(),
+            throttle: CpuThrottle::default(),
             rows: PhantomData,
         }
     }
@@ -108,14 +108,14 @@ impl<R: TapeRow> LogWriter<R> {
 
     fn append_batch(&mut self, rows: &[R]) -> Result<(), CaptureError> {
         let batch = R::batch(rows);
-        self.breath.after(BATCH_US);
+        self.throttle.after(BATCH_US);
         let (writer, path) = match &mut self.segment {
             Some(segment) => segment,
             none => none.insert(open_segment::<R>(&self.folder, self.segments)?),
         };
         writer.write(&batch).map_err(encode_error(path))?;
         writer.flush().map_err(encode_error(path))?;
-        self.breath.after(BATCH_US);
+        self.throttle.after(BATCH_US);
         self.segment_rows += rows.len();
         self.segment_bytes += batch.get_array_memory_size();
         if self.segment_rows >= SEGMENT_ROWS || self.segment_bytes >= SEGMENT_BYTES {

@@ -8,11 +8,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::clock::Clock;
 use super::driver::Limits;
-use super::planned::Planned;
+use super::prepared::PreparedRequest;
 use super::recorder::{End, NOT_YET, Outcome, Progress, Recorder};
 use crate::capture::schema::{ErrorKind, RequestRow, Status};
 use crate::units::seconds;
-use crate::wire::{Arrival, Head, Marks, Pumped, Sink, Wire, WireBody, WireError, Wish};
+use crate::wire::{Arrival, Flow, Head, SendTimings, Sink, StreamEnd, Wire, WireBody, WireError};
 
 /// Bytes of a body that is not an event stream which are kept, to say what it was.
 const MAX_PLAIN_BODY_BYTES: usize = 64 << 10;
@@ -20,13 +20,13 @@ const MAX_PLAIN_BODY_BYTES: usize = 64 << 10;
 /// Bytes of one response after which it is given up.
 const MAX_RESPONSE_BYTES: u64 = 1 << 30;
 
-/// Time after which is looked again whether the scribe has decoded what a limit depends on.
+/// Time after which is looked again whether the decoder thread has decoded what a limit depends on.
 const DECODE_WAIT_NS: i64 = 2_000_000;
 
 /// Time that a connection may stay open after the end mark before it is no longer waited for.
 const GRACE_AFTER_DONE_NS: i64 = 1_000_000_000;
 
-/// Longest time between two looks at what the scribe has found out.
+/// Longest time between two looks at what the decoder thread has found out.
 const CHECK_INTERVAL_NS: i64 = 500_000_000;
 
 /// Such looks are taken at multiples of this time, those of many streams together: each wake-up
@@ -47,7 +47,7 @@ pub(super) struct Attempt<W> {
     /// What is known of it, until it begins.
     row: Option<RequestRow>,
     notes: Arc<Notes>,
-    marks: Arc<Marks>,
+    marks: Arc<SendTimings>,
     started_ns: i64,
     headers_ns: Option<i64>,
     http_status: Option<u16>,
@@ -63,7 +63,7 @@ struct Notes {
     progress: Arc<Progress>,
     /// [`NEVER`] until there was one.
     last_read_ns: AtomicI64,
-    /// Reads that were handed to the scribe.
+    /// Reads that were handed to the decoder.
     taken: AtomicU64,
     /// Those that a limit which is past waits for; [`NOTHING`] where none is past.
     awaited: AtomicU64,
@@ -78,7 +78,7 @@ const NEVER: i64 = i64::MIN;
 
 /// The hot path: a read with its stamp, which the wire has taken, is copied.
 impl Sink for Notes {
-    fn take(&self, arrival: &Arrival<'_>) -> Wish {
+    fn take(&self, arrival: &Arrival<'_>) -> Flow {
         self.note_read(arrival.at_ns);
         self.taken.fetch_add(1, Ordering::Release);
         let length = arrival.bytes.len() as u64;
@@ -87,16 +87,16 @@ impl Sink for Notes {
         self.bytes_left.store(bytes_left, Ordering::Relaxed);
         let is_large = self.recorder.read(self.key, arrival);
         if bytes_left == 0 {
-            return Wish::Enough;
+            return Flow::Enough;
         }
         // An answer of which nothing more is taken matters where it is large; the next check on the
         // limits finds it anyway.
         if is_large && self.progress.is_undecodable.load(Ordering::Acquire) {
-            Wish::Enough
+            Flow::Enough
         } else if is_large && !self.recorder.relieve() {
-            Wish::Wait
+            Flow::Wait
         } else {
-            Wish::More
+            Flow::More
         }
     }
 
@@ -132,7 +132,7 @@ impl<W: Wire> Attempt<W> {
     /// Sends the request and reads the answer to its end. Returns when it ended.
     ///
     /// What is known so far goes to the log before anything is sent.
-    pub(super) async fn run(mut self, planned: Planned) -> i64 {
+    pub(super) async fn run(mut self, planned: PreparedRequest) -> i64 {
         if let Some(mut row) = self.row.take() {
             self.started_ns = self.shared.clock.now_ns();
             row.dispatched_ns = Some(self.started_ns);
@@ -212,8 +212,8 @@ impl<W> Drop for Attempt<W> {
 }
 
 impl<W: Wire> Attempt<W> {
-    async fn exchange(&mut self, planned: Planned) -> Outcome {
-        let Planned { body, permit, .. } = planned;
+    async fn exchange(&mut self, planned: PreparedRequest) -> Outcome {
+        let PreparedRequest { body, permit, .. } = planned;
         let marks = Arc::clone(&self.marks);
         let shared = Arc::clone(&self.shared);
         let mut check = Box::pin(sleep_until(self.next_check()));
@@ -255,7 +255,7 @@ impl<W: Wire> Attempt<W> {
         loop {
             let sink: Arc<dyn Sink> = Arc::clone(&self.notes) as _;
             let pumped = {
-                let mut pumping = std::pin::pin!(body.pump(sink));
+                let mut pumping = std::pin::pin!(body.stream_to(sink));
                 loop {
                     tokio::select! {
                         biased;
@@ -269,17 +269,17 @@ impl<W: Wire> Attempt<W> {
                 }
             };
             match pumped {
-                Ok(Pumped::End) => {
+                Ok(StreamEnd::End) => {
                     self.ended_ns = body.ended_ns();
                     return Outcome::EndOfStream;
                 }
-                Ok(Pumped::Wait) => self.shared.recorder.room().await,
-                Ok(Pumped::Enough) if self.notes.bytes_left.load(Ordering::Relaxed) == 0 => {
+                Ok(StreamEnd::Wait) => self.shared.recorder.room().await,
+                Ok(StreamEnd::Enough) if self.notes.bytes_left.load(Ordering::Relaxed) == 0 => {
                     let message = format!("the response is over {MAX_RESPONSE_BYTES} bytes");
                     return Outcome::Failed(ErrorKind::TooLarge, message);
                 }
-                // What went wrong is known to the scribe; more bytes add nothing to it.
-                Ok(Pumped::Enough) => return Outcome::EndOfStream,
+                // What went wrong is known to the decoder thread; more bytes add nothing to it.
+                Ok(StreamEnd::Enough) => return Outcome::EndOfStream,
                 Err(error) => return failed(error),
             }
         }
@@ -344,10 +344,10 @@ impl<W: Wire> Attempt<W> {
     /// Ends the attempt when a limit is passed or the stream is over, else sets the next check.
     ///
     /// A limit is judged by the stamps of what was read, whenever that is decoded: where something
-    /// still waits for the scribe, so does the verdict.
+    /// still waits for the decoder thread, so does the verdict.
     fn check_pinned(&self, check: std::pin::Pin<&mut Sleep>) -> Option<Outcome> {
         let now_ns = self.shared.clock.now_ns();
-        // Before anything that the scribe has found out is looked at.
+        // Before anything that the decoder thread has found out is looked at.
         let decoded = self.notes.progress.decoded.load(Ordering::Acquire);
         if self.notes.progress.is_undecodable.load(Ordering::Acquire) {
             return Some(Outcome::EndOfStream);
@@ -360,7 +360,7 @@ impl<W: Wire> Attempt<W> {
         match passed {
             // What comes later decides nothing: a server that never stops would put it off for ever.
             Some(_) if decoded < self.notes.awaited() => {
-                // A full channel is emptied by the scribe, and the next look finds room in it.
+                // A full channel is emptied by the decoder thread, and the next look finds room in it.
                 self.shared.recorder.try_flush();
                 let again_ns = now_ns.saturating_add(DECODE_WAIT_NS);
                 check.reset(self.shared.clock.instant(again_ns));

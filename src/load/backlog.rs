@@ -25,16 +25,16 @@ const CAUGHT_UP_NS: i64 = 50_000_000;
 /// A write that has taken this long is held up by the disk, in nanoseconds.
 const SLOW_WRITE_NS: i64 = 30_000_000;
 
-/// Bytes in which the speed of the scribe is counted.
+/// Bytes in which the speed of the decoder thread is counted.
 const KIB: usize = 1_024;
 
-/// What a batch should take the scribe at most, in nanoseconds: what is in it reaches the log at once.
+/// What a batch should take the decoder thread at most, in nanoseconds: what is in it reaches the log at once.
 const BATCH_NS: i64 = 25_000_000;
 
 /// Bounds on the size of a batch, in KiB of bodies.
 const BATCH_KIB: std::ops::RangeInclusive<i64> = 32..=256;
 
-/// Size of a batch while nothing is known of the scribe's speed, in bytes of bodies.
+/// Size of a batch while nothing is known of the decoder thread's speed, in bytes of bodies.
 const FIRST_BATCH_BYTES: usize = 256 * KIB;
 
 /// Bytes of a batch below which its time is mostly what any batch takes, and says nothing of speed.
@@ -59,11 +59,11 @@ struct State {
     bytes: usize,
     /// What a KiB takes from the batch to the log, over the last batches.
     ns_a_kib: i64,
-    /// When the scribe began to hand rows to the system, where it does.
+    /// When the decoder thread began to hand rows to the system, where it does.
     writing_ns: Option<i64>,
     /// When the newest read came that is among these batches.
     newest_ns: i64,
-    /// Reads have times of a virtual clock, which runs ahead of the scribe.
+    /// Reads have times of a virtual clock, which runs ahead of the decoder.
     #[cfg(test)]
     is_virtual: bool,
 }
@@ -112,7 +112,7 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    /// Notes a batch of `bytes` that goes to the scribe, with the times of its first read and its last.
+    /// Notes a batch of `bytes` that goes to the decoder thread, with the times of its first read and its last.
     pub(super) fn add(&self, reads_ns: Option<(i64, i64)>, bytes: usize) {
         let mut state = self.lock();
         state.bytes += bytes;
@@ -125,7 +125,7 @@ impl Backlog {
         }
     }
 
-    /// Notes that the oldest batch is in the log, which took the scribe so long.
+    /// Notes that the oldest batch is in the log, which took the decoder thread so long.
     pub(super) fn remove(&self, took: Duration) {
         let mut state = self.lock();
         if let Some(batch) = state.batches.pop_front() {
@@ -151,19 +151,19 @@ impl Backlog {
         }
     }
 
-    /// Nothing waits for the scribe: reads have times of a virtual clock.
+    /// Nothing waits for the decoder thread: reads have times of a virtual clock.
     #[cfg(test)]
     pub(super) fn set_virtual(&self) {
         self.lock().is_virtual = true;
     }
 
-    /// Bytes of bodies after which a batch goes to the scribe without waiting for the clock: the
-    /// slower the scribe (tiny events, a busy core), the fewer.
+    /// Bytes of bodies after which a batch goes to the decoder thread without waiting for the clock: the
+    /// slower the decoder thread (tiny events, a busy core), the fewer.
     pub(super) fn batch_bytes(&self) -> usize {
         self.batch_bytes.load(Ordering::Relaxed)
     }
 
-    /// Notes that the scribe begins, or has ended, to hand rows to the system.
+    /// Notes that the decoder thread begins, or has ended, to hand rows to the system.
     pub(super) fn set_writing(&self, is_writing: bool) {
         self.lock().writing_ns = is_writing.then(|| self.clock.now_ns());
     }
@@ -173,13 +173,13 @@ impl Backlog {
         self.lock().age_ns(now_ns)
     }
 
-    /// Says whether reading has to wait for the scribe.
+    /// Says whether reading has to wait for the decoder.
     pub(super) fn is_behind(&self) -> bool {
         let state = self.lock();
         state.behind_ns() > BEHIND_NS && !state.is_held_up(self.clock.now_ns())
     }
 
-    /// Blocks until the scribe has caught up. Returns false where it has not within `patience`.
+    /// Blocks until the decoder thread has caught up. Returns false where it has not within `patience`.
     pub(super) fn wait(&self, patience: Duration) -> bool {
         let behind = |state: &mut State| state.behind_ns() >= CAUGHT_UP_NS;
         let waited = self.moved.wait_timeout_while(self.lock(), patience, behind);
@@ -188,7 +188,7 @@ impl Backlog {
         !timed_out.timed_out()
     }
 
-    /// Waits until the scribe has caught up.
+    /// Waits until the decoder thread has caught up.
     pub(super) async fn caught_up(&self) {
         // It hears of what comes from here on, so nothing falls between the look and the wait.
         let caught_up = self.caught_up.notified();

@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 use super::attempt::{Attempt, Shared};
 use super::clock::Clock;
-use super::planned::Planned;
+use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
-use super::supply::{Note, Supplied, Supply};
+use super::supply::{Feedback, Supplied, Supply};
 use super::timer::PreciseTimer;
 use crate::capture::schema::Status;
 use crate::wire::Wire;
@@ -105,7 +105,7 @@ pub struct Driver<W> {
     stop: watch::Receiver<Stop>,
     timer: PreciseTimer,
     /// Taken from the feed before the schedule began.
-    ahead: VecDeque<Planned>,
+    ahead: VecDeque<PreparedRequest>,
     next_key: u32,
     gauges: Arc<Gauges>,
 }
@@ -143,13 +143,13 @@ struct Drive {
     start_ns: i64,
     end_ns: Option<i64>,
     /// The schedule's next requests, not yet due.
-    ahead: VecDeque<Planned>,
+    ahead: VecDeque<PreparedRequest>,
     /// What is due before this needs no more connections than are open or being opened.
     warm_until_ns: i64,
     warming: JoinSet<()>,
     is_exhausted: bool,
     /// Requests that are due and wait for a slot, with their due time on the log's axis.
-    due: VecDeque<(i64, Planned)>,
+    due: VecDeque<(i64, PreparedRequest)>,
     /// When each free slot became free; the longest free one first.
     free_slots: VecDeque<i64>,
     is_capped_by_user: bool,
@@ -199,7 +199,7 @@ impl<W: Wire> Driver<W> {
         // Of a closed loop all slots are free when it starts.
         let due = self.ahead.iter().map(|planned| planned.intended_ns);
         let first = due.map(|at_ns| at_ns.unwrap_or(0));
-        let wanted = crowd(first.take_while(|at_ns| *at_ns < WARM_AHEAD_NS));
+        let wanted = max_due_together(first.take_while(|at_ns| *at_ns < WARM_AHEAD_NS));
         let limits = &self.shared.limits;
         let slots = limits.max_concurrency.unwrap_or(limits.max_in_flight);
         // A server that cannot be reached is for the requests to find out.
@@ -240,7 +240,7 @@ impl<W: Wire> Driver<W> {
                 faults: 0,
             },
         };
-        supply.tell(Note::Started(start_ns));
+        supply.tell(Feedback::Started(start_ns));
         match self.send_all(&mut drive, supply).await {
             Sending::Done => drive.driven.is_complete = self.wait_for_all(&mut drive).await,
             Sending::AtEnd => {
@@ -377,14 +377,20 @@ impl<W: Wire> Driver<W> {
             let due_ns = drive.due_ns(planned)?;
             (due_ns < drive.warm_until_ns).then_some(due_ns)
         });
-        let wanted = crowd(soon).min(drive.free_slots.len());
+        let wanted = max_due_together(soon).min(drive.free_slots.len());
         if wanted > 1 {
             let wire = self.shared.wire.clone();
             drive.warming.spawn(async move { wire.warm(wanted).await });
         }
     }
 
-    fn send(&mut self, drive: &mut Drive, due_ns: i64, queued_ns: i64, mut planned: Planned) {
+    fn send(
+        &mut self,
+        drive: &mut Drive,
+        due_ns: i64,
+        queued_ns: i64,
+        mut planned: PreparedRequest,
+    ) {
         let mut row = planned.row(due_ns);
         row.queued_ns = queued_ns;
         let key = self.next_key;
@@ -426,7 +432,7 @@ impl<W: Wire> Driver<W> {
         }) = *ended
         {
             let end_ns = end_ns.saturating_sub(drive.start_ns);
-            supply.tell(Note::Ended { number, end_ns });
+            supply.tell(Feedback::Ended { number, end_ns });
         }
     }
 
@@ -517,7 +523,7 @@ impl<W: Wire> Driver<W> {
 }
 
 /// The most times, in rising order, that lie within [`TOGETHER_NS`] of each other.
-fn crowd(times_ns: impl Iterator<Item = i64>) -> usize {
+fn max_due_together(times_ns: impl Iterator<Item = i64>) -> usize {
     let mut together = VecDeque::new();
     let mut most = 0;
     for at_ns in times_ns {
@@ -535,12 +541,12 @@ fn crowd(times_ns: impl Iterator<Item = i64>) -> usize {
 
 impl Drive {
     /// When a request is due on the log's axis; at the end of it where the trace says a time beyond.
-    fn due_ns(&self, planned: &Planned) -> Option<i64> {
+    fn due_ns(&self, planned: &PreparedRequest) -> Option<i64> {
         Some(self.start_ns.saturating_add(planned.intended_ns?))
     }
 
     /// Puts a turn among the schedule's next requests, behind those that are due with it.
-    fn insert_ahead(&mut self, turn: Planned) {
+    fn insert_ahead(&mut self, turn: PreparedRequest) {
         let at = self
             .ahead
             .partition_point(|planned| planned.intended_ns <= turn.intended_ns);
@@ -570,7 +576,7 @@ impl Drive {
 
     /// When to look again for requests that will be due together.
     fn next_warm_ns(&self) -> Option<i64> {
-        let known = |planned: &Planned| self.due_ns(planned);
+        let known = |planned: &PreparedRequest| self.due_ns(planned);
         let seen = self
             .ahead
             .partition_point(|planned| known(planned).is_none_or(|ns| ns < self.warm_until_ns));
@@ -599,7 +605,7 @@ impl Drive {
 
     /// Takes a request that was due and can go out now: its due time, how long a cap held it back,
     /// itself.
-    fn next_waiting(&mut self) -> Option<(i64, i64, Planned)> {
+    fn next_waiting(&mut self) -> Option<(i64, i64, PreparedRequest)> {
         if self.free_slots.is_empty() {
             return None;
         }
@@ -614,7 +620,7 @@ impl Drive {
     }
 
     /// The same, or the next request of a closed loop.
-    fn next_sendable(&mut self, now_ns: i64) -> Option<(i64, i64, Planned)> {
+    fn next_sendable(&mut self, now_ns: i64) -> Option<(i64, i64, PreparedRequest)> {
         if let Some(waiting) = self.next_waiting() {
             return Some(waiting);
         }
@@ -642,7 +648,7 @@ mod tests {
 
     #[test]
     fn a_crowd_is_what_is_due_together() {
-        let ms = |times: &[i64]| crowd(times.iter().map(|ms| ms * 1_000_000));
+        let ms = |times: &[i64]| max_due_together(times.iter().map(|ms| ms * 1_000_000));
         assert_eq!(ms(&[]), 0);
         assert_eq!(ms(&[5]), 1);
         assert_eq!(ms(&[0, 3, 6, 9]), 1);

@@ -10,14 +10,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::clock::Clock;
 use super::error::LoadError;
-use super::planned::Planned;
-use super::supply::{Rest, TurnOutlet};
+use super::prepared::PreparedRequest;
+use super::supply::{Rest, TurnSender};
 use super::template::RequestTemplate;
 use super::turn_feed::TurnFeed;
-use crate::breath::Breath;
 use crate::capture::schema::FIRST_WARMUP_ID;
 use crate::plan::SessionPacing;
 use crate::schedule::ArrivalTimes;
+use crate::throttle::CpuThrottle;
 use crate::trace::{TraceCounts, TraceOptions};
 use crate::workload::PromptSpec;
 
@@ -28,7 +28,7 @@ pub(super) const CHANNEL_REQUESTS: usize = 1_024;
 pub(super) const PREPARED_KIB: usize = 64 << 10;
 
 /// What is due this soon is prepared before the schedule starts.
-const HEAD_START_NS: i64 = 100_000_000;
+const PREFILL_NS: i64 = 100_000_000;
 
 /// Where the schedule comes from.
 pub enum Source {
@@ -85,7 +85,7 @@ impl Feed {
     /// # Errors
     ///
     /// [`LoadError::Trace`] when the trace's first rows can't be read.
-    pub(super) async fn warmup_requests(&self) -> Result<Vec<Planned>, LoadError> {
+    pub(super) async fn warmup_requests(&self) -> Result<Vec<PreparedRequest>, LoadError> {
         let mut lengths = Vec::new();
         if let Source::Trace(replay) = &self.source
             && self.warmups > 0
@@ -124,25 +124,25 @@ impl Feed {
 
     /// Sends the schedule's requests to the driver until it is over or the driver has had enough.
     ///
-    /// `head_start` is for the driver to wait on.
+    /// `prefill` is for the driver to wait on.
     ///
     /// # Errors
     ///
     /// [`LoadError::Trace`] when the trace can't be read on; what came before was sent.
     pub(super) async fn prepare(
         self,
-        sender: mpsc::Sender<Planned>,
-        head_start: HeadStart,
-        turns: Option<TurnOutlet>,
+        sender: mpsc::Sender<PreparedRequest>,
+        prefill: Prefill,
+        turns: Option<TurnSender>,
         (rest, clock): (Arc<Rest>, Clock),
     ) -> Result<Fed, LoadError> {
         let mut fed = Fed::default();
         let mut is_wanted = true;
-        let mut outlet = Outlet {
+        let mut sender = RequestSender {
             sender,
             memory: Arc::new(Semaphore::new(PREPARED_KIB)),
-            head_start: Some(head_start),
-            breath: Breath::default(),
+            prefill: Some(prefill),
+            throttle: CpuThrottle::default(),
         };
         match self.source {
             Source::Rates { mut times, count } => {
@@ -156,7 +156,7 @@ impl Feed {
                     };
                     if is_wanted {
                         let planned = self.template.synthetic(index, intended_ns);
-                        is_wanted = outlet.send(planned).await;
+                        is_wanted = sender.send(planned).await;
                     }
                     if !is_wanted && !fed.count(&rest, intended_ns) {
                         break;
@@ -165,7 +165,7 @@ impl Feed {
             }
             Source::Burst { count } => {
                 for index in 0..count {
-                    if !outlet.send(self.template.synthetic(index, Some(0))).await {
+                    if !sender.send(self.template.synthetic(index, Some(0))).await {
                         if rest.has(0) {
                             fed.unwritten = count - index;
                         }
@@ -180,14 +180,14 @@ impl Feed {
                 let mut reader = crate::trace::open(&replay.options).await?;
                 if let Some(turns) = turns {
                     let turns = TurnFeed::new(turns, replay.pacing, clock);
-                    turns.work(&mut reader, &self.template, outlet).await?;
+                    turns.work(&mut reader, &self.template, sender).await?;
                 } else {
                     let mut index = 0;
                     while let Some(row) = reader.next().await? {
                         let at_ns = row.arrival_ns;
                         if is_wanted {
                             let planned = self.template.traced(index, row);
-                            is_wanted = outlet.send(planned).await;
+                            is_wanted = sender.send(planned).await;
                         }
                         if !is_wanted && !fed.count(&rest, Some(at_ns)) {
                             break;
@@ -222,21 +222,21 @@ impl Fed {
 
 /// How far ahead the feed should be when the schedule starts. Dropping it says that it is, or that
 /// it can't be.
-pub(super) struct HeadStart {
+pub(super) struct Prefill {
     /// Requests that can go out at once, at most.
     slots: usize,
     _ahead: oneshot::Sender<()>,
 }
 
-impl HeadStart {
+impl Prefill {
     /// Makes a head start for a driver with `slots`, and what ends when it is reached.
     pub(super) fn new(slots: usize) -> (Self, oneshot::Receiver<()>) {
         let (ahead, reached) = oneshot::channel();
-        let head_start = Self {
+        let prefill = Self {
             slots,
             _ahead: ahead,
         };
-        (head_start, reached)
+        (prefill, reached)
     }
 }
 
@@ -249,14 +249,14 @@ pub(super) fn kib(bytes: usize) -> usize {
 }
 
 /// The feed's end of the channel, and the memory that it may fill.
-pub(super) struct Outlet {
-    sender: mpsc::Sender<Planned>,
+pub(super) struct RequestSender {
+    sender: mpsc::Sender<PreparedRequest>,
     memory: Arc<Semaphore>,
-    head_start: Option<HeadStart>,
-    breath: Breath,
+    prefill: Option<Prefill>,
+    throttle: CpuThrottle,
 }
 
-impl Outlet {
+impl RequestSender {
     /// Returns whether a request of `bytes` is taken without a wait.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.sender.capacity() > 0 && self.memory.available_permits() >= kib(bytes)
@@ -282,18 +282,18 @@ impl Outlet {
 
     /// Says that the schedule can start: nothing more can be prepared before it does.
     pub(super) fn start(&mut self) {
-        self.head_start = None;
+        self.prefill = None;
     }
 
     /// Hands over a request when there is room. Returns false when nobody wants more.
-    pub(super) async fn send(&mut self, mut planned: Planned) -> bool {
+    pub(super) async fn send(&mut self, mut planned: PreparedRequest) -> bool {
         let kib = kib(planned.body.len());
         // Requests that wait for a slot are due as soon as the schedule starts.
-        let is_later = (planned.intended_ns).is_some_and(|at_ns| at_ns >= HEAD_START_NS);
-        self.head_start.take_if(|head_start| {
+        let is_later = (planned.intended_ns).is_some_and(|at_ns| at_ns >= PREFILL_NS);
+        self.prefill.take_if(|prefill| {
             let waiting = self.sender.max_capacity() - self.sender.capacity();
             is_later
-                || waiting >= head_start.slots
+                || waiting >= prefill.slots
                 || self.sender.capacity() == 0
                 || self.memory.available_permits() < kib
         });
@@ -305,8 +305,8 @@ impl Outlet {
         }
         let is_wanted = self.sender.send(planned).await.is_ok();
         // Before the start there is nobody to give way to.
-        if self.head_start.is_none() {
-            self.breath.after(REQUEST_US.saturating_add(kib));
+        if self.prefill.is_none() {
+            self.throttle.after(REQUEST_US.saturating_add(kib));
         }
         is_wanted
     }
@@ -319,7 +319,7 @@ mod tests {
     use serde_json::Map;
     use tokio::sync::mpsc;
 
-    use super::{CHANNEL_REQUESTS, Feed, HeadStart, RequestTemplate, Source};
+    use super::{CHANNEL_REQUESTS, Feed, Prefill, RequestTemplate, Source};
     use crate::backend::BackendKind;
     use crate::load::clock::Clock;
     use crate::load::supply::Supply;
@@ -355,14 +355,14 @@ mod tests {
     async fn prepared_when_ahead(source: Source, slots: usize) -> usize {
         let (sender, prepared) = mpsc::channel(CHANNEL_REQUESTS);
         let rest = Supply::from(mpsc::channel(1).1).rest();
-        let (head_start, is_ahead) = HeadStart::new(slots);
+        let (prefill, is_ahead) = Prefill::new(slots);
         let ahead = async move {
             assert!(is_ahead.await.is_err(), "nothing is ever sent");
             // Dropping the receiver ends a feed that has more.
             prepared.len()
         };
         let (fed, length) = tokio::join!(
-            feed(source).prepare(sender, head_start, None, (rest, Clock::start())),
+            feed(source).prepare(sender, prefill, None, (rest, Clock::start())),
             ahead
         );
         fed.unwrap();
@@ -416,9 +416,9 @@ mod tests {
             let (sender, prepared) = mpsc::channel(CHANNEL_REQUESTS);
             let mut supply = Supply::from(prepared);
             supply.count_before(before_ns);
-            let (head_start, _is_ahead) = HeadStart::new(1);
+            let (prefill, _is_ahead) = Prefill::new(1);
             let ways = (supply.rest(), Clock::start());
-            let fed = feed(source).prepare(sender, head_start, None, ways);
+            let fed = feed(source).prepare(sender, prefill, None, ways);
             fed.await.unwrap().unwritten
         };
         let burst = Source::Burst { count: 200_000_000 };

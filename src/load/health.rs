@@ -9,8 +9,8 @@ use super::clock::Clock;
 use super::driver::Gauges;
 use super::recorder::Recorder;
 use super::timer::PreciseTimer;
-use crate::breath::thread_cpu_ns;
 use crate::capture::schema::ProbeRow;
+use crate::throttle::thread_cpu_ns;
 use crate::wire::ReadingThread;
 
 /// Distance of the wake-ups whose lateness is the runtime's lag.

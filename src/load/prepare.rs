@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use url::Url;
 
 use super::clock::utc_now_ns;
+use super::decoder_thread::TokenCounter;
 use super::driver::{Limits, Stop};
 use super::error::LoadError;
 use super::feed::{Feed, Source, TraceReplay};
 use super::open_files::max_in_flight;
 use super::run::Run;
-use super::scribe::TokenCounter;
 use super::self_check::SelfCheckPlan;
 use super::template::RequestTemplate;
 use crate::backend::BackendKind;

@@ -1,8 +1,8 @@
 //! What the driver notes down, in the cheapest way that loses nothing.
 //!
 //! All streams of a driver append to one batch: a copy of the bytes and a stamp each. A batch goes
-//! to the scribe whole, every 50 ms or when it is large, over a bounded channel. When the channel
-//! is full, or the scribe too far behind (`backlog.rs`), reading waits, which is counted: nothing is
+//! to the decoder thread whole, every 50 ms or when it is large, over a bounded channel. When the channel
+//! is full, or the decoder thread too far behind (`backlog.rs`), reading waits, which is counted: nothing is
 //! dropped.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::capture::manifest::SelfCheck;
 use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow};
 use crate::wire::Arrival;
 
-/// Batches that may wait for the scribe. In tests time is virtual, and runs ahead of the scribe.
+/// Batches that may wait for the decoder. In tests time is virtual, and runs ahead of the decoder.
 pub(super) const CHANNEL_BATCHES: usize = if cfg!(test) { 1 << 16 } else { 64 };
 
 /// Entries of a batch after which it is sent without waiting for the clock.
@@ -26,7 +26,7 @@ const BATCH_ENTRIES: usize = 4_096;
 /// How long the thread that reads for all streams waits for room before a stream is set aside.
 const ROOM_PATIENCE: Duration = Duration::from_millis(200);
 
-/// What the scribe has found out about a running attempt. The scribe writes, the attempt reads.
+/// What the decoder thread has found out about a running attempt. The decoder thread writes, the attempt reads.
 #[derive(Debug)]
 pub(super) struct Progress {
     /// When the read came that brought the first token-bearing event; [`NOT_YET`] before.
@@ -53,7 +53,7 @@ impl Default for Progress {
     }
 }
 
-/// Counters that are shown while a run goes on. The driver, the wire's reading thread and the scribe
+/// Counters that are shown while a run goes on. The driver, the wire's reading thread and the decoder thread
 /// write, anyone reads.
 #[derive(Debug, Default)]
 pub struct Stats {
@@ -73,7 +73,7 @@ pub struct Stats {
     pub events: AtomicU64,
     /// When the last read of the batches came that were handed over, on the run's clock.
     pub(super) handed_over_ns: AtomicI64,
-    /// Waits for room in the channel to the scribe: each a read or a batch that was held up.
+    /// Waits for room in the channel to the decoder thread: each a read or a batch that was held up.
     pub stalls: AtomicU64,
     /// Attempts that failed with the first one's refusal, of the kind that comes again: see
     /// [`Failure::comes_again`].
@@ -203,8 +203,8 @@ impl Batch {
 }
 
 /// The driver's notebook. The driver's tasks write, and the wire's reading thread;
-/// [`Recorder::flush`] hands over to the scribe; dropping the last one closes the channel, upon which
-/// the scribe finishes.
+/// [`Recorder::flush`] hands over to the decoder thread; dropping the last one closes the channel, upon which
+/// the decoder thread finishes.
 #[derive(Debug)]
 pub struct Recorder {
     batch: Mutex<Batch>,
@@ -227,7 +227,7 @@ impl Recorder {
         }
     }
 
-    /// Nothing waits for the scribe: reads have times of a virtual clock.
+    /// Nothing waits for the decoder thread: reads have times of a virtual clock.
     #[cfg(test)]
     pub(super) fn set_virtual(&self) {
         self.backlog.set_virtual();
@@ -238,14 +238,14 @@ impl Recorder {
         &self.stats
     }
 
-    /// Batches that wait for the scribe.
+    /// Batches that wait for the decoder.
     pub(super) fn channel_fill(&self) -> usize {
         self.sender
             .max_capacity()
             .saturating_sub(self.sender.capacity())
     }
 
-    /// Waits until the scribe has died, which it does when the tape can't be written.
+    /// Waits until the decoder thread has died, which it does when the tape can't be written.
     pub(super) async fn closed(&self) {
         self.sender.closed().await;
     }
@@ -293,8 +293,8 @@ impl Recorder {
         self.lock().start = Some((origin_ns, self_check));
     }
 
-    /// Hands a large batch to the scribe. Returns false where reading has to wait: the channel is full,
-    /// or the scribe so far behind that a kill would cost too much.
+    /// Hands a large batch to the decoder. Returns false where reading has to wait: the channel is full,
+    /// or the decoder thread so far behind that a kill would cost too much.
     pub(super) fn relieve(&self) -> bool {
         self.try_flush() && !self.backlog.is_behind()
     }
@@ -325,9 +325,9 @@ impl Recorder {
         waiting_ns.max(self.backlog.age_ns(now_ns))
     }
 
-    /// Hands the batch to the scribe, waiting where the channel is full.
+    /// Hands the batch to the decoder thread, waiting where the channel is full.
     ///
-    /// A scribe that has died takes nothing more; the driver finds out by
+    /// A decoder that has died takes nothing more; the driver finds out by
     /// [`Recorder::closed`].
     pub(super) async fn flush(&self) {
         if !self.try_flush() {
@@ -338,7 +338,7 @@ impl Recorder {
         }
     }
 
-    /// Hands the batch to the scribe, if the channel has room. Returns false where it has none.
+    /// Hands the batch to the decoder thread, if the channel has room. Returns false where it has none.
     pub(super) fn try_flush(&self) -> bool {
         if self.lock().is_empty() {
             return true;

@@ -9,15 +9,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::anchors::{AnchorWatch, LOOK_INTERVAL};
 use super::clock::{Clock, utc_now_ns};
+use super::clock_sync::{ClockSync, LOOK_INTERVAL};
+use super::decoder_thread::{DecoderThread, TokenCounter};
 use super::driver::{Driven, Driver, Limits, Stop};
 use super::error::LoadError;
-use super::feed::{CHANNEL_REQUESTS, Fed, Feed, HeadStart};
+use super::feed::{CHANNEL_REQUESTS, Fed, Feed, Prefill};
 use super::health;
-use super::planned::Planned;
+use super::prepared::PreparedRequest;
 use super::recorder::{Failure, Recorder, Stats};
-use super::scribe::{Scribe, TokenCounter};
 use super::self_check::{SelfCheckPlan, self_check};
 use super::supply::Supply;
 use super::timer::PreciseTimer;
@@ -96,13 +96,13 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
     let backend = run.feed.template.backend;
     let count = run.feed.source.known_count();
     let tape = TapeWriter::create(&run.tape, manifest, run.replaces)?;
-    let (scribe, recorder) = Scribe::new(tape, backend, keeps_text, run.count_tokens);
-    let scribe = scribe.masking(&run.target.secrets);
+    let (decoder, recorder) = DecoderThread::new(tape, backend, keeps_text, run.count_tokens);
+    let decoder = decoder.masking(&run.target.secrets);
     let stats = Arc::clone(recorder.stats());
     watch(Arc::clone(&stats));
-    let scribe = spawn("scribe", move || {
-        give_way(Precedence::Scribe);
-        scribe.work()
+    let decoder = spawn("decoder", move || {
+        give_way(Precedence::DecoderThread);
+        decoder.work()
     })?;
     let drive = Drive {
         clock,
@@ -116,10 +116,10 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
     };
     let driver = spawn("driver", move || drive.work(run.feed))?;
     // The driver, or the wire's reading thread, which ends with it, drops the last recorder, upon
-    // which the scribe comes to its end.
+    // which the decoder thread comes to its end.
     let driven = join("driver", driver)?;
     stats.is_over.store(true, Ordering::Release);
-    let tape = join("scribe", scribe)?;
+    let tape = join("decoder", decoder)?;
     let driven = driven?;
     let (fed, trace_error) = match driven.fed {
         Ok(fed) => (fed, None),
@@ -241,15 +241,15 @@ impl Drive {
         let rest = supply.rest();
         let mut turns = None;
         if feed.waits_on_replies() {
-            let (with_turns, outlet) = supply.with_turns();
-            (supply, turns) = (with_turns, Some(outlet));
+            let (with_turns, sender) = supply.with_turns();
+            (supply, turns) = (with_turns, Some(sender));
         }
-        let (head_start, is_ahead) = HeadStart::new(slots);
+        let (prefill, is_ahead) = Prefill::new(slots);
         // It has its files before the self-check opens as many as it can.
         let feed_runtime = runtime("feed")?;
         let feeding = spawn("feed", move || {
             give_way(Precedence::Feed);
-            feed_runtime.block_on(feed.prepare(sender, head_start, turns, (rest, clock)))
+            feed_runtime.block_on(feed.prepare(sender, prefill, turns, (rest, clock)))
         })?;
         let self_check = match self.self_check {
             Some(plan) => self_check(plan, clock, wire_to).await,
@@ -283,7 +283,7 @@ impl Drive {
     }
 }
 
-async fn warm_up(driver: &mut Driver<impl Wire>, clock: Clock, warmups: Vec<Planned>) {
+async fn warm_up(driver: &mut Driver<impl Wire>, clock: Clock, warmups: Vec<PreparedRequest>) {
     if warmups.is_empty() {
         return;
     }
@@ -298,7 +298,7 @@ async fn warm_up(driver: &mut Driver<impl Wire>, clock: Clock, warmups: Vec<Plan
 }
 
 async fn take_anchors(clock: Clock, anchors: Arc<Mutex<Vec<ClockAnchor>>>) {
-    let mut watch = AnchorWatch::default();
+    let mut watch = ClockSync::default();
     if let Some(first) = lock(&anchors).last() {
         watch.look(*first);
     }
@@ -345,7 +345,7 @@ fn runtime(name: &'static str) -> Result<Runtime, LoadError> {
 enum Precedence {
     /// Comes first after the driver: a request that is not prepared goes out late.
     Feed,
-    Scribe,
+    DecoderThread,
 }
 
 /// Lowers the calling thread's precedence, where the system allows it.
@@ -354,7 +354,7 @@ fn give_way(precedence: Precedence) {
     {
         let steps = match precedence {
             Precedence::Feed => 5,
-            Precedence::Scribe => 10,
+            Precedence::DecoderThread => 10,
         };
         // On Linux this is the thread's own, not that of the whole process.
         let _ = rustix::process::nice(steps);

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::clock::Clock;
 use crate::capture::manifest::{SelfCheck, Spread};
 use crate::secrets::Secrets;
-use crate::wire::{Arrival, Head, Marks, Sink, Target, Wire, WireBody, WireError, Wish};
+use crate::wire::{Arrival, Flow, Head, SendTimings, Sink, Target, Wire, WireBody, WireError};
 
 /// Streams at most: to open more takes longer than the check.
 const MAX_STREAMS: usize = 64;
@@ -127,20 +127,20 @@ struct Stamped {
 struct Kept(Mutex<Vec<(i64, Vec<u8>)>>);
 
 impl Sink for Kept {
-    fn take(&self, arrival: &Arrival<'_>) -> Wish {
+    fn take(&self, arrival: &Arrival<'_>) -> Flow {
         let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         reads.push((arrival.at_ns, arrival.bytes.to_vec()));
-        Wish::More
+        Flow::More
     }
 }
 
 async fn read_stream<W: Wire>(wire: W) -> Vec<Stamped> {
     let mut events = Vec::new();
-    let marks = Arc::new(Marks::default());
+    let marks = Arc::new(SendTimings::default());
     let kept = Arc::new(Kept::default());
     if let Ok(Head { mut body, .. }) = wire.post(Bytes::from_static(b"{}"), &marks).await {
         // A stream that breaks is one with too few events.
-        let _ = body.pump(Arc::clone(&kept) as _).await;
+        let _ = body.stream_to(Arc::clone(&kept) as _).await;
     }
     let reads = std::mem::take(&mut *kept.0.lock().unwrap_or_else(PoisonError::into_inner));
     let mut line = Vec::new();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::planned::Planned;
+use super::prepared::PreparedRequest;
 
 /// Turns that may wait for the driver. The driver takes them at once, so that this is hardly ever
 /// full.
@@ -14,7 +14,7 @@ const CHANNEL_TURNS: usize = 1_024;
 
 /// What the feed has to know of the drive, for turns that wait on replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Note {
+pub(super) enum Feedback {
     /// The schedule starts at this time of the clock, in nanoseconds.
     Started(i64),
     /// The reply to the request of row `number` ended, in nanoseconds since the start.
@@ -30,9 +30,9 @@ pub(super) enum Note {
 #[derive(Debug)]
 pub(super) enum Supplied {
     /// A turn that became due by a reply.
-    Turn(Planned),
+    Turn(PreparedRequest),
     /// The next request of the schedule.
-    Scheduled(Planned),
+    Scheduled(PreparedRequest),
     /// There will be no more turns.
     NoMoreTurns,
     /// There will be no more requests of the schedule.
@@ -43,7 +43,7 @@ pub(super) enum Supplied {
 #[derive(Debug)]
 pub struct Supply {
     /// Requests that are due at a time of their own, in order.
-    scheduled: mpsc::Receiver<Planned>,
+    scheduled: mpsc::Receiver<PreparedRequest>,
     turns: Option<TurnSupply>,
     rest: Arc<Rest>,
 }
@@ -65,21 +65,21 @@ impl Rest {
 #[derive(Debug)]
 struct TurnSupply {
     /// Requests that became due by a reply; none when there will be no more.
-    turns: Option<mpsc::Receiver<Planned>>,
+    turns: Option<mpsc::Receiver<PreparedRequest>>,
     /// Without a bound: a note that is lost is a turn that waits for ever. Each is about a request
     /// that was sent, and takes some bytes until the feed comes to it.
-    notes: mpsc::UnboundedSender<Note>,
+    notes: mpsc::UnboundedSender<Feedback>,
 }
 
 /// The feed's end of what turns need.
 #[derive(Debug)]
-pub(super) struct TurnOutlet {
-    pub(super) turns: mpsc::Sender<Planned>,
-    pub(super) notes: mpsc::UnboundedReceiver<Note>,
+pub(super) struct TurnSender {
+    pub(super) turns: mpsc::Sender<PreparedRequest>,
+    pub(super) notes: mpsc::UnboundedReceiver<Feedback>,
 }
 
-impl From<mpsc::Receiver<Planned>> for Supply {
-    fn from(scheduled: mpsc::Receiver<Planned>) -> Self {
+impl From<mpsc::Receiver<PreparedRequest>> for Supply {
+    fn from(scheduled: mpsc::Receiver<PreparedRequest>) -> Self {
         Self {
             scheduled,
             turns: None,
@@ -92,7 +92,7 @@ impl From<mpsc::Receiver<Planned>> for Supply {
 
 impl Supply {
     /// Adds a way for turns that wait on replies.
-    pub(super) fn with_turns(mut self) -> (Self, TurnOutlet) {
+    pub(super) fn with_turns(mut self) -> (Self, TurnSender) {
         let (turns, turn_receiver) = mpsc::channel(CHANNEL_TURNS);
         #[expect(
             clippy::disallowed_methods,
@@ -103,20 +103,20 @@ impl Supply {
             turns: Some(turn_receiver),
             notes,
         });
-        let outlet = TurnOutlet {
+        let sender = TurnSender {
             turns,
             notes: note_receiver,
         };
-        (self, outlet)
+        (self, sender)
     }
 
     /// Returns the next request of the schedule; none when it is over.
-    pub(super) async fn recv(&mut self) -> Option<Planned> {
+    pub(super) async fn recv(&mut self) -> Option<PreparedRequest> {
         self.scheduled.recv().await
     }
 
     /// Returns the next request of the schedule that is prepared.
-    pub(super) fn try_recv(&mut self) -> Option<Planned> {
+    pub(super) fn try_recv(&mut self) -> Option<PreparedRequest> {
         self.scheduled.try_recv().ok()
     }
 
@@ -146,7 +146,7 @@ impl Supply {
     }
 
     /// Returns the next turn that is prepared.
-    pub(super) fn try_recv_turn(&mut self) -> Option<Planned> {
+    pub(super) fn try_recv_turn(&mut self) -> Option<PreparedRequest> {
         self.turns.as_mut()?.turns.as_mut()?.try_recv().ok()
     }
 
@@ -157,7 +157,7 @@ impl Supply {
     }
 
     /// Tells the feed something, where turns wait on replies.
-    pub(super) fn tell(&self, note: Note) {
+    pub(super) fn tell(&self, note: Feedback) {
         if let Some(supply) = &self.turns {
             // A feed that has ended has no turn that waits.
             let _ = supply.notes.send(note);

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::planned::Planned;
-use super::scribe::TokenCounter;
+use super::decoder_thread::TokenCounter;
+use super::prepared::PreparedRequest;
 use crate::backend::{BackendKind, RequestInput, RequestSpec};
 use crate::capture::Label;
 use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
@@ -44,7 +44,7 @@ pub struct RequestTemplate {
 
 impl RequestTemplate {
     /// Makes request number `index` of a synthetic schedule.
-    pub(super) fn synthetic(&self, index: u64, intended_ns: Option<i64>) -> Planned {
+    pub(super) fn synthetic(&self, index: u64, intended_ns: Option<i64>) -> PreparedRequest {
         let (_, output_tokens) = self.workload.lengths(index);
         let mut planned = self.planned(index, self.workload.random_prompt(index), output_tokens);
         planned.intended_ns = intended_ns;
@@ -54,7 +54,7 @@ impl RequestTemplate {
     }
 
     /// Makes request number `index` of a trace, due when the row says.
-    pub(super) fn traced(&self, index: u64, mut row: TraceRow) -> Planned {
+    pub(super) fn traced(&self, index: u64, mut row: TraceRow) -> PreparedRequest {
         if row.failed {
             // What it was to have is often unknown, and something has to be sent.
             row.input_tokens = row.input_tokens.max(1);
@@ -81,7 +81,7 @@ impl RequestTemplate {
     }
 
     /// Makes a request of the text that the trace brings.
-    fn verbatim(&self, index: u64, text: &RowText, row: &TraceRow) -> Planned {
+    fn verbatim(&self, index: u64, text: &RowText, row: &TraceRow) -> PreparedRequest {
         let asked = (row.output_tokens, row.body.as_deref());
         let sent = |messages: &[Value]| {
             let input = RequestInput::Messages(messages);
@@ -122,13 +122,18 @@ impl RequestTemplate {
         messages
     }
 
-    pub(super) fn planned(&self, index: u64, prompt: Prompt, output_tokens: u32) -> Planned {
+    pub(super) fn planned(
+        &self,
+        index: u64,
+        prompt: Prompt,
+        output_tokens: u32,
+    ) -> PreparedRequest {
         self.made(index, prompt, (output_tokens, None))
     }
 
     /// Makes a request of a prompt, with the output length and the fields of the body that its row
     /// asks for.
-    fn made(&self, index: u64, prompt: Prompt, asked: (u32, Option<&str>)) -> Planned {
+    fn made(&self, index: u64, prompt: Prompt, asked: (u32, Option<&str>)) -> PreparedRequest {
         let (output_tokens, _) = asked;
         let body = self.body(RequestInput::Text(&prompt.text), asked);
         let counted = self.count_tokens.as_ref().map(|_| prompt.tokens);
@@ -176,8 +181,8 @@ impl RequestTemplate {
         (body, max_output_tokens): (Vec<u8>, Option<u32>),
         (prompt, counted): (String, Option<u32>),
         output_tokens: u32,
-    ) -> Planned {
-        Planned {
+    ) -> PreparedRequest {
+        PreparedRequest {
             request_id: index,
             phase: Phase::Measure,
             intended_ns: None,
@@ -198,7 +203,7 @@ impl RequestTemplate {
         }
     }
 
-    pub(super) fn into_warmup(mut planned: Planned, index: u64) -> Planned {
+    pub(super) fn into_warmup(mut planned: PreparedRequest, index: u64) -> PreparedRequest {
         planned.request_id = FIRST_WARMUP_ID + index;
         planned.phase = Phase::Warmup;
         planned.intended_ns = None;

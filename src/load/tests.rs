@@ -8,18 +8,18 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::clock::Clock;
+use super::decoder_thread::DecoderThread;
 use super::driver::{Driven, Driver, Limits, Stop};
 use super::health::watch as watch_health;
-use super::planned::Planned;
+use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
-use super::scribe::Scribe;
 use super::supply::Supply;
 use super::timer::PreciseTimer;
 use crate::backend::BackendKind;
 use crate::capture::schema::{Channel, ChunkRow, Phase, ProbeRow, RequestRow, Status, TapeRow};
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::plan::Loop;
-use crate::wire::{Head, Marks, Read, Wire, WireBody, WireError};
+use crate::wire::{Head, Read, SendTimings, Wire, WireBody, WireError};
 
 mod ends;
 mod limits;
@@ -90,7 +90,11 @@ struct FakeBody {
 impl Wire for FakeWire {
     type Body = FakeBody;
 
-    async fn post(&self, _body: Bytes, marks: &Arc<Marks>) -> Result<Head<FakeBody>, WireError> {
+    async fn post(
+        &self,
+        _body: Bytes,
+        marks: &Arc<SendTimings>,
+    ) -> Result<Head<FakeBody>, WireError> {
         let sent_ns = self.clock.now_ns();
         marks.set_sent_ns(sent_ns);
         {
@@ -168,8 +172,8 @@ fn limits() -> Limits {
     }
 }
 
-fn planned(request_id: u64, intended_ns: Option<i64>) -> Planned {
-    Planned {
+fn planned(request_id: u64, intended_ns: Option<i64>) -> PreparedRequest {
+    PreparedRequest {
         request_id,
         phase: Phase::Measure,
         intended_ns,
@@ -203,16 +207,16 @@ struct Outcome {
 async fn drive(
     limits: Limits,
     duration_ns: Option<i64>,
-    schedule: Vec<Planned>,
+    schedule: Vec<PreparedRequest>,
     server: impl Into<Server>,
     stops: Vec<(i64, Stop)>,
 ) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.tape");
     let tape = TapeWriter::create(&path, Manifest::new("test", Loop::Open), false).unwrap();
-    let (scribe, recorder) = Scribe::new(tape, BackendKind::Openai, false, None);
+    let (decoder, recorder) = DecoderThread::new(tape, BackendKind::Openai, false, None);
     recorder.set_virtual();
-    let scribe = std::thread::spawn(move || scribe.work());
+    let decoder = std::thread::spawn(move || decoder.work());
 
     let clock = Clock::start();
     let in_flight = Arc::new(Mutex::new((0, 0)));
@@ -244,7 +248,7 @@ async fn drive(
         () = health => unreachable!("health is watched until the end"),
     };
     drop(driver);
-    scribe
+    decoder
         .join()
         .unwrap()
         .unwrap()

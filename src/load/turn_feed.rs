@@ -15,9 +15,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::clock::Clock;
 use super::error::LoadError;
-use super::feed::{Outlet, PREPARED_KIB, kib};
-use super::planned::Planned;
-use super::supply::{Note, TurnOutlet};
+use super::feed::{PREPARED_KIB, RequestSender, kib};
+use super::prepared::PreparedRequest;
+use super::supply::{Feedback, TurnSender};
 use super::template::RequestTemplate;
 use super::turns::{Turn, Turns};
 use crate::plan::SessionPacing;
@@ -35,8 +35,8 @@ const PREPARE_AHEAD_NS: i64 = 1_000_000_000;
 /// The feed of one replay.
 pub(super) struct TurnFeed {
     turns: Turns,
-    outlet: mpsc::Sender<Planned>,
-    notes: mpsc::UnboundedReceiver<Note>,
+    sender: mpsc::Sender<PreparedRequest>,
+    notes: mpsc::UnboundedReceiver<Feedback>,
     /// Memory of turns that are prepared, in KiB: apart from that of the others, which would be
     /// full of requests for later.
     memory: Arc<Semaphore>,
@@ -50,11 +50,11 @@ pub(super) struct TurnFeed {
 }
 
 impl TurnFeed {
-    pub(super) fn new(outlet: TurnOutlet, pacing: SessionPacing, clock: Clock) -> Self {
+    pub(super) fn new(sender: TurnSender, pacing: SessionPacing, clock: Clock) -> Self {
         Self {
             turns: Turns::new(pacing),
-            outlet: outlet.turns,
-            notes: outlet.notes,
+            sender: sender.turns,
+            notes: sender.notes,
             memory: Arc::new(Semaphore::new(PREPARED_KIB)),
             clock,
             start_ns: None,
@@ -73,7 +73,7 @@ impl TurnFeed {
         mut self,
         reader: &mut TraceReader,
         template: &RequestTemplate,
-        mut roots: Outlet,
+        mut roots: RequestSender,
     ) -> Result<(), LoadError> {
         let mut is_at_end = false;
         while !roots.is_closed() {
@@ -134,10 +134,10 @@ impl TurnFeed {
         self.roots.extend(self.turns.accept(index, row));
     }
 
-    fn take(&mut self, note: Note) {
+    fn take(&mut self, note: Feedback) {
         match note {
-            Note::Started(start_ns) => self.start_ns = Some(start_ns),
-            Note::Ended { number, end_ns } => self.turns.ended(number, end_ns),
+            Feedback::Started(start_ns) => self.start_ns = Some(start_ns),
+            Feedback::Ended { number, end_ns } => self.turns.ended(number, end_ns),
         }
     }
 
@@ -154,9 +154,9 @@ impl TurnFeed {
             let memory = Arc::clone(&self.memory).acquire_many_owned(kib);
             tokio::select! {
                 permit = memory => planned.permit = permit.ok(),
-                () = self.outlet.closed() => return false,
+                () = self.sender.closed() => return false,
             }
-            if self.outlet.send(planned).await.is_err() {
+            if self.sender.send(planned).await.is_err() {
                 return false;
             }
         }
@@ -164,7 +164,7 @@ impl TurnFeed {
     }
 
     /// Waits until there is something to do. Returns false when nobody wants more.
-    async fn wait(&mut self, roots: &Outlet) -> bool {
+    async fn wait(&mut self, roots: &RequestSender) -> bool {
         let due_ns = match (self.start_ns, self.turns.next_due_ns()) {
             (Some(start_ns), Some(due_ns)) => Some(
                 start_ns

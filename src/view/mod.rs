@@ -5,11 +5,11 @@
 //! anew when a form asks for other goals or when a tape has changed.
 
 mod fields;
-mod guard;
 mod pages;
 mod questions;
 #[cfg(test)]
 mod tests;
+mod token_auth;
 
 use std::future::pending;
 use std::io;
@@ -31,10 +31,10 @@ use crate::report::PageOptions;
 use crate::sql::Limits;
 
 pub(crate) use fields::Fields;
-use guard::Guard;
-pub(crate) use guard::new_token;
 use pages::Pages;
 pub(crate) use questions::Ask;
+use token_auth::TokenAuth;
+pub(crate) use token_auth::new_token;
 
 /// Largest answer to a question of CSV, in rows.
 pub(crate) const CSV_ROWS: usize = 1_000_000;
@@ -82,7 +82,7 @@ pub(crate) struct View {
 ///
 /// Fails where the system refuses the socket.
 pub(crate) async fn serve(listener: TcpListener, view: View) -> io::Result<()> {
-    let desk = Desk::new(view, listener.local_addr()?);
+    let desk = AppState::new(view, listener.local_addr()?);
     // Whoever opens the page a moment later finds the report made, or being made.
     let first = Arc::clone(&desk);
     let mut tasks = JoinSet::new();
@@ -93,25 +93,25 @@ pub(crate) async fn serve(listener: TcpListener, view: View) -> io::Result<()> {
 }
 
 /// What all requests share.
-struct Desk {
-    guard: Guard,
+struct AppState {
+    guard: TokenAuth,
     pages: Pages,
 }
 
-impl Desk {
+impl AppState {
     fn new(view: View, address: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
-            guard: Guard::new(&view.token, address),
+            guard: TokenAuth::new(&view.token, address),
             pages: Pages::new(view),
         })
     }
 }
 
-fn router(desk: Arc<Desk>) -> Router {
+fn router(desk: Arc<AppState>) -> Router {
     Router::new().fallback(answer).with_state(desk)
 }
 
-async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+async fn answer(State(desk): State<Arc<AppState>>, request: Request) -> Response {
     let mut response = match desk.guard.pass(request.uri().path(), request.headers()) {
         Err(reason) => plain(StatusCode::FORBIDDEN, reason),
         Ok(_) if !matches!(*request.method(), Method::GET | Method::HEAD) => plain(

@@ -72,7 +72,7 @@ fn here() -> Ask {
 
 struct Looked {
     folder: TempDir,
-    desk: Arc<Desk>,
+    desk: Arc<AppState>,
     router: Router,
 }
 
@@ -97,7 +97,7 @@ impl Looked {
             },
             token: "secret".to_owned(),
         };
-        let desk = Desk::new(view, SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let desk = AppState::new(view, SocketAddr::from(([127, 0, 0, 1], 8080)));
         let router = router(Arc::clone(&desk));
         Self {
             folder,

@@ -42,7 +42,7 @@ pub trait Wire: Clone + Send + Sync + 'static {
     fn post(
         &self,
         body: Bytes,
-        marks: &Arc<Marks>,
+        marks: &Arc<SendTimings>,
     ) -> impl Future<Output = Result<Head<Self::Body>, WireError>> + Send;
 
     /// Opens connections, as far as that many are not idle, so that as many requests that come
@@ -79,17 +79,17 @@ pub trait WireBody: Send + 'static {
 
     /// Hands each read to `sink` as it comes, until the body ends or the sink wants no more for
     /// now. A future that is dropped before gives up the body.
-    fn pump(
+    fn stream_to(
         &mut self,
         sink: Arc<dyn Sink>,
-    ) -> impl Future<Output = Result<Pumped, WireError>> + Send {
+    ) -> impl Future<Output = Result<StreamEnd, WireError>> + Send {
         async move {
             while let Some(read) = self.read().await? {
                 if let Some(pumped) = sink.take(&read.arrival()).stops() {
                     return Ok(pumped);
                 }
             }
-            Ok(Pumped::End)
+            Ok(StreamEnd::End)
         }
     }
 
@@ -103,9 +103,9 @@ pub trait WireBody: Send + 'static {
 /// Where the reads of a streamed body go.
 pub trait Sink: Send + Sync + 'static {
     /// Takes in one read, on the thread that reads, which other streams share: it must not wait.
-    fn take(&self, arrival: &Arrival<'_>) -> Wish;
+    fn take(&self, arrival: &Arrival<'_>) -> Flow;
 
-    /// Blocks the thread that reads, where that has nothing else to do, after a [`Wish::Wait`]. Returns
+    /// Blocks the thread that reads, where that has nothing else to do, after a [`Flow::Wait`]. Returns
     /// false where the wait was in vain.
     fn wait(&self) -> bool {
         false
@@ -114,7 +114,7 @@ pub trait Sink: Send + Sync + 'static {
 
 /// What a sink wants next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum Flow {
     /// The next read, as soon as it comes.
     More,
     /// Nothing until it asks again.
@@ -125,7 +125,7 @@ pub enum Wish {
 
 /// Why no further read came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pumped {
+pub enum StreamEnd {
     /// The body is over.
     End,
     /// The sink asked to wait; the next call goes on where this one stopped.
@@ -134,12 +134,12 @@ pub enum Pumped {
     Enough,
 }
 
-impl Wish {
-    fn stops(self) -> Option<Pumped> {
+impl Flow {
+    fn stops(self) -> Option<StreamEnd> {
         match self {
             Self::More => None,
-            Self::Wait => Some(Pumped::Wait),
-            Self::Enough => Some(Pumped::Enough),
+            Self::Wait => Some(StreamEnd::Wait),
+            Self::Enough => Some(StreamEnd::Enough),
         }
     }
 }
@@ -198,7 +198,7 @@ impl Read {
 /// Stamps of the way out. The wire writes each once, and anew where the request goes out anew; the
 /// driver reads them when the attempt has ended, however it ended.
 #[derive(Debug)]
-pub struct Marks {
+pub struct SendTimings {
     connect_ns: AtomicI64,
     sent_ns: AtomicI64,
     body_sent_ns: AtomicI64,
@@ -213,7 +213,7 @@ pub const ENDED_BEFORE_NS: i64 = 1_000_000_000;
 /// Stands for "not yet"; no stamp can be that small.
 const UNSET: i64 = i64::MIN;
 
-impl Default for Marks {
+impl Default for SendTimings {
     fn default() -> Self {
         Self {
             connect_ns: AtomicI64::new(UNSET),
@@ -229,7 +229,7 @@ fn stamp(mark: &AtomicI64) -> Option<i64> {
     (at_ns != UNSET).then_some(at_ns)
 }
 
-impl Marks {
+impl SendTimings {
     /// Notes how long DNS, TCP and TLS took for this attempt.
     pub fn set_connect_ns(&self, duration_ns: i64) {
         self.connect_ns.store(duration_ns, Ordering::Release);
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_server_that_is_silent_for_long_and_then_leaves_has_lost_the_request_itself() {
-        let marks = Marks::default();
+        let marks = SendTimings::default();
         // The end may come while the request is still being written.
         assert!(marks.was_just_sent(i64::MAX));
         marks.set_sent_ns(5);

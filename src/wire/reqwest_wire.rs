@@ -18,14 +18,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
 
-use super::{Head, Marks, Read, Target, Wire, WireBody, WireError};
+use super::{Head, Read, SendTimings, Target, Wire, WireBody, WireError};
 use crate::capture::schema::ErrorKind;
 use crate::load::clock::Clock;
 
 tokio::task_local! {
     /// The marks of the attempt whose task is being polled. A connection that the pool opens for
     /// another attempt, or in the background, finds none and notes nothing.
-    static ATTEMPT: Arc<Marks>;
+    static ATTEMPT: Arc<SendTimings>;
 }
 
 /// Sends requests through a reqwest client with a keep-alive pool.
@@ -134,7 +134,11 @@ pub async fn get_text(
 impl Wire for ReqwestWire {
     type Body = ReqwestBody;
 
-    async fn post(&self, body: Bytes, marks: &Arc<Marks>) -> Result<Head<ReqwestBody>, WireError> {
+    async fn post(
+        &self,
+        body: Bytes,
+        marks: &Arc<SendTimings>,
+    ) -> Result<Head<ReqwestBody>, WireError> {
         let keeps = self.keeps.load(Ordering::Acquire);
         let mut sent = self.send(body.clone(), keeps, marks).await;
         if let Err(error) = &sent
@@ -175,7 +179,7 @@ impl ReqwestWire {
         &self,
         body: Bytes,
         keeps: bool,
-        marks: &Arc<Marks>,
+        marks: &Arc<SendTimings>,
     ) -> reqwest::Result<Response> {
         let length = body.len();
         let stamped = StampedBody {
@@ -275,7 +279,7 @@ fn is_tls_error(error: &(dyn std::error::Error + 'static)) -> bool {
 struct StampedBody {
     bytes: Option<Bytes>,
     clock: Clock,
-    marks: Arc<Marks>,
+    marks: Arc<SendTimings>,
     length: usize,
 }
 

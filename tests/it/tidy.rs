@@ -44,7 +44,7 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
 
 /// Files at the top of `src/` that hold no stage's work: any stage may use them.
 const FOUNDATIONS: [&str; 8] = [
-    "breath",
+    "throttle",
     "draw",
     "http_server",
     "plan",

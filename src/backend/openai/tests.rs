@@ -435,7 +435,7 @@ proptest! {
         for (kind, text, times) in events {
             for time in 0..times {
                 let data = repeated(kind, &if time == 1 { format!("{text}!") } else { text.clone() });
-                full.moulds.forget();
+                full.templates.forget();
                 prop_assert_eq!(
                     short.read(data.as_bytes()),
                     full.read(data.as_bytes()),

@@ -62,7 +62,7 @@ async fn a_server_that_never_stops_does_not_put_a_limit_off() {
         ..limits()
     };
     // More comes at each look than was decoded since the last one: virtual time goes on only while the
-    // scribe, which is real, has nothing to do with it.
+    // decoder, which is real, has nothing to do with it.
     let script = (1..200_000)
         .map(|ping| (ping * MS / 10, ": ping\n\n"))
         .collect::<Vec<_>>();
@@ -91,7 +91,7 @@ async fn no_limit_goes_on_after_the_end_mark() {
     ];
     for limits in tight {
         // The server leaves the connection open, and goes on to speak for a long time: virtual time
-        // runs on while the scribe, which is real, decodes the end mark.
+        // runs on while the decoder thread, which is real, decodes the end mark.
         let mut script = vec![(95 * MS, WHOLE)];
         script.extend((1..2_000).map(|ping| ((95 + 500 * ping) * MS, ": ping\n\n")));
         let outcome = drive(limits, None, vec![planned(0, Some(0))], script, Vec::new()).await;

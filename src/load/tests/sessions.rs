@@ -11,10 +11,10 @@ use crate::backend::BackendKind;
 use crate::capture::schema::{RequestRow, Status};
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::load::clock::Clock;
-use crate::load::feed::{CHANNEL_REQUESTS, HeadStart};
+use crate::load::feed::{CHANNEL_REQUESTS, Prefill};
 use crate::load::supply::Supply;
 use crate::load::timer::PreciseTimer;
-use crate::load::{Driver, Feed, RequestTemplate, Scribe, Source, Stop, TraceReplay};
+use crate::load::{DecoderThread, Driver, Feed, RequestTemplate, Source, Stop, TraceReplay};
 use crate::plan::Loop;
 use crate::plan::{OutputLength, SessionPacing};
 use crate::trace::{Selection, TraceOptions};
@@ -32,9 +32,9 @@ async fn replay(
     std::fs::write(&trace, lines).unwrap();
     let path = folder.path().join("run.tape");
     let tape = TapeWriter::create(&path, Manifest::new("test", Loop::Open), false).unwrap();
-    let (scribe, recorder) = Scribe::new(tape, BackendKind::Openai, false, None);
+    let (decoder, recorder) = DecoderThread::new(tape, BackendKind::Openai, false, None);
     recorder.set_virtual();
-    let scribe = std::thread::spawn(move || scribe.work());
+    let decoder = std::thread::spawn(move || decoder.work());
     let clock = Clock::start();
     let wire = super::FakeWire {
         clock,
@@ -69,7 +69,7 @@ async fn replay(
     let (sender, scheduled) = mpsc::channel(CHANNEL_REQUESTS);
     let (mut supply, turns) = Supply::from(scheduled).with_turns();
     let rest = supply.rest();
-    let (head_start, is_ahead) = HeadStart::new(usize::MAX);
+    let (prefill, is_ahead) = Prefill::new(usize::MAX);
     let driving = async {
         let _ = is_ahead.await;
         driver.get_ready(&mut supply).await;
@@ -78,14 +78,14 @@ async fn replay(
         driven
     };
     let (fed, driven) = tokio::join!(
-        feed.prepare(sender, head_start, Some(turns), (rest, clock)),
+        feed.prepare(sender, prefill, Some(turns), (rest, clock)),
         driving
     );
     let counts = fed.unwrap().trace.unwrap();
     assert_eq!(driven.taken, counts.taken);
     assert!(driven.is_complete);
     drop(driver);
-    let tape = scribe.join().unwrap().unwrap();
+    let tape = decoder.join().unwrap().unwrap();
     tape.finish(Ending::default()).unwrap();
     let mut rows: Vec<RequestRow> = read_rows(&path);
     rows.sort_by_key(|row| row.request_id);

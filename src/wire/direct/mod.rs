@@ -8,8 +8,8 @@
 //! [`ReqwestWire`](super::ReqwestWire).
 
 mod dial;
-mod hub;
 mod pool;
+mod read_loop;
 mod receive;
 mod request;
 mod socket;
@@ -23,14 +23,15 @@ use futures::stream::{self, StreamExt as _};
 use super::chunked::{ChunkedDecoder, ChunkedError};
 use super::response::{self, Framing, HeadError, ResponseHead};
 use super::{
-    Head, Marks, Pumped, Read, ReadingThread, Sink, Target, Wire, WireBody, WireError, is_end,
+    Head, Read, ReadingThread, SendTimings, Sink, StreamEnd, Target, Wire, WireBody, WireError,
+    is_end,
 };
 use crate::capture::schema::ErrorKind;
 use crate::load::clock::Clock;
 
 use dial::Dialer;
-use hub::Hub;
 use pool::{Origin, Pool};
+use read_loop::ReadLoop;
 use request::RequestHead;
 use socket::{ReadStamp, StampedSocket, Stream, Written};
 
@@ -48,7 +49,7 @@ const MAX_INTERIM: u32 = 16;
 pub struct DirectWire {
     shared: Arc<Shared>,
     pool: Pool,
-    hub: Hub,
+    read_loop: ReadLoop,
     clock: Clock,
 }
 
@@ -67,7 +68,7 @@ impl DirectWire {
     pub fn new(target: &Target, clock: Clock) -> Result<Self, WireError> {
         let unread = |error| WireError::new(ErrorKind::Connect, &error);
         Ok(Self {
-            hub: Hub::start(clock).map_err(unread)?,
+            read_loop: ReadLoop::start(clock).map_err(unread)?,
             shared: Arc::new(Shared {
                 dialer: Dialer::new(target, clock)?,
                 head: RequestHead::new(target),
@@ -77,7 +78,7 @@ impl DirectWire {
         })
     }
 
-    async fn dial(&self, marks: &Marks) -> Result<Stream, WireError> {
+    async fn dial(&self, marks: &SendTimings) -> Result<Stream, WireError> {
         let started_ns = self.clock.now_ns();
         let dialled = self.shared.dialer.dial().await;
         marks.set_connect_ns(self.clock.now_ns() - started_ns);
@@ -85,7 +86,12 @@ impl DirectWire {
     }
 
     /// Writes the request. Returns false when the server answered before it was whole.
-    async fn write(&self, stream: &mut Stream, body: &[u8], marks: &Marks) -> io::Result<bool> {
+    async fn write(
+        &self,
+        stream: &mut Stream,
+        body: &[u8],
+        marks: &SendTimings,
+    ) -> io::Result<bool> {
         let head = &self.shared.head;
         let head = head.with_length(body.len(), self.pool.keeps());
         let mut rest = [head.as_slice(), body];
@@ -119,7 +125,7 @@ impl DirectWire {
         &self,
         mut stream: Stream,
         body: Bytes,
-        marks: &Marks,
+        marks: &SendTimings,
     ) -> Result<Head<DirectBody>, NoAnswer> {
         let written = self.write(&mut stream, &body, marks).await;
         drop(body);
@@ -141,7 +147,7 @@ impl DirectWire {
         let mut body = DirectBody {
             stream: Some(stream),
             pool: is_reusable.then(|| self.pool.clone()),
-            hub: self.hub.clone(),
+            read_loop: self.read_loop.clone(),
             decoder: BodyDecoder::new(head.framing),
             first: None,
             ended_ns: None,
@@ -159,7 +165,11 @@ impl DirectWire {
 impl Wire for DirectWire {
     type Body = DirectBody;
 
-    async fn post(&self, body: Bytes, marks: &Arc<Marks>) -> Result<Head<DirectBody>, WireError> {
+    async fn post(
+        &self,
+        body: Bytes,
+        marks: &Arc<SendTimings>,
+    ) -> Result<Head<DirectBody>, WireError> {
         if let Some((stream, origin)) = self.pool.take() {
             match self.exchange(stream, body.clone(), marks).await {
                 Err(NoAnswer {
@@ -186,7 +196,7 @@ impl Wire for DirectWire {
     }
 
     fn reading_thread(&self) -> Option<Arc<dyn ReadingThread>> {
-        Some(self.hub.thread())
+        Some(self.read_loop.thread())
     }
 }
 
@@ -286,7 +296,7 @@ pub struct DirectBody {
     stream: Option<Stream>,
     /// Where the connection goes then, where it may be used again.
     pool: Option<Pool>,
-    hub: Hub,
+    read_loop: ReadLoop,
     decoder: BodyDecoder,
     /// What came with the head.
     first: Option<Result<Read, ChunkedError>>,
@@ -345,7 +355,7 @@ impl WireBody for DirectBody {
         Ok(None)
     }
 
-    async fn pump(&mut self, sink: Arc<dyn Sink>) -> Result<Pumped, WireError> {
+    async fn stream_to(&mut self, sink: Arc<dyn Sink>) -> Result<StreamEnd, WireError> {
         if let Some(first) = self.first.take() {
             let first = first.map_err(bad_body)?;
             if let Some(pumped) = sink.take(&first.arrival()).stops() {
@@ -361,7 +371,7 @@ impl WireBody for DirectBody {
                         return Ok(pumped);
                     }
                 }
-                Ok(Pumped::End)
+                Ok(StreamEnd::End)
             }
         }
     }
@@ -372,20 +382,20 @@ impl WireBody for DirectBody {
 }
 
 impl DirectBody {
-    /// Lets the hub read the body.
+    /// Lets the read loop read the body.
     async fn stream_into(
         &mut self,
         socket: StampedSocket,
         sink: Arc<dyn Sink>,
-    ) -> Result<Pumped, WireError> {
+    ) -> Result<StreamEnd, WireError> {
         let lost = |error| WireError::new(ErrorKind::Truncated, &error);
         let parts = socket.into_parts().map_err(lost)?;
         let decoder = std::mem::take(&mut self.decoder);
-        let visit = self.hub.stream(parts, decoder, sink).map_err(lost)?;
-        let visited = visit.await.map_err(lost)?;
+        let handler = self.read_loop.stream(parts, decoder, sink).map_err(lost)?;
+        let visited = handler.await.map_err(lost)?;
         self.decoder = visited.decoder;
         let pumped = visited.end?;
-        if pumped == Pumped::End {
+        if pumped == StreamEnd::End {
             self.ended_ns = Some(visited.stamps.last().at_ns);
         }
         match StampedSocket::from_parts(visited.socket, visited.stamps) {
@@ -394,7 +404,7 @@ impl DirectBody {
                 self.release_if_done();
             }
             // The body is whole; only the connection can't be used again.
-            Err(_) if pumped == Pumped::End => {}
+            Err(_) if pumped == StreamEnd::End => {}
             Err(error) => return Err(lost(error)),
         }
         Ok(pumped)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::secrets::Secrets;
-use crate::wire::{Arrival, Wish};
+use crate::wire::{Arrival, Flow};
 
 /// What a server does with a connection once it has read a request.
 type Step = Box<dyn FnOnce(&mut TcpStream) + Send>;
@@ -92,8 +92,8 @@ fn wire(server: &Server) -> DirectWire {
     DirectWire::new(&server.target(), Clock::start()).unwrap()
 }
 
-async fn post(wire: &DirectWire) -> (Result<Head<DirectBody>, WireError>, Arc<Marks>) {
-    let marks = Arc::new(Marks::default());
+async fn post(wire: &DirectWire) -> (Result<Head<DirectBody>, WireError>, Arc<SendTimings>) {
+    let marks = Arc::new(SendTimings::default());
     let answer = wire.post(Bytes::from_static(b"{\"a\":1}"), &marks).await;
     (answer, marks)
 }
@@ -101,11 +101,11 @@ async fn post(wire: &DirectWire) -> (Result<Head<DirectBody>, WireError>, Arc<Ma
 /// A sink that keeps what it is given, and wishes what it is told to.
 struct Kept {
     reads: Mutex<Vec<Read>>,
-    wish: Wish,
+    wish: Flow,
 }
 
 impl Kept {
-    fn wishing(wish: Wish) -> Arc<Self> {
+    fn wishing(wish: Flow) -> Arc<Self> {
         let reads = Mutex::default();
         Arc::new(Self { reads, wish })
     }
@@ -116,7 +116,7 @@ impl Kept {
 }
 
 impl Sink for Kept {
-    fn take(&self, arrival: &Arrival<'_>) -> Wish {
+    fn take(&self, arrival: &Arrival<'_>) -> Flow {
         self.reads.lock().unwrap().push(Read {
             at_ns: arrival.at_ns,
             bytes: Bytes::copy_from_slice(arrival.bytes),
@@ -127,12 +127,12 @@ impl Sink for Kept {
     }
 }
 
-/// Reads a body to its end, over the hub.
+/// Reads a body to its end, over the read loop.
 async fn body(head: Head<DirectBody>) -> Result<Vec<Read>, WireError> {
     let mut body = head.body;
-    let kept = Kept::wishing(Wish::More);
-    let pumped = body.pump(Arc::clone(&kept) as _).await?;
-    assert_eq!(pumped, Pumped::End);
+    let kept = Kept::wishing(Flow::More);
+    let pumped = body.stream_to(Arc::clone(&kept) as _).await?;
+    assert_eq!(pumped, StreamEnd::End);
     Ok(kept.reads())
 }
 
@@ -486,7 +486,7 @@ async fn a_refusal_that_comes_before_the_request_is_whole_is_heard() {
     });
     let target = target_at(&address.to_string());
     let wire = DirectWire::new(&target, Clock::start()).unwrap();
-    let marks = Arc::new(Marks::default());
+    let marks = Arc::new(SendTimings::default());
     // More than sockets hold.
     let large = Bytes::from(vec![b'x'; 64 << 20]);
     let head = wire.post(large, &marks).await.unwrap();
@@ -501,7 +501,7 @@ async fn a_large_body_arrives_whole() {
     let large: String = "0123456789abcdef".repeat(40_000);
     let server = Server::one(vec![says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]);
     let wire = wire(&server);
-    let marks = Arc::new(Marks::default());
+    let marks = Arc::new(SendTimings::default());
     let head = wire.post(Bytes::from(large.clone()), &marks).await.unwrap();
     assert_eq!(body(head).await.unwrap(), []);
     let requests = server.thread.join().unwrap();
@@ -555,14 +555,14 @@ async fn a_stream_goes_on_where_its_sink_asked_it_to_wait() {
     let (server, go) = piecewise(pieces);
     let wire = wire(&server);
     let mut head = post(&wire).await.0.unwrap();
-    let kept = Kept::wishing(Wish::Wait);
+    let kept = Kept::wishing(Flow::Wait);
     let mut pumped = Vec::new();
-    while pumped.last() != Some(&Pumped::End) {
+    while pumped.last() != Some(&StreamEnd::End) {
         assert_eq!(head.body.ended_ns(), None);
         go.send(()).unwrap();
-        pumped.push(head.body.pump(Arc::clone(&kept) as _).await.unwrap());
+        pumped.push(head.body.stream_to(Arc::clone(&kept) as _).await.unwrap());
     }
-    assert_eq!(pumped, [Pumped::Wait, Pumped::Wait, Pumped::End]);
+    assert_eq!(pumped, [StreamEnd::Wait, StreamEnd::Wait, StreamEnd::End]);
     let reads = kept.reads();
     assert_eq!(text(&reads), "abc");
     let numbers: Vec<_> = reads.iter().map(|read| read.read_seq).collect();
@@ -579,9 +579,9 @@ async fn a_stream_whose_sink_has_enough_is_read_no_further() {
     let (server, go) = piecewise(vec![format!("{STREAM}1\r\na\r\n").into_bytes()]);
     let wire = wire(&server);
     let mut head = post(&wire).await.0.unwrap();
-    let kept = Kept::wishing(Wish::Enough);
-    let pumped = head.body.pump(Arc::clone(&kept) as _).await;
-    assert_eq!(pumped.unwrap(), Pumped::Enough);
+    let kept = Kept::wishing(Flow::Enough);
+    let pumped = head.body.stream_to(Arc::clone(&kept) as _).await;
+    assert_eq!(pumped.unwrap(), StreamEnd::Enough);
     assert_eq!(text(&kept.reads()), "a");
     go.send(()).unwrap();
 }
@@ -595,7 +595,7 @@ async fn a_stream_that_is_given_up_closes_its_connection_and_leaves_the_hub() {
     })]);
     let wire = wire(&server);
     let mut head = post(&wire).await.0.unwrap();
-    let pumping = head.body.pump(Kept::wishing(Wish::More));
+    let pumping = head.body.stream_to(Kept::wishing(Flow::More));
     let given_up = tokio::time::timeout(Duration::from_millis(5), pumping).await;
     assert!(given_up.is_err());
     assert_eq!(is_closed.recv().unwrap(), 0);
@@ -617,25 +617,28 @@ async fn a_stream_that_never_pauses_leaves_others_their_turn() {
     let quiet = Server::one(vec![says("HTTP/1.1 200 OK\r\n\r\nx")]);
     let wire = wire(&firehose);
     let other = DirectWire {
-        hub: wire.hub.clone(),
+        read_loop: wire.read_loop.clone(),
         ..DirectWire::new(&target_at(&quiet.address), Clock::start()).unwrap()
     };
-    let (loud, still) = (Kept::wishing(Wish::More), Kept::wishing(Wish::More));
+    let (loud, still) = (Kept::wishing(Flow::More), Kept::wishing(Flow::More));
     let mut first = post(&wire).await.0.unwrap();
     let (answer, _) = post(&other).await;
     let mut second = answer.unwrap();
-    let (one, two) = tokio::join!(first.body.pump(Arc::clone(&loud) as _), async {
-        let pumped = second.body.pump(Arc::clone(&still) as _).await;
+    let (one, two) = tokio::join!(first.body.stream_to(Arc::clone(&loud) as _), async {
+        let pumped = second.body.stream_to(Arc::clone(&still) as _).await;
         heard.send(()).unwrap();
         pumped
     });
-    assert_eq!((one.unwrap(), two.unwrap()), (Pumped::End, Pumped::End));
+    assert_eq!(
+        (one.unwrap(), two.unwrap()),
+        (StreamEnd::End, StreamEnd::End)
+    );
     assert_eq!(text(&still.reads()), "x");
     assert!(text(&loud.reads()).bytes().all(|byte| byte == b'x'));
 }
 
 #[tokio::test]
-async fn places_in_the_hub_are_used_again_and_none_is_mistaken_for_another() {
+async fn places_in_the_read_loop_are_used_again_and_none_is_mistaken_for_another() {
     let connections = (0..60).map(|number| {
         if number % 3 == 0 {
             // Given up while it waits.
@@ -653,13 +656,13 @@ async fn places_in_the_hub_are_used_again_and_none_is_mistaken_for_another() {
     let wire = wire(&server);
     for number in 0..60 {
         let mut head = post(&wire).await.0.unwrap();
-        let kept = Kept::wishing(Wish::More);
-        let pumping = head.body.pump(Arc::clone(&kept) as _);
+        let kept = Kept::wishing(Flow::More);
+        let pumping = head.body.stream_to(Arc::clone(&kept) as _);
         if number % 3 == 0 {
             let given_up = tokio::time::timeout(Duration::from_millis(1), pumping).await;
             assert!(given_up.is_err());
         } else {
-            assert_eq!(pumping.await.unwrap(), Pumped::End);
+            assert_eq!(pumping.await.unwrap(), StreamEnd::End);
             assert_eq!(text(&kept.reads()), "ok");
         }
     }

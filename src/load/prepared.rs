@@ -9,7 +9,7 @@ use crate::capture::schema::{Phase, RequestRow};
 /// A request of the schedule with everything prepared, so that sending it costs the driver nothing
 /// but the sending.
 #[derive(Debug)]
-pub struct Planned {
+pub struct PreparedRequest {
     /// Index in the schedule, or a warm-up's id.
     pub request_id: u64,
     /// Warm-up or measured.
@@ -47,7 +47,7 @@ pub struct Planned {
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Planned {
+impl PreparedRequest {
     /// Begins the request's row; `intended_ns` is on the log's axis.
     pub(super) fn row(&mut self, intended_ns: i64) -> RequestRow {
         let mut row = RequestRow::new(self.request_id, self.phase, intended_ns);

@@ -43,13 +43,13 @@ pub(super) enum OverBound {
 
 /// What all answers may take together; copies share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Allowance {
+pub(super) struct MemoryBudget {
     bounds: Bounds,
-    /// What is taken. Every [`Share`] adds to it and takes back what it added.
+    /// What is taken. Every [`Reservation`] adds to it and takes back what it added.
     taken_bytes: Arc<AtomicUsize>,
 }
 
-impl Allowance {
+impl MemoryBudget {
     #[cfg(test)]
     pub(super) fn new(bounds: Bounds) -> Self {
         Self {
@@ -58,10 +58,10 @@ impl Allowance {
         }
     }
 
-    /// Makes the share of an answer that holds nothing yet.
-    pub(super) fn share(&self) -> Share {
-        Share {
-            allowance: self.clone(),
+    /// Makes the reservation of an answer that holds nothing yet.
+    pub(super) fn reserve(&self) -> Reservation {
+        Reservation {
+            budget: self.clone(),
             text_bytes: 0,
             unfinished_bytes: 0,
         }
@@ -73,15 +73,15 @@ impl Allowance {
     }
 }
 
-/// What one answer has taken of an [`Allowance`]; dropping it gives that back.
+/// What one answer has taken of a [`MemoryBudget`]; dropping it gives that back.
 #[derive(Debug)]
-pub(super) struct Share {
-    allowance: Allowance,
+pub(super) struct Reservation {
+    budget: MemoryBudget,
     text_bytes: usize,
     unfinished_bytes: usize,
 }
 
-impl Share {
+impl Reservation {
     /// Asks for room for `more_bytes` of text.
     ///
     /// # Errors
@@ -89,11 +89,11 @@ impl Share {
     /// The bound that would be passed; nothing is taken then.
     pub(super) fn add_text(&mut self, more_bytes: usize) -> Result<(), OverBound> {
         let text_bytes = self.text_bytes.saturating_add(more_bytes);
-        let bound = self.allowance.bounds.answer_bytes;
+        let bound = self.budget.bounds.answer_bytes;
         if text_bytes > bound {
             return Err(OverBound::Answer(bound));
         }
-        self.settle(text_bytes, self.unfinished_bytes)
+        self.try_resize(text_bytes, self.unfinished_bytes)
     }
 
     /// Says how large the event is that is not yet whole.
@@ -105,18 +105,18 @@ impl Share {
         if bytes == self.unfinished_bytes {
             return Ok(());
         }
-        self.settle(self.text_bytes, bytes)
+        self.try_resize(self.text_bytes, bytes)
     }
 
-    fn settle(&mut self, text_bytes: usize, unfinished_bytes: usize) -> Result<(), OverBound> {
+    fn try_resize(&mut self, text_bytes: usize, unfinished_bytes: usize) -> Result<(), OverBound> {
         let before = self.counted_bytes();
         let after = text_bytes
             .saturating_add(unfinished_bytes)
             .saturating_sub(FREE_BYTES);
-        let taken = &self.allowance.taken_bytes;
+        let taken = &self.budget.taken_bytes;
         if after > before {
             let more = after - before;
-            let bound = self.allowance.bounds.total_bytes;
+            let bound = self.budget.bounds.total_bytes;
             if taken.fetch_add(more, Ordering::Relaxed) + more > bound {
                 taken.fetch_sub(more, Ordering::Relaxed);
                 return Err(OverBound::Total(bound));
@@ -134,9 +134,9 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        let taken = &self.allowance.taken_bytes;
+        let taken = &self.budget.taken_bytes;
         taken.fetch_sub(self.counted_bytes(), Ordering::Relaxed);
     }
 }
@@ -145,8 +145,8 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
-    fn allowance() -> Allowance {
-        Allowance::new(Bounds {
+    fn budget() -> MemoryBudget {
+        MemoryBudget::new(Bounds {
             answer_bytes: 2 * MIB,
             total_bytes: 3 * MIB,
         })
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn each_answer_is_bounded_and_all_of_them_are() {
-        let allowance = allowance();
-        let (mut first, mut second) = (allowance.share(), allowance.share());
+        let budget = budget();
+        let (mut first, mut second) = (budget.reserve(), budget.reserve());
         first.add_text(2 * MIB).unwrap();
         assert_eq!(first.add_text(1), Err(OverBound::Answer(2 * MIB)));
         second.add_text(MIB).unwrap();
@@ -170,25 +170,25 @@ mod tests {
 
     #[test]
     fn what_an_answer_took_is_given_back_when_it_ends() {
-        let allowance = allowance();
-        let mut share = allowance.share();
-        share.add_text(MIB).unwrap();
-        share.set_unfinished(MIB).unwrap();
-        assert_eq!(allowance.taken_bytes(), 2 * MIB - FREE_BYTES);
-        share.set_unfinished(0).unwrap();
-        assert_eq!(allowance.taken_bytes(), MIB - FREE_BYTES);
-        drop(share);
-        assert_eq!(allowance.taken_bytes(), 0);
+        let budget = budget();
+        let mut reservation = budget.reserve();
+        reservation.add_text(MIB).unwrap();
+        reservation.set_unfinished(MIB).unwrap();
+        assert_eq!(budget.taken_bytes(), 2 * MIB - FREE_BYTES);
+        reservation.set_unfinished(0).unwrap();
+        assert_eq!(budget.taken_bytes(), MIB - FREE_BYTES);
+        drop(reservation);
+        assert_eq!(budget.taken_bytes(), 0);
     }
 
     #[test]
     fn a_small_answer_goes_on_whatever_the_others_take() {
-        let allowance = allowance();
-        let mut greedy = [allowance.share(), allowance.share()];
-        for share in &mut greedy {
-            while share.add_text(FREE_BYTES).is_ok() {}
+        let budget = budget();
+        let mut greedy = [budget.reserve(), budget.reserve()];
+        for reservation in &mut greedy {
+            while reservation.add_text(FREE_BYTES).is_ok() {}
         }
-        let mut small = allowance.share();
+        let mut small = budget.reserve();
         small.add_text(FREE_BYTES).unwrap();
         assert_eq!(small.add_text(1), Err(OverBound::Total(3 * MIB)));
     }

@@ -21,8 +21,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// Work after which others are let in, in microseconds of the thread's CPU time.
 const STRETCH_US: u32 = 100;
 
-/// Steps of haste at most: a tenth of a second at a stretch.
-const MOST_HASTE: u32 = 10;
+/// Steps of urgency at most: a tenth of a second at a stretch.
+const MAX_URGENCY: u32 = 10;
 
 thread_local! {
     /// CPU time of this thread when it last stopped for anyone, in nanoseconds.
@@ -31,33 +31,33 @@ thread_local! {
 
 /// Counts the work of one thread and stops in between. A thread may have several.
 #[derive(Debug, Default)]
-pub(crate) struct Breath {
+pub(crate) struct CpuThrottle {
     /// Work since the last stop, as far as it has been looked at, and what is thought to have been
     /// done since.
     about_us: u32,
 }
 
-impl Breath {
+impl CpuThrottle {
     /// Notes work that took about that many microseconds, or less on a fast machine.
     pub(crate) fn after(&mut self, about_us: u32) {
-        self.after_in_haste(about_us, 0);
+        self.after_with_urgency(about_us, 0);
     }
 
     /// The same for a thread that is late: it works twice as long at a stretch for each step of
-    /// `haste`.
+    /// `urgency`.
     ///
     /// What gives way sleeps longer than others may need, and so does less than the core allows; of
     /// a core that is full it needs all.
-    pub(crate) fn after_in_haste(&mut self, about_us: u32, haste: u32) {
-        if self.is_due(about_us, haste, worked_us) {
+    pub(crate) fn after_with_urgency(&mut self, about_us: u32, urgency: u32) {
+        if self.is_due(about_us, urgency, worked_us) {
             thread::sleep(Duration::from_nanos(1));
             RESTED_NS.set(thread_cpu_ns());
         }
     }
 
     /// Says whether a stretch of work is over; `worked_us` tells how long it really was so far.
-    fn is_due(&mut self, about_us: u32, haste: u32, worked_us: impl FnOnce() -> u32) -> bool {
-        let stretch_us = STRETCH_US << haste.min(MOST_HASTE);
+    fn is_due(&mut self, about_us: u32, urgency: u32, worked_us: impl FnOnce() -> u32) -> bool {
+        let stretch_us = STRETCH_US << urgency.min(MAX_URGENCY);
         self.about_us = self.about_us.saturating_add(about_us);
         if self.about_us < stretch_us {
             return false;
@@ -88,12 +88,12 @@ mod tests {
 
     /// Counts how often it is asked, and how often it stops, over pieces that are counted at
     /// `about_us` and take `really_us`.
-    fn stops(pieces: u32, (about_us, really_us): (u32, u32), haste: u32) -> (u32, u32) {
-        let mut breath = Breath::default();
+    fn stops(pieces: u32, (about_us, really_us): (u32, u32), urgency: u32) -> (u32, u32) {
+        let mut throttle = CpuThrottle::default();
         let (mut worked_us, mut asked, mut stopped) = (0, 0, 0);
         for _ in 0..pieces {
             worked_us += really_us;
-            let is_due = breath.is_due(about_us, haste, || {
+            let is_due = throttle.is_due(about_us, urgency, || {
                 asked += 1;
                 worked_us
             });
@@ -124,7 +124,7 @@ mod tests {
     fn haste_makes_stretches_longer_and_never_endless() {
         assert_eq!(stops(399, (1, 1), 2), (0, 0));
         assert_eq!(stops(400, (1, 1), 2), (1, 1));
-        let longest_us = STRETCH_US << MOST_HASTE;
+        let longest_us = STRETCH_US << MAX_URGENCY;
         assert_eq!(stops(longest_us, (1, 1), u32::MAX), (1, 1));
     }
 
@@ -132,7 +132,7 @@ mod tests {
     fn a_stop_is_noted_for_all_that_count_on_the_thread() {
         let worked = thread::spawn(|| {
             while worked_us() < 50 * STRETCH_US {}
-            Breath::default().after(STRETCH_US);
+            CpuThrottle::default().after(STRETCH_US);
             // Another one finds little left to stop for.
             worked_us()
         });

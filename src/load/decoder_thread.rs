@@ -1,4 +1,4 @@
-//! The scribe: the one thread that decodes bytes and writes the tape.
+//! The decoder thread: the one thread that decodes bytes and writes the tape.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::allowance::Allowance;
+use super::attempt_decoder::AttemptDecoder;
 use super::backlog::Backlog;
 use super::clock::Clock;
+use super::memory_budget::MemoryBudget;
 use super::recorder::{Batch, CHANNEL_BATCHES, Failure, Recorder, Stats};
-use super::transcript::Transcript;
 use crate::backend::BackendKind;
-use crate::breath::Breath;
 use crate::capture::schema::{ChunkRow, Phase, RequestRow, Status, TapeRow};
 use crate::capture::{CaptureError, TapeWriter};
 use crate::secrets::Secrets;
+use crate::throttle::CpuThrottle;
 
-pub use super::transcript::TokenCounter;
+pub use super::attempt_decoder::TokenCounter;
 
 /// Text of rows, in bytes, after which they are written without waiting for the end of a batch: a
 /// small read can complete a large event.
@@ -39,10 +39,10 @@ const REQUEST_US: u32 = 12;
 
 /// How much older what is decoded becomes than the newest that waits until this thread works twice
 /// as long between two breaths, in nanoseconds. What waits is what a kill costs.
-const HASTE_NS: i64 = 40_000_000;
+const URGENCY_NS: i64 = 40_000_000;
 
 /// Decodes what the driver noted and writes it down. Blocking: it belongs on a thread of its own.
-pub struct Scribe {
+pub struct DecoderThread {
     tape: TapeWriter,
     batches: mpsc::Receiver<Batch>,
     stats: Arc<Stats>,
@@ -53,18 +53,18 @@ pub struct Scribe {
     count_tokens: Option<TokenCounter>,
     secrets: Secrets,
     /// Attempts that have begun and not ended.
-    open: HashMap<u32, Transcript>,
+    open: HashMap<u32, AttemptDecoder>,
     /// What those may keep in memory.
-    allowance: Allowance,
+    budget: MemoryBudget,
     /// Text in rows that are not yet written.
     waiting_text_bytes: usize,
-    breath: Breath,
+    throttle: CpuThrottle,
     /// When what is decoded now was read, on the run's clock.
     at_ns: i64,
 }
 
-impl Scribe {
-    /// Makes a scribe for `tape`, and the recorder that feeds it.
+impl DecoderThread {
+    /// Makes a decoder thread for `tape`, and the recorder that feeds it.
     ///
     /// With `count_tokens`, answers whose number of tokens is not beyond doubt are counted with it.
     pub fn new(
@@ -94,16 +94,16 @@ impl Scribe {
                 count_tokens,
                 secrets: Secrets::default(),
                 open,
-                allowance: Allowance::default(),
+                budget: MemoryBudget::default(),
                 waiting_text_bytes: 0,
-                breath: Breath::default(),
+                throttle: CpuThrottle::default(),
                 at_ns: 0,
             },
             recorder,
         )
     }
 
-    /// The same scribe, with these secrets masked in what servers say.
+    /// The same decoder thread, with these secrets masked in what servers say.
     pub fn masking(self, secrets: &Secrets) -> Self {
         Self {
             secrets: secrets.clone(),
@@ -140,46 +140,46 @@ impl Scribe {
             self.tape.push_probe(probe);
         }
         for (key, row, progress) in batch.opened {
-            self.breathe(REQUEST_US);
+            self.throttle(REQUEST_US);
             let ways = (self.backend, self.keeps_text, self.count_tokens.is_some());
-            let mut transcript =
-                Transcript::new(row, progress, ways, self.allowance.share()).masking(&self.secrets);
-            let row = transcript.opening_row();
+            let mut decoder = AttemptDecoder::new(row, progress, ways, self.budget.reserve())
+                .masking(&self.secrets);
+            let row = decoder.opening_row();
             self.note_text([&row]);
             self.tape.push_request(row);
-            self.open.insert(key, transcript);
+            self.open.insert(key, decoder);
             if self.waiting_text_bytes >= WRITE_TEXT_BYTES {
                 self.flush()?;
             }
         }
         for (key, end) in &batch.ended {
-            if let Some(transcript) = self.open.get_mut(key) {
-                transcript.ends_at(end.end_ns);
+            if let Some(decoder) = self.open.get_mut(key) {
+                decoder.ends_at(end.end_ns);
             }
         }
         let mut chunks = Vec::with_capacity(batch.reads.len());
         let mut rest = batch.bytes.as_slice();
         for entry in &batch.reads {
             self.at_ns = entry.at_ns;
-            self.breathe(
+            self.throttle(
                 READ_US + u32::try_from(entry.length / READ_BYTES_A_US).unwrap_or(READ_US),
             );
             let (bytes, after) = rest.split_at(entry.length.min(rest.len()));
             rest = after;
             let before = chunks.len();
-            if let Some(transcript) = self.open.get_mut(&entry.key) {
-                transcript.read(bytes, entry, &mut chunks);
+            if let Some(decoder) = self.open.get_mut(&entry.key) {
+                decoder.read(bytes, entry, &mut chunks);
             }
             self.note_text(chunks.iter().skip(before));
             self.relieve(&mut chunks)?;
         }
         for (key, end) in batch.ended {
-            self.breathe(REQUEST_US);
-            if let Some(transcript) = self.open.remove(&key) {
-                for (field, events) in transcript.unread_texts() {
+            self.throttle(REQUEST_US);
+            if let Some(decoder) = self.open.remove(&key) {
+                for (field, events) in decoder.unread_texts() {
                     self.tape.note_unread_texts(field, *events);
                 }
-                let row = transcript.finish(&end, self.count_tokens.as_ref(), &mut chunks);
+                let row = decoder.finish(&end, self.count_tokens.as_ref(), &mut chunks);
                 self.count(&row);
                 self.note_text([&row]);
                 self.tape.push_request(row);
@@ -190,13 +190,13 @@ impl Scribe {
         Ok(())
     }
 
-    /// Lets others go first, the less often the later it is: beside a busy neighbour each breath
+    /// Lets others go first, the less often the later it is: beside a busy neighbour each pause
     /// may take some milliseconds.
-    fn breathe(&mut self, about_us: u32) {
+    fn throttle(&mut self, about_us: u32) {
         let handed_over_ns = self.stats.handed_over_ns.load(Ordering::Relaxed);
         let late_ns = handed_over_ns.saturating_sub(self.at_ns).max(0);
-        let haste = u32::try_from(late_ns / HASTE_NS).unwrap_or(u32::MAX);
-        self.breath.after_in_haste(about_us, haste);
+        let urgency = u32::try_from(late_ns / URGENCY_NS).unwrap_or(u32::MAX);
+        self.throttle.after_with_urgency(about_us, urgency);
     }
 
     fn note_text<'a, R: TapeRow + 'a>(&mut self, rows: impl IntoIterator<Item = &'a R>) {

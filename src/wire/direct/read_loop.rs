@@ -1,8 +1,8 @@
-//! The hub: bodies that stream are read by one thread for all of them.
+//! The read loop: bodies that stream are read by one thread for all of them.
 //!
 //! Where the runtime reads, a wake-up costs as much again as the read itself: a task is woken, or a
 //! second poller is asked. The sockets of streaming bodies are therefore taken out of the runtime's
-//! hands, and a thread of the hub's own waits for all of them at once. It reads from each that has
+//! hands, and a thread of the read loop's own waits for all of them at once. It reads from each that has
 //! something, stamps it, takes it out of its framing and hands it to the stream's sink. The task that
 //! waits for a stream is woken once, at the end.
 //!
@@ -29,51 +29,51 @@ use tokio::sync::oneshot;
 
 use super::socket::{READ_BYTES, Stamps};
 use super::{BodyDecoder, bad_body, cut_short};
-use crate::breath::thread_cpu_ns;
 use crate::capture::schema::ErrorKind;
 use crate::load::clock::Clock;
-use crate::wire::{Arrival, Pumped, ReadingThread, Sink, WireError, Wish};
+use crate::throttle::thread_cpu_ns;
+use crate::wire::{Arrival, Flow, ReadingThread, Sink, StreamEnd, WireError};
 
 /// Sockets of which the system tells at once.
 const EVENTS_A_TURN: usize = 256;
 
 /// Full reads of one socket before others are served.
-const READS_A_VISIT: usize = 4;
+const READS_A_TURN: usize = 4;
 
 /// Stands for the waker among the tokens of streams.
-const DOORBELL: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX);
 
-/// Bodies that stream. Copies are of the same hub; with the last one its thread ends.
+/// Bodies that stream. Copies are of the same read loop; with the last one its thread ends.
 #[derive(Clone)]
-pub(super) struct Hub {
+pub(super) struct ReadLoop {
     handle: Arc<Handle>,
 }
 
 struct Handle {
     registry: Registry,
-    lobby: Arc<Lobby>,
+    shared: Arc<Shared>,
 }
 
-/// What the hub's thread shares with others.
-struct Lobby {
+/// What the read loop's thread shares with others.
+struct Shared {
     clock: Clock,
-    doorbell: Waker,
-    door: Mutex<Door>,
+    waker: Waker,
+    registrations: Mutex<Registrations>,
     /// When somebody knocked to see how long the thread takes to come; 0 when it has come.
     knocked_ns: AtomicI64,
     /// The longest that it took since that was last asked for.
     lag_max_ns: AtomicI64,
     /// CPU time of the thread.
     cpu_ns: AtomicI64,
-    next_visit: AtomicU64,
+    next_id: AtomicU64,
 }
 
-/// Who comes and who goes.
+/// Streams that come and streams that go.
 #[derive(Default)]
-struct Door {
+struct Registrations {
     entering: Vec<(usize, Streaming)>,
     /// Those who go before their stream has ended.
-    leaving: Vec<Ticket>,
+    leaving: Vec<StreamId>,
     /// Tokens that were used and are free.
     free: Vec<usize>,
     tokens: usize,
@@ -82,9 +82,9 @@ struct Door {
 
 /// The place of a stream, and which of those that have it one after the other it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ticket {
+struct StreamId {
     token: usize,
-    visit: u64,
+    id: u64,
 }
 
 /// A body whose reads go to a sink.
@@ -95,35 +95,35 @@ struct Streaming {
     sink: Arc<dyn Sink>,
     /// The other side will send no more: its end is to be read as well.
     is_closing: bool,
-    visit: u64,
-    ended: oneshot::Sender<Visited>,
+    id: u64,
+    ended: oneshot::Sender<EndedStream>,
 }
 
-/// A body that has left the hub.
-pub(super) struct Visited {
+/// A body that has left the read loop.
+pub(super) struct EndedStream {
     pub(super) socket: TcpStream,
     pub(super) stamps: Stamps,
     pub(super) decoder: BodyDecoder,
-    pub(super) end: Result<Pumped, WireError>,
+    pub(super) end: Result<StreamEnd, WireError>,
 }
 
-impl Hub {
-    /// Makes a hub and starts its thread.
+impl ReadLoop {
+    /// Makes a read loop and starts its thread.
     pub(super) fn start(clock: Clock) -> io::Result<Self> {
         let poller = mio::Poll::new()?;
-        let lobby = Arc::new(Lobby {
+        let shared = Arc::new(Shared {
             clock,
-            doorbell: Waker::new(poller.registry(), DOORBELL)?,
-            door: Mutex::default(),
+            waker: Waker::new(poller.registry(), WAKER)?,
+            registrations: Mutex::default(),
             knocked_ns: AtomicI64::new(0),
             lag_max_ns: AtomicI64::new(0),
             cpu_ns: AtomicI64::new(0),
-            next_visit: AtomicU64::new(0),
+            next_id: AtomicU64::new(0),
         });
         let registry = poller.registry().try_clone()?;
-        let hall = Hall {
+        let state = PollState {
             poller,
-            lobby: Arc::clone(&lobby),
+            shared: Arc::clone(&shared),
             streams: Vec::new(),
             unfinished: Vec::new(),
             scratch: vec![0; READ_BYTES],
@@ -132,8 +132,8 @@ impl Hub {
         };
         thread::Builder::new()
             .name("reader".to_owned())
-            .spawn(move || hall.serve())?;
-        let handle = Handle { registry, lobby };
+            .spawn(move || state.serve())?;
+        let handle = Handle { registry, shared };
         Ok(Self {
             handle: Arc::new(handle),
         })
@@ -146,73 +146,75 @@ impl Hub {
         (socket, stamps): (TcpStream, Stamps),
         decoder: BodyDecoder,
         sink: Arc<dyn Sink>,
-    ) -> io::Result<Visit> {
-        let Handle { registry, lobby } = &*self.handle;
+    ) -> io::Result<StreamWait> {
+        let Handle { registry, shared } = &*self.handle;
         let (ended, has_ended) = oneshot::channel();
         let descriptor = socket.as_raw_fd();
-        let visit = lobby.next_visit.fetch_add(1, Ordering::Relaxed);
+        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let streaming = Streaming {
             socket,
             stamps,
             decoder,
             sink,
             is_closing: false,
-            visit,
+            id,
             ended,
         };
-        // It is at the door before its socket can say anything.
-        let token = lobby.door().enter(streaming)?;
-        let visit = Visit {
-            hub: self.clone(),
-            ticket: Some(Ticket { token, visit }),
+        // It is registered before its socket can say anything.
+        let token = shared.registrations().enter(streaming)?;
+        let wait = StreamWait {
+            read_loop: self.clone(),
+            id: Some(StreamId { token, id }),
             has_ended,
         };
         registry.register(&mut SourceFd(&descriptor), Token(token), Interest::READABLE)?;
-        Ok(visit)
+        Ok(wait)
     }
 
-    /// What is known of the hub's thread.
+    /// What is known of the read loop's thread.
     pub(super) fn thread(&self) -> Arc<dyn ReadingThread> {
-        Arc::clone(&self.handle.lobby) as _
+        Arc::clone(&self.handle.shared) as _
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.lobby.door().is_closing = true;
-        self.lobby.ring();
+        self.shared.registrations().is_closing = true;
+        self.shared.wake();
     }
 }
 
-impl Lobby {
-    fn door(&self) -> MutexGuard<'_, Door> {
-        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn registrations(&self) -> MutexGuard<'_, Registrations> {
+        self.registrations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the thread look at the door.
-    fn ring(&self) {
+    /// Has the thread look at the registrations.
+    fn wake(&self) {
         // It fails where the system has no memory for an event: whoever waits has limits on time.
-        let _ = self.doorbell.wake();
+        let _ = self.waker.wake();
     }
 
-    fn leave(&self, ticket: Ticket) {
-        let mut door = self.door();
-        let place = door
+    fn leave(&self, id: StreamId) {
+        let mut registrations = self.registrations();
+        let place = registrations
             .entering
             .iter()
-            .position(|(_, streaming)| streaming.visit == ticket.visit);
+            .position(|(_, streaming)| streaming.id == id.id);
         if let Some(place) = place {
-            let (token, _) = door.entering.swap_remove(place);
-            door.free.push(token);
+            let (token, _) = registrations.entering.swap_remove(place);
+            registrations.free.push(token);
         } else {
-            door.leaving.push(ticket);
-            drop(door);
-            self.ring();
+            registrations.leaving.push(id);
+            drop(registrations);
+            self.wake();
         }
     }
 }
 
-impl ReadingThread for Lobby {
+impl ReadingThread for Shared {
     fn knock(&self) {
         let now_ns = self.clock.now_ns();
         let has_come =
@@ -220,7 +222,7 @@ impl ReadingThread for Lobby {
                 .compare_exchange(0, now_ns, Ordering::AcqRel, Ordering::Relaxed);
         // One that has not come yet is late since the first knock.
         if has_come.is_ok() {
-            self.ring();
+            self.wake();
         }
     }
 
@@ -239,7 +241,7 @@ impl ReadingThread for Lobby {
     }
 }
 
-impl Door {
+impl Registrations {
     fn enter(&mut self, streaming: Streaming) -> io::Result<usize> {
         if self.is_closing {
             return Err(nobody_reads());
@@ -258,38 +260,38 @@ fn nobody_reads() -> io::Error {
 }
 
 /// The wait for a stream's end.
-pub(super) struct Visit {
-    hub: Hub,
+pub(super) struct StreamWait {
+    read_loop: ReadLoop,
     /// Gone when the stream has left.
-    ticket: Option<Ticket>,
-    has_ended: oneshot::Receiver<Visited>,
+    id: Option<StreamId>,
+    has_ended: oneshot::Receiver<EndedStream>,
 }
 
-impl Future for Visit {
-    type Output = io::Result<Visited>;
+impl Future for StreamWait {
+    type Output = io::Result<EndedStream>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let visited = std::task::ready!(Pin::new(&mut self.has_ended).poll(context));
-        self.ticket = None;
-        Poll::Ready(visited.map_err(|_| nobody_reads()))
+        let ended = std::task::ready!(Pin::new(&mut self.has_ended).poll(context));
+        self.id = None;
+        Poll::Ready(ended.map_err(|_| nobody_reads()))
     }
 }
 
-impl Drop for Visit {
+impl Drop for StreamWait {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            self.hub.handle.lobby.leave(ticket);
+        if let Some(id) = self.id {
+            self.read_loop.handle.shared.leave(id);
         }
     }
 }
 
-/// What the hub's thread works on.
-struct Hall {
+/// What the read loop's thread works on.
+struct PollState {
     poller: mio::Poll,
-    lobby: Arc<Lobby>,
+    shared: Arc<Shared>,
     /// By token.
     streams: Vec<Option<Streaming>>,
-    /// Streams of which more could have been read at their last visit.
+    /// Streams of which more could have been read when they were last served.
     unfinished: Vec<usize>,
     scratch: Vec<u8>,
     /// The bytes of one read, out of their framing.
@@ -297,7 +299,7 @@ struct Hall {
     is_closing: bool,
 }
 
-impl Hall {
+impl PollState {
     /// Serves all streams until nobody is left who could bring one.
     fn serve(mut self) {
         let mut events = Events::with_capacity(EVENTS_A_TURN);
@@ -314,16 +316,16 @@ impl Hall {
     /// Waits until streams have something, and serves them.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         for token in std::mem::take(&mut self.unfinished) {
-            self.visit(token, None);
+            self.serve_stream(token, None);
         }
         let patience = (!self.unfinished.is_empty()).then_some(Duration::ZERO);
         self.poller.poll(events, patience)?;
         for event in &*events {
-            if event.token() == DOORBELL {
-                self.look_at_door();
+            if event.token() == WAKER {
+                self.take_registrations();
                 self.answer();
             } else {
-                self.visit(event.token().0, Some(event));
+                self.serve_stream(event.token().0, Some(event));
             }
         }
         Ok(())
@@ -331,21 +333,21 @@ impl Hall {
 
     /// Says how long it took to come.
     fn answer(&self) {
-        let knocked_ns = self.lobby.knocked_ns.load(Ordering::Acquire);
+        let knocked_ns = self.shared.knocked_ns.load(Ordering::Acquire);
         if knocked_ns != 0 {
-            let lag_ns = self.lobby.clock.now_ns() - knocked_ns;
-            self.lobby.lag_max_ns.fetch_max(lag_ns, Ordering::AcqRel);
-            self.lobby.knocked_ns.store(0, Ordering::Release);
-            self.lobby.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
+            let lag_ns = self.shared.clock.now_ns() - knocked_ns;
+            self.shared.lag_max_ns.fetch_max(lag_ns, Ordering::AcqRel);
+            self.shared.knocked_ns.store(0, Ordering::Release);
+            self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
         }
     }
 
     /// Lets in who has come, and out who wants to go.
-    fn look_at_door(&mut self) {
-        let lobby = Arc::clone(&self.lobby);
-        let mut door = lobby.door();
-        self.is_closing |= door.is_closing;
-        for (token, streaming) in door.entering.drain(..) {
+    fn take_registrations(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut registrations = shared.registrations();
+        self.is_closing |= registrations.is_closing;
+        for (token, streaming) in registrations.entering.drain(..) {
             if self.streams.len() <= token {
                 self.streams.resize_with(token + 1, || None);
             }
@@ -353,12 +355,12 @@ impl Hall {
                 *place = Some(streaming);
             }
         }
-        let leaving = std::mem::take(&mut door.leaving);
-        drop(door);
-        for ticket in leaving {
-            let streaming = self.stream(ticket.token);
-            if streaming.is_some_and(|streaming| streaming.visit == ticket.visit) {
-                self.remove(ticket.token);
+        let leaving = std::mem::take(&mut registrations.leaving);
+        drop(registrations);
+        for id in leaving {
+            let streaming = self.stream(id.token);
+            if streaming.is_some_and(|streaming| streaming.id == id.id) {
+                self.remove(id.token);
             }
         }
     }
@@ -368,9 +370,9 @@ impl Hall {
     }
 
     /// Reads what a stream has.
-    fn visit(&mut self, token: usize, event: Option<&Event>) {
+    fn serve_stream(&mut self, token: usize, event: Option<&Event>) {
         if self.stream(token).is_none() {
-            self.look_at_door();
+            self.take_registrations();
         }
         let Some(Some(streaming)) = self.streams.get_mut(token) else {
             return;
@@ -378,13 +380,13 @@ impl Hall {
         streaming.is_closing |=
             event.is_some_and(|event| event.is_read_closed() || event.is_error());
         match streaming.read(&mut self.scratch, &mut self.body) {
-            Come::Drained => {}
-            Come::HasMore if self.unfinished.contains(&token) => {}
-            Come::HasMore => self.unfinished.push(token),
-            Come::Over(end) => {
+            ReadOutcome::Drained => {}
+            ReadOutcome::HasMore if self.unfinished.contains(&token) => {}
+            ReadOutcome::HasMore => self.unfinished.push(token),
+            ReadOutcome::Over(end) => {
                 if let Some(streaming) = self.remove(token) {
                     // Nobody waits any more where the wait was given up at this moment.
-                    let _ = streaming.ended.send(Visited {
+                    let _ = streaming.ended.send(EndedStream {
                         socket: streaming.socket,
                         stamps: streaming.stamps,
                         decoder: streaming.decoder,
@@ -400,42 +402,44 @@ impl Hall {
         let socket = streaming.socket.as_raw_fd();
         // It is watched no more at the latest when it is closed.
         let _ = self.poller.registry().deregister(&mut SourceFd(&socket));
-        self.lobby.door().free.push(token);
+        self.shared.registrations().free.push(token);
         Some(streaming)
     }
 }
 
 /// Whoever waits for a stream that is read no more hears of it.
-impl Drop for Hall {
+impl Drop for PollState {
     fn drop(&mut self) {
-        let mut door = self.lobby.door();
-        door.is_closing = true;
-        door.entering.clear();
+        let mut registrations = self.shared.registrations();
+        registrations.is_closing = true;
+        registrations.entering.clear();
     }
 }
 
 /// What came of looking after a stream.
-enum Come {
+enum ReadOutcome {
     /// The socket will say when it has more.
     Drained,
     HasMore,
-    Over(Result<Pumped, WireError>),
+    Over(Result<StreamEnd, WireError>),
 }
 
 impl Streaming {
-    fn read(&mut self, scratch: &mut [u8], body: &mut Vec<u8>) -> Come {
-        for _ in 0..READS_A_VISIT {
+    fn read(&mut self, scratch: &mut [u8], body: &mut Vec<u8>) -> ReadOutcome {
+        for _ in 0..READS_A_TURN {
             let count = match self.stamps.receive(self.socket.as_fd(), scratch) {
                 Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Come::Drained,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return ReadOutcome::Drained;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    return Come::Over(Err(WireError::new(ErrorKind::Truncated, &error)));
+                    return ReadOutcome::Over(Err(WireError::new(ErrorKind::Truncated, &error)));
                 }
             };
             if count == 0 {
                 let end = self.decoder.end().map_err(cut_short);
-                return Come::Over(end.map(|()| Pumped::End));
+                return ReadOutcome::Over(end.map(|()| StreamEnd::End));
             }
             body.clear();
             let decoded = self.decoder.push(&scratch[..count], body);
@@ -450,25 +454,25 @@ impl Streaming {
                     kernel_lag_us: stamp.kernel_lag_us,
                 };
                 match self.sink.take(&arrival) {
-                    Wish::Wait if self.sink.wait() => None,
+                    Flow::Wait if self.sink.wait() => None,
                     wish => wish.stops(),
                 }
             };
             if let Err(error) = decoded {
-                return Come::Over(Err(bad_body(error)));
+                return ReadOutcome::Over(Err(bad_body(error)));
             }
             if self.decoder.is_done {
-                return Come::Over(Ok(Pumped::End));
+                return ReadOutcome::Over(Ok(StreamEnd::End));
             }
             if let Some(pumped) = stopped {
-                return Come::Over(Ok(pumped));
+                return ReadOutcome::Over(Ok(pumped));
             }
             // A read that leaves room has emptied the socket; the next bytes will be announced. An
             // end that has been announced will not be again.
             if count < scratch.len() && !self.is_closing {
-                return Come::Drained;
+                return ReadOutcome::Drained;
             }
         }
-        Come::HasMore
+        ReadOutcome::HasMore
     }
 }

@@ -2,22 +2,22 @@
 
 use super::*;
 use crate::capture::schema::Phase;
-use crate::load::allowance::{Allowance, Bounds};
+use crate::load::memory_budget::{Bounds, MemoryBudget};
 
 const KIB: usize = 1 << 10;
 
-/// A transcript of an answer to a request that was sent at 0, whose text is kept.
-fn transcript(allowance: &Allowance) -> (Transcript, Arc<Progress>) {
+/// A decoder of an answer to a request that was sent at 0, whose text is kept.
+fn decoder(budget: &MemoryBudget) -> (AttemptDecoder, Arc<Progress>) {
     let progress = Arc::new(Progress::default());
     let mut row = RequestRow::new(0, Phase::Measure, 0);
     row.dispatched_ns = Some(0);
     let ways = (BackendKind::Openai, true, true);
-    let transcript = Transcript::new(row, Arc::clone(&progress), ways, allowance.share());
-    (transcript, progress)
+    let decoder = AttemptDecoder::new(row, Arc::clone(&progress), ways, budget.reserve());
+    (decoder, progress)
 }
 
-fn bounds(answer_bytes: usize, total_bytes: usize) -> Allowance {
-    Allowance::new(Bounds {
+fn bounds(answer_bytes: usize, total_bytes: usize) -> MemoryBudget {
+    MemoryBudget::new(Bounds {
         answer_bytes,
         total_bytes,
     })
@@ -39,7 +39,7 @@ fn event(text_bytes: usize) -> Vec<u8> {
     format!("data: {{\"choices\":[{{\"index\":0,\"text\":\"{text}\"}}]}}\n\n").into_bytes()
 }
 
-fn end(transcript: Transcript, chunks: &mut Vec<ChunkRow>) -> RequestRow {
+fn end(decoder: AttemptDecoder, chunks: &mut Vec<ChunkRow>) -> RequestRow {
     let end = End {
         connect_ns: None,
         sent_ns: Some(0),
@@ -51,7 +51,7 @@ fn end(transcript: Transcript, chunks: &mut Vec<ChunkRow>) -> RequestRow {
         outcome: Outcome::EndOfStream,
     };
     let count: TokenCounter = Arc::new(|_| Some(7));
-    transcript.finish(&end, Some(&count), chunks)
+    decoder.finish(&end, Some(&count), chunks)
 }
 
 fn is_given_up(progress: &Progress) -> bool {
@@ -60,14 +60,14 @@ fn is_given_up(progress: &Progress) -> bool {
 
 #[test]
 fn what_is_read_after_the_end_does_not_count() {
-    let (mut transcript, _) = transcript(&bounds(100 * KIB, 1 << 30));
+    let (mut decoder, _) = decoder(&bounds(100 * KIB, 1 << 30));
     let mut chunks = Vec::new();
     let event = event(10);
-    transcript.ends_at(1_000);
+    decoder.ends_at(1_000);
     for at_ns in [999, 1_000, 1_001] {
-        transcript.read(&event, &entry(at_ns, None), &mut chunks);
+        decoder.read(&event, &entry(at_ns, None), &mut chunks);
     }
-    let row = end(transcript, &mut chunks);
+    let row = end(decoder, &mut chunks);
     assert_eq!(chunks.len(), 2);
     assert_eq!((row.last_token_ns, row.end_ns), (Some(1_000), Some(1_000)));
     assert_eq!(row.response_bytes, 2 * i64::try_from(event.len()).unwrap());
@@ -75,35 +75,35 @@ fn what_is_read_after_the_end_does_not_count() {
 
 #[test]
 fn names_of_fields_that_a_server_makes_up_are_bounded() {
-    let (mut transcript, _) = transcript(&Allowance::default());
+    let (mut decoder, _) = decoder(&MemoryBudget::default());
     let mut chunks = Vec::new();
     for field in 0..1_000 {
         let event = format!("data: {{\"choices\":[{{\"delta\":{{\"f{field}\":\"x\"}}}}]}}\n\n");
-        transcript.read(event.as_bytes(), &entry(100, None), &mut chunks);
+        decoder.read(event.as_bytes(), &entry(100, None), &mut chunks);
     }
-    let counts = transcript.unread_texts();
+    let counts = decoder.unread_texts();
     assert_eq!((counts.len(), counts.values().sum::<u64>()), (17, 1_000));
 }
 
 #[test]
 fn texts_of_a_letter_each_take_of_the_allowance_what_they_take_of_memory() {
-    let allowance = bounds(10 * KIB, 1 << 30);
-    let (mut transcript, progress) = transcript(&allowance);
+    let budget = bounds(10 * KIB, 1 << 30);
+    let (mut decoder, progress) = decoder(&budget);
     let mut chunks = Vec::new();
     for at_ns in 0..2_000 {
-        transcript.read(&event(1), &entry(at_ns, None), &mut chunks);
+        decoder.read(&event(1), &entry(at_ns, None), &mut chunks);
     }
     assert!(is_given_up(&progress));
 }
 
 /// The row of an answer that comes whole, in parts of that size, and the number of its events.
 fn row_of(answer: &str, size: usize) -> (RequestRow, usize) {
-    let (mut transcript, _) = transcript(&Allowance::default());
+    let (mut decoder, _) = decoder(&MemoryBudget::default());
     let mut chunks = Vec::new();
     for (at_ns, part) in (0..).zip(answer.as_bytes().chunks(size)) {
-        transcript.read(part, &entry(at_ns, None), &mut chunks);
+        decoder.read(part, &entry(at_ns, None), &mut chunks);
     }
-    let row = end(transcript, &mut chunks);
+    let row = end(decoder, &mut chunks);
     (row, chunks.len())
 }
 
@@ -187,20 +187,20 @@ fn calls_of_tools_are_kept_apart_from_the_text_and_from_each_other() {
 
 #[test]
 fn an_event_that_only_the_end_completes_has_the_stamp_of_the_read_that_brought_it() {
-    let (mut transcript, _) = transcript(&Allowance::default());
+    let (mut decoder, _) = decoder(&MemoryBudget::default());
     let mut chunks = Vec::new();
-    transcript.read(&event(1), &entry(100, None), &mut chunks);
+    decoder.read(&event(1), &entry(100, None), &mut chunks);
     let last = event(1);
     // Its line is whole; the blank line after it never comes.
     let last = last.strip_suffix(b"\n").unwrap();
     let (start, rest) = last.split_at(20);
-    transcript.read(start, &entry(700, None), &mut chunks);
+    decoder.read(start, &entry(700, None), &mut chunks);
     let brought = ReadEntry {
         read_seq: Some(2),
         ..entry(800, Some(0))
     };
-    transcript.read(rest, &brought, &mut chunks);
-    let row = end(transcript, &mut chunks);
+    decoder.read(rest, &brought, &mut chunks);
+    let row = end(decoder, &mut chunks);
     assert_eq!(row.last_token_ns, Some(800));
     let last = chunks.last().unwrap();
     assert_eq!((last.arrival_ns, last.gap_ns), (800, Some(700)));
@@ -209,19 +209,19 @@ fn an_event_that_only_the_end_completes_has_the_stamp_of_the_read_that_brought_i
 
 #[test]
 fn an_answer_that_is_too_long_is_given_up_and_keeps_what_came() {
-    let allowance = bounds(100 * KIB, 1 << 30);
-    let (mut transcript, progress) = transcript(&allowance);
+    let budget = bounds(100 * KIB, 1 << 30);
+    let (mut decoder, progress) = decoder(&budget);
     let mut chunks = Vec::new();
     let event = event(40 * KIB);
     for at_ns in 0..2 {
-        transcript.read(&event, &entry(at_ns, None), &mut chunks);
+        decoder.read(&event, &entry(at_ns, None), &mut chunks);
     }
     assert!(!is_given_up(&progress));
     for at_ns in 2..4 {
-        transcript.read(&event, &entry(at_ns, None), &mut chunks);
+        decoder.read(&event, &entry(at_ns, None), &mut chunks);
         assert!(is_given_up(&progress));
     }
-    let row = end(transcript, &mut chunks);
+    let row = end(decoder, &mut chunks);
     assert_eq!(row.status, Status::Error);
     assert_eq!(row.error_kind.unwrap().as_str(), "too_large");
     assert_eq!(row.output.unwrap().len(), 80 * KIB);
@@ -233,14 +233,14 @@ fn an_answer_that_is_too_long_is_given_up_and_keeps_what_came() {
         .collect();
     // The event that was too much is there, without its text; what came after is not decoded.
     assert_eq!(texts, [Some(40 * KIB), Some(40 * KIB), None]);
-    assert_eq!(allowance.taken_bytes(), 0);
+    assert_eq!(budget.taken_bytes(), 0);
 }
 
 #[test]
 fn answers_are_given_up_when_all_of_them_hold_too_much() {
-    let allowance = bounds(1 << 30, 128 * KIB);
-    let (mut first, _) = transcript(&allowance);
-    let (mut second, progress) = transcript(&allowance);
+    let budget = bounds(1 << 30, 128 * KIB);
+    let (mut first, _) = decoder(&budget);
+    let (mut second, progress) = decoder(&budget);
     let mut chunks = Vec::new();
     first.read(&event(100 * KIB), &entry(0, None), &mut chunks);
     second.read(&event(100 * KIB), &entry(0, None), &mut chunks);
@@ -249,17 +249,17 @@ fn answers_are_given_up_when_all_of_them_hold_too_much() {
     assert_eq!(row.error_kind.unwrap().as_str(), "too_large");
     // What the first one held is there for others once it is gone.
     drop(first);
-    let (mut third, progress) = transcript(&allowance);
+    let (mut third, progress) = decoder(&budget);
     third.read(&event(100 * KIB), &entry(0, None), &mut chunks);
     assert!(!is_given_up(&progress));
 }
 
 #[test]
 fn events_that_are_never_whole_are_held_within_the_same_bound() {
-    let allowance = bounds(1 << 30, 128 * KIB);
+    let budget = bounds(1 << 30, 128 * KIB);
     let mut chunks = Vec::new();
-    let (mut whole, _) = transcript(&allowance);
-    let (mut half, progress) = transcript(&allowance);
+    let (mut whole, _) = decoder(&budget);
+    let (mut half, progress) = decoder(&budget);
     whole.read(&event(100 * KIB), &entry(0, None), &mut chunks);
     half.read(&event(100 * KIB)[..80 * KIB], &entry(0, None), &mut chunks);
     assert!(is_given_up(&progress));
@@ -271,15 +271,15 @@ fn events_that_are_never_whole_are_held_within_the_same_bound() {
 
 #[test]
 fn a_wait_in_the_kernel_that_can_not_be_is_unknown() {
-    let allowance = Allowance::default();
-    let (mut transcript, _) = transcript(&allowance);
+    let budget = MemoryBudget::default();
+    let (mut decoder, _) = decoder(&budget);
     let mut chunks = Vec::new();
     let read_at_ns = 5_000_000;
     // The last three are what is seen of a wall clock that is set back or forward by an hour,
     // and of one that is set by more than the column holds.
     for lag_us in [0, 4_999, -3_600_000, 3_600_000, i32::MAX] {
         let entry = entry(read_at_ns, Some(lag_us));
-        transcript.read(&event(1), &entry, &mut chunks);
+        decoder.read(&event(1), &entry, &mut chunks);
     }
     let lags: Vec<Option<i32>> = chunks.iter().map(|chunk| chunk.kernel_lag_us).collect();
     assert_eq!(lags, [Some(0), Some(4_999), None, None, None]);

@@ -20,12 +20,12 @@ const STEP_NS: u64 = 1_000_000;
 
 /// Looks at the wall clock.
 #[derive(Debug, Default)]
-pub(super) struct AnchorWatch {
+pub(super) struct ClockSync {
     last_look: Option<ClockAnchor>,
     last_kept: Option<ClockAnchor>,
 }
 
-impl AnchorWatch {
+impl ClockSync {
     /// Takes note of a reading. Returns whether it is to be kept.
     pub(super) fn look(&mut self, reading: ClockAnchor) -> bool {
         let is_due = self.last_kept.is_none_or(|kept| {
@@ -53,7 +53,7 @@ mod tests {
 
     /// The readings that are kept of a wall clock, which shows `utc_ns` of the monotonic time.
     fn kept(length_ns: i64, utc_ns: impl Fn(i64) -> i64) -> Vec<ClockAnchor> {
-        let mut watch = AnchorWatch::default();
+        let mut watch = ClockSync::default();
         (0..=length_ns)
             .step_by(100_000_000)
             .map(|monotonic_ns| ClockAnchor {

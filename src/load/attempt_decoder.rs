@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::allowance::Share;
+use super::memory_budget::Reservation;
 use super::recorder::{End, NOT_YET, Outcome, Progress, ReadEntry};
 use crate::backend::sse::{Decoder, Event, Kind, Tail};
 use serde_json::{Value, json};
@@ -23,10 +23,10 @@ use crate::secrets::{PartMask, Secrets};
 pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
 
 /// One attempt, as far as its bytes have been decoded.
-pub(super) struct Transcript {
+pub(super) struct AttemptDecoder {
     row: RequestRow,
     decoder: Decoder,
-    story: Story,
+    story: DecodeState,
     progress: Arc<Progress>,
     reads: u64,
     /// The last read that counts.
@@ -36,7 +36,7 @@ pub(super) struct Transcript {
 }
 
 /// What the events have said so far, apart from the decoder so that both can be borrowed at once.
-struct Story {
+struct DecodeState {
     reader: EventReader,
     keeps_text: bool,
     secrets: Secrets,
@@ -52,25 +52,25 @@ struct Story {
     /// Events with a text that the reader does not read, by the name of the field.
     unread_texts: BTreeMap<String, u64>,
     /// What the text and the decoder have taken of the memory for all answers.
-    share: Share,
+    share: Reservation,
     /// A bound was passed: nothing more is taken of the answer.
     is_given_up: bool,
     has_end_mark: bool,
     failure: Option<(ErrorKind, Option<String>)>,
 }
 
-impl Transcript {
+impl AttemptDecoder {
     pub(super) fn new(
         row: RequestRow,
         progress: Arc<Progress>,
         (backend, keeps_text, counts_tokens): (BackendKind, bool, bool),
-        share: Share,
+        share: Reservation,
     ) -> Self {
         let needs_text = keeps_text || counts_tokens;
         Self {
             row,
             decoder: Decoder::new(),
-            story: Story {
+            story: DecodeState {
                 reader: backend.reader(needs_text),
                 keeps_text,
                 secrets: Secrets::default(),
@@ -92,7 +92,7 @@ impl Transcript {
         }
     }
 
-    /// The same transcript, with these secrets masked in what the server says.
+    /// The same decoder, with these secrets masked in what the server says.
     pub(super) fn masking(mut self, secrets: &Secrets) -> Self {
         self.story.reader = self.story.reader.masking(secrets);
         self.story.secrets = secrets.clone();
@@ -216,7 +216,7 @@ impl Transcript {
                 .filter(|message| !message.is_empty());
         }
         if self.story.keeps_text {
-            let Story {
+            let DecodeState {
                 text,
                 tools,
                 secrets,
@@ -237,7 +237,7 @@ fn note(mark: &AtomicI64, at_ns: Option<i64>) {
     }
 }
 
-impl Story {
+impl DecodeState {
     fn fail(&mut self, kind: ErrorKind, message: Option<String>) {
         // The first failure is the cause of those that follow.
         self.failure.get_or_insert((kind, message));

@@ -1,26 +1,26 @@
 //! A short way for the common case: an event that differs from an earlier one in its text alone.
 //!
 //! A stream repeats itself: of the few hundred bytes of an event only a word is new. Once an event
-//! has been read in full, the bytes around its text are kept as a mould. Another event that has
+//! has been read in full, the bytes around its text are kept as a template. Another event that has
 //! the same bytes there, and between them a text that needs no decoding, says the same, but for
 //! the text.
 
 use crate::capture::schema::Channel;
 
-/// Moulds that are made without one that fits, before a stream counts as one that varies.
+/// Templates that are made without one that fits, before a stream counts as one that varies.
 const ATTEMPTS: u8 = 8;
 
-/// Size of a mould, in bytes, above which it is not kept.
+/// Size of a template, in bytes, above which it is not kept.
 const MAX_MOULD_BYTES: usize = 16 << 10;
 
 /// What fitted last, and whether looking for more is worth it.
 #[derive(Debug)]
-pub(super) struct Moulds {
-    last: Option<Mould>,
+pub(super) struct EventTemplates {
+    last: Option<EventTemplate>,
     attempts_left: u8,
 }
 
-impl Default for Moulds {
+impl Default for EventTemplates {
     fn default() -> Self {
         Self {
             last: None,
@@ -31,7 +31,7 @@ impl Default for Moulds {
 
 /// The bytes of an event around its only text, and what an event with them is.
 #[derive(Debug)]
-struct Mould {
+struct EventTemplate {
     /// Up to and with the quote that opens the text.
     before: Vec<u8>,
     /// From the quote that closes it.
@@ -39,22 +39,22 @@ struct Mould {
     channel: Channel,
 }
 
-impl Moulds {
+impl EventTemplates {
     /// Returns the channel and the text of an event that fits, or `None`.
     pub(super) fn fit<'a>(&mut self, data: &'a [u8]) -> Option<(Channel, &'a str)> {
-        let mould = self.last.as_ref()?;
+        let template = self.last.as_ref()?;
         let text = data
-            .strip_prefix(mould.before.as_slice())?
-            .strip_suffix(mould.after.as_slice())?;
+            .strip_prefix(template.before.as_slice())?
+            .strip_suffix(template.after.as_slice())?;
         if text.is_empty() || !text.iter().all(|&byte| is_itself(byte)) {
             return None;
         }
         let text = str::from_utf8(text).ok()?;
         self.attempts_left = ATTEMPTS;
-        Some((mould.channel, text))
+        Some((template.channel, text))
     }
 
-    /// Keeps the mould of an event that has no other text, no count and no end: `text` lies in
+    /// Keeps the template of an event that has no other text, no count and no end: `text` lies in
     /// `data`, as it was sent.
     pub(super) fn keep(&mut self, data: &[u8], text: &str, channel: Channel) {
         let start = text.as_ptr().addr().checked_sub(data.as_ptr().addr());
@@ -70,7 +70,7 @@ impl Moulds {
             return;
         }
         self.attempts_left -= 1;
-        self.last = Some(Mould {
+        self.last = Some(EventTemplate {
             before: before.to_vec(),
             after: after.to_vec(),
             channel,

@@ -26,12 +26,12 @@ pub(crate) fn new_token() -> Result<String, Unspecified> {
 
 /// Knows the token and the names of this server.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct TokenAuth {
     token: String,
     hosts: [String; 3],
 }
 
-impl Guard {
+impl TokenAuth {
     pub(super) fn new(token: &str, address: SocketAddr) -> Self {
         let port = address.port();
         Self {
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     fn pass<'a>(path: &'a str, host: &str) -> Result<&'a str, &'static str> {
-        let guard = Guard::new("secret", SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let guard = TokenAuth::new("secret", SocketAddr::from(([127, 0, 0, 1], 8080)));
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());
         guard.pass(path, &headers)
@@ -116,7 +116,7 @@ mod tests {
         ] {
             assert!(pass("/secret/", host).is_err(), "{host}");
         }
-        let guard = Guard::new("secret", SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let guard = TokenAuth::new("secret", SocketAddr::from(([127, 0, 0, 1], 8080)));
         assert!(guard.pass("/secret/", &HeaderMap::new()).is_err());
     }
 
