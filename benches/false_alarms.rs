@@ -18,10 +18,10 @@ use std::process::ExitCode;
 use tokentape::analyze::{Analysis, Cell, Options, Slo, analyze};
 use tokentape::capture::Manifest;
 use tokentape::plan::Loop;
+use tokentape::runtime::block_on;
 use tokentape::schedule::{ArrivalTimes, Process, Ramp};
 use tokentape::simulate::EngineSettings;
 use tokentape::simulate::virtual_time::{Arrival, Lengths, open_loop};
-use tokentape::sql::block_on;
 
 type Failure = Box<dyn std::error::Error>;
 

@@ -30,7 +30,7 @@ use program::{Outcome, each_flag, exit_code, say};
 use random::draw;
 use running::Running;
 use simulated::Simulated;
-use tokentape::load::clock::utc_now_ns;
+use tokentape::time::clock::utc_now_ns;
 
 /// What a kill may cost, by the tape's contract.
 const LOSS_BAR_NS: i64 = 250_000_000;

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tokentape::capture::Manifest;
-use tokentape::load::clock::Clock;
 use tokentape::plan::Loop;
 use tokentape::simulate::EngineSettings;
 use tokentape::simulate::virtual_time::{Arrival, Lengths, open_loop};
+use tokentape::time::clock::Clock;
 
 fn main() -> ExitCode {
     // Cargo adds a flag of its own.

@@ -32,6 +32,7 @@ mod http_server;
 pub mod load;
 pub mod plan;
 pub mod report;
+pub mod runtime;
 pub mod schedule;
 pub mod secrets;
 pub mod simulate;
@@ -39,6 +40,7 @@ pub mod sql;
 #[cfg(test)]
 mod testing;
 mod throttle;
+pub mod time;
 pub mod trace;
 mod units;
 pub mod verify;

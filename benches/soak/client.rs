@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokentape::load::clock::utc_now_ns;
+use tokentape::time::clock::utc_now_ns;
 
 use crate::Plan;
 use crate::process::{said, silence};

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::thread;
 use std::time::Duration;
 
-use tokentape::load::clock::utc_now_ns;
+use tokentape::time::clock::utc_now_ns;
 
 use crate::fault::Fault;
 use crate::ledger::{End, Entry, token_text};

@@ -16,7 +16,7 @@ use rustix::fd::OwnedFd;
 use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_reuseport};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 use serde_json::Value;
-use tokentape::load::clock::utc_now_ns;
+use tokentape::time::clock::utc_now_ns;
 
 use crate::fault::Fault;
 use crate::ledger::{Ledger, prompt_key};

@@ -2,7 +2,8 @@
 //!
 //! Input: statements as they are typed.
 
-use tokentape::sql::{block_on, understood};
+use tokentape::runtime::block_on;
+use tokentape::sql::understood;
 
 /// Longest message, in bytes.
 const MESSAGE_BYTES: usize = 8 << 10;

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use tokentape::sql::block_on;
+use tokentape::runtime::block_on;
 use tokentape::trace::{TraceError, TraceOptions, formats, open};
 
 /// Most rows that are read of one input.

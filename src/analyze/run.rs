@@ -76,7 +76,7 @@ impl Options {
 
 /// Answers the queries of the catalogue over the tapes.
 ///
-/// Must run inside [`crate::sql::block_on`].
+/// Must run inside [`crate::runtime::block_on`].
 ///
 /// # Errors
 ///

@@ -15,7 +15,7 @@ use crate::report::{
     PageOptions, Templates, TerminalOptions, csv_files, has_success, html, is_client_limited,
     is_csv_file, json, markdown, terminal,
 };
-use crate::sql::block_on;
+use crate::runtime::block_on;
 use crate::workload::Tokenizer;
 
 /// The latencies that a summary can show.

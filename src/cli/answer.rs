@@ -9,7 +9,8 @@ use clap::Args;
 use super::sql::engine;
 use crate::analyze::needed_by;
 use crate::error::Error;
-use crate::sql::{SqlError, Word, answer, block_on, confine, hear, tell};
+use crate::runtime::block_on;
+use crate::sql::{SqlError, Word, answer, confine, hear, tell};
 use crate::visible::{visible, visible_lines};
 
 #[derive(Debug, Args)]

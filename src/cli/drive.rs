@@ -17,11 +17,11 @@ use super::talk::{complain, print, print_painted, say};
 use super::{again, ending, masks, plan, progress};
 use crate::analyze::{Options, Slo};
 use crate::error::{Error, exit};
-use crate::load::clock::utc_now_ns;
 use crate::load::{Private, Run, RunReport, Setup};
 use crate::plan::{RunPlan, SessionPrompts};
 use crate::report::{TerminalOptions, json as report_json, terminal};
-use crate::sql::block_on;
+use crate::runtime::block_on;
+use crate::time::clock::utc_now_ns;
 use crate::trace::{Pipe, PromptFacts, TraceOptions};
 use crate::wire::get_text;
 

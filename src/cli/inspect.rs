@@ -10,7 +10,7 @@ use super::args::{Global, InspectArgs};
 use super::talk::{has_color, print, print_painted, say};
 use super::trace::interrupted;
 use crate::error::{Error, exit};
-use crate::sql::block_on;
+use crate::runtime::block_on;
 use crate::trace::{Inspection, inspect};
 
 /// Columns of the sketch of the rate over time.

@@ -12,11 +12,11 @@ use super::masks;
 use crate::draw::{Draw, field};
 use crate::error::Error;
 use crate::load::Private;
-use crate::load::clock::utc_now_ns;
 use crate::plan::{
     Arrivals, Dataset, EMBEDDED_TOKENIZER, OutputLength, PlanLimits, Process, RampStrategy, RampUp,
     RunPlan, SessionPrompts, TracePlan,
 };
+use crate::time::clock::utc_now_ns;
 use crate::trace::PromptFacts;
 use crate::wire::WireKind;
 

@@ -12,7 +12,7 @@ use super::synthesize;
 use super::talk::{print, say};
 use crate::error::{Error, exit};
 use crate::plan::Restarts;
-use crate::sql::block_on;
+use crate::runtime::block_on;
 use crate::trace::{Conversion, Converted, FormatInfo, convert, formats};
 
 pub(super) fn run(verb: &TraceVerb, global: &Global) -> Result<u8, Error> {

@@ -12,10 +12,10 @@ use super::talk::{has_color, print_painted, say};
 use super::{drive, ending, failure, host, interrupt, masks, plan, progress};
 use crate::capture::manifest::Host;
 use crate::error::{Error, exit};
-use crate::load::clock::utc_now_ns;
 use crate::load::{Private, Setup, Stop};
 use crate::plan::Loop;
 use crate::secrets::Secrets;
+use crate::time::clock::utc_now_ns;
 use crate::verify::{
     self, Cores, LadderSetup, Measurement, OwnServer, Rung, StampingServer, Verification,
     VerifyError, listed, on, terminal,

@@ -15,7 +15,8 @@ use super::trace::interrupted;
 use crate::analyze::{Options, Thresholds};
 use crate::error::Error;
 use crate::report::PageOptions;
-use crate::sql::{Limits, Output, ask, block_on, open_tapes};
+use crate::runtime::block_on;
+use crate::sql::{Limits, Output, ask, open_tapes};
 use crate::view::{Fields, Reader, View, Wanted, new_token, serve};
 
 /// What one question to the page may take, where the command line says nothing else.

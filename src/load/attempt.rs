@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use bytes::BytesMut;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::clock::Clock;
 use super::driver::Limits;
 use super::prepared::PreparedRequest;
 use super::recorder::{End, NOT_YET, Outcome, Progress, Recorder};
 use crate::capture::schema::{ErrorKind, RequestRow, Status};
+use crate::time::clock::Clock;
 use crate::units::seconds;
 use crate::wire::{Arrival, Flow, Head, SendTimings, Sink, StreamEnd, Wire, WireBody, WireError};
 

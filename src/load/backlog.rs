@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::clock::Clock;
+use crate::time::clock::Clock;
 
 /// Age of the oldest read that is not in the log, or time until the newest will be there, from which
 /// on reading waits, in nanoseconds.

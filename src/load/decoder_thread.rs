@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 
 use super::attempt_decoder::AttemptDecoder;
 use super::backlog::Backlog;
-use super::clock::Clock;
 use super::memory_budget::MemoryBudget;
 use super::recorder::{Batch, CHANNEL_BATCHES, Failure, Recorder, Stats};
 use crate::backend::BackendKind;
@@ -17,6 +16,7 @@ use crate::capture::schema::{ChunkRow, Phase, RequestRow, Status, TapeRow};
 use crate::capture::{CaptureError, TapeWriter};
 use crate::secrets::Secrets;
 use crate::throttle::CpuThrottle;
+use crate::time::clock::Clock;
 
 pub use super::attempt_decoder::TokenCounter;
 

@@ -14,12 +14,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use super::attempt::{Attempt, Shared};
-use super::clock::Clock;
 use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
 use super::supply::{Feedback, Supplied, Supply};
-use super::timer::PreciseTimer;
 use crate::capture::schema::Status;
+use crate::time::clock::Clock;
+use crate::time::timer::PreciseTimer;
 use crate::wire::Wire;
 
 /// Requests that are due and wait for a slot at most; later ones wait in the feed.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::clock::Clock;
 use super::error::LoadError;
 use super::prepared::PreparedRequest;
 use super::supply::{Rest, TurnSender};
@@ -18,6 +17,7 @@ use crate::capture::schema::FIRST_WARMUP_ID;
 use crate::plan::SessionPacing;
 use crate::schedule::ArrivalTimes;
 use crate::throttle::CpuThrottle;
+use crate::time::clock::Clock;
 use crate::trace::{TraceCounts, TraceOptions};
 use crate::workload::PromptSpec;
 
@@ -321,10 +321,10 @@ mod tests {
 
     use super::{CHANNEL_REQUESTS, Feed, Prefill, RequestTemplate, Source};
     use crate::backend::BackendKind;
-    use crate::load::clock::Clock;
     use crate::load::supply::Supply;
     use crate::plan::OutputLength;
     use crate::schedule::{ArrivalTimes, Process, Ramp};
+    use crate::time::clock::Clock;
     use crate::workload::{RandomLengths, Tokenizer, Workload};
 
     fn feed(source: Source) -> Feed {

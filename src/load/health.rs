@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
-use super::clock::Clock;
 use super::driver::Gauges;
 use super::recorder::Recorder;
-use super::timer::PreciseTimer;
 use crate::capture::schema::ProbeRow;
 use crate::throttle::thread_cpu_ns;
+use crate::time::clock::Clock;
+use crate::time::timer::PreciseTimer;
 use crate::wire::ReadingThread;
 
 /// Distance of the wake-ups whose lateness is the runtime's lag.

@@ -9,7 +9,6 @@
 mod attempt;
 mod attempt_decoder;
 mod backlog;
-pub mod clock;
 mod clock_sync;
 mod decoder_thread;
 mod driver;
@@ -27,7 +26,6 @@ mod supply;
 mod template;
 #[cfg(test)]
 mod tests;
-pub mod timer;
 mod turn_feed;
 mod turns;
 

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use url::Url;
 
-use super::clock::utc_now_ns;
 use super::decoder_thread::TokenCounter;
 use super::driver::{Limits, Stop};
 use super::error::LoadError;
@@ -24,6 +23,7 @@ use crate::capture::manifest::Host;
 use crate::plan::{Arrivals, Dataset, OutputLength, Process, RampStrategy, RampUp, RunPlan};
 use crate::schedule::{self, ArrivalTimes, Ramp, RampAxis, RampShape};
 use crate::secrets::Secrets;
+use crate::time::clock::utc_now_ns;
 use crate::trace::{Pipe, TraceOptions};
 use crate::units::duration;
 use crate::wire::{Target, WireKind};

@@ -9,7 +9,6 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::clock::{Clock, utc_now_ns};
 use super::clock_sync::{ClockSync, LOOK_INTERVAL};
 use super::decoder_thread::{DecoderThread, TokenCounter};
 use super::driver::{Driven, Driver, Limits, Stop};
@@ -20,9 +19,10 @@ use super::prepared::PreparedRequest;
 use super::recorder::{Failure, Recorder, Stats};
 use super::self_check::{SelfCheckPlan, self_check};
 use super::supply::Supply;
-use super::timer::PreciseTimer;
 use crate::capture::manifest::ClockAnchor;
 use crate::capture::{Ending, Manifest, TapeWriter};
+use crate::time::clock::{Clock, utc_now_ns};
+use crate::time::timer::PreciseTimer;
 use crate::trace::TraceCounts;
 use crate::wire::{DirectWire, ReqwestWire, Target, Wire, WireError, WireKind};
 

@@ -16,9 +16,9 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::clock::Clock;
 use crate::capture::manifest::{SelfCheck, Spread};
 use crate::secrets::Secrets;
+use crate::time::clock::Clock;
 use crate::wire::{Arrival, Flow, Head, SendTimings, Sink, Target, Wire, WireBody, WireError};
 
 /// Streams at most: to open more takes longer than the check.

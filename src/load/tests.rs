@@ -7,18 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::clock::Clock;
 use super::decoder_thread::DecoderThread;
 use super::driver::{Driven, Driver, Limits, Stop};
 use super::health::watch as watch_health;
 use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
 use super::supply::Supply;
-use super::timer::PreciseTimer;
 use crate::backend::BackendKind;
 use crate::capture::schema::{Channel, ChunkRow, Phase, ProbeRow, RequestRow, Status, TapeRow};
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::plan::Loop;
+use crate::time::clock::Clock;
+use crate::time::timer::PreciseTimer;
 use crate::wire::{Head, Read, SendTimings, Wire, WireBody, WireError};
 
 mod ends;

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use super::clock::Clock;
 use super::error::LoadError;
 use super::feed::{PREPARED_KIB, RequestSender, kib};
 use super::prepared::PreparedRequest;
@@ -21,6 +20,7 @@ use super::supply::{Feedback, TurnSender};
 use super::template::RequestTemplate;
 use super::turns::{Turn, Turns};
 use crate::plan::SessionPacing;
+use crate::time::clock::Clock;
 use crate::trace::{TraceReader, TraceRow};
 
 /// Rows that are read ahead at most.

@@ -19,7 +19,7 @@ use super::engine::Finish;
 use super::stamp::Stamp;
 use super::template::StreamTemplate;
 use super::words;
-use crate::load::clock::utc_now_ns;
+use crate::time::clock::utc_now_ns;
 
 /// Space that the events of one stream are cut from, so that few need an allocation.
 const BLOCK_BYTES: usize = 4_096;

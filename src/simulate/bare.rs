@@ -30,8 +30,8 @@ use super::server::OWN_FILES;
 use super::settings::ServerSettings;
 use super::template::{Api, Identity, StreamTemplate};
 use crate::http_server::{Connections, Limits, Place};
-use crate::load::clock::{Clock, utc_now_ns};
-use crate::load::timer::PreciseTimer;
+use crate::time::clock::{Clock, utc_now_ns};
+use crate::time::timer::PreciseTimer;
 use request::Request;
 
 /// Answers that wait for the task that sends; those beyond wait in their connections' tasks.

@@ -14,8 +14,8 @@ use super::answer::{Departures, Outcome, Progress, Ticket};
 use super::engine::{Engine, Event, EventKind, Finish, Job, Rejection};
 use super::metrics::Metrics;
 use super::protocol::{Ask, Refusal};
-use crate::load::clock::Clock;
-use crate::load::timer::PreciseTimer;
+use crate::time::clock::Clock;
+use crate::time::timer::PreciseTimer;
 
 /// Requests that wait for the engine's task; those beyond wait in their connections' tasks.
 const INBOX_REQUESTS: usize = 256;

@@ -29,8 +29,8 @@ use super::settings::ServerSettings;
 use super::template::{Api, Identity, StreamTemplate, whole_answer};
 use super::words;
 use crate::http_server::{self, Limits};
-use crate::load::clock::{Clock, utc_now_ns};
-use crate::load::timer::PreciseTimer;
+use crate::time::clock::{Clock, utc_now_ns};
+use crate::time::timer::PreciseTimer;
 
 /// How long connections may take to close after the shutdown, before they are left behind.
 const GRACE: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::load::clock::{Clock, utc_now_ns};
+use crate::time::clock::{Clock, utc_now_ns};
 use stamp::Stamp;
 
 struct Server {

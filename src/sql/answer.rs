@@ -50,7 +50,7 @@ pub(crate) type Catalog<'a> = &'a (dyn Fn(&[String]) -> Vec<(&'static str, &'sta
 /// Answers every statement of a question into `out`. `told` hears what has to be said about the
 /// tapes, such as a recovery: the run and a sentence.
 ///
-/// No statement is run before all are understood. Must run inside [`super::block_on`].
+/// No statement is run before all are understood. Must run inside [`crate::runtime::block_on`].
 ///
 /// # Errors
 ///

@@ -258,7 +258,8 @@ fn escape(cell: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Format, TABLE_ROWS, write_rows};
-    use crate::sql::{block_on, new_session};
+    use crate::runtime::block_on;
+    use crate::sql::new_session;
 
     fn print(sql: &str, format: Format) -> String {
         let mut out = Vec::new();

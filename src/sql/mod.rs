@@ -25,7 +25,6 @@ mod views;
 
 pub use error::SqlError;
 pub use header::Definition;
-pub use session::block_on;
 pub use statements::understood;
 pub use tapes::{SloFrom, Span, Yardsticks};
 

@@ -21,8 +21,8 @@ use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process,
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::session::{STACK_BYTES, cores};
 use super::{Question, SqlError};
+use crate::runtime::{STACK_BYTES, cores};
 
 /// Begin of the name of a folder for what does not fit into memory.
 const SPILL: &str = "tokentape-sql-";

@@ -1,21 +1,16 @@
-//! Makes a DataFusion session, and a thread that its planner fits on.
+//! Makes a DataFusion session.
 //!
-//! DataFusion is built without its recursion guard, which would pull in an assembler. Its planner
-//! descends once per nested expression, so that a long query overflows the usual stack of 2 MB:
-//! everything that plans runs inside [`block_on`].
+//! DataFusion is built without its recursion guard. Its planner descends once per nested
+//! expression, so that a long query overflows the usual stack of 2 MB: everything that plans runs
+//! inside [`block_on`](crate::runtime::block_on).
 
-use std::future::Future;
-use std::io;
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::thread;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-/// Stack of every thread that may plan a query, in bytes.
-pub(super) const STACK_BYTES: usize = 16 << 20;
+use crate::runtime::cores;
 
 /// How many times its memory a bounded session may take on disk.
 const SPILLS: u64 = 8;
@@ -64,43 +59,10 @@ pub(crate) fn new_spilling_session(
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 
-/// Runs a future to its end on a thread of its own, with a stack that DataFusion's planner fits
-/// on and a runtime for the tasks that DataFusion starts.
-///
-/// Blocks the calling thread, which must not be one that drives a measurement.
-///
-/// # Errors
-///
-/// Fails when the system refuses a thread.
-pub fn block_on<F>(future: F) -> io::Result<F::Output>
-where
-    F: Future + Send,
-    F::Output: Send,
-{
-    thread::scope(|scope| {
-        let worker = thread::Builder::new()
-            .name("sql".into())
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || {
-                let runtime = tokio::runtime::Builder::new_multi_thread()
-                    .worker_threads(cores())
-                    .thread_name("sql-worker")
-                    .thread_stack_size(STACK_BYTES)
-                    .enable_all()
-                    .build()?;
-                Ok(runtime.block_on(future))
-            })?;
-        worker.join().unwrap_or_else(|panic| resume_unwind(panic))
-    })
-}
-
-pub(super) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{block_on, new_session};
+    use super::new_session;
+    use crate::runtime::block_on;
 
     #[test]
     fn plans_a_deeply_nested_expression() {
@@ -118,11 +80,5 @@ mod tests {
         .unwrap()
         .unwrap();
         assert_eq!(batches[0].num_rows(), 1);
-    }
-
-    #[test]
-    fn passes_a_panic_on() {
-        let outcome = std::panic::catch_unwind(|| block_on(async { panic!("on purpose") }));
-        assert!(outcome.is_err());
     }
 }

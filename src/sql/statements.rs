@@ -14,8 +14,8 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::resolve::resolve_table_references;
 
-use super::session::STACK_BYTES;
 use super::{Format, SqlError, door, format, message};
+use crate::runtime::STACK_BYTES;
 
 /// Longest that a text may take to be parsed; one of 1 MiB takes a small part of it.
 const PARSE_TIME: Duration = Duration::from_secs(2);
@@ -192,8 +192,9 @@ pub(super) fn refused(error: &DataFusionError) -> SqlError {
 #[cfg(test)]
 mod tests {
     use super::{RecordBatch, Statements};
+    use crate::runtime::block_on;
     use crate::sql::fixture::TapeFixture;
-    use crate::sql::{Format, Question, SqlError, answer, block_on, results_of};
+    use crate::sql::{Format, Question, SqlError, answer, results_of};
 
     fn answered(question: &Question) -> Result<Vec<u8>, SqlError> {
         let folder = tempfile::tempdir().unwrap();

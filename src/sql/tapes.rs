@@ -335,7 +335,7 @@ mod tests {
 
     use super::{Settings, SqlError, Tapes, open_tapes};
     use crate::capture::manifest::LEFT_LOG;
-    use crate::sql::block_on;
+    use crate::runtime::block_on;
     use crate::sql::fixture::TapeFixture;
 
     fn open(paths: &[&Path]) -> Result<Tapes, SqlError> {

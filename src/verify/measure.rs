@@ -11,7 +11,7 @@ use crate::load::{LoadError, Private, Run, RunReport, Setup, Stats, run};
 use crate::plan::RunPlan;
 use crate::report::rows::{Row, rows_of};
 use crate::report::verdict::{Verdict, verdict};
-use crate::sql::block_on;
+use crate::runtime::block_on;
 use crate::wire::{WireKind, is_loopback};
 
 /// What a rung is read for.

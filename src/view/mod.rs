@@ -76,7 +76,7 @@ pub(crate) struct View {
 /// Serves for as long as it is polled. What is being answered then is given up: it can be asked
 /// again.
 ///
-/// Must run inside [`crate::sql::block_on`].
+/// Must run inside [`crate::runtime::block_on`].
 ///
 /// # Errors
 ///

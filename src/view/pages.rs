@@ -16,11 +16,11 @@ use tokio::task::spawn_blocking;
 use super::questions::{Questions, Turn};
 use super::{CSV_ROWS, Fields, Reader, View, Wanted, page, plain, streamed};
 use crate::analyze::{Table, analyze, result_tables, shown};
-use crate::load::clock::Clock;
 use crate::report::{Drawing, Language, Live, PageOptions, SqlAsked, html, refused_page, sql_page};
 use crate::sql::{
     Format, Limits, Question, SqlError, collect, open_tapes, results_of, whole_tapes,
 };
+use crate::time::clock::Clock;
 
 /// Most reports that are kept.
 const KEPT: usize = 6;

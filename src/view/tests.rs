@@ -14,8 +14,9 @@ use tower_service::Service as _;
 use super::*;
 use crate::analyze::{Slo, needed_by};
 use crate::report::Language;
+use crate::runtime::block_on;
 use crate::sql::fixture::TapeFixture;
-use crate::sql::{Answering, answer, block_on};
+use crate::sql::{Answering, answer};
 
 /// A page as it came: its status, its headers, its text.
 type Came = (StatusCode, HeaderMap, String);

@@ -20,7 +20,7 @@ use url::Url;
 
 use super::{Head, Read, SendTimings, Target, Wire, WireBody, WireError};
 use crate::capture::schema::ErrorKind;
-use crate::load::clock::Clock;
+use crate::time::clock::Clock;
 
 tokio::task_local! {
     /// The marks of the attempt whose task is being polled. A connection that the pool opens for

@@ -1,13 +1,13 @@
 //! The shape of the repository: which stage may use which, and that every file says what it is for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::program::root;
 
 /// What each stage may use beside itself. The tree is the pipeline, so the table is short.
-const DIRECTIONS: [(&str, &[&str]); 13] = [
+const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("analyze", &["capture", "sql"]),
     ("backend", &["capture"]),
     ("capture", &[]),
@@ -19,37 +19,31 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
     ),
     ("report", &["analyze", "backend", "capture"]),
     ("schedule", &[]),
-    // The clock and its timers, which everything that measures or waits must read.
-    ("simulate", &["capture", "load::clock", "load::timer"]),
+    ("simulate", &["capture"]),
     ("sql", &["capture"]),
+    ("time", &[]),
     ("trace", &["sql"]),
     (
         "verify",
         &[
-            "analyze",
-            "backend",
-            "capture",
-            "load",
-            "report",
-            "schedule",
-            "sql::block_on",
-            "wire",
-            "workload",
+            "analyze", "backend", "capture", "load", "report", "schedule", "wire", "workload",
         ],
     ),
-    ("view", &["analyze", "load::clock", "report", "sql"]),
-    ("wire", &["capture", "load::clock"]),
+    ("view", &["analyze", "report", "sql"]),
+    ("wire", &["capture"]),
     ("workload", &["trace"]),
 ];
 
 /// Files at the top of `src/` that hold no stage's work: any stage may use them.
-const FOUNDATIONS: [&str; 8] = [
-    "throttle",
+const FOUNDATIONS: [&str; 10] = [
     "draw",
     "http_server",
     "plan",
+    "runtime",
     "secrets",
     "testing",
+    "throttle",
+    "time",
     "units",
     "visible",
 ];
@@ -114,11 +108,8 @@ fn stages_use_only_the_stages_before_them() {
         };
         for used in uses(&read(&path)) {
             let first = used.split("::").next().unwrap_or_default();
-            let is_allowed = first == stage
-                || FOUNDATIONS.contains(&first)
-                || allowed
-                    .iter()
-                    .any(|allowed| *allowed == first || used == *allowed);
+            let is_allowed =
+                first == stage || FOUNDATIONS.contains(&first) || allowed.contains(&first);
             if !is_allowed {
                 strays.push(format!("{name} uses crate::{used}"));
             }
@@ -136,8 +127,8 @@ fn the_engine_the_client_the_charts_and_the_clock_are_each_in_one_place() {
         ("reqwest::", "src/wire/"),
         ("plotters::", "src/report/"),
         ("minijinja::", "src/report/"),
-        ("Instant::now(", "src/load/clock.rs"),
-        ("SystemTime::now(", "src/load/clock.rs"),
+        ("Instant::now(", "src/time/clock.rs"),
+        ("SystemTime::now(", "src/time/clock.rs"),
     ];
     let mut strays = Vec::new();
     for path in files("src", ".rs") {
@@ -168,6 +159,67 @@ fn every_source_begins_with_its_purpose() {
             assert!(purpose.len() > 10, "{} begins with `{first}`", name(&path));
         }
     }
+}
+
+/// The first sentence of a source's documentation.
+fn job(source: &str) -> String {
+    let lines = source.lines().map_while(|line| line.strip_prefix("//! "));
+    let text = lines.collect::<Vec<_>>().join(" ");
+    let end = text.find(". ").unwrap_or(text.len());
+    let sentence = text.get(..end).unwrap_or_default();
+    sentence.trim_end_matches('.').replace('|', "\\|")
+}
+
+/// `docs/code-map.md` is written from the sources: `TOKENTAPE_UPDATE=1 cargo test --test it`.
+#[test]
+fn the_code_map_is_that_of_the_sources() {
+    let mut stages: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for path in files("src", ".rs") {
+        let name = name(&path);
+        let is_test = name.ends_with("tests.rs") || name.contains("/tests/");
+        if is_test {
+            continue;
+        }
+        let parts: Vec<&str> = name.split('/').collect();
+        let stage = if parts.len() > 2 { parts[1] } else { "" };
+        let file = parts[1 + usize::from(parts.len() > 2)..].join("/");
+        let row = format!("| `{file}` | {} |\n", job(&read(&path)));
+        stages.entry(stage.to_owned()).or_default().push(row);
+    }
+    let mut map = String::from(
+        "# Code map\n\nEach source file and its job, from the file's first sentence.\n\
+         It is written by a test; see [ARCHITECTURE.md](../ARCHITECTURE.md) for how the parts work together.\n",
+    );
+    for (stage, rows) in &stages {
+        let direction = DIRECTIONS.iter().find(|(of, _)| of == stage);
+        let may_use = match (stage.as_str(), direction) {
+            ("", _) => {
+                "The ground floor, which every stage may use, and the two ends of the program."
+                    .to_owned()
+            }
+            (_, Some((_, []))) => "Uses no other stage.".to_owned(),
+            (_, Some((_, used))) => format!("May use `{}`.", used.join("`, `")),
+            (_, None) => "May use every stage.".to_owned(),
+        };
+        let title = if stage.is_empty() {
+            "src/".to_owned()
+        } else {
+            format!("src/{stage}/")
+        };
+        map += &format!(
+            "\n## `{title}`\n\n{may_use}\n\n| file | job |\n|---|---|\n{}",
+            rows.concat()
+        );
+    }
+    let path = root().join("docs/code-map.md");
+    if std::env::var_os("TOKENTAPE_UPDATE").is_some() {
+        fs::write(&path, &map).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == map,
+        "docs/code-map.md is not that of the sources: run with TOKENTAPE_UPDATE=1"
+    );
 }
 
 #[test]

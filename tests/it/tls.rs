@@ -12,7 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
-use tokentape::load::clock::Clock;
+use tokentape::time::clock::Clock;
 
 use crate::mock::{Connection, Mock, Reply, Request};
 use crate::program::{Folder, Outcome, load_words};

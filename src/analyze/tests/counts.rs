@@ -3,8 +3,9 @@
 use super::spelled;
 use crate::analyze::result_tables;
 use crate::capture::schema::{ChunkRow, RequestRow};
+use crate::runtime::block_on;
 use crate::sql::fixture::{MS, TapeFixture};
-use crate::sql::{Format, Question, answer as answer_to, block_on, results_of};
+use crate::sql::{Format, Question, answer as answer_to, results_of};
 use tempfile::TempDir;
 
 /// What a statement says of a tape, without the line of names.

@@ -179,7 +179,7 @@ fn open_older(version: u32, lacks: usize) {
         only: vec!["run_summary".to_owned(), "prefix_hits".to_owned()],
         ..Options::default()
     };
-    let analysis = crate::sql::block_on(crate::analyze::analyze(&[path], &options));
+    let analysis = crate::runtime::block_on(crate::analyze::analyze(&[path], &options));
     let analysis = analysis.unwrap().unwrap();
     assert_eq!(analysis.table("run_summary").unwrap().rows.len(), 1);
     assert_eq!(analysis.table("prefix_hits").unwrap().rows.len(), 0);

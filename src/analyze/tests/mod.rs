@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::{Analysis, AnalyzeError, Cell, Options, Span, Table, analyze};
-use crate::sql::block_on;
+use crate::runtime::block_on;
 use crate::sql::fixture::TapeFixture;
 
 /// Analyses tapes, each under its name.

@@ -424,8 +424,9 @@ fn names_a_torn_file() {
     let part = path.join("chunks/part-00000.parquet");
     let bytes = std::fs::read(&part).unwrap();
     std::fs::write(&part, &bytes[..bytes.len() / 2]).unwrap();
-    let outcome =
-        crate::sql::block_on(async { crate::analyze::analyze(&[path], &Options::default()).await });
+    let outcome = crate::runtime::block_on(async {
+        crate::analyze::analyze(&[path], &Options::default()).await
+    });
     let text = outcome.unwrap().unwrap_err().to_string();
     assert!(text.contains("part-00000.parquet` is torn"), "{text}");
 }

@@ -10,13 +10,13 @@ use super::{MS, Script, limits, read_rows};
 use crate::backend::BackendKind;
 use crate::capture::schema::{RequestRow, Status};
 use crate::capture::{Ending, Manifest, TapeWriter};
-use crate::load::clock::Clock;
 use crate::load::feed::{CHANNEL_REQUESTS, Prefill};
 use crate::load::supply::Supply;
-use crate::load::timer::PreciseTimer;
 use crate::load::{DecoderThread, Driver, Feed, RequestTemplate, Source, Stop, TraceReplay};
 use crate::plan::Loop;
 use crate::plan::{OutputLength, SessionPacing};
+use crate::time::clock::Clock;
+use crate::time::timer::PreciseTimer;
 use crate::trace::{Selection, TraceOptions};
 use crate::workload::{Tokenizer, Workload};
 

@@ -15,7 +15,7 @@ use url::{Host, Url};
 
 use super::socket::{StampedSocket, Stream};
 use crate::capture::schema::ErrorKind;
-use crate::load::clock::Clock;
+use crate::time::clock::Clock;
 use crate::wire::{Target, WireError};
 
 /// How long the addresses of a name are believed: a burst of connections asks once.

@@ -27,7 +27,7 @@ use super::{
     is_end,
 };
 use crate::capture::schema::ErrorKind;
-use crate::load::clock::Clock;
+use crate::time::clock::Clock;
 
 use dial::Dialer;
 use pool::{Origin, Pool};

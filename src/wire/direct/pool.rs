@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::socket::Stream;
-use crate::load::clock::Clock;
+use crate::time::clock::Clock;
 
 /// Below the five seconds after which common servers close an idle connection, so that a request is
 /// not sent into one that is just being closed.

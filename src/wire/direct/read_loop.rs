@@ -30,8 +30,8 @@ use tokio::sync::oneshot;
 use super::socket::{READ_BYTES, Stamps};
 use super::{BodyDecoder, bad_body, cut_short};
 use crate::capture::schema::ErrorKind;
-use crate::load::clock::Clock;
 use crate::throttle::thread_cpu_ns;
+use crate::time::clock::Clock;
 use crate::wire::{Arrival, Flow, ReadingThread, Sink, StreamEnd, WireError};
 
 /// Sockets of which the system tells at once.

@@ -134,7 +134,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::load::clock::utc_now_ns;
+    use crate::time::clock::utc_now_ns;
 
     #[test]
     fn a_read_says_when_the_kernel_had_the_bytes() {

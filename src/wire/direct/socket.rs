@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::receive::{ask_for_stamps, receive};
-use crate::load::clock::{Clock, utc_now_ns};
+use crate::time::clock::{Clock, utc_now_ns};
 
 /// Room for one read, in bytes. What is there at once is taken at once.
 pub(super) const READ_BYTES: usize = 64 << 10;

@@ -1,0 +1,56 @@
+//! Runs what blocks for long, or needs much stack, on a thread of its own.
+
+use std::future::Future;
+use std::io;
+use std::panic::resume_unwind;
+use std::thread;
+
+/// Stack of every thread that may plan a query, in bytes: the planner of the SQL engine descends once
+/// per nested expression.
+pub(crate) const STACK_BYTES: usize = 16 << 20;
+
+/// Runs a future to its end on a thread of its own, with a stack that DataFusion's planner fits
+/// on and a runtime for the tasks that DataFusion starts.
+///
+/// Blocks the calling thread, which must not be one that drives a measurement.
+///
+/// # Errors
+///
+/// Fails when the system refuses a thread.
+pub fn block_on<F>(future: F) -> io::Result<F::Output>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    thread::scope(|scope| {
+        let worker = thread::Builder::new()
+            .name("sql".into())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(cores())
+                    .thread_name("sql-worker")
+                    .thread_stack_size(STACK_BYTES)
+                    .enable_all()
+                    .build()?;
+                Ok(runtime.block_on(future))
+            })?;
+        worker.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+/// Cores that this process may use.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::block_on;
+
+    #[test]
+    fn passes_a_panic_on() {
+        let outcome = std::panic::catch_unwind(|| block_on(async { panic!("on purpose") }));
+        assert!(outcome.is_err());
+    }
+}
