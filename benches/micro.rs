@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use serde_json::Map;
-use tokentape::backend::sse::Decoder;
-use tokentape::backend::{BackendKind, RequestInput, RequestSpec};
+use tokentape::backend::sse::{Decoder, Event, Kind};
+use tokentape::backend::{Backend, RequestInput, RequestSpec, protocol};
 use tokentape::capture::schema::{Channel, ChunkRow, TokensSource};
 use tokentape::capture::{Manifest, TapeWriter, write_tape};
 use tokentape::plan::Loop;
@@ -77,19 +77,19 @@ fn decode_sse(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Returns the protocol of that name.
+fn known(name: &str) -> Backend {
+    protocol(name).expect("one of those that there are")
+}
+
 /// Events into meaning.
 fn read_events(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("event");
     for (name, backend, event, keeps_text) in [
-        ("chat", BackendKind::OpenaiChat, CHAT, false),
-        ("chat, text kept", BackendKind::OpenaiChat, CHAT, true),
-        ("completions", BackendKind::Vllm, COMPLETION, false),
-        (
-            "completions with usage",
-            BackendKind::Vllm,
-            WITH_USAGE,
-            false,
-        ),
+        ("chat", known("openai-chat"), CHAT, false),
+        ("chat, text kept", known("openai-chat"), CHAT, true),
+        ("completions", known("vllm"), COMPLETION, false),
+        ("completions with usage", known("vllm"), WITH_USAGE, false),
     ] {
         group.throughput(Throughput::ElementsAndBytes {
             elements: 1,
@@ -97,7 +97,13 @@ fn read_events(criterion: &mut Criterion) {
         });
         group.bench_function(name, |bencher| {
             let mut reader = backend.reader(keeps_text);
-            bencher.iter(|| reader.read(black_box(event.as_bytes())));
+            let read = |data| Event {
+                kind: Kind::Data,
+                data,
+                name: None,
+                wire_bytes: 0,
+            };
+            bencher.iter(|| reader.read_event(&read(black_box(event.as_bytes()))));
         });
     }
     group.finish();
@@ -173,7 +179,7 @@ fn write_bodies(criterion: &mut Criterion) {
         };
         group.throughput(Throughput::Bytes(prompt.len() as u64));
         group.bench_function(format!("{tokens} tokens"), |bencher| {
-            bencher.iter(|| BackendKind::OpenaiChat.body(black_box(&spec)));
+            bencher.iter(|| known("openai-chat").body(black_box(&spec)));
         });
     }
     group.finish();

@@ -4,8 +4,8 @@
 //! Input: a byte that chooses the protocol, then a stream of events. Each event is read as a server
 //! sends it, and the whole stream once more as the body of a response that is no stream.
 
-use tokentape::backend::sse::{Decoder, Event};
-use tokentape::backend::{BackendKind, NotAStream, Reading, error_message, read_unary};
+use tokentape::backend::sse::{Decoder, Event, Kind};
+use tokentape::backend::{NotAStream, PROTOCOLS, Reading, error_message, read_unary};
 use tokentape::secrets::Secrets;
 
 /// Most characters of a server's words that are kept, and an ellipsis.
@@ -15,11 +15,7 @@ pub(crate) fn check(bytes: &[u8]) {
     let [protocol, stream @ ..] = bytes else {
         return;
     };
-    let protocol = match protocol % 3 {
-        0 => BackendKind::OpenaiChat,
-        1 => BackendKind::Openai,
-        _ => BackendKind::Vllm,
-    };
+    let protocol = PROTOCOLS[usize::from(*protocol) % PROTOCOLS.len()];
     let mut plain = protocol.reader(false);
     let mut keeping = protocol.reader(true);
     let mut ids = 0;
@@ -47,7 +43,12 @@ pub(crate) fn check(bytes: &[u8]) {
     if decoder.push(stream, &mut compare).is_ok() {
         decoder.finish(&mut compare);
     }
-    assert_sound(&protocol.reader(true).read(stream));
+    assert_sound(&protocol.reader(true).read_event(&Event {
+        kind: Kind::Data,
+        data: stream,
+        name: None,
+        wire_bytes: 0,
+    }));
     let secrets = Secrets::new(["sk-0123456789"]);
     assert_message(&error_message(stream, &secrets));
     match read_unary(stream, &secrets) {

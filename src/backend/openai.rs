@@ -7,6 +7,7 @@
 
 mod event_template;
 mod meter;
+mod protocol;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -15,14 +16,15 @@ mod unread;
 
 use std::borrow::Cow;
 
-use super::failure;
 use super::lenient::{self, Lenient, parse};
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::sse::{END_MARK, Event, Kind};
+use super::{EventReader, failure};
 use crate::capture::schema::Channel;
 use crate::secrets::Secrets;
 use event_template::EventTemplates;
 use meter::TokenMeter;
+pub(super) use protocol::{CHAT, COMPLETIONS, VLLM, VLLM_CHAT};
 use shape::{Choice, Chunk, Delta, Function, UsageObject};
 use tools::Calls;
 
@@ -32,7 +34,7 @@ const MAX_GENERAL_BYTES: usize = 256 << 10;
 
 /// Reads the events of one response, in order.
 #[derive(Debug)]
-pub struct EventReader {
+pub(crate) struct OpenAiReader {
     keep_text: bool,
     /// What is masked in all that the server says about its answer; not in the answer.
     secrets: Secrets,
@@ -48,7 +50,25 @@ pub struct EventReader {
 /// counts as one that has none.
 const LOOKS: u8 = 32;
 
-impl EventReader {
+impl EventReader for OpenAiReader {
+    fn mask(&mut self, secrets: &Secrets) {
+        self.secrets = secrets.clone();
+    }
+
+    fn tally(&self) -> TokenTally {
+        self.meter.tally()
+    }
+
+    fn read_event(&mut self, event: &Event<'_>) -> Reading {
+        match (event.kind, event.name) {
+            (Kind::Comment, _) => Reading::of(Channel::Comment),
+            (Kind::Data, Some(b"error")) => self.read_named_error(event.data),
+            (Kind::Data, _) => self.read(event.data),
+        }
+    }
+}
+
+impl OpenAiReader {
     /// Creates a reader for one response; it keeps the decoded text if told to.
     pub(super) fn new(keep_text: bool) -> Self {
         Self {
@@ -62,33 +82,11 @@ impl EventReader {
         }
     }
 
-    /// The same reader, with these secrets masked in messages, codes, names and ids.
-    pub fn masking(self, secrets: &Secrets) -> Self {
-        Self {
-            secrets: secrets.clone(),
-            ..self
-        }
-    }
-
-    /// Returns what ids and running usage have told of the output tokens so far.
-    pub fn tally(&self) -> TokenTally {
-        self.meter.tally()
-    }
-
-    /// Says what an event of the decoder carried, comments and `event: error` included.
-    pub fn read_event(&mut self, event: &Event<'_>) -> Reading {
-        match (event.kind, event.name) {
-            (Kind::Comment, _) => Reading::of(Channel::Comment),
-            (Kind::Data, Some(b"error")) => self.read_named_error(event.data),
-            (Kind::Data, _) => self.read(event.data),
-        }
-    }
-
     /// Says what the data of an event carried.
     ///
     /// What is not JSON is broken; JSON that is no OpenAI event is on [`Channel::Other`], and so is
     /// an event whose only text is in a field that is not read.
-    pub fn read(&mut self, data: &[u8]) -> Reading {
+    fn read(&mut self, data: &[u8]) -> Reading {
         let data = data.trim_ascii();
         let mut reading = self.read_known(data);
         let is_bare = matches!(

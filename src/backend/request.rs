@@ -3,10 +3,8 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+use serde::ser::SerializeMap;
 use serde_json::{Map, Value};
-
-use super::BackendKind;
 
 /// What one request asks for.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +28,7 @@ pub struct RequestSpec<'a> {
 const LIMIT_FIELDS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
 
 impl RequestSpec<'_> {
-    fn is_limited_by_user(&self) -> bool {
+    pub(super) fn is_limited_by_user(&self) -> bool {
         LIMIT_FIELDS
             .iter()
             .any(|name| self.extra_body.contains_key(*name))
@@ -73,7 +71,7 @@ impl RequestInput<'_> {
 }
 
 /// Returns the text of a message's content, which is a string or a list of parts.
-fn content_text(content: &Value) -> Cow<'_, str> {
+pub(super) fn content_text(content: &Value) -> Cow<'_, str> {
     match content {
         Value::String(text) => Cow::Borrowed(text),
         Value::Array(parts) => {
@@ -110,145 +108,90 @@ impl BackendError {
 
 const SEND_MORE_REQUESTS: &str = "send more requests instead";
 
-impl BackendKind {
-    /// Checks once, before a run, that the user's own fields leave one stream a request.
-    ///
-    /// # Errors
-    ///
-    /// [`BackendError::Refused`] for `n` or `best_of` other than 1, for a list of prompts, and for
-    /// `"stream": false`. One prompt as a list of token ids passes.
-    pub fn check_extra_body(self, extra_body: &Map<String, Value>) -> Result<(), BackendError> {
-        for (field, asks) in [("n", "several answers"), ("best_of", "several candidates")] {
-            let value = extra_body.get(field).unwrap_or(&Value::Null);
-            if !value.is_null() && value.as_u64() != Some(1) {
-                return Err(BackendError::Refused {
-                    field,
-                    asks,
-                    remedy: SEND_MORE_REQUESTS,
-                });
-            }
-        }
-        if let Some(Value::Array(items)) = extra_body.get("prompt")
-            && !items.iter().all(Value::is_u64)
-        {
+/// Checks once, before a run, that the user's own fields leave one stream a request.
+///
+/// # Errors
+///
+/// [`BackendError::Refused`] for `n` or `best_of` other than 1, for a list of prompts, and for
+/// `"stream": false`. One prompt as a list of token ids passes.
+pub fn check_extra_body(extra_body: &Map<String, Value>) -> Result<(), BackendError> {
+    for (field, asks) in [("n", "several answers"), ("best_of", "several candidates")] {
+        let value = extra_body.get(field).unwrap_or(&Value::Null);
+        if !value.is_null() && value.as_u64() != Some(1) {
             return Err(BackendError::Refused {
-                field: "prompt",
-                asks: "a list of prompts",
+                field,
+                asks,
                 remedy: SEND_MORE_REQUESTS,
             });
         }
-        if let Some(stream) = extra_body.get("stream")
-            && stream != &Value::Bool(true)
-        {
-            return Err(BackendError::Refused {
-                field: "stream",
-                asks: "an answer in one piece",
-                remedy: "leave `stream` out",
-            });
-        }
-        Ok(())
     }
-
-    /// Returns the JSON body of a streaming request that also asks for token usage.
-    pub fn body(self, spec: &RequestSpec<'_>) -> Vec<u8> {
-        let length = match spec.input {
-            RequestInput::Text(text) => text.len(),
-            RequestInput::Messages(_) => 0,
-        };
-        let mut body = Vec::with_capacity(length + length / 8 + 256);
-        serde_json::to_writer(&mut body, &Body { kind: self, spec })
-            .expect("strings, numbers and JSON values can be written to memory");
-        body
+    if let Some(Value::Array(items)) = extra_body.get("prompt")
+        && !items.iter().all(Value::is_u64)
+    {
+        return Err(BackendError::Refused {
+            field: "prompt",
+            asks: "a list of prompts",
+            remedy: SEND_MORE_REQUESTS,
+        });
     }
-}
-
-struct Body<'a> {
-    kind: BackendKind,
-    spec: &'a RequestSpec<'a>,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'static str,
-    content: &'a str,
-}
-
-#[derive(Serialize)]
-struct StreamOptions {
-    include_usage: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    continuous_usage_stats: bool,
-}
-
-impl Serialize for Body<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let spec = self.spec;
-        let mut body = Overridable {
-            map: serializer.serialize_map(None)?,
-            extra_body: spec.extra_body,
-        };
-        body.entry("model", spec.model)?;
-        let limit_field = match self.kind {
-            BackendKind::OpenaiChat | BackendKind::VllmChat => {
-                match spec.input {
-                    RequestInput::Text(content) => {
-                        let message = Message {
-                            role: "user",
-                            content,
-                        };
-                        body.entry("messages", &[message])?;
-                    }
-                    RequestInput::Messages(messages) => body.entry("messages", messages)?,
-                }
-                "max_completion_tokens"
-            }
-            BackendKind::Openai | BackendKind::Vllm => {
-                body.entry("prompt", &spec.input.text())?;
-                "max_tokens"
-            }
-        };
-        if let Some(max_tokens) = spec.max_tokens
-            && !spec.is_limited_by_user()
-        {
-            body.entry(limit_field, &max_tokens)?;
-        }
-        if let Some(temperature) = spec.temperature {
-            body.entry("temperature", &temperature)?;
-        }
-        if spec.ignore_eos {
-            body.entry("ignore_eos", &true)?;
-        }
-        body.entry("stream", &true)?;
-        let options = StreamOptions {
-            include_usage: true,
-            continuous_usage_stats: self.kind.asks_for_running_usage(),
-        };
-        body.entry("stream_options", &options)?;
-        for (name, value) in spec.extra_body {
-            body.map.serialize_entry(name, value)?;
-        }
-        body.map.end()
+    if let Some(stream) = extra_body.get("stream")
+        && stream != &Value::Bool(true)
+    {
+        return Err(BackendError::Refused {
+            field: "stream",
+            asks: "an answer in one piece",
+            remedy: "leave `stream` out",
+        });
     }
+    Ok(())
 }
 
 /// A JSON object whose entries give way to the user's.
-struct Overridable<'a, M> {
-    map: M,
-    extra_body: &'a Map<String, Value>,
+pub(super) struct Overridable<'a, M> {
+    pub(super) map: M,
+    pub(super) extra_body: &'a Map<String, Value>,
 }
 
 impl<M: SerializeMap> Overridable<'_, M> {
-    fn entry<V: Serialize + ?Sized>(&mut self, name: &str, value: &V) -> Result<(), M::Error> {
+    /// Writes an entry, unless the user gives one of that name.
+    pub(super) fn entry<V: Serialize + ?Sized>(
+        &mut self,
+        name: &str,
+        value: &V,
+    ) -> Result<(), M::Error> {
         if self.extra_body.contains_key(name) {
             return Ok(());
         }
         self.map.serialize_entry(name, value)
     }
+
+    /// Writes the user's entries, and ends the object.
+    pub(super) fn end(mut self) -> Result<M::Ok, M::Error> {
+        for (name, value) in self.extra_body {
+            self.map.serialize_entry(name, value)?;
+        }
+        self.map.end()
+    }
+}
+
+/// A message of a conversation.
+#[derive(Serialize)]
+pub(super) struct Message<'a> {
+    pub(super) role: &'static str,
+    pub(super) content: &'a str,
+}
+
+/// Returns an empty body with room for the input.
+pub(super) fn room_for(spec: &RequestSpec<'_>) -> Vec<u8> {
+    let length = match spec.input {
+        RequestInput::Text(text) => text.len(),
+        RequestInput::Messages(_) => 0,
+    };
+    Vec::with_capacity(length + length / 8 + 256)
 }
 
 #[cfg(test)]
 mod tests {
-    use insta::assert_snapshot;
     use serde_json::json;
 
     use super::*;
@@ -257,41 +200,6 @@ mod tests {
         match fields {
             Value::Object(fields) => fields,
             other => panic!("{other} is no object"),
-        }
-    }
-
-    fn body(kind: BackendKind, extra_body: &Map<String, Value>) -> String {
-        let spec = RequestSpec {
-            model: "m",
-            input: RequestInput::Text("say \"hi\"\n"),
-            max_tokens: Some(16),
-            ignore_eos: true,
-            temperature: Some(0.5),
-            extra_body,
-        };
-        String::from_utf8(kind.body(&spec)).expect("JSON is UTF-8")
-    }
-
-    #[test]
-    fn phrases_a_request_in_each_protocol() {
-        let none = Map::new();
-        assert_snapshot!(
-            body(BackendKind::OpenaiChat, &none),
-            @r#"{"model":"m","messages":[{"role":"user","content":"say \"hi\"\n"}],"max_completion_tokens":16,"temperature":0.5,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}"#
-        );
-        assert_snapshot!(
-            body(BackendKind::Vllm, &none),
-            @r#"{"model":"m","prompt":"say \"hi\"\n","max_tokens":16,"temperature":0.5,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#
-        );
-        // Hosted services refuse an option that they don't know.
-        for (plain, vllm) in [
-            (BackendKind::Openai, BackendKind::Vllm),
-            (BackendKind::OpenaiChat, BackendKind::VllmChat),
-        ] {
-            let asked = body(vllm, &none);
-            let option = r#","continuous_usage_stats":true"#;
-            assert_eq!(body(plain, &none), asked.replace(option, ""));
-            assert!(asked.contains(option));
         }
     }
 
@@ -317,36 +225,6 @@ mod tests {
     }
 
     #[test]
-    fn sends_only_what_was_asked_for() {
-        let none = Map::new();
-        let spec = RequestSpec {
-            model: "m",
-            input: RequestInput::Text("p"),
-            max_tokens: None,
-            ignore_eos: false,
-            temperature: None,
-            extra_body: &none,
-        };
-        let body = BackendKind::Openai.body(&spec);
-        assert_snapshot!(
-            String::from_utf8(body).expect("JSON is UTF-8"),
-            @r#"{"model":"m","prompt":"p","stream":true,"stream_options":{"include_usage":true}}"#
-        );
-    }
-
-    #[test]
-    fn lets_the_extra_body_win() {
-        let extra = extra(json!({
-            "max_tokens": 8, "model": "other", "top_k": 1,
-            "stream_options": {"include_usage": true, "continuous_usage_stats": true},
-        }));
-        assert_snapshot!(
-            body(BackendKind::OpenaiChat, &extra),
-            @r#"{"messages":[{"role":"user","content":"say \"hi\"\n"}],"temperature":0.5,"ignore_eos":true,"stream":true,"max_tokens":8,"model":"other","top_k":1,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#
-        );
-    }
-
-    #[test]
     fn refuses_by_name_what_is_not_one_stream() {
         for (fields, name) in [
             (json!({"n": 2}), "`n`"),
@@ -356,9 +234,7 @@ mod tests {
             (json!({"prompt": [[1, 2], [3]]}), "`prompt`"),
             (json!({"stream": false}), "`stream`"),
         ] {
-            let error = BackendKind::Vllm
-                .check_extra_body(&extra(fields))
-                .expect_err("must be refused");
+            let error = check_extra_body(&extra(fields)).expect_err("must be refused");
             assert!(error.to_string().contains(name), "{error}");
             assert!(!error.hint().is_empty());
         }
@@ -372,48 +248,8 @@ mod tests {
             json!({"prompt": [1, 2, 3]}),
             json!({"prompt": "p", "temperature": 0}),
         ] {
-            let checked = BackendKind::Vllm.check_extra_body(&extra(fields.clone()));
+            let checked = check_extra_body(&extra(fields.clone()));
             assert_eq!(checked, Ok(()), "{fields}");
         }
-    }
-
-    #[test]
-    fn names_the_protocols_as_the_field_knows_them() {
-        use clap::ValueEnum;
-        for (name, kind, endpoint) in [
-            (
-                "openai-chat",
-                BackendKind::OpenaiChat,
-                "/v1/chat/completions",
-            ),
-            ("openai", BackendKind::Openai, "/v1/completions"),
-            ("vllm", BackendKind::Vllm, "/v1/completions"),
-            ("vllm-chat", BackendKind::VllmChat, "/v1/chat/completions"),
-        ] {
-            assert_eq!(BackendKind::from_str(name, false), Ok(kind));
-            assert_eq!(kind.default_endpoint(), endpoint);
-        }
-    }
-
-    #[test]
-    fn messages_are_sent_as_they_are_and_their_texts_where_there_are_none() {
-        let none = Map::new();
-        let messages: Vec<Value> = serde_json::from_str(
-            r#"[{"role": "system", "content": "be"},
-                {"role": "user", "content": [{"type": "text", "text": "brief"}, {"type": "image"}]}]"#,
-        )
-        .unwrap();
-        let spec = RequestSpec {
-            model: "m",
-            input: RequestInput::Messages(&messages),
-            max_tokens: None,
-            ignore_eos: false,
-            temperature: None,
-            extra_body: &none,
-        };
-        let body: Value = serde_json::from_slice(&BackendKind::OpenaiChat.body(&spec)).unwrap();
-        assert_eq!(body["messages"], Value::Array(messages.clone()));
-        let body: Value = serde_json::from_slice(&BackendKind::Vllm.body(&spec)).unwrap();
-        assert_eq!(body["prompt"], "be\nbrief");
     }
 }

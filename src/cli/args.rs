@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::backend::BackendKind;
+use crate::backend::{Backend, PROTOCOLS, protocol};
 use crate::plan::RampStrategy;
 use crate::report::Language;
 use crate::simulate::ServerSettings;
@@ -150,6 +151,13 @@ pub(crate) enum Verb {
     Verify(VerifyArgs),
 }
 
+/// Parses the name of a protocol.
+fn backends() -> impl TypedValueParser<Value = Backend> {
+    let names = PROTOCOLS.map(|it| PossibleValue::new(it.name()).help(it.about()));
+    // The names are those of the list.
+    PossibleValuesParser::new(names).map(|name| protocol(&name).unwrap_or(PROTOCOLS[0]))
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Folder for the tape and the reports
@@ -288,8 +296,8 @@ pub(crate) struct DriveArgs {
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
     /// Protocol of the server
-    #[arg(long, value_name = "NAME", default_value = "openai")]
-    pub(crate) backend: BackendKind,
+    #[arg(long, value_name = "NAME", default_value = "openai", value_parser = backends())]
+    pub(crate) backend: Backend,
     /// Address of the server
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
     pub(crate) base_url: String,
@@ -694,8 +702,8 @@ pub(crate) struct StampingArgs {
     #[arg(long, value_name = "URL")]
     pub(crate) base_url: Option<String>,
     /// Protocol of the server
-    #[arg(long, value_name = "NAME", default_value = "openai")]
-    pub(crate) backend: BackendKind,
+    #[arg(long, value_name = "NAME", default_value = "openai", value_parser = backends())]
+    pub(crate) backend: Backend,
     /// Path of the endpoint [default: the backend's own]
     #[arg(long, value_name = "PATH", requires = "base_url")]
     pub(crate) endpoint: Option<String>,

@@ -16,7 +16,6 @@ use super::output::{make_folder, write_error};
 use super::talk::{has_color, say, terminal_columns};
 use super::{masks, plan};
 use crate::analyze::{Options, Slo};
-use crate::backend::BackendKind;
 use crate::error::{Error, exit};
 use crate::plan::{EMBEDDED_TOKENIZER, RunPlan, TracePlan};
 use crate::report::{PageOptions, TerminalOptions};
@@ -60,17 +59,16 @@ pub(super) fn run(args: &DemoArgs, global: &Global) -> Result<u8, Error> {
 
 /// The replay of the trace.
 fn planned(trace: PathBuf, server: SocketAddr) -> Result<Planned, Error> {
-    let backend = BackendKind::OpenaiChat;
     let base_url = format!("http://{server}");
     let private = drive::private_for(
-        plan::join(&base_url, backend.default_endpoint())?,
+        plan::join(&base_url, "/v1/chat/completions")?,
         &[],
         Map::new(),
     )?;
     let mut plan = RunPlan {
         command: Some(masks::masked_command(std::env::args())),
         verb: Some("demo".into()),
-        backend: Some(backend.name()),
+        backend: Some("openai-chat".into()),
         trace: Some(TracePlan {
             path: trace,
             ..TracePlan::default()

@@ -1,7 +1,7 @@
 //! Why requests failed, and what the user can try: said once a run, by the first one that did.
 
 use super::talk::say;
-use crate::backend::BackendKind;
+use crate::backend;
 use crate::capture::Manifest;
 use crate::load::{Failure, RunReport};
 use crate::plan::RunPlan;
@@ -80,7 +80,7 @@ fn field_remedy(failure: &Failure, plan: &RunPlan) -> Option<String> {
         ),
         (
             "continuous_usage_stats",
-            BackendKind::of(plan).is_some_and(BackendKind::asks_for_running_usage),
+            backend::of_plan(plan).is_some_and(|backend| backend.asks_for_running_usage()),
             "give `--backend openai` or `openai-chat`: that of vllm asks for usage in every event",
         ),
         (

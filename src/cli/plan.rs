@@ -103,7 +103,7 @@ fn of_run(args: &DriveArgs) -> Result<RunPlan, Error> {
     let tokenizer = request.tokenizer.as_ref();
     Ok(RunPlan {
         command: Some(masks::masked_command(std::env::args())),
-        backend: Some(args.target.backend.name()),
+        backend: Some(args.target.backend.name().into()),
         model: args.target.model.clone(),
         max_concurrency: limits.max_concurrency,
         num_warmups: Some(request.num_warmups),
@@ -262,10 +262,7 @@ pub(super) fn is_of_request(column: &str) -> bool {
 
 /// The address of the endpoint.
 pub(super) fn endpoint_url(args: &TargetArgs) -> Result<Url, Error> {
-    let endpoint = args
-        .endpoint
-        .as_deref()
-        .unwrap_or(args.backend.default_endpoint());
+    let endpoint = args.endpoint.as_deref().unwrap_or(args.backend.endpoint());
     join(&args.base_url, endpoint)
 }
 

@@ -13,7 +13,7 @@ use crate::backend::sse::{Decoder, Event, Kind, Tail};
 use serde_json::{Value, json};
 
 use crate::backend::{
-    BackendKind, EventReader, NotAStream, Reading, ToolPart, error_message, read_unary,
+    Backend, EventReader, NotAStream, Reading, ToolPart, error_message, read_unary,
 };
 use crate::capture::count_unread;
 use crate::capture::schema::{Channel, ChunkRow, ErrorKind, RequestRow, Status};
@@ -26,7 +26,7 @@ pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
 pub(super) struct AttemptDecoder {
     row: RequestRow,
     decoder: Decoder,
-    story: DecodeState,
+    state: DecodeState,
     progress: Arc<Progress>,
     reads: u64,
     /// The last read that counts.
@@ -37,7 +37,7 @@ pub(super) struct AttemptDecoder {
 
 /// What the events have said so far, apart from the decoder so that both can be borrowed at once.
 struct DecodeState {
-    reader: EventReader,
+    reader: Box<dyn EventReader>,
     keeps_text: bool,
     secrets: Secrets,
     /// Masks them in the texts of events.
@@ -63,14 +63,14 @@ impl AttemptDecoder {
     pub(super) fn new(
         row: RequestRow,
         progress: Arc<Progress>,
-        (backend, keeps_text, counts_tokens): (BackendKind, bool, bool),
+        (backend, keeps_text, counts_tokens): (Backend, bool, bool),
         share: Reservation,
     ) -> Self {
         let needs_text = keeps_text || counts_tokens;
         Self {
             row,
             decoder: Decoder::new(),
-            story: DecodeState {
+            state: DecodeState {
                 reader: backend.reader(needs_text),
                 keeps_text,
                 secrets: Secrets::default(),
@@ -94,8 +94,8 @@ impl AttemptDecoder {
 
     /// The same decoder, with these secrets masked in what the server says.
     pub(super) fn masking(mut self, secrets: &Secrets) -> Self {
-        self.story.reader = self.story.reader.masking(secrets);
-        self.story.secrets = secrets.clone();
+        self.state.reader.mask(secrets);
+        self.state.secrets = secrets.clone();
         self
     }
 
@@ -132,39 +132,39 @@ impl AttemptDecoder {
             .row
             .response_bytes
             .saturating_add(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
-        if self.story.is_given_up || self.story.has_end_mark {
+        if self.state.is_given_up || self.state.has_end_mark {
             return;
         }
         let Self {
             row,
             decoder,
-            story,
+            state,
             ..
         } = self;
         let decoded = decoder.push(bytes, |event| {
-            chunks.extend(story.take_event(row, &event, entry));
+            chunks.extend(state.take_event(row, &event, entry));
         });
-        if story.has_end_mark {
+        if state.has_end_mark {
             // Nothing behind it counts, so what is held of that need not be.
             *decoder = Decoder::new();
         } else if let Err(error) = decoded {
-            story.give_up(&error);
-        } else if let Err(error) = story.share.set_unfinished(decoder.held_bytes()) {
-            story.give_up(&error);
+            state.give_up(&error);
+        } else if let Err(error) = state.share.set_unfinished(decoder.held_bytes()) {
+            state.give_up(&error);
         }
-        if story.is_given_up {
+        if state.is_given_up {
             // What it holds of an event that will not be read is given back at once.
             *decoder = Decoder::new();
             self.progress.is_undecodable.store(true, Ordering::Release);
         }
         note(&self.progress.first_token_ns, self.row.first_token_ns);
-        let done_ns = self.story.has_end_mark.then_some(entry.at_ns);
+        let done_ns = self.state.has_end_mark.then_some(entry.at_ns);
         note(&self.progress.done_ns, done_ns);
     }
 
     /// Events so far with a text that the reader does not read, by the name of the field.
     pub(super) fn unread_texts(&self) -> &BTreeMap<String, u64> {
-        &self.story.unread_texts
+        &self.state.unread_texts
     }
 
     /// Ends the attempt: the row that stays, and the rows of events that only the end completed.
@@ -185,10 +185,10 @@ impl AttemptDecoder {
         let Self {
             row,
             decoder,
-            story,
+            state,
             ..
         } = &mut self;
-        let tail = decoder.finish(|event| chunks.extend(story.take_event(row, &event, &entry)));
+        let tail = decoder.finish(|event| chunks.extend(state.take_event(row, &event, &entry)));
         let mut row = self.row;
         row.connect_ns = end.connect_ns;
         row.sent_ns = end.sent_ns;
@@ -197,31 +197,31 @@ impl AttemptDecoder {
         row.headers_ns = end.headers_ns;
         row.http_status = end.http_status;
         row.end_ns = Some(end.end_ns);
-        let tally = self.story.reader.tally();
+        let tally = self.state.reader.tally();
         row.ids_output_tokens = tally.by_ids;
-        let unread = self.story.unread_texts.values().sum::<u64>();
+        let unread = self.state.unread_texts.values().sum::<u64>();
         row.unread_events = Some(u32::try_from(unread).unwrap_or(u32::MAX));
         row.tokens_after_last = tally.after_last;
         if let Some(count) = count_tokens
             && !has_sure_count(&row)
         {
-            row.output_tokens_counted = self.story.count_text(count);
+            row.output_tokens_counted = self.state.count_text(count);
         }
-        let (status, failure) = self.story.verdict(&row, end, tail);
+        let (status, failure) = self.state.verdict(&row, end, tail);
         row.status = status;
         if let Some((kind, message)) = failure {
             row.error_kind = Some(kind.into());
             row.error_message = message
-                .map(|message| self.story.secrets.mask(&message).into_owned())
+                .map(|message| self.state.secrets.mask(&message).into_owned())
                 .filter(|message| !message.is_empty());
         }
-        if self.story.keeps_text {
+        if self.state.keeps_text {
             let DecodeState {
                 text,
                 tools,
                 secrets,
                 ..
-            } = self.story;
+            } = self.state;
             row.output = text.map(|text| secrets.mask_owned(with_calls_apart(text, &tools)));
         }
         row

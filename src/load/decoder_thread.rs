@@ -11,7 +11,7 @@ use super::attempt_decoder::AttemptDecoder;
 use super::backlog::Backlog;
 use super::memory_budget::MemoryBudget;
 use super::recorder::{Batch, CHANNEL_BATCHES, Failure, Recorder, Stats};
-use crate::backend::BackendKind;
+use crate::backend::Backend;
 use crate::capture::schema::{ChunkRow, Phase, RequestRow, Status, TapeRow};
 use crate::capture::{CaptureError, TapeWriter};
 use crate::secrets::Secrets;
@@ -48,7 +48,7 @@ pub struct DecoderThread {
     stats: Arc<Stats>,
     backlog: Arc<Backlog>,
     clock: Clock,
-    backend: BackendKind,
+    backend: Backend,
     keeps_text: bool,
     count_tokens: Option<TokenCounter>,
     secrets: Secrets,
@@ -69,7 +69,7 @@ impl DecoderThread {
     /// With `count_tokens`, answers whose number of tokens is not beyond doubt are counted with it.
     pub fn new(
         tape: TapeWriter,
-        backend: BackendKind,
+        backend: Backend,
         keeps_text: bool,
         count_tokens: Option<TokenCounter>,
     ) -> (Self, Arc<Recorder>) {

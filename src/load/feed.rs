@@ -320,7 +320,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::{CHANNEL_REQUESTS, Feed, Prefill, RequestTemplate, Source};
-    use crate::backend::BackendKind;
+    use crate::backend::protocol;
     use crate::load::supply::Supply;
     use crate::plan::OutputLength;
     use crate::schedule::{ArrivalTimes, Process, Ramp};
@@ -334,7 +334,7 @@ mod tests {
         };
         let tokenizer = Arc::new(Tokenizer::embedded());
         let template = RequestTemplate {
-            backend: BackendKind::Vllm,
+            backend: protocol("vllm").unwrap(),
             model: "m".to_owned(),
             ignore_eos: false,
             temperature: None,

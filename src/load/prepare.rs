@@ -17,7 +17,7 @@ use super::open_files::max_in_flight;
 use super::run::Run;
 use super::self_check::SelfCheckPlan;
 use super::template::RequestTemplate;
-use crate::backend::BackendKind;
+use crate::backend::{self, Backend, check_extra_body};
 use crate::capture::Manifest;
 use crate::capture::manifest::Host;
 use crate::plan::{Arrivals, Dataset, OutputLength, Process, RampStrategy, RampUp, RunPlan};
@@ -71,7 +71,7 @@ impl Run {
     /// [`LoadError`] for a plan that makes no sense, or a tokenizer that can't be read.
     pub fn planned(plan: RunPlan, private: Private, setup: Setup) -> Result<Self, LoadError> {
         let backend = backend(&plan)?;
-        backend.check_extra_body(&private.extra_body)?;
+        check_extra_body(&private.extra_body)?;
         let wire = wire(&plan)?;
         let own_tokenizer = plan.own_tokenizer();
         let tokenizer = Arc::new(Tokenizer::open(own_tokenizer.as_deref())?);
@@ -101,7 +101,7 @@ impl Run {
             replaces: setup.replaces,
             target: Target {
                 url: private.url,
-                headers: private.headers,
+                headers: with_own(private.headers, backend),
                 secrets: private.secrets,
                 connect_timeout: duration(plan.limits.connect_timeout()),
                 keeps_alive: plan.keep_alive.unwrap_or(true),
@@ -141,13 +141,29 @@ fn run_id() -> String {
     format!("{started}-{:08x}", now_ns.unsigned_abs() % 0xffff_ffff)
 }
 
+/// Adds the headers that a protocol needs and the user has not given.
+fn with_own(
+    mut headers: Vec<(HeaderName, HeaderValue)>,
+    backend: Backend,
+) -> Vec<(HeaderName, HeaderValue)> {
+    for (name, value) in backend.headers() {
+        if !headers.iter().any(|(given, _)| given == name) {
+            headers.push((
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            ));
+        }
+    }
+    headers
+}
+
 /// A plan that can't be driven.
 fn senseless(what: impl Into<String>) -> LoadError {
     LoadError::Plan(what.into())
 }
 
-fn backend(plan: &RunPlan) -> Result<BackendKind, LoadError> {
-    BackendKind::of(plan).ok_or_else(|| {
+fn backend(plan: &RunPlan) -> Result<Backend, LoadError> {
+    backend::of_plan(plan).ok_or_else(|| {
         let name = plan.backend.as_deref().unwrap_or_default();
         senseless(format!("its backend `{name}` is not known"))
     })

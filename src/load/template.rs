@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::decoder_thread::TokenCounter;
 use super::prepared::PreparedRequest;
-use crate::backend::{BackendKind, RequestInput, RequestSpec};
+use crate::backend::{Backend, RequestInput, RequestSpec};
 use crate::capture::Label;
 use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
 use crate::plan::OutputLength;
@@ -22,7 +22,7 @@ fn messages_of(json: &str) -> Vec<Value> {
 /// How an arrival becomes a request.
 pub struct RequestTemplate {
     /// Protocol.
-    pub backend: BackendKind,
+    pub backend: Backend,
     /// Model to ask for.
     pub model: String,
     /// Asks for exactly the planned output length, where the server knows how.

@@ -13,7 +13,7 @@ use super::health::watch as watch_health;
 use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
 use super::supply::Supply;
-use crate::backend::BackendKind;
+use crate::backend::protocol;
 use crate::capture::schema::{Channel, ChunkRow, Phase, ProbeRow, RequestRow, Status, TapeRow};
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::plan::Loop;
@@ -214,7 +214,7 @@ async fn drive(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.tape");
     let tape = TapeWriter::create(&path, Manifest::new("test", Loop::Open), false).unwrap();
-    let (decoder, recorder) = DecoderThread::new(tape, BackendKind::Openai, false, None);
+    let (decoder, recorder) = DecoderThread::new(tape, protocol("openai").unwrap(), false, None);
     recorder.set_virtual();
     let decoder = std::thread::spawn(move || decoder.work());
 

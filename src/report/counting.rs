@@ -11,7 +11,7 @@ use super::grid::{Field, Grid};
 use super::language::{said, say};
 use super::rows::{Row, rows, rows_of};
 use crate::analyze::{Analysis, RunFacts};
-use crate::backend::BackendKind;
+use crate::backend;
 use crate::plan::RunPlan;
 
 /// Share of requests from which on something is no exception.
@@ -205,7 +205,8 @@ fn of_sources(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
 fn of_places(counts: Row<'_>, (plan, has_pace): (&RunPlan, bool), found: &mut Vec<Advice>) {
     let is_asked = |value: Option<&Value>| value == Some(&Value::Bool(true));
     let stream_options = plan.extra_body.get("stream_options");
-    let asks_for_usage = BackendKind::of(plan).is_some_and(BackendKind::asks_for_running_usage)
+    let asks_for_usage = backend::of_plan(plan)
+        .is_some_and(|backend| backend.asks_for_running_usage())
         || is_asked(stream_options.and_then(|options| options.get("continuous_usage_stats")));
     let asks_for_ids = is_asked(plan.extra_body.get("return_token_ids"));
     let is_told = counts.number("placed").is_some_and(|share| share > 0.5);

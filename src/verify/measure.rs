@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::VerifyError;
 use super::rung::Rung;
 use crate::analyze::{Analysis, Options, Span, analyze};
-use crate::backend::BackendKind;
+use crate::backend::Backend;
 use crate::capture::manifest::State;
 use crate::load::{LoadError, Private, Run, RunReport, Setup, Stats, run};
 use crate::plan::RunPlan;
@@ -27,7 +27,7 @@ pub(crate) struct StampingServer {
     /// Connections are kept for the next request.
     pub(crate) keeps_alive: bool,
     /// Protocol of the server.
-    pub(crate) backend: BackendKind,
+    pub(crate) backend: Backend,
     /// Model to ask for.
     pub(crate) model: String,
     /// The address, without credentials.
@@ -161,7 +161,7 @@ fn planned(server: &StampingServer, rung: &Rung, setup: LadderSetup) -> Result<R
     let plan = RunPlan {
         command: Some(setup.command),
         url: Some(server.shown.clone()),
-        backend: Some(server.backend.name()),
+        backend: Some(server.backend.name().into()),
         model: Some(server.model.clone()),
         wire: Some(server.wire.name().into()),
         keep_alive: Some(server.keeps_alive),

@@ -377,3 +377,42 @@ fn what_can_not_be_meant_is_refused_before_anything_is_sent() {
     assert!(mock.requests().is_empty());
     assert!(folder.names().is_empty(), "{:?}", folder.names());
 }
+
+#[test]
+fn a_server_that_speaks_messages_is_measured_as_any_other() {
+    let mock = Mock::start(|request, reply| {
+        assert_eq!(request.path, "/v1/messages");
+        assert_eq!(request.header("anthropic-version"), Some("2023-06-01"));
+        assert_eq!(request.body["max_tokens"], 4);
+        reply.begin();
+        for event in [
+            r#"{"type":"message_start","message":{"id":"msg_1","usage":{"input_tokens":1,"cache_read_input_tokens":3,"output_tokens":1}}}"#,
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"one"}}"#,
+            r#"{"type":"ping"}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" two"}}"#,
+            r#"{"type":"content_block_stop","index":0}"#,
+            r#"{"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"output_tokens":2}}"#,
+            r#"{"type":"message_stop"}"#,
+        ] {
+            reply.event(event);
+        }
+        reply.end();
+    });
+    let folder = Folder::new();
+    let words = [
+        "--backend",
+        "anthropic",
+        "--num-prompts",
+        "2",
+        "--keep",
+        "text",
+    ];
+    folder.load(&mock.url(), &words).expect_code(0);
+    let facts = "SELECT status, output_tokens, output_tokens_source, input_tokens, usage_cached_tokens, \
+                 finish_reason, output, ttft_ns > 0 FROM requests";
+    assert_eq!(
+        folder.table("run.tape", facts),
+        ["ok | 2 | usage | 4 | 3 | length | one two | true"; 2].join("\n")
+    );
+}

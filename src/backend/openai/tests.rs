@@ -49,7 +49,7 @@ fn line(reading: &Reading) -> String {
 
 /// Reads each item as the data of an event of one response.
 fn read_all<'a>(events: impl IntoIterator<Item = &'a str>) -> String {
-    let mut reader = EventReader::new(true);
+    let mut reader = OpenAiReader::new(true);
     let lines: Vec<String> = events
         .into_iter()
         .map(|event| line(&reader.read(event.as_bytes())))
@@ -59,7 +59,7 @@ fn read_all<'a>(events: impl IntoIterator<Item = &'a str>) -> String {
 
 /// Decodes `stream` and reads its events.
 fn read_stream(stream: &str) -> String {
-    let mut reader = EventReader::new(true);
+    let mut reader = OpenAiReader::new(true);
     let mut lines = Vec::new();
     Decoder::new()
         .push(stream.as_bytes(), |event| {
@@ -196,7 +196,7 @@ fn counts_tokens_by_a_running_usage_and_carries_those_without_text() {
 fn trusts_no_usage_that_is_not_a_running_count() {
     // Once at the end of a stream that had none; always 0 until the end; falling.
     for usages in [["null", "null", "9"], ["0", "0", "9"], ["5", "3", "9"]] {
-        let mut reader = EventReader::new(false);
+        let mut reader = OpenAiReader::new(false);
         let tokens: Vec<Option<u16>> = usages
             .iter()
             .map(|usage| {
@@ -276,7 +276,7 @@ fn marks_what_is_not_json_as_broken() {
     other broken
     other broken
     ");
-    assert!(EventReader::new(true).read(b"{\"id\":\"\xFF\"}").is_broken);
+    assert!(OpenAiReader::new(true).read(b"{\"id\":\"\xFF\"}").is_broken);
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn reads_odd_but_legal_json() {
 #[test]
 fn keeps_text_and_the_response_id_only_as_asked() {
     let event = br#"{"id":"r","choices":[{"text":"a"}]}"#;
-    let mut reader = EventReader::new(false);
+    let mut reader = OpenAiReader::new(false);
     let first = reader.read(event);
     assert_eq!((first.channel, first.text), (Channel::Content, None));
     assert_eq!(first.response_id.as_deref(), Some("r"));
@@ -324,7 +324,7 @@ fn keeps_text_and_the_response_id_only_as_asked() {
 
 #[test]
 fn survives_deep_nesting() {
-    let mut reader = EventReader::new(true);
+    let mut reader = OpenAiReader::new(true);
     let depth = 100_000;
     let unknown = format!(
         r#"{{"x":{}{},"choices":[{{"text":"a"}}]}}"#,
@@ -374,7 +374,7 @@ proptest! {
         events in proptest::collection::vec(
             prop_oneof![event_bytes(), proptest::collection::vec(any::<u8>(), 0..64)], 1..6),
     ) {
-        let mut reader = EventReader::new(true);
+        let mut reader = OpenAiReader::new(true);
         for event in &events {
             let reading = reader.read(event);
             prop_assert_eq!(reading.tokens.is_some(), reading.tokens_source.is_some());
@@ -430,8 +430,8 @@ proptest! {
         ),
         keeps_text in any::<bool>(),
     ) {
-        let mut short = EventReader::new(keeps_text);
-        let mut full = EventReader::new(keeps_text);
+        let mut short = OpenAiReader::new(keeps_text);
+        let mut full = OpenAiReader::new(keeps_text);
         for (kind, text, times) in events {
             for time in 0..times {
                 let data = repeated(kind, &if time == 1 { format!("{text}!") } else { text.clone() });
@@ -448,7 +448,7 @@ proptest! {
 
 #[test]
 fn a_stream_that_varies_is_not_chased() {
-    let mut reader = EventReader::new(true);
+    let mut reader = OpenAiReader::new(true);
     for number in 0..100 {
         let event = format!(r#"{{"choices":[{{"text":"a"}}],"obfuscation":"{number}"}}"#);
         assert_eq!(reader.read(event.as_bytes()).text.as_deref(), Some("a"));
@@ -462,13 +462,13 @@ fn names_that_a_server_gives_are_kept_on_one_line_and_short() {
         "id": long,
         "choices": [{ "index": 0, "delta": {}, "finish_reason": long }],
     });
-    let reading = EventReader::new(false).read(event.to_string().as_bytes());
+    let reading = OpenAiReader::new(false).read(event.to_string().as_bytes());
     for name in [reading.response_id.unwrap(), reading.finish_reason.unwrap()] {
         assert!(name.starts_with("[2J x") && name.ends_with('…'), "{name}");
         assert_eq!(name.chars().count(), 501);
     }
     let blank = r#"{"id":" \u0007","choices":[{"delta":{},"finish_reason":"\n"}]}"#;
-    let mut reader = EventReader::new(false);
+    let mut reader = OpenAiReader::new(false);
     let reading = reader.read(blank.as_bytes());
     assert_eq!((reading.response_id, reading.finish_reason), (None, None));
     let named = reader.read(br#"{"id":"r","choices":[]}"#);

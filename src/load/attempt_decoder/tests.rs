@@ -1,6 +1,7 @@
 //! Answers of every kind, cut into reads in every way, and the rows that come of them.
 
 use super::*;
+use crate::backend::protocol;
 use crate::capture::schema::Phase;
 use crate::load::memory_budget::{Bounds, MemoryBudget};
 
@@ -11,7 +12,7 @@ fn decoder(budget: &MemoryBudget) -> (AttemptDecoder, Arc<Progress>) {
     let progress = Arc::new(Progress::default());
     let mut row = RequestRow::new(0, Phase::Measure, 0);
     row.dispatched_ns = Some(0);
-    let ways = (BackendKind::Openai, true, true);
+    let ways = (protocol("openai").unwrap(), true, true);
     let decoder = AttemptDecoder::new(row, Arc::clone(&progress), ways, budget.reserve());
     (decoder, progress)
 }

@@ -7,7 +7,7 @@ use serde_json::Map;
 use tokio::sync::mpsc;
 
 use super::{MS, Script, limits, read_rows};
-use crate::backend::BackendKind;
+use crate::backend::protocol;
 use crate::capture::schema::{RequestRow, Status};
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::load::feed::{CHANNEL_REQUESTS, Prefill};
@@ -32,7 +32,7 @@ async fn replay(
     std::fs::write(&trace, lines).unwrap();
     let path = folder.path().join("run.tape");
     let tape = TapeWriter::create(&path, Manifest::new("test", Loop::Open), false).unwrap();
-    let (decoder, recorder) = DecoderThread::new(tape, BackendKind::Openai, false, None);
+    let (decoder, recorder) = DecoderThread::new(tape, protocol("openai").unwrap(), false, None);
     recorder.set_virtual();
     let decoder = std::thread::spawn(move || decoder.work());
     let clock = Clock::start();
@@ -54,7 +54,7 @@ async fn replay(
             pacing,
         }),
         template: RequestTemplate {
-            backend: BackendKind::Openai,
+            backend: protocol("openai").unwrap(),
             model: "m".to_owned(),
             ignore_eos: false,
             output_length: OutputLength::Cap,

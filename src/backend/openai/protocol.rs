@@ -1,0 +1,242 @@
+//! How a request is phrased in the OpenAI protocols: chat completions and completions, plain and as
+//! vLLM serves them.
+
+use serde::Serialize;
+use serde::ser::Serializer;
+
+use super::OpenAiReader;
+use crate::backend::request::{Message, Overridable, RequestInput, RequestSpec, room_for};
+use crate::backend::{EventReader, Protocol};
+
+/// One of the OpenAI protocols.
+#[derive(Debug)]
+pub(crate) struct OpenAi {
+    name: &'static str,
+    about: &'static str,
+    is_chat: bool,
+    /// Whether requests ask for usage in every event.
+    asks_for_running_usage: bool,
+}
+
+/// Chat completions.
+pub(crate) static CHAT: OpenAi = OpenAi {
+    name: "openai-chat",
+    about: "OpenAI chat completions",
+    is_chat: true,
+    asks_for_running_usage: false,
+};
+
+/// Completions.
+pub(crate) static COMPLETIONS: OpenAi = OpenAi {
+    name: "openai",
+    about: "OpenAI completions",
+    is_chat: false,
+    asks_for_running_usage: false,
+};
+
+/// Completions of vLLM.
+pub(crate) static VLLM: OpenAi = OpenAi {
+    name: "vllm",
+    about: "OpenAI completions, as vLLM serves them: with usage in every event",
+    is_chat: false,
+    asks_for_running_usage: true,
+};
+
+/// Chat completions of vLLM.
+pub(crate) static VLLM_CHAT: OpenAi = OpenAi {
+    name: "vllm-chat",
+    about: "OpenAI chat completions, as vLLM serves them: with usage in every event",
+    is_chat: true,
+    asks_for_running_usage: true,
+};
+
+impl Protocol for OpenAi {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn endpoint(&self) -> &'static str {
+        match self.is_chat {
+            true => "/v1/chat/completions",
+            false => "/v1/completions",
+        }
+    }
+
+    fn asks_for_running_usage(&self) -> bool {
+        self.asks_for_running_usage
+    }
+
+    fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
+        let mut body = room_for(spec);
+        serde_json::to_writer(
+            &mut body,
+            &Body {
+                protocol: self,
+                spec,
+            },
+        )
+        .expect("strings, numbers and JSON values can be written to memory");
+        body
+    }
+
+    fn reader(&self, keep_text: bool) -> Box<dyn EventReader> {
+        Box::new(OpenAiReader::new(keep_text))
+    }
+}
+
+struct Body<'a> {
+    protocol: &'a OpenAi,
+    spec: &'a RequestSpec<'a>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    continuous_usage_stats: bool,
+}
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let spec = self.spec;
+        let mut body = Overridable {
+            map: serializer.serialize_map(None)?,
+            extra_body: spec.extra_body,
+        };
+        body.entry("model", spec.model)?;
+        let limit_field = if self.protocol.is_chat {
+            match spec.input {
+                RequestInput::Text(content) => {
+                    let role = "user";
+                    body.entry("messages", &[Message { role, content }])?;
+                }
+                RequestInput::Messages(messages) => body.entry("messages", messages)?,
+            }
+            "max_completion_tokens"
+        } else {
+            body.entry("prompt", &spec.input.text())?;
+            "max_tokens"
+        };
+        if let Some(max_tokens) = spec.max_tokens
+            && !spec.is_limited_by_user()
+        {
+            body.entry(limit_field, &max_tokens)?;
+        }
+        if let Some(temperature) = spec.temperature {
+            body.entry("temperature", &temperature)?;
+        }
+        if spec.ignore_eos {
+            body.entry("ignore_eos", &true)?;
+        }
+        body.entry("stream", &true)?;
+        let options = StreamOptions {
+            include_usage: true,
+            continuous_usage_stats: self.protocol.asks_for_running_usage,
+        };
+        body.entry("stream_options", &options)?;
+        body.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    fn extra(fields: Value) -> Map<String, Value> {
+        match fields {
+            Value::Object(fields) => fields,
+            other => panic!("{other} is no object"),
+        }
+    }
+
+    fn body(protocol: &OpenAi, extra_body: &Map<String, Value>) -> String {
+        let spec = RequestSpec {
+            model: "m",
+            input: RequestInput::Text("say \"hi\"\n"),
+            max_tokens: Some(16),
+            ignore_eos: true,
+            temperature: Some(0.5),
+            extra_body,
+        };
+        String::from_utf8(protocol.body(&spec)).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn phrases_a_request_in_each_protocol() {
+        let none = Map::new();
+        assert_snapshot!(
+            body(&CHAT, &none),
+            @r#"{"model":"m","messages":[{"role":"user","content":"say \"hi\"\n"}],"max_completion_tokens":16,"temperature":0.5,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}"#
+        );
+        assert_snapshot!(
+            body(&VLLM, &none),
+            @r#"{"model":"m","prompt":"say \"hi\"\n","max_tokens":16,"temperature":0.5,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#
+        );
+        // Hosted services refuse an option that they don't know.
+        for (plain, vllm) in [(&COMPLETIONS, &VLLM), (&CHAT, &VLLM_CHAT)] {
+            let asked = body(vllm, &none);
+            let option = r#","continuous_usage_stats":true"#;
+            assert_eq!(body(plain, &none), asked.replace(option, ""));
+            assert!(asked.contains(option));
+        }
+    }
+
+    #[test]
+    fn sends_only_what_was_asked_for() {
+        let none = Map::new();
+        let spec = RequestSpec {
+            model: "m",
+            input: RequestInput::Text("p"),
+            max_tokens: None,
+            ignore_eos: false,
+            temperature: None,
+            extra_body: &none,
+        };
+        let body = COMPLETIONS.body(&spec);
+        assert_snapshot!(
+            String::from_utf8(body).expect("JSON is UTF-8"),
+            @r#"{"model":"m","prompt":"p","stream":true,"stream_options":{"include_usage":true}}"#
+        );
+    }
+
+    #[test]
+    fn lets_the_extra_body_win() {
+        let extra = extra(json!({
+            "max_tokens": 8, "model": "other", "top_k": 1,
+            "stream_options": {"include_usage": true, "continuous_usage_stats": true},
+        }));
+        assert_snapshot!(
+            body(&CHAT, &extra),
+            @r#"{"messages":[{"role":"user","content":"say \"hi\"\n"}],"temperature":0.5,"ignore_eos":true,"stream":true,"max_tokens":8,"model":"other","top_k":1,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#
+        );
+    }
+
+    #[test]
+    fn messages_are_sent_as_they_are_and_their_texts_where_there_are_none() {
+        let none = Map::new();
+        let messages: Vec<Value> = serde_json::from_str(
+            r#"[{"role": "system", "content": "be"},
+                {"role": "user", "content": [{"type": "text", "text": "brief"}, {"type": "image"}]}]"#,
+        )
+        .unwrap();
+        let spec = RequestSpec {
+            model: "m",
+            input: RequestInput::Messages(&messages),
+            max_tokens: None,
+            ignore_eos: false,
+            temperature: None,
+            extra_body: &none,
+        };
+        let body: Value = serde_json::from_slice(&CHAT.body(&spec)).unwrap();
+        assert_eq!(body["messages"], Value::Array(messages.clone()));
+        let body: Value = serde_json::from_slice(&VLLM.body(&spec)).unwrap();
+        assert_eq!(body["prompt"], "be\nbrief");
+    }
+}
