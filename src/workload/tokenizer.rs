@@ -3,9 +3,6 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-
-use tiktoken_rs::CoreBPE;
 
 use super::error::WorkloadError;
 
@@ -20,9 +17,9 @@ pub struct Tokenizer {
 
 enum Kind {
     HuggingFace(Box<tokenizers::Tokenizer>),
-    /// Unpacked when it is first asked for: that takes tens of megabytes and a quarter of a second,
-    /// and most runs never ask.
-    Embedded(OnceLock<Box<CoreBPE>>),
+    /// Prompts are made of a list of its words. Its vocabulary is no part of the program: what it would
+    /// count is not what a server counts.
+    Embedded,
 }
 
 impl fmt::Debug for Tokenizer {
@@ -75,26 +72,18 @@ impl Tokenizer {
         })
     }
 
-    /// Returns the embedded tokenizer, OpenAI's `o200k_base`, with its vocabulary still packed.
+    /// Returns the embedded tokenizer, OpenAI's `o200k_base`: it has words of one token each, and counts
+    /// nothing.
     pub fn embedded() -> Self {
         Self {
             name: EMBEDDED.to_owned(),
-            kind: Kind::Embedded(OnceLock::new()),
+            kind: Kind::Embedded,
         }
     }
 
     /// Returns whether this is the embedded tokenizer.
     pub(super) fn is_embedded(&self) -> bool {
-        matches!(self.kind, Kind::Embedded(_))
-    }
-
-    /// Returns whether the vocabulary is in memory. The embedded one comes there with the first
-    /// text that is counted.
-    pub fn is_loaded(&self) -> bool {
-        match &self.kind {
-            Kind::HuggingFace(_) => true,
-            Kind::Embedded(vocabulary) => vocabulary.get().is_some(),
-        }
+        matches!(self.kind, Kind::Embedded)
     }
 
     /// Returns the path that it was loaded from, or the name of the embedded one.
@@ -103,13 +92,14 @@ impl Tokenizer {
     }
 
     /// Returns the tokens of a text; none where the tokenizer can't take it.
-    pub fn encode(&self, text: &str) -> Option<Vec<u32>> {
+    #[cfg(test)]
+    pub(super) fn encode(&self, text: &str) -> Option<Vec<u32>> {
         match &self.kind {
             Kind::HuggingFace(tokenizer) => {
                 let encoding = tokenizer.encode_fast(text, false).ok()?;
                 Some(encoding.get_ids().to_vec())
             }
-            Kind::Embedded(vocabulary) => Some(unpacked(vocabulary).encode_ordinary(text)),
+            Kind::Embedded => Some(o200k::VOCABULARY.encode_ordinary(text)),
         }
     }
 
@@ -117,7 +107,7 @@ impl Tokenizer {
     pub fn count(&self, text: &str) -> Option<u32> {
         let count = match &self.kind {
             Kind::HuggingFace(tokenizer) => tokenizer.encode_fast(text, false).ok()?.len(),
-            Kind::Embedded(vocabulary) => unpacked(vocabulary).count_ordinary(text),
+            Kind::Embedded => o200k::count(text)?,
         };
         u32::try_from(count).ok()
     }
@@ -156,18 +146,46 @@ impl Tokenizer {
                 tokens.sort_unstable_by_key(|&(_, id)| id);
                 tokens.into_iter().map(|(token, _)| token).collect()
             }
-            Kind::Embedded(vocabulary) => (0..)
-                .map_while(|id| unpacked(vocabulary).decode_bytes(&[id]).ok())
-                .filter_map(|bytes| String::from_utf8(bytes).ok())
-                .collect(),
+            Kind::Embedded => o200k::vocabulary(),
         }
     }
 }
 
-fn unpacked(vocabulary: &OnceLock<Box<CoreBPE>>) -> &CoreBPE {
-    vocabulary.get_or_init(|| {
-        Box::new(tiktoken_rs::o200k_base().expect("the vocabulary is part of this program"))
-    })
+#[cfg(not(test))]
+mod o200k {
+    pub(super) fn count(_: &str) -> Option<usize> {
+        None
+    }
+
+    pub(super) fn vocabulary() -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// The embedded tokenizer itself, by which its words are tested.
+#[cfg(test)]
+mod o200k {
+    use std::sync::LazyLock;
+
+    use tiktoken_rs::CoreBPE;
+
+    pub(super) static VOCABULARY: LazyLock<CoreBPE> =
+        LazyLock::new(|| tiktoken_rs::o200k_base().unwrap());
+
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the program has no vocabulary to count with"
+    )]
+    pub(super) fn count(text: &str) -> Option<usize> {
+        Some(VOCABULARY.count_ordinary(text))
+    }
+
+    pub(super) fn vocabulary() -> Vec<String> {
+        (0..)
+            .map_while(|id| VOCABULARY.decode_bytes(&[id]).ok())
+            .filter_map(|bytes| String::from_utf8(bytes).ok())
+            .collect()
+    }
 }
 
 fn tokenizer_file(path: &Path) -> Result<PathBuf, WorkloadError> {

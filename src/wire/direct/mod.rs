@@ -4,8 +4,8 @@
 //! with its number which events came together and with the kernel's stamp how long they had been
 //! waiting. Bodies that stream are read by a thread that does nothing else.
 //!
-//! What it does not do: proxies, HTTP/2, redirects, retries of what has been answered. See
-//! [`ReqwestWire`](super::ReqwestWire).
+//! What it does not do: proxies (see [`ReqwestWire`](super::ReqwestWire)), HTTP/2, redirects, retries
+//! of what has been answered.
 
 mod dial;
 mod pool;
