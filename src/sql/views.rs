@@ -357,3 +357,36 @@ fn ensure_whole(path: &Path) -> Result<(), SqlError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::util::pretty::pretty_format_batches;
+
+    use super::super::fixture::TapeFixture;
+    use super::super::{Settings, block_on, open_tapes};
+    use crate::capture::Word;
+    use crate::capture::schema::Channel;
+
+    #[test]
+    fn sql_and_the_driver_agree_on_which_channels_bear_tokens() {
+        let all = Channel::WORDS;
+        let mut tape = TapeFixture::default();
+        tape.answer(0, [0, 0], &vec![(1, None); all.len()]);
+        for (chunk, (channel, _)) in tape.chunks.iter_mut().zip(all) {
+            chunk.channel = *channel;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = tape.write(&folder.path().join("t.tape"));
+        let sql = "SELECT string_agg(channel, ' ' ORDER BY seq) AS bearing FROM chunks \
+                   WHERE is_token_bearing";
+        let batches = block_on(async {
+            let tapes = open_tapes(&[path], &Settings::default()).await.unwrap();
+            tapes.context.sql(sql).await.unwrap().collect().await
+        });
+        let found = pretty_format_batches(&batches.unwrap().unwrap()).unwrap();
+        let bearing = all.iter().filter(|(channel, _)| channel.is_token_bearing());
+        let words: Vec<&str> = bearing.map(|(_, word)| *word).collect();
+        let line = format!("| {} |", words.join(" "));
+        assert!(found.to_string().contains(&line), "{found}");
+    }
+}
