@@ -20,12 +20,6 @@
 WITH samples AS (
   SELECT run, metric, value_ns AS value FROM latencies WHERE metric IN ('ttft', 'itl', 'icl', 'tpot', 'e2el')
 ),
-streams AS (
-  SELECT
-    run, status, input_tokens, output_tokens,
-    coalesce(first_token_ns, CASE WHEN status = 'ok' THEN end_ns END) AS begun_ns
-  FROM requests
-),
 sums AS (
   SELECT
     run,
@@ -33,7 +27,7 @@ sums AS (
     CAST(count(*) FILTER (WHERE status IN ('error', 'timeout', 'interrupted')) AS DOUBLE) AS failed,
     CAST(coalesce(sum(input_tokens) FILTER (WHERE begun_ns IS NOT NULL), 0) AS DOUBLE) AS input_tokens,
     CAST(coalesce(sum(output_tokens) FILTER (WHERE begun_ns IS NOT NULL), 0) AS DOUBLE) AS output_tokens
-  FROM streams
+  FROM requests
   GROUP BY run
 ),
 totals AS (

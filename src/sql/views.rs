@@ -62,6 +62,7 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("server_metrics"),
     view!("chunks"),
     view!("tokens"),
+    view!("timed_requests"),
     view!("last_attempts"),
     view!("measured"),
     view!("first_chunks"),
