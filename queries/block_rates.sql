@@ -21,8 +21,8 @@ events AS (
   SELECT
     j.run, k.kind, j.input_tokens, j.output_tokens, j.owed_tokens, j.is_ok, j.is_good,
     CASE k.kind
-      WHEN 'done' THEN CASE WHEN j.is_ok THEN coalesce(j.last_token_ns, j.end_ns) END
-      WHEN 'prompt' THEN coalesce(j.first_token_ns, CASE WHEN j.is_ok THEN j.end_ns END)
+      WHEN 'done' THEN CASE WHEN j.is_ok THEN j.answered_ns END
+      WHEN 'prompt' THEN j.begun_ns
       ELSE j.intended_ns
     END AS at_ns
   FROM judged j

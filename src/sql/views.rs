@@ -58,6 +58,7 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("settings"),
     view!("clock_anchors"),
     view!("slos"),
+    view!("goals"),
     view!("probes"),
     view!("server_metrics"),
     view!("chunks"),
