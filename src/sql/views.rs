@@ -76,6 +76,7 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("warmup_found"),
     view!("warmups"),
     view!("windows"),
+    view!("block_grid"),
     view!("rate_spans"),
     view!("rates"),
     view!("judged"),

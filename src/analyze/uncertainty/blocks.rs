@@ -9,9 +9,7 @@ use datafusion::arrow::error::ArrowError;
 
 use super::numbers::RATES;
 use crate::analyze::statistics::{Bin, Block, Series};
-
-/// Blocks of the window; those of `queries/block_latencies.sql`.
-pub(super) const WINDOW_BLOCKS: i64 = 320;
+use crate::sql::WINDOW_BLOCKS;
 
 /// The blocks of all runs.
 #[derive(Debug, Default)]

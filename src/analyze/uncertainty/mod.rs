@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::statistics::{Drawing, Lack, Sampled, Scale, Series, Spread, group};
 use super::{Cell, Table};
-use blocks::WINDOW_BLOCKS;
+use crate::sql::WINDOW_BLOCKS;
 use numbers::{
     ATTAINMENT, GOODPUT, LATENCIES, LATENCY_STATS, OK_SHARE, RATE_STAT, RATES, RPS,
     TOKEN_ATTAINMENT, TOKEN_GOODPUT, is_share, joined_by, scale, statistic, statistics, stats,
