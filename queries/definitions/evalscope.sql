@@ -81,13 +81,13 @@ totals AS (
   FROM calls
   GROUP BY run
 ),
-judged AS (SELECT *, metric <> 'tpot' OR value > 0 AS is_ranked FROM samples),
+placed AS (SELECT *, metric <> 'tpot' OR value > 0 AS is_ranked FROM samples),
 ranked AS (
   SELECT
     run, metric, value, is_ranked,
     CAST(row_number() OVER (PARTITION BY run, metric, is_ranked ORDER BY value) AS DOUBLE) AS place,
     CAST(count(*) OVER (PARTITION BY run, metric, is_ranked) AS DOUBLE) AS n
-  FROM judged
+  FROM placed
 ),
 statistics AS (
   SELECT

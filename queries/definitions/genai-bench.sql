@@ -40,8 +40,8 @@ calls AS (
   LEFT JOIN marks s ON s.run = m.run AND s.request_id = m.request_id AND s.attempt = m.attempt
   LEFT JOIN recounted_answers t ON t.run = m.run AND t.request_id = m.request_id AND t.attempt = m.attempt
 ),
-judged AS (SELECT *, is_answer AND ttft >= 0 AND e2el >= ttft AS is_ok FROM calls),
-ok AS (SELECT * FROM judged WHERE is_ok),
+decided AS (SELECT *, is_answer AND ttft >= 0 AND e2el >= ttft AS is_ok FROM calls),
+ok AS (SELECT * FROM decided WHERE is_ok),
 samples AS (
   SELECT run, metric, value
   FROM (
@@ -68,7 +68,7 @@ totals AS (
       THEN coalesce(sum(input_tokens) FILTER (WHERE is_ok), 0) END AS input_tokens,
     CASE WHEN count(*) FILTER (WHERE is_ok AND output_tokens IS NULL) = 0
       THEN coalesce(sum(output_tokens) FILTER (WHERE is_ok), 0) END AS output_tokens
-  FROM judged
+  FROM decided
   GROUP BY run
 ),
 ranked AS (
