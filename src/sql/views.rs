@@ -56,6 +56,7 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("runs"),
     view!("steps"),
     view!("settings"),
+    view!("metrics"),
     view!("clock_anchors"),
     view!("slos"),
     view!("goals"),

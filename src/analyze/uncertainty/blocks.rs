@@ -68,7 +68,7 @@ impl Blocks {
 
     fn take_rates(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let (runs, places) = (texts(batch, "run")?, integers(batch, "block")?);
-        for (name, _, numerator, denominator) in RATES {
+        for (name, numerator, denominator) in RATES {
             let (numerators, denominators) =
                 (numbers(batch, numerator)?, numbers(batch, denominator)?);
             for row in 0..batch.num_rows() {
