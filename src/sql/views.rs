@@ -87,6 +87,7 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("kept_texts"),
     view!("recounted_answers"),
     view!("recounted_chunks"),
+    view!("definition_shape"),
 ];
 
 /// Views that an analysis computes once and keeps: small ones that many queries build upon. What
