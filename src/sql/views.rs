@@ -83,6 +83,7 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("judged"),
     view!("covered"),
     view!("latencies"),
+    view!("turn_latencies"),
     view!("smoothness"),
     view!("kept_texts"),
     view!("recounted_answers"),
