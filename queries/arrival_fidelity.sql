@@ -26,7 +26,7 @@ gaps AS (
     0 AS due, 1 AS gone
   FROM sent
 ),
-steps AS (
+rungs AS (
   SELECT run, gap_ms, sum(due) AS due, sum(gone) AS gone
   FROM gaps
   WHERE gap_ms IS NOT NULL
@@ -37,7 +37,7 @@ below AS (
     run,
     CAST(sum(due) OVER (PARTITION BY run ORDER BY gap_ms) AS DOUBLE) / sum(due) OVER (PARTITION BY run) AS due_share,
     CAST(sum(gone) OVER (PARTITION BY run ORDER BY gap_ms) AS DOUBLE) / sum(gone) OVER (PARTITION BY run) AS gone_share
-  FROM steps
+  FROM rungs
 ),
 distances AS (
   SELECT run, max(abs(due_share - gone_share)) AS gap_ks

@@ -1,28 +1,19 @@
 -- name: block_rates
 -- purpose: what was offered, done and streamed in each block of the window, which intervals of rates are drawn from
--- input: windows, judged, measured, run_spans, token_arrivals
+-- input: block_grid, judged, measured, run_spans, token_arrivals, settings
 -- columns (unit): run, block (position in time, from the start of the window), seconds (s), requests (requests), input_tokens (tokens), output_tokens (tokens), offered (requests), good (requests), good_tokens (tokens), owed_tokens (tokens), due (requests), due_ok (requests)
--- notes: the blocks are those of block_latencies, inside the window alone
+-- notes: the blocks are those of block_grid, inside the window alone
 --   requests, input_tokens and output_tokens as in throughput_windows; good are those of the offered ones that met every goal; tokens of judged as in goodput, at the time when their request was due
---   due and due_ok are of all requests of the run: their blocks are 320 of one length from the first intended time to the last
-WITH grid AS (
-  SELECT run, from_ns, to_ns, (to_ns - from_ns) / 320.0 AS width_ns
-  FROM (
-    SELECT run, from_ns, to_ns, row_number() OVER (PARTITION BY run ORDER BY window_name DESC) AS place
-    FROM windows
-    WHERE seconds IS NOT NULL
-  )
-  WHERE place = 1
-),
-blocks AS (
-  SELECT run, unnest(range(0, 320)) AS block FROM run_spans
+--   due and due_ok are of all requests of the run: their blocks are as many, of one length, from the first intended time to the last
+WITH blocks AS (
+  SELECT r.run, unnest(range(0, s.blocks)) AS block FROM run_spans r CROSS JOIN settings s
 ),
 events AS (
   SELECT
     j.run, k.kind, j.input_tokens, j.output_tokens, j.owed_tokens, j.is_ok, j.is_good,
     CASE k.kind
-      WHEN 'done' THEN CASE WHEN j.is_ok THEN coalesce(j.last_token_ns, j.end_ns) END
-      WHEN 'prompt' THEN coalesce(j.first_token_ns, CASE WHEN j.is_ok THEN j.end_ns END)
+      WHEN 'done' THEN CASE WHEN j.is_ok THEN j.answered_ns END
+      WHEN 'prompt' THEN j.begun_ns
       ELSE j.intended_ns
     END AS at_ns
   FROM judged j
@@ -31,7 +22,7 @@ events AS (
 counted AS (
   SELECT
     e.run,
-    CAST(least(floor((e.at_ns - g.from_ns) / g.width_ns), 319) AS BIGINT) AS block,
+    CAST(least(floor((e.at_ns - g.from_ns) / g.width_ns), g.blocks - 1) AS BIGINT) AS block,
     count(*) FILTER (WHERE e.kind = 'done') AS requests,
     sum(e.input_tokens) FILTER (WHERE e.kind = 'prompt') AS input_tokens,
     count(*) FILTER (WHERE e.kind = 'due') AS offered,
@@ -39,17 +30,17 @@ counted AS (
     sum(e.output_tokens) FILTER (WHERE e.kind = 'due' AND e.is_good) AS good_tokens,
     sum(e.owed_tokens) FILTER (WHERE e.kind = 'due') AS owed_tokens
   FROM events e
-  JOIN grid g ON g.run = e.run
+  JOIN block_grid g ON g.run = e.run
   WHERE e.at_ns BETWEEN g.from_ns AND g.to_ns
   GROUP BY 1, 2
 ),
 streamed AS (
   SELECT
     t.run,
-    CAST(least(floor((t.arrival_ns - g.from_ns) / g.width_ns), 319) AS BIGINT) AS block,
+    CAST(least(floor((t.arrival_ns - g.from_ns) / g.width_ns), g.blocks - 1) AS BIGINT) AS block,
     sum(t.tokens) AS output_tokens
   FROM token_arrivals t
-  JOIN grid g ON g.run = t.run
+  JOIN block_grid g ON g.run = t.run
   WHERE t.arrival_ns BETWEEN g.from_ns AND g.to_ns
   GROUP BY 1, 2
 ),
@@ -59,14 +50,15 @@ outcomes AS (
     CASE
       WHEN s.last_intended_ns > s.first_intended_ns
       THEN CAST(least(floor(
-        320.0 * (m.intended_ns - s.first_intended_ns) / (s.last_intended_ns - s.first_intended_ns)
-      ), 319) AS BIGINT)
+        CAST(k.blocks AS DOUBLE) * (m.intended_ns - s.first_intended_ns) / (s.last_intended_ns - s.first_intended_ns)
+      ), k.blocks - 1) AS BIGINT)
       ELSE 0
     END AS block,
     count(*) AS due,
     count(*) FILTER (WHERE m.status = 'ok') AS due_ok
   FROM measured m
   JOIN run_spans s ON s.run = m.run
+  CROSS JOIN settings k
   GROUP BY 1, 2
 )
 SELECT
@@ -83,7 +75,7 @@ SELECT
   coalesce(o.due, 0) AS due,
   coalesce(o.due_ok, 0) AS due_ok
 FROM blocks b
-LEFT JOIN grid g ON g.run = b.run
+LEFT JOIN block_grid g ON g.run = b.run
 LEFT JOIN counted n ON n.run = b.run AND n.block = b.block
 LEFT JOIN streamed s ON s.run = b.run AND s.block = b.block
 LEFT JOIN outcomes o ON o.run = b.run AND o.block = b.block

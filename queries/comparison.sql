@@ -1,53 +1,52 @@
 -- name: comparison
 -- purpose: every run against the first one
--- input: run_summary, latency_percentiles, throughput_windows, goodput, runs
+-- input: run_summary, latency_percentiles, throughput_windows, goodput, metrics, runs
 -- columns (unit): run, metric, stat, unit, baseline, value, difference, ratio
 -- notes: difference is value less baseline, ratio is value ÷ baseline; a row needs both
 --   the form from the intended time stands where both runs are open loops
 WITH numbers AS (
-  SELECT run, 1 AS place, 'requests' AS metric, 'ok' AS stat, 'requests' AS unit, CAST(ok AS DOUBLE) AS value
-  FROM run_summary
+  SELECT run, 1 AS place, 'requests' AS metric, 'ok' AS stat, CAST(ok AS DOUBLE) AS value FROM run_summary
   UNION ALL
-  SELECT run, 2, 'requests', 'not_ok', 'requests', CAST(requests - ok AS DOUBLE) FROM run_summary
+  SELECT run, 2, 'requests', 'not_ok', CAST(requests - ok AS DOUBLE) FROM run_summary
   UNION ALL
-  SELECT run, 3, 'ok_share', 'run', 'share', ok_share FROM run_summary
+  SELECT run, 3, 'ok_share', 'run', ok_share FROM run_summary
   UNION ALL
-  SELECT run, 10, 'rps', window_name, 'requests/s', rps FROM throughput_windows WHERE window_name = 'steady'
+  SELECT run, 10, 'rps', window_name, rps FROM throughput_windows WHERE window_name = 'steady'
   UNION ALL
-  SELECT run, 11, 'output_tps', window_name, 'tokens/s', output_tps FROM throughput_windows WHERE window_name = 'steady'
+  SELECT run, 11, 'output_tps', window_name, output_tps FROM throughput_windows WHERE window_name = 'steady'
   UNION ALL
-  SELECT run, 12, 'total_tps', window_name, 'tokens/s', total_tps FROM throughput_windows WHERE window_name = 'steady'
+  SELECT run, 12, 'total_tps', window_name, total_tps FROM throughput_windows WHERE window_name = 'steady'
   UNION ALL
-  SELECT run, 13, 'rps', window_name, 'requests/s', rps FROM throughput_windows WHERE window_name = 'run'
+  SELECT run, 13, 'rps', window_name, rps FROM throughput_windows WHERE window_name = 'run'
   UNION ALL
-  SELECT run, 14, 'output_tps', window_name, 'tokens/s', output_tps FROM throughput_windows WHERE window_name = 'run'
+  SELECT run, 14, 'output_tps', window_name, output_tps FROM throughput_windows WHERE window_name = 'run'
   UNION ALL
-  SELECT run, 20, 'goodput', window_name, 'requests/s', goodput_rps FROM goodput WHERE window_name = 'steady'
+  SELECT run, 20, 'goodput', window_name, goodput_rps FROM goodput WHERE window_name = 'steady'
   UNION ALL
-  SELECT run, 21, 'attainment', window_name, 'share', attainment FROM goodput
+  SELECT run, 21, 'attainment', window_name, attainment FROM goodput
   UNION ALL
-  SELECT run, 30 + place, metric, stat, 'ns', value
+  SELECT run, 30 + place, metric, stat, value
   FROM (
     SELECT
       l.run, l.metric, m.place,
       unnest(make_array('mean', 'p50', 'p90', 'p99', 'max')) AS stat,
       unnest(make_array(l.mean_ns, l.p50_ns, l.p90_ns, l.p99_ns, l.max_ns)) AS value
     FROM latency_percentiles l
-    JOIN (VALUES
-      ('ttft', 1), ('ttft_intended', 2), ('ttfa', 3), ('tpot', 4), ('itl', 5), ('e2el', 6), ('e2el_intended', 7)
-    ) m(metric, place) ON m.metric = l.metric
+    JOIN metrics m ON m.name = l.metric
+    WHERE m.kind = 'latency' AND m.name NOT IN ('itl_spread', 'itl_resolved', 'icl')
   )
 )
 SELECT
   n.run,
   n.metric,
   n.stat,
-  n.unit,
+  m.unit,
   b.value AS baseline,
   n.value,
   n.value - b.value AS difference,
   n.value / nullif(b.value, 0) AS ratio
 FROM numbers n
+JOIN metrics m ON m.name = n.metric
 JOIN runs r ON r.run = n.run AND r.run_index > 0
 JOIN runs f ON f.run_index = 0
 JOIN numbers b ON b.run = f.run AND b.metric = n.metric AND b.stat = n.stat

@@ -1,10 +1,10 @@
 -- name: goodput
 -- purpose: how many requests and tokens a second met every goal, and how often each goal was met
--- input: windows, judged, slos, runs
+-- input: windows, judged, goals, runs
 -- columns (unit): run, window_name (steady or run), offered (requests), good (requests), attainment (share), goodput_rps (requests/s), ttft_met (share), tpot_met (share), e2el_met (share), tpot_n (requests), ok (requests), offered_rps (requests/s), ok_rps (requests/s), good_tokens (tokens), goodput_tps (tokens/s), token_attainment (share)
 -- notes: offered is every measured request that was due in the window (in `run`: every one), whatever became of it; one that is not ok meets no goal
 --   good, ok and offered are of the same requests, so that goodput_rps ≤ ok_rps ≤ offered_rps; rps of throughput_windows counts other ones, those that ended in the window
---   goals on ttft and e2el apply to the form from the intended time or from the send time, as runs.slo_from says
+--   goals on ttft and e2el count from judged.goals_from_ns, the intended time or the send time
 --   a request too short to have a tpot passes that goal; tpot_n is how many had one
 --   good_tokens are the output tokens of good requests, whenever they arrived; token_attainment is those ÷ the output tokens of all that was offered, where a request that is not ok counts with what was planned for it, or with what it streamed if that is more
 --   there are no rows where no goal was set
@@ -12,15 +12,7 @@
 --   goodput_tps (tokens/s): the output tokens of those requests, ÷ the window's length
 --   attainment (share): those requests ÷ all that were offered
 --   token_attainment (share): their output tokens ÷ those of all that were offered
-WITH goals AS (
-  SELECT
-    count(*) AS goals,
-    count(*) FILTER (WHERE metric = 'ttft') > 0 AS has_ttft,
-    count(*) FILTER (WHERE metric = 'tpot') > 0 AS has_tpot,
-    count(*) FILTER (WHERE metric = 'e2el') > 0 AS has_e2el
-  FROM slos
-),
-counted AS (
+WITH counted AS (
   SELECT
     w.run, w.window_name,
     count(*) AS offered,
@@ -44,9 +36,9 @@ SELECT
   coalesce(c.good, 0) AS good,
   CAST(c.good AS DOUBLE) / c.offered AS attainment,
   coalesce(c.good, 0) / w.seconds AS goodput_rps,
-  CASE WHEN g.has_ttft THEN CAST(c.ttft_met AS DOUBLE) / c.offered END AS ttft_met,
-  CASE WHEN g.has_tpot THEN CAST(c.tpot_met AS DOUBLE) / c.offered END AS tpot_met,
-  CASE WHEN g.has_e2el THEN CAST(c.e2el_met AS DOUBLE) / c.offered END AS e2el_met,
+  CASE WHEN g.ttft_ns IS NOT NULL THEN CAST(c.ttft_met AS DOUBLE) / c.offered END AS ttft_met,
+  CASE WHEN g.tpot_ns IS NOT NULL THEN CAST(c.tpot_met AS DOUBLE) / c.offered END AS tpot_met,
+  CASE WHEN g.e2el_ns IS NOT NULL THEN CAST(c.e2el_met AS DOUBLE) / c.offered END AS e2el_met,
   coalesce(c.tpot_n, 0) AS tpot_n,
   coalesce(c.ok, 0) AS ok,
   coalesce(c.offered, 0) / w.seconds AS offered_rps,
@@ -58,5 +50,5 @@ FROM windows w
 JOIN runs r ON r.run = w.run
 CROSS JOIN goals g
 LEFT JOIN counted c ON c.run = w.run AND c.window_name = w.window_name
-WHERE g.goals > 0
+WHERE coalesce(g.ttft_ns, g.tpot_ns, g.e2el_ns) IS NOT NULL
 ORDER BY r.run_index, w.window_name DESC

@@ -1,6 +1,6 @@
 -- name: latency_by_step
 -- purpose: every latency in each step of a tape, and in its warm-up
--- input: attempts, measured, covered, tape_requests, tokens, steps, runs
+-- input: attempts, measured, covered, tape_requests, tokens, steps, metrics, runs
 -- columns (unit): run, phase (warmup or measure), step, labels (JSON), metric, n (values), mean_ns (ns), p50_ns (ns), p90_ns (ns), p99_ns (ns), max_ns (ns)
 -- notes: a request belongs to the step that it was sent for; covered requests alone, and in a row of their own the warm-up requests that were ok, which no other query counts
 --   metrics are those of latency_percentiles; percentiles are exact, with linear interpolation
@@ -48,7 +48,5 @@ SELECT
   s.run, s.phase, s.step, s.labels, s.metric, s.n, s.mean_ns, s.p50_ns, s.p90_ns, s.p99_ns, s.max_ns
 FROM statistics s
 JOIN runs r ON r.run = s.run
-JOIN (VALUES
-  ('ttft', 1), ('ttft_intended', 2), ('ttfa', 3), ('tpot', 4), ('itl', 5), ('e2el', 6), ('e2el_intended', 7)
-) m(metric, place) ON m.metric = s.metric
+JOIN metrics m ON m.name = s.metric
 ORDER BY r.run_index, s.phase DESC, s.step, m.place

@@ -1,6 +1,6 @@
 -- name: latency_curve
 -- purpose: the whole distribution of every latency, as a curve from its minimum to its maximum
--- input: latencies, runs
+-- input: latencies, metrics, runs
 -- columns (unit): run, metric, p (share), value_ns (ns), n (values)
 -- notes: from a histogram with bins of 1 us, so that it holds for tens of millions of values: a bin of up to two values is exact, any other is within 1 us
 --   exact percentiles are in latency_percentiles
@@ -39,9 +39,6 @@ SELECT
   q.total AS n
 FROM points q
 JOIN runs r ON r.run = q.run
-JOIN (VALUES
-  ('ttft', 1), ('ttft_intended', 2), ('ttfa', 3), ('tpot', 4), ('itl', 5), ('itl_spread', 6), ('itl_resolved', 7),
-  ('icl', 8), ('e2el', 9), ('e2el_intended', 10), ('queued', 11), ('connect', 12), ('slip', 13)
-) metrics(metric, place) ON metrics.metric = q.metric
+JOIN metrics m ON m.name = q.metric
 WHERE q.rank >= q.first_rank AND q.rank < q.first_rank + q.n
-ORDER BY r.run_index, metrics.place, q.p
+ORDER BY r.run_index, m.place, q.p

@@ -1,6 +1,6 @@
 -- name: latency_percentiles
 -- purpose: every latency of the requests that were ok, with exact percentiles
--- input: latencies, runs
+-- input: latencies, metrics, runs
 -- columns (unit): run, metric, n (values), mean_ns (ns), std_ns (ns), min_ns (ns), p50_ns (ns), p90_ns (ns), p95_ns (ns), p99_ns (ns), p999_ns (ns), max_ns (ns)
 -- notes: percentiles are exact, with linear interpolation between neighbours, whose weight the engine cuts to a millionth
 --   the standard deviation is that of the population
@@ -24,8 +24,5 @@ WITH statistics AS (
 SELECT s.*
 FROM statistics s
 JOIN runs r ON r.run = s.run
-JOIN (VALUES
-  ('ttft', 1), ('ttft_intended', 2), ('ttfa', 3), ('tpot', 4), ('itl', 5), ('itl_spread', 6), ('itl_resolved', 7),
-  ('icl', 8), ('e2el', 9), ('e2el_intended', 10), ('queued', 11), ('connect', 12), ('slip', 13)
-) metrics(metric, place) ON metrics.metric = s.metric
-ORDER BY r.run_index, metrics.place
+JOIN metrics m ON m.name = s.metric
+ORDER BY r.run_index, m.place

@@ -1,6 +1,6 @@
 -- name: request_speeds
 -- purpose: how fast each request was served, in tokens a second of its own
--- input: requests, covered, runs
+-- input: requests, covered, metrics, runs
 -- columns (unit): run, metric, unit, n (requests), mean, min, p1, p10, p50, p90, p99, max
 -- notes: one value a covered request; for a speed the low percentiles are the slow requests, so p1 of a speed is what p99 is of a latency
 --   percentiles are exact, with linear interpolation
@@ -53,8 +53,5 @@ statistics AS (
 SELECT s.run, s.metric, m.unit, s.n, s.mean, s.min, s.p1, s.p10, s.p50, s.p90, s.p99, s.max
 FROM statistics s
 JOIN runs r ON r.run = s.run
-JOIN (VALUES
-  ('request_tps', 1, 'tokens/s'), ('decode_tps', 2, 'tokens/s'), ('request_total_tps', 3, 'tokens/s'),
-  ('prefill_tps', 4, 'tokens/s'), ('generation_tps', 5, 'tokens/s'), ('generation_time', 6, 'ns')
-) m(metric, place, unit) ON m.metric = s.metric
+JOIN metrics m ON m.name = s.metric
 ORDER BY r.run_index, m.place

@@ -4,7 +4,7 @@
 -- columns (unit): run, status, error_kind, http_status, requests (requests), first_ns (ns), example_message
 -- notes: not_sent counts those as well that have no row (unwritten_requests of runs)
 --   messages that differ in numbers and ids alone are one; the first 8 of a kind have a row each, and the last row of a kind that has more is of all others
---   first_ns is when the first of them ended, or was due where it was never sent; example_message is what was said then
+--   first_ns is the first outcome_ns of them: when one ended, or was due where it was never sent; example_message is what was said then
 WITH endings AS (
   SELECT
     run,
@@ -13,7 +13,7 @@ WITH endings AS (
     CAST(http_status AS BIGINT) AS http_status,
     error_message,
     regexp_replace(left(error_message, 200), '[0-9A-Za-z_-]*[0-9][0-9A-Za-z_-]*', '#', 'g') AS said,
-    coalesce(end_ns, last_token_ns, intended_ns) AS at_ns
+    outcome_ns AS at_ns
   FROM measured
 ),
 messages AS (

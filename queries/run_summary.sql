@@ -28,13 +28,13 @@ WITH outcomes AS (
   FROM requests
   GROUP BY run
 ),
-warmups AS (
+warmed AS (
   SELECT run, count(DISTINCT request_id) AS warmups
   FROM tape_requests
   WHERE phase = 'warmup'
   GROUP BY run
 ),
-concurrency AS (
+held AS (
   SELECT
     i.run,
     max(i.in_flight) AS peak,
@@ -81,8 +81,8 @@ SELECT
   o.resends
 FROM runs r
 LEFT JOIN outcomes o ON o.run = r.run
-LEFT JOIN warmups w ON w.run = r.run
+LEFT JOIN warmed w ON w.run = r.run
 LEFT JOIN run_spans s ON s.run = r.run
-LEFT JOIN concurrency c ON c.run = r.run
+LEFT JOIN held c ON c.run = r.run
 LEFT JOIN resolution t ON t.run = r.run
 ORDER BY r.run_index

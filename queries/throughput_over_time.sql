@@ -2,16 +2,16 @@
 -- purpose: what was offered, sent, done and streamed, over time
 -- input: time_bins, run_spans, measured, token_arrivals, tape_requests, runs
 -- columns (unit): run, at_ns (ns), width_ns (ns), offered (requests), sent (requests), completed (requests), failed (requests), output_tokens (tokens), output_tps (tokens/s), in_flight (requests)
--- notes: offered by intended time, sent by send time, completed by the last token of an ok request, failed by the end of any other (by its intended time where it was never sent)
+-- notes: offered by intended time, sent by send time, completed by when an ok request was answered (answered_ns), failed by when the outcome of any other was known (outcome_ns)
 --   output tokens as in throughput_windows; in_flight is the mean over the bin, weighted by time
 WITH events AS (
   SELECT run, intended_ns AS at_ns, 1 AS offered, 0 AS sent, 0 AS completed, 0 AS failed FROM measured
   UNION ALL
   SELECT run, sent_ns, 0, 1, 0, 0 FROM measured WHERE sent_ns IS NOT NULL
   UNION ALL
-  SELECT run, coalesce(last_token_ns, end_ns), 0, 0, 1, 0 FROM measured WHERE status = 'ok'
+  SELECT run, answered_ns, 0, 0, 1, 0 FROM measured WHERE status = 'ok'
   UNION ALL
-  SELECT run, coalesce(end_ns, last_token_ns, intended_ns), 0, 0, 0, 1 FROM measured WHERE status <> 'ok'
+  SELECT run, outcome_ns, 0, 0, 0, 1 FROM measured WHERE status <> 'ok'
 ),
 counted AS (
   SELECT
@@ -43,7 +43,7 @@ presence AS (
     WHERE r.phase = 'measure' AND coalesce(r.dispatched_ns, r.sent_ns) IS NOT NULL
   )
 ),
-concurrency AS (
+held AS (
   SELECT
     run, bin,
     CAST(sum(least(to_ns, (bin + 1) * width_ns) - greatest(from_ns, bin * width_ns)) AS DOUBLE)
@@ -64,5 +64,5 @@ FROM time_bins b
 JOIN runs r ON r.run = b.run
 LEFT JOIN counted n ON n.run = b.run AND n.bin = b.bin
 LEFT JOIN streamed t ON t.run = b.run AND t.bin = b.bin
-LEFT JOIN concurrency c ON c.run = b.run AND c.bin = b.bin
+LEFT JOIN held c ON c.run = b.run AND c.bin = b.bin
 ORDER BY r.run_index, b.at_ns

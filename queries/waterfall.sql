@@ -1,18 +1,17 @@
 -- name: waterfall
 -- purpose: the life of single requests: the slowest ones, and a sample of all
--- input: measured, runs
+-- input: requests, runs
 -- columns (unit): run, picked (slowest or sample), place (from 1), request_id, intended_ns (ns), sent_ns (ns), first_token_ns (ns), end_ns (ns), status, input_tokens (tokens), output_tokens (tokens)
 -- notes: slowest are the 20 that took longest from the intended time to the last token or the end, failed ones too
 --   the sample is every k-th of the requests in the order of their intended times, from the first on, at most 40
---   end_ns is the last token's, or that of a request without one; measured requests that were sent
+--   end_ns is when the request was answered (answered_ns), or when it ended without an answer; of measured requests that were sent
+--   tokens are input_tokens and output_tokens of `requests`
 WITH lives AS (
   SELECT
-    m.run, m.request_id, m.intended_ns, m.sent_ns, m.first_token_ns, m.status,
-    coalesce(m.last_token_ns, m.end_ns) AS end_ns,
-    coalesce(m.usage_input_tokens, m.input_tokens_counted) AS input_tokens,
-    coalesce(m.usage_output_tokens, m.output_tokens_counted, m.chunk_count) AS output_tokens
-  FROM measured m
-  WHERE m.sent_ns IS NOT NULL AND coalesce(m.last_token_ns, m.end_ns) IS NOT NULL
+    run, request_id, intended_ns, sent_ns, first_token_ns, status, input_tokens, output_tokens,
+    coalesce(answered_ns, end_ns) AS end_ns
+  FROM requests
+  WHERE sent_ns IS NOT NULL AND coalesce(answered_ns, end_ns) IS NOT NULL
 ),
 ranked AS (
   SELECT

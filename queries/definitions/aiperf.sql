@@ -1,7 +1,7 @@
 -- name: aiperf
 -- purpose: what AIPerf 0.13.0 would say, had it made these requests
--- input: runs, measured, chunks, recounted_answers
--- columns (unit): run, metric, stat, unit, value, note
+-- input: runs, measured, chunks, recounted_answers, definition_shape
+-- columns (unit): run, metric, stat, rule, value, weight, lack, note
 -- notes: ttft: from dispatch, connecting included, to the first event with content, reasoning or a tool call
 --   itl: (e2el - ttft) / (output tokens - 1): one value a request, a mean of its own, which others call TPOT
 --   icl: every gap between events with content, reasoning or a tool call; its percentiles are a t-digest of theirs, exact here
@@ -67,80 +67,27 @@ totals AS (
     (max(last_ns) FILTER (WHERE is_ok) - min(dispatched_ns) FILTER (WHERE is_ok)) / 1e9 AS duration,
     CAST(count(*) FILTER (WHERE is_ok) AS DOUBLE) AS completed,
     CAST(count(*) FILTER (WHERE is_sent AND is_ok IS NOT TRUE) AS DOUBLE) AS failed,
-    count(*) FILTER (WHERE is_ok AND output_tokens IS NULL) AS uncounted,
+    CASE WHEN count(*) FILTER (WHERE is_ok AND output_tokens IS NULL) > 0
+      THEN 'answers without usage are left out, as with `--use-server-token-count`' END AS left_out,
     coalesce(sum(input_tokens) FILTER (WHERE is_ok), 0) AS input_tokens,
     coalesce(sum(output_tokens) FILTER (WHERE is_ok), 0) AS output_tokens
   FROM calls
   GROUP BY run
-),
-ranked AS (
-  SELECT
-    run, metric, value,
-    CAST(row_number() OVER (PARTITION BY run, metric ORDER BY value) - 1 AS DOUBLE) AS place,
-    CAST(count(*) OVER (PARTITION BY run, metric) - 1 AS DOUBLE) AS last_place
-  FROM samples
-),
-statistics AS (
-  SELECT
-    run, metric,
-    avg(value) AS mean,
-    stddev_pop(value) AS std,
-    min(value) AS min,
-    sum(value * greatest(1 - abs(place - 0.5 * last_place), 0)) AS p50,
-    sum(value * greatest(1 - abs(place - 0.9 * last_place), 0)) AS p90,
-    sum(value * greatest(1 - abs(place - 0.95 * last_place), 0)) AS p95,
-    sum(value * greatest(1 - abs(place - 0.99 * last_place), 0)) AS p99,
-    max(value) AS max
-  FROM ranked
-  GROUP BY run, metric
-),
-answers AS (
-  SELECT
-    run, metric,
-    unnest(make_array('mean', 'std', 'min', 'p50', 'p90', 'p95', 'p99', 'max')) AS stat,
-    unnest(make_array(mean, std, min, p50, p90, p95, p99, max)) AS value
-  FROM statistics
-  UNION ALL
-  SELECT
-    run,
-    unnest(make_array(
-      'duration', 'completed', 'failed', 'input_tokens', 'output_tokens', 'request_throughput',
-      'input_throughput', 'output_throughput', 'total_throughput'
-    )) AS metric,
-    'run' AS stat,
-    unnest(make_array(
-      duration, completed, failed, input_tokens, output_tokens, completed / nullif(duration, 0),
-      input_tokens / nullif(duration, 0), output_tokens / nullif(duration, 0),
-      (input_tokens + output_tokens) / nullif(duration, 0)
-    )) AS value
-  FROM totals
-),
-shape AS (
-  SELECT m.metric, s.stat, 'ns' AS unit, m.place * 10 + s.place AS place
-  FROM (VALUES ('ttft', 1), ('itl', 2), ('icl', 3), ('e2el', 4)) m(metric, place)
-  CROSS JOIN (VALUES
-    ('mean', 1), ('std', 2), ('min', 3), ('p50', 4), ('p90', 5), ('p95', 6), ('p99', 7), ('max', 8)
-  ) s(stat, place)
-  UNION ALL
-  SELECT metric, 'run' AS stat, unit, 100 + place AS place
-  FROM (VALUES
-    ('duration', 's', 1), ('completed', 'requests', 2), ('failed', 'requests', 3),
-    ('input_tokens', 'tokens', 4), ('output_tokens', 'tokens', 5),
-    ('request_throughput', 'requests/s', 6), ('input_throughput', 'tokens/s', 7),
-    ('output_throughput', 'tokens/s', 8), ('total_throughput', 'tokens/s', 9)
-  ) m(metric, unit, place)
 )
 SELECT
-  r.run, s.metric, s.stat, s.unit,
-  a.value AS value,
-  CASE
-    WHEN t.run IS NULL THEN 'no requests'
-    WHEN a.value IS NULL THEN 'no values'
-    WHEN t.uncounted > 0 AND s.metric IN ('itl', 'output_tokens', 'output_throughput', 'total_throughput')
-    THEN 'answers without usage are left out, as with `--use-server-token-count`'
-  END AS note
+  s.run, s.metric, NULL AS stat, 'linear' AS rule, s.value, 1 AS weight, NULL AS lack,
+  CASE WHEN s.metric = 'itl' THEN t.left_out END AS note
+FROM samples s
+JOIN totals t ON t.run = s.run
+UNION ALL
+SELECT
+  run, unnest(make_array('duration', 'completed', 'failed', 'input_tokens', 'output_tokens')), 'run', 'run',
+  unnest(make_array(duration, completed, failed, input_tokens, output_tokens)), NULL, NULL,
+  unnest(make_array(NULL, NULL, NULL, NULL, left_out))
+FROM totals
+UNION ALL
+SELECT
+  r.run, f.metric, f.stat, NULL, NULL, NULL, NULL, 'no values'
 FROM runs r
-CROSS JOIN shape s
-LEFT JOIN totals t ON t.run = r.run
-LEFT JOIN answers a ON a.run = r.run AND a.metric = s.metric AND a.stat = s.stat
-ORDER BY r.run_index, s.place
+CROSS JOIN definition_shape f
+WHERE f.metric NOT IN ('tpot', 'ntpot')

@@ -1,7 +1,7 @@
 -- name: evalscope
 -- purpose: what `evalscope perf` of EvalScope 1.14.1 would say, had it made these requests
--- input: runs, measured, chunks, recounted_answers
--- columns (unit): run, metric, stat, unit, value, note
+-- input: runs, measured, chunks, recounted_answers, definition_shape
+-- columns (unit): run, metric, stat, rule, value, weight, lack, note
 -- notes: ttft: from dispatch, connecting included, to the first event with content, reasoning or a tool call; 0 for an answer without any
 --   itl: every gap between such events: of chunks, whatever tokens they bring
 --   tpot: (e2el - ttft) / (output tokens - 1), where there are two or more: the finish and usage events are in it
@@ -80,81 +80,30 @@ totals AS (
       THEN coalesce(sum(output_tokens) FILTER (WHERE is_ok), 0) END AS output_tokens
   FROM calls
   GROUP BY run
-),
-judged AS (SELECT *, metric <> 'tpot' OR value > 0 AS is_ranked FROM samples),
-ranked AS (
-  SELECT
-    run, metric, value, is_ranked,
-    CAST(row_number() OVER (PARTITION BY run, metric, is_ranked ORDER BY value) AS DOUBLE) AS place,
-    CAST(count(*) OVER (PARTITION BY run, metric, is_ranked) AS DOUBLE) AS n
-  FROM judged
-),
-statistics AS (
-  SELECT
-    run, metric,
-    avg(value) AS mean,
-    min(CASE WHEN is_ranked THEN value END) AS min,
-    max(CASE WHEN is_ranked AND place = ceil(n * 50 / 100) THEN value END) AS p50,
-    max(CASE WHEN is_ranked AND place = ceil(n * 90 / 100) THEN value END) AS p90,
-    max(CASE WHEN is_ranked AND place = ceil(n * 95 / 100) THEN value END) AS p95,
-    max(CASE WHEN is_ranked AND place = ceil(n * 99 / 100) THEN value END) AS p99,
-    max(CASE WHEN is_ranked THEN value END) AS max
-  FROM ranked
-  GROUP BY run, metric
-),
-answers AS (
-  SELECT
-    run, metric,
-    unnest(make_array('mean', 'min', 'p50', 'p90', 'p95', 'p99', 'max')) AS stat,
-    unnest(make_array(mean, min, p50, p90, p95, p99, max)) AS value
-  FROM statistics
-  UNION ALL
-  SELECT
-    run,
-    unnest(make_array(
-      'duration', 'completed', 'failed', 'input_tokens', 'output_tokens', 'request_throughput',
-      'output_throughput', 'total_throughput'
-    )) AS metric,
-    'run' AS stat,
-    unnest(make_array(
-      duration, completed, failed, input_tokens, output_tokens, completed / nullif(duration, 0),
-      output_tokens / nullif(duration, 0), (input_tokens + output_tokens) / nullif(duration, 0)
-    )) AS value
-  FROM totals
-),
-shape AS (
-  SELECT m.metric, s.stat, 'ns' AS unit, m.place * 10 + s.place AS place
-  FROM (VALUES ('ttft', 1), ('itl', 2), ('tpot', 3), ('e2el', 4)) m(metric, place)
-  CROSS JOIN (VALUES
-    ('mean', 1), ('min', 2), ('p50', 3), ('p90', 4), ('p95', 5), ('p99', 6), ('max', 7)
-  ) s(stat, place)
-  UNION ALL
-  SELECT metric, 'run' AS stat, unit, 100 + place AS place
-  FROM (VALUES
-    ('duration', 's', 1), ('completed', 'requests', 2), ('failed', 'requests', 3),
-    ('input_tokens', 'tokens', 4), ('output_tokens', 'tokens', 5),
-    ('request_throughput', 'requests/s', 6), ('output_throughput', 'tokens/s', 7),
-    ('total_throughput', 'tokens/s', 8)
-  ) m(metric, unit, place)
 )
 SELECT
-  r.run, s.metric, s.stat, s.unit,
+  run, metric, NULL AS stat, 'nearest' AS rule, value,
+  CASE WHEN metric = 'tpot' AND value <= 0 THEN 0 ELSE 1 END AS weight, NULL AS lack, NULL AS note
+FROM samples
+UNION ALL
+SELECT
+  run, unnest(make_array('duration', 'completed', 'failed', 'input_tokens', 'output_tokens')), 'run', 'run',
+  unnest(make_array(duration, completed, failed, input_tokens, output_tokens)), NULL, NULL, NULL
+FROM totals
+UNION ALL
+SELECT
+  r.run, f.metric, f.stat, NULL, CASE WHEN f.stat = 'mean' AND f.metric IN ('itl', 'tpot') AND t.completed > 0 THEN 0 END, NULL,
   CASE
-    WHEN t.uncounted > 0 AND s.metric IN ('tpot', 'output_tokens', 'output_throughput', 'total_throughput') THEN NULL
-    WHEN s.stat = 'mean' AND s.metric IN ('itl', 'tpot') AND t.completed > 0 THEN coalesce(a.value, 0)
-    ELSE a.value
-  END AS value,
-  CASE
-    WHEN t.run IS NULL THEN 'no requests'
-    WHEN t.uncounted > 0 AND s.metric IN ('tpot', 'output_tokens', 'output_throughput', 'total_throughput')
+    WHEN t.uncounted > 0 AND f.metric IN ('tpot', 'output_tokens', 'output_throughput', 'total_throughput')
     THEN 'not available: of answers without usage it takes the count of its tokenizer, or stops where it has none'
-    WHEN t.input_tokens IS NULL AND s.metric IN ('input_tokens', 'total_throughput')
+    WHEN t.input_tokens IS NULL AND f.metric IN ('input_tokens', 'total_throughput')
     THEN 'not available: it would tokenize prompts that have no usage'
-    WHEN s.stat = 'mean' AND s.metric IN ('itl', 'tpot') AND a.value IS NULL AND t.completed > 0 THEN 'no values: it says 0'
-    WHEN a.value IS NULL THEN 'no values'
-  END AS note
+  END,
+  CASE
+    WHEN f.stat = 'mean' AND f.metric IN ('itl', 'tpot') AND t.completed > 0 THEN 'no values: it says 0'
+    ELSE 'no values'
+  END
 FROM runs r
-CROSS JOIN shape s
+CROSS JOIN definition_shape f
 LEFT JOIN totals t ON t.run = r.run
-LEFT JOIN answers a ON a.run = r.run AND a.metric = s.metric AND a.stat = s.stat
-ORDER BY r.run_index, s.place
+WHERE f.metric NOT IN ('icl', 'ntpot', 'input_throughput') AND f.stat <> 'std'

@@ -1,7 +1,7 @@
 -- name: genai-bench
 -- purpose: what genai-bench 0.0.5 would say, had it made these requests
--- input: runs, measured, chunks, recounted_answers
--- columns (unit): run, metric, stat, unit, value, note
+-- input: runs, measured, chunks, recounted_answers, definition_shape
+-- columns (unit): run, metric, stat, rule, value, weight, lack, note
 -- notes: ttft: from dispatch, connecting included, to the first event with content or reasoning, else to a usage event that counts two tokens or more
 --   tpot: (e2el - ttft) / (output tokens - 1), where there are two or more and at least 1 ms passed: the usage event is in it
 --   e2el: from dispatch to the usage event after the finish reason, else to the end mark, else to the end of the stream
@@ -40,8 +40,8 @@ calls AS (
   LEFT JOIN marks s ON s.run = m.run AND s.request_id = m.request_id AND s.attempt = m.attempt
   LEFT JOIN recounted_answers t ON t.run = m.run AND t.request_id = m.request_id AND t.attempt = m.attempt
 ),
-judged AS (SELECT *, is_answer AND ttft >= 0 AND e2el >= ttft AS is_ok FROM calls),
-ok AS (SELECT * FROM judged WHERE is_ok),
+decided AS (SELECT *, is_answer AND ttft >= 0 AND e2el >= ttft AS is_ok FROM calls),
+ok AS (SELECT * FROM decided WHERE is_ok),
 samples AS (
   SELECT run, metric, value
   FROM (
@@ -68,77 +68,25 @@ totals AS (
       THEN coalesce(sum(input_tokens) FILTER (WHERE is_ok), 0) END AS input_tokens,
     CASE WHEN count(*) FILTER (WHERE is_ok AND output_tokens IS NULL) = 0
       THEN coalesce(sum(output_tokens) FILTER (WHERE is_ok), 0) END AS output_tokens
-  FROM judged
+  FROM decided
   GROUP BY run
-),
-ranked AS (
-  SELECT
-    run, metric, value,
-    CAST(row_number() OVER (PARTITION BY run, metric ORDER BY value) - 1 AS DOUBLE) AS place,
-    CAST(count(*) OVER (PARTITION BY run, metric) - 1 AS DOUBLE) AS last_place
-  FROM samples
-),
-statistics AS (
-  SELECT
-    run, metric,
-    avg(value) AS mean,
-    stddev_pop(value) AS std,
-    min(value) AS min,
-    sum(value * greatest(1 - abs(place - 0.5 * last_place), 0)) AS p50,
-    sum(value * greatest(1 - abs(place - 0.9 * last_place), 0)) AS p90,
-    sum(value * greatest(1 - abs(place - 0.95 * last_place), 0)) AS p95,
-    sum(value * greatest(1 - abs(place - 0.99 * last_place), 0)) AS p99,
-    max(value) AS max
-  FROM ranked
-  GROUP BY run, metric
-),
-answers AS (
-  SELECT
-    run, metric,
-    unnest(make_array('mean', 'std', 'min', 'p50', 'p90', 'p95', 'p99', 'max')) AS stat,
-    unnest(make_array(mean, std, min, p50, p90, p95, p99, max)) AS value
-  FROM statistics
-  UNION ALL
-  SELECT
-    run,
-    unnest(make_array(
-      'duration', 'completed', 'failed', 'input_tokens', 'output_tokens', 'request_throughput',
-      'input_throughput', 'output_throughput', 'total_throughput'
-    )) AS metric,
-    'run' AS stat,
-    unnest(make_array(
-      duration, completed, failed, input_tokens, output_tokens, completed / nullif(duration, 0),
-      input_tokens / nullif(duration, 0), output_tokens / nullif(duration, 0),
-      (input_tokens + output_tokens) / nullif(duration, 0)
-    )) AS value
-  FROM totals
-),
-shape AS (
-  SELECT m.metric, s.stat, 'ns' AS unit, m.place * 10 + s.place AS place
-  FROM (VALUES ('ttft', 1), ('tpot', 2), ('e2el', 3)) m(metric, place)
-  CROSS JOIN (VALUES
-    ('mean', 1), ('std', 2), ('min', 3), ('p50', 4), ('p90', 5), ('p95', 6), ('p99', 7), ('max', 8)
-  ) s(stat, place)
-  UNION ALL
-  SELECT metric, 'run' AS stat, unit, 100 + place AS place
-  FROM (VALUES
-    ('duration', 's', 1), ('completed', 'requests', 2), ('failed', 'requests', 3),
-    ('input_tokens', 'tokens', 4), ('output_tokens', 'tokens', 5),
-    ('request_throughput', 'requests/s', 6), ('input_throughput', 'tokens/s', 7),
-    ('output_throughput', 'tokens/s', 8), ('total_throughput', 'tokens/s', 9)
-  ) m(metric, unit, place)
 )
+SELECT run, metric, NULL AS stat, 'linear' AS rule, value, 1 AS weight, NULL AS lack, NULL AS note
+FROM samples
+UNION ALL
 SELECT
-  r.run, s.metric, s.stat, s.unit,
-  CASE WHEN s.metric = 'tpot' AND t.uncounted > 0 THEN NULL ELSE a.value END AS value,
+  run, unnest(make_array('duration', 'completed', 'failed', 'input_tokens', 'output_tokens')), 'run', 'run',
+  unnest(make_array(duration, completed, failed, input_tokens, output_tokens)), NULL, NULL, NULL
+FROM totals
+UNION ALL
+SELECT
+  r.run, f.metric, f.stat, NULL, NULL, NULL,
   CASE
-    WHEN t.run IS NULL THEN 'no requests'
-    WHEN t.uncounted > 0 AND s.metric IN ('tpot', 'output_tokens', 'output_throughput', 'total_throughput')
+    WHEN t.uncounted > 0 AND f.metric IN ('tpot', 'output_tokens', 'output_throughput', 'total_throughput')
     THEN 'not available: it would tokenize answers that have no usage'
-    WHEN a.value IS NULL THEN 'no values: it reports nothing at all'
-  END AS note
+  END,
+  'no values: it reports nothing at all'
 FROM runs r
-CROSS JOIN shape s
+CROSS JOIN definition_shape f
 LEFT JOIN totals t ON t.run = r.run
-LEFT JOIN answers a ON a.run = r.run AND a.metric = s.metric AND a.stat = s.stat
-ORDER BY r.run_index, s.place
+WHERE f.metric NOT IN ('itl', 'icl', 'ntpot')

@@ -1,7 +1,7 @@
 -- name: guidellm
 -- purpose: what GuideLLM 0.8.1 would say, had it made these requests
--- input: runs, measured, chunks
--- columns (unit): run, metric, stat, unit, value, note
+-- input: runs, measured, chunks, definition_shape
+-- columns (unit): run, metric, stat, rule, value, weight, lack, note
 -- notes: ttft: from the send, connecting left out, to the first event with content, reasoning or a tool call
 --   itl: (last token - first token) / (output tokens - 1): one value a request, weighted by its tokens less one
 --   tpot: (last token - send) / output tokens: the time to the first token is in it; one value a request, weighted by its tokens
@@ -76,7 +76,6 @@ totals AS (
     (max(coalesce(done_ns, end_ns)) FILTER (WHERE is_sent) - min(dispatched_ns) FILTER (WHERE is_sent)) / 1e9 AS duration,
     CAST(count(*) FILTER (WHERE is_ok) AS DOUBLE) AS completed,
     CAST(count(*) FILTER (WHERE is_sent AND is_ok IS NOT TRUE) AS DOUBLE) AS failed,
-    count(*) FILTER (WHERE is_ok AND output_tokens IS NULL) AS uncounted,
     CASE WHEN count(*) FILTER (WHERE is_ok AND input_tokens IS NULL) = 0
       THEN coalesce(sum(input_tokens) FILTER (WHERE is_ok), 0) END AS input_tokens,
     CASE WHEN count(*) FILTER (WHERE is_ok AND output_tokens IS NULL) = 0
@@ -86,76 +85,20 @@ totals AS (
 ),
 masses AS (
   SELECT run, metric, value, sum(weight) AS weight FROM samples WHERE weight > 0 GROUP BY run, metric, value
-),
-shares AS (
-  SELECT run, metric, value, weight / sum(weight) OVER (PARTITION BY run, metric) AS share FROM masses
-),
-reached AS (
-  SELECT
-    run, metric, value, share,
-    sum(share) OVER (PARTITION BY run, metric ORDER BY value ROWS UNBOUNDED PRECEDING) AS reached,
-    sum(value * share) OVER (PARTITION BY run, metric) AS mean
-  FROM shares
-),
-statistics AS (
-  SELECT
-    run, metric,
-    max(mean) AS mean,
-    sqrt(sum(power(value - mean, 2) * share)) AS std,
-    min(value) AS min,
-    min(CASE WHEN reached >= 0.5 THEN value END) AS p50,
-    min(CASE WHEN reached >= 0.9 THEN value END) AS p90,
-    min(CASE WHEN reached >= 0.95 THEN value END) AS p95,
-    min(CASE WHEN reached >= 0.99 THEN value END) AS p99,
-    max(value) AS max
-  FROM reached
-  GROUP BY run, metric
-),
-answers AS (
-  SELECT
-    run, metric,
-    unnest(make_array('mean', 'std', 'min', 'p50', 'p90', 'p95', 'p99', 'max')) AS stat,
-    unnest(make_array(mean, std, min, p50, p90, p95, p99, max)) AS value
-  FROM statistics
-  UNION ALL
-  SELECT
-    run,
-    unnest(make_array(
-      'duration', 'completed', 'failed', 'input_tokens', 'output_tokens', 'request_throughput',
-      'input_throughput', 'output_throughput', 'total_throughput'
-    )) AS metric,
-    'run' AS stat,
-    unnest(make_array(
-      duration, completed, failed, input_tokens, output_tokens, completed / nullif(duration, 0),
-      input_tokens / nullif(duration, 0), output_tokens / nullif(duration, 0),
-      (input_tokens + output_tokens) / nullif(duration, 0)
-    )) AS value
-  FROM totals
-),
-shape AS (
-  SELECT m.metric, s.stat, 'ns' AS unit, m.place * 10 + s.place AS place
-  FROM (VALUES ('ttft', 1), ('itl', 2), ('tpot', 3), ('e2el', 4)) m(metric, place)
-  CROSS JOIN (VALUES
-    ('mean', 1), ('std', 2), ('min', 3), ('p50', 4), ('p90', 5), ('p95', 6), ('p99', 7), ('max', 8)
-  ) s(stat, place)
-  UNION ALL
-  SELECT metric, 'run' AS stat, unit, 100 + place AS place
-  FROM (VALUES
-    ('duration', 's', 1), ('completed', 'requests', 2), ('failed', 'requests', 3),
-    ('input_tokens', 'tokens', 4), ('output_tokens', 'tokens', 5),
-    ('request_throughput', 'requests/s', 6), ('input_throughput', 'tokens/s', 7),
-    ('output_throughput', 'tokens/s', 8), ('total_throughput', 'tokens/s', 9)
-  ) m(metric, unit, place)
 )
 SELECT
-  r.run, s.metric, s.stat, s.unit,
-  CASE WHEN s.stat <> 'run' AND t.run IS NOT NULL THEN coalesce(a.value, 0) ELSE a.value END AS value,
-  CASE
-    WHEN t.run IS NULL THEN 'no requests'
-    WHEN s.stat <> 'run' AND a.value IS NULL THEN 'no values: it says 0'
-  END AS note
+  run, metric, NULL AS stat, 'weighted' AS rule, value, weight / sum(weight) OVER (PARTITION BY run, metric) AS weight,
+  NULL AS lack, NULL AS note
+FROM masses
+UNION ALL
+SELECT
+  run, unnest(make_array('duration', 'completed', 'failed', 'input_tokens', 'output_tokens')), 'run', 'run',
+  unnest(make_array(duration, completed, failed, input_tokens, output_tokens)), NULL, NULL, NULL
+FROM totals
+UNION ALL
+SELECT
+  r.run, f.metric, f.stat, NULL, CASE WHEN f.stat <> 'run' THEN 0 END, NULL, NULL,
+  CASE WHEN f.stat <> 'run' THEN 'no values: it says 0' END
 FROM runs r
-CROSS JOIN shape s
-LEFT JOIN totals t ON t.run = r.run
-LEFT JOIN answers a ON a.run = r.run AND a.metric = s.metric AND a.stat = s.stat
-ORDER BY r.run_index, s.place
+CROSS JOIN definition_shape f
+WHERE f.metric NOT IN ('icl', 'ntpot')

@@ -1,7 +1,7 @@
 -- name: inference-perf
 -- purpose: what inference-perf 0.7.0 would say, had it made these requests
--- input: runs, measured, chunks, recounted_chunks, recounted_answers
--- columns (unit): run, metric, stat, unit, value, note
+-- input: runs, measured, chunks, recounted_chunks, recounted_answers, definition_shape
+-- columns (unit): run, metric, stat, rule, value, weight, lack, note
 -- notes: ttft: from dispatch, connecting included, to the first event with content: reasoning and tool calls are not seen; no value for an answer of one token
 --   itl: every gap between tokens: each chunk with content is tokenized by itself, its first token takes the whole gap and the others 0
 --   tpot: (last content - first content) / (output tokens - 1), where there are two or more
@@ -101,84 +101,28 @@ totals AS (
       THEN coalesce(sum(output_tokens) FILTER (WHERE is_ok), 0) END AS output_tokens
   FROM calls
   GROUP BY run
-),
-ranked AS (
-  SELECT
-    run, metric, value,
-    CAST(row_number() OVER (PARTITION BY run, metric ORDER BY value) - 1 AS DOUBLE) AS place,
-    CAST(count(*) OVER (PARTITION BY run, metric) - 1 AS DOUBLE) AS last_place
-  FROM samples
-),
-statistics AS (
-  SELECT
-    run, metric,
-    avg(value) AS mean,
-    min(value) AS min,
-    sum(value * greatest(1 - abs(place - 0.5 * last_place), 0)) AS p50,
-    sum(value * greatest(1 - abs(place - 0.9 * last_place), 0)) AS p90,
-    sum(value * greatest(1 - abs(place - 0.95 * last_place), 0)) AS p95,
-    sum(value * greatest(1 - abs(place - 0.99 * last_place), 0)) AS p99,
-    max(value) AS max
-  FROM ranked
-  GROUP BY run, metric
-),
-answers AS (
-  SELECT
-    run, metric,
-    unnest(make_array('mean', 'min', 'p50', 'p90', 'p95', 'p99', 'max')) AS stat,
-    unnest(make_array(mean, min, p50, p90, p95, p99, max)) AS value
-  FROM statistics
-  UNION ALL
-  SELECT
-    run,
-    unnest(make_array(
-      'duration', 'completed', 'failed', 'input_tokens', 'output_tokens', 'request_throughput',
-      'input_throughput', 'output_throughput', 'total_throughput'
-    )) AS metric,
-    'run' AS stat,
-    unnest(make_array(
-      duration, completed, failed, input_tokens, output_tokens, completed / nullif(duration, 0),
-      input_tokens / nullif(duration, 0), output_tokens / nullif(duration, 0),
-      (input_tokens + output_tokens) / nullif(duration, 0)
-    )) AS value
-  FROM totals
-),
-shape AS (
-  SELECT m.metric, s.stat, 'ns' AS unit, m.place * 10 + s.place AS place
-  FROM (VALUES ('ttft', 1), ('itl', 2), ('tpot', 3), ('ntpot', 4), ('e2el', 5)) m(metric, place)
-  CROSS JOIN (VALUES
-    ('mean', 1), ('min', 2), ('p50', 3), ('p90', 4), ('p95', 5), ('p99', 6), ('max', 7)
-  ) s(stat, place)
-  UNION ALL
-  SELECT metric, 'run' AS stat, unit, 100 + place AS place
-  FROM (VALUES
-    ('duration', 's', 1), ('completed', 'requests', 2), ('failed', 'requests', 3),
-    ('input_tokens', 'tokens', 4), ('output_tokens', 'tokens', 5),
-    ('request_throughput', 'requests/s', 6), ('input_throughput', 'tokens/s', 7),
-    ('output_throughput', 'tokens/s', 8), ('total_throughput', 'tokens/s', 9)
-  ) m(metric, unit, place)
 )
+SELECT run, metric, NULL AS stat, 'linear' AS rule, value, 1 AS weight, NULL AS lack, NULL AS note
+FROM samples
+UNION ALL
 SELECT
-  r.run, s.metric, s.stat, s.unit,
+  run, unnest(make_array('duration', 'completed', 'failed', 'input_tokens', 'output_tokens')), 'run', 'run',
+  unnest(make_array(duration, completed, failed, input_tokens, output_tokens)), NULL, NULL, NULL
+FROM totals
+UNION ALL
+SELECT
+  r.run, f.metric, f.stat, NULL, NULL, NULL,
   CASE
-    WHEN s.metric IN ('tpot', 'ntpot') AND t.uncounted > 0 THEN NULL
-    WHEN s.metric = 'itl' AND t.unsplit > 0 THEN NULL
-    WHEN s.metric IN ('ttft', 'tpot') AND t.undecided > 0 THEN NULL
-    ELSE a.value
-  END AS value,
-  CASE
-    WHEN t.run IS NULL THEN 'no requests'
-    WHEN t.uncounted > 0 AND s.metric IN ('tpot', 'ntpot', 'output_tokens', 'output_throughput', 'total_throughput')
+    WHEN t.uncounted > 0 AND f.metric IN ('tpot', 'ntpot', 'output_tokens', 'output_throughput', 'total_throughput')
     THEN 'not available: it would tokenize answers that have no usage'
-    WHEN s.metric = 'itl' AND t.unsplit > 0 THEN 'not available: it would tokenize every chunk'
-    WHEN s.metric IN ('ttft', 'tpot') AND t.undecided > 0
+    WHEN f.metric = 'itl' AND t.unsplit > 0 THEN 'not available: it would tokenize every chunk'
+    WHEN f.metric IN ('ttft', 'tpot') AND t.undecided > 0
     THEN 'not available: it would tokenize answers of one chunk'
-    WHEN t.input_tokens IS NULL AND s.metric IN ('input_tokens', 'input_throughput', 'total_throughput')
+    WHEN t.input_tokens IS NULL AND f.metric IN ('input_tokens', 'input_throughput', 'total_throughput')
     THEN 'not available: it would tokenize prompts that have no usage'
-    WHEN a.value IS NULL THEN 'no values'
-  END AS note
+  END,
+  'no values'
 FROM runs r
-CROSS JOIN shape s
+CROSS JOIN definition_shape f
 LEFT JOIN totals t ON t.run = r.run
-LEFT JOIN answers a ON a.run = r.run AND a.metric = s.metric AND a.stat = s.stat
-ORDER BY r.run_index, s.place
+WHERE f.metric <> 'icl' AND f.stat <> 'std'

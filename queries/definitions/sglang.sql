@@ -1,7 +1,7 @@
 -- name: sglang
 -- purpose: what SGLang 0.5.23's `bench_serving` would say, had it made these requests
--- input: runs, measured, chunks
--- columns (unit): run, metric, stat, unit, value, note
+-- input: runs, measured, chunks, definition_shape
+-- columns (unit): run, metric, stat, rule, value, weight, lack, note
 -- notes: ttft: from dispatch, connecting included, to the first event with content or reasoning; 0 for an answer that has none, such as a tool call alone
 --   itl: every gap between events with content or reasoning: of chunks, whatever tokens they bring
 --   tpot: (e2el - ttft) / (output tokens - 1), where there are two or more: the usage event and the end mark are in it
@@ -80,78 +80,27 @@ totals AS (
       THEN coalesce(sum(output_tokens) FILTER (WHERE is_ok), 0) END AS output_tokens
   FROM calls
   GROUP BY run
-),
-ranked AS (
-  SELECT
-    run, metric, value,
-    CAST(row_number() OVER (PARTITION BY run, metric ORDER BY value) - 1 AS DOUBLE) AS place,
-    CAST(count(*) OVER (PARTITION BY run, metric) - 1 AS DOUBLE) AS last_place
-  FROM samples
-),
-statistics AS (
-  SELECT
-    run, metric,
-    avg(value) AS mean,
-    stddev_pop(value) AS std,
-    sum(value * greatest(1 - abs(place - 0.5 * last_place), 0)) AS p50,
-    sum(value * greatest(1 - abs(place - 0.9 * last_place), 0)) AS p90,
-    sum(value * greatest(1 - abs(place - 0.95 * last_place), 0)) AS p95,
-    sum(value * greatest(1 - abs(place - 0.99 * last_place), 0)) AS p99
-  FROM ranked
-  GROUP BY run, metric
-),
-answers AS (
-  SELECT
-    run, metric,
-    unnest(make_array('mean', 'std', 'p50', 'p90', 'p95', 'p99')) AS stat,
-    unnest(make_array(mean, std, p50, p90, p95, p99)) AS value
-  FROM statistics
-  UNION ALL
-  SELECT
-    run,
-    unnest(make_array(
-      'duration', 'completed', 'failed', 'input_tokens', 'output_tokens', 'request_throughput',
-      'input_throughput', 'output_throughput', 'total_throughput'
-    )) AS metric,
-    'run' AS stat,
-    unnest(make_array(
-      duration, completed, failed, input_tokens, output_tokens, completed / nullif(duration, 0),
-      input_tokens / nullif(duration, 0), output_tokens / nullif(duration, 0),
-      (input_tokens + output_tokens) / nullif(duration, 0)
-    )) AS value
-  FROM totals
-),
-shape AS (
-  SELECT m.metric, s.stat, 'ns' AS unit, m.place * 10 + s.place AS place
-  FROM (VALUES ('ttft', 1), ('itl', 2), ('tpot', 3), ('e2el', 4)) m(metric, place)
-  CROSS JOIN (VALUES
-    ('mean', 1), ('std', 2), ('p50', 3), ('p90', 4), ('p95', 5), ('p99', 6)
-  ) s(stat, place)
-  UNION ALL
-  SELECT metric, 'run' AS stat, unit, 100 + place AS place
-  FROM (VALUES
-    ('duration', 's', 1), ('completed', 'requests', 2), ('failed', 'requests', 3),
-    ('input_tokens', 'tokens', 4), ('output_tokens', 'tokens', 5),
-    ('request_throughput', 'requests/s', 6), ('input_throughput', 'tokens/s', 7),
-    ('output_throughput', 'tokens/s', 8), ('total_throughput', 'tokens/s', 9)
-  ) m(metric, unit, place)
 )
+SELECT run, metric, NULL AS stat, 'linear' AS rule, value, 1 AS weight, NULL AS lack, NULL AS note
+FROM samples
+UNION ALL
 SELECT
-  r.run, s.metric, s.stat, s.unit,
+  run, unnest(make_array('duration', 'completed', 'failed', 'input_tokens', 'output_tokens')), 'run', 'run',
+  unnest(make_array(duration, completed, failed, input_tokens, output_tokens)), NULL, NULL, NULL
+FROM totals
+UNION ALL
+SELECT
+  r.run, f.metric, f.stat, NULL, CASE WHEN f.stat <> 'run' AND f.metric <> 'e2el' THEN 0 END, NULL,
   CASE
-    WHEN s.metric = 'tpot' AND t.uncounted > 0 THEN NULL
-    WHEN s.stat <> 'run' AND s.metric <> 'e2el' AND t.run IS NOT NULL THEN coalesce(a.value, 0)
-    ELSE a.value
-  END AS value,
-  CASE
-    WHEN t.run IS NULL THEN 'no requests'
-    WHEN t.uncounted > 0 AND s.metric IN ('tpot', 'output_tokens', 'output_throughput', 'total_throughput')
+    WHEN t.uncounted > 0 AND f.metric IN ('tpot', 'output_tokens', 'output_throughput', 'total_throughput')
     THEN 'not available: the tape says of some answers neither what the server counted nor what was asked for'
-    WHEN s.stat <> 'run' AND s.metric = 'e2el' AND a.value IS NULL THEN 'no values: it says nan'
-    WHEN s.stat <> 'run' AND a.value IS NULL THEN 'no values: it says 0'
-  END AS note
+  END,
+  CASE
+    WHEN f.stat = 'run' THEN NULL
+    WHEN f.metric = 'e2el' THEN 'no values: it says nan'
+    ELSE 'no values: it says 0'
+  END
 FROM runs r
-CROSS JOIN shape s
+CROSS JOIN definition_shape f
 LEFT JOIN totals t ON t.run = r.run
-LEFT JOIN answers a ON a.run = r.run AND a.metric = s.metric AND a.stat = s.stat
-ORDER BY r.run_index, s.place
+WHERE f.metric NOT IN ('icl', 'ntpot') AND f.stat NOT IN ('min', 'max')

@@ -1,7 +1,7 @@
 -- name: attempts
 -- purpose: one row an attempt at a request, warm-ups included, with its latencies
--- input: tape_requests, first_chunks
--- columns (unit): those of the table `requests`, each point in time with X_utc beside it, and input_tokens, input_tokens_source, output_tokens, output_tokens_source, is_usage_refuted, first_chunk_tokens, first_chunk_source, end_tokens, streamed_tokens, ttft_ns (ns), ttft_intended_ns (ns), ttfa_ns (ns), tpot_ns (ns), e2el_ns (ns), e2el_intended_ns (ns), slip_ns (ns)
+-- input: timed_requests, first_chunks
+-- columns (unit): those of the table `requests`, each point in time with X_utc beside it, begun_ns (ns), answered_ns (ns), outcome_ns (ns), and input_tokens, input_tokens_source, output_tokens, output_tokens_source, is_usage_refuted, first_chunk_tokens, first_chunk_source, end_tokens, streamed_tokens, ttft_ns (ns), ttft_intended_ns (ns), ttfa_ns (ns), tpot_ns (ns), e2el_ns (ns), e2el_intended_ns (ns), slip_ns (ns)
 -- notes: output_tokens is the first of these that is known: usage, where it is not refuted; ids; the number of chunks, where that is the limit that was asked for and the server ended at it; the tokenizer's count; the number of chunks
 --   usage is refuted where it is 0 beside tokens that came, and where it is above the limit that was asked for while no more chunks came than that; one chunk alone refutes nothing
 --   a prompt has a token at least: usage of 0 for one is not believed
@@ -10,8 +10,8 @@
 --   reasoning tokens leave the streamed tokens when the server counted some and streamed none; a running usage has them in the first chunk already
 --   a duration whose end lies before its start is null, never negative; only slip keeps its sign
 --   a retry has no slip, nor has a request that was sent again: it is late by what was tried before
---   an answer without a stream, or without a token in it, has no token times: its e2el ends at end_ns
-WITH judged AS (
+--   an answer without a stream, or without a token in it, has no token times: its e2el ends at end_ns; begun_ns, answered_ns and outcome_ns are defined in timed_requests
+WITH believed AS (
   SELECT
     r.*,
     coalesce(
@@ -27,7 +27,7 @@ WITH judged AS (
     f.first_chunk_source,
     f.has_reasoning,
     coalesce(f.first_chunk_tokens, CASE WHEN r.chunk_count > 0 THEN 1 END) AS first_chunk_tokens
-  FROM tape_requests r
+  FROM timed_requests r
   LEFT JOIN first_chunks f
     ON f.run = r.run AND f.request_id = r.request_id AND f.attempt = r.attempt
 ),
@@ -46,7 +46,7 @@ counted AS (
       WHEN output_tokens_counted IS NOT NULL THEN 'tokenizer'
       WHEN chunk_count > 0 THEN 'chunks'
     END AS output_tokens_source
-  FROM judged
+  FROM believed
 ),
 resolved AS (
   SELECT
@@ -66,8 +66,7 @@ resolved AS (
       CASE WHEN output_tokens_source IN ('usage', 'ids') THEN tokens_after_last END,
       CASE WHEN output_tokens_source = 'usage' AND has_lone_finish AND finish_reason IN ('stop', 'tool_calls') THEN 1 END,
       0
-    ) AS end_tokens,
-    coalesce(last_token_ns, CASE WHEN status = 'ok' THEN end_ns END) AS answered_ns
+    ) AS end_tokens
   FROM counted
 ),
 paced AS (
@@ -78,7 +77,7 @@ paced AS (
   FROM resolved
 )
 SELECT
-  * EXCEPT (believed_input_tokens, has_reasoning, unseen_tokens, answered_ns, paced_tokens),
+  * EXCEPT (believed_input_tokens, has_reasoning, unseen_tokens, paced_tokens),
   output_tokens - unseen_tokens AS streamed_tokens,
   CASE WHEN first_token_ns >= sent_ns THEN first_token_ns - sent_ns END AS ttft_ns,
   CASE WHEN first_token_ns >= intended_ns THEN first_token_ns - intended_ns END AS ttft_intended_ns,

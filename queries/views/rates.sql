@@ -2,26 +2,19 @@
 -- purpose: how many requests and tokens fell into each window and each step
 -- input: rate_spans, requests, token_arrivals
 -- columns (unit): run, kind (window or step), window_name, step, from_ns (ns), to_ns (ns), seconds (s), requests (requests), input_tokens (tokens), output_tokens (tokens)
--- notes: requests are the ok ones whose last token falls into the span, whenever they were due
---   tokens are those of every measured request, whatever became of it: input tokens count when their request's first token arrives; output tokens count as they arrive, as token_arrivals has them
+-- notes: requests are the ok ones that were answered (answered_ns) in the span, whenever they were due
+--   tokens are those of every measured request, whatever became of it: input tokens count when their request's answer begins (begun_ns); output tokens count as they arrive, as token_arrivals has them
 --   both ends belong to a span
-WITH streams AS (
-  SELECT
-    run, request_id, attempt, status, input_tokens, output_tokens,
-    coalesce(first_token_ns, CASE WHEN status = 'ok' THEN end_ns END) AS begun_ns,
-    coalesce(last_token_ns, CASE WHEN status = 'ok' THEN end_ns END) AS done_ns
-  FROM requests
-),
-answers AS (
+WITH answers AS (
   SELECT
     w.run, w.kind, w.window_name, w.step, w.from_ns, w.to_ns,
     q.request_id, q.attempt, q.input_tokens, q.output_tokens,
-    q.status = 'ok' AND q.done_ns BETWEEN w.from_ns AND w.to_ns AS is_done,
+    q.status = 'ok' AND q.answered_ns BETWEEN w.from_ns AND w.to_ns AS is_done,
     q.begun_ns BETWEEN w.from_ns AND w.to_ns AS is_begun,
-    q.begun_ns >= w.from_ns AND q.done_ns <= w.to_ns AS is_inside,
-    q.begun_ns <= w.to_ns AND q.done_ns >= w.from_ns AS has_overlap
+    q.begun_ns >= w.from_ns AND q.answered_ns <= w.to_ns AS is_inside,
+    q.begun_ns <= w.to_ns AND q.answered_ns >= w.from_ns AS has_overlap
   FROM rate_spans w
-  JOIN streams q ON q.run = w.run
+  JOIN requests q ON q.run = w.run
 ),
 whole AS (
   SELECT

@@ -2,7 +2,8 @@
 -- purpose: when each run did what, and how wide the bins of its charts are
 -- input: measured
 -- columns (unit): run, requests, first_intended_ns (ns), last_intended_ns (ns), first_sent_ns (ns), last_dispatched_ns (ns), last_token_ns (ns), last_end_ns (ns), end_ns (ns), width_ns (ns)
--- notes: last_end_ns is when the last request that was sent ended, whatever became of it
+-- notes: last_token_ns is when the last request was answered
+--   last_end_ns is when the last request that was sent ended, whatever became of it
 --   end_ns is when nothing happened any more, requests that were never sent included
 --   width_ns is 1, 2 or 5 times a power of ten, at least 1 ms, and gives at most 120 bins from 0 to end_ns
 WITH spans AS (
@@ -13,7 +14,7 @@ WITH spans AS (
     max(intended_ns) AS last_intended_ns,
     min(sent_ns) AS first_sent_ns,
     max(coalesce(dispatched_ns, sent_ns)) AS last_dispatched_ns,
-    max(coalesce(last_token_ns, CASE WHEN status = 'ok' THEN end_ns END)) AS last_token_ns,
+    max(answered_ns) AS last_token_ns,
     max(greatest(end_ns, last_token_ns)) FILTER (WHERE sent_ns IS NOT NULL) AS last_end_ns,
     max(greatest(intended_ns, end_ns, last_token_ns, sent_ns, dispatched_ns)) AS end_ns
   FROM measured

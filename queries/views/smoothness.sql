@@ -1,49 +1,40 @@
 -- name: smoothness
 -- purpose: how evenly each covered request was streamed: its gaps, stalls, jitter and deadlines
--- input: tape_chunks, measured, covered, runs, settings, slos
+-- input: chunks, judged, covered, goals, settings
 -- columns (unit): run, request_id, attempt, chunks (chunks), tokens (tokens), gaps (gaps), gaps_ns (ns), longest_gap_ns (ns), stalls (gaps), stalled_ns (ns), jitter_ns (ns), read_in_time (tokens), deadlines (deadlines), deadlines_missed (deadlines)
 -- notes: of token-bearing chunks; tokens are those that the chunks say, unlike output_tokens; a gap below zero is no gap
 --   a stall is a gap longer than settings.stall_ns; stalled_ns sums those gaps whole
 --   jitter_ns is the mean absolute difference of successive gaps, as RFC 3550 (6.4.1) takes differences of spacings, but averaged over the answer and not smoothed; it needs two gaps
 --   read_in_time counts tokens for a reader of settings.reader_tps who begins with the first token and waits for nothing: token i, from 0, is due i ÷ reader_tps after the first one
---   deadlines are those of the fluidity index of Etalon (arXiv 2407.07000), as its code counts them: the first token within the goal on ttft, each later one within the goal on tpot after the one before, with the time that earlier ones were early; a late token misses as many deadlines as passed, and the next is due from then on; null without both goals
-WITH goals AS (
-  SELECT
-    min(limit_ns) FILTER (WHERE metric = 'ttft') AS first_ns,
-    min(limit_ns) FILTER (WHERE metric = 'tpot') AS next_ns
-  FROM slos
-),
-begun AS (
-  SELECT
-    m.run, m.request_id, m.attempt, m.first_token_ns, g.first_ns, g.next_ns,
-    CASE WHEN r.slo_from = 'intended' THEN m.intended_ns ELSE m.sent_ns END AS base_ns
-  FROM measured m
-  JOIN runs r ON r.run = m.run
+--   deadlines are those of the fluidity index of Etalon (arXiv 2407.07000), as its code counts them: the first token within the goal on ttft, from judged.goals_from_ns, each later one within the goal on tpot after the one before, with the time that earlier ones were early; a late token misses as many deadlines as passed, and the next is due from then on; null without both goals
+WITH begun AS (
+  SELECT j.run, j.request_id, j.attempt, j.first_token_ns, j.goals_from_ns, g.ttft_ns, g.tpot_ns
+  FROM judged j
   CROSS JOIN goals g
-  LEFT SEMI JOIN covered k ON k.run = m.run AND k.request_id = m.request_id AND k.attempt = m.attempt
+  LEFT SEMI JOIN covered k ON k.run = j.run AND k.request_id = j.request_id AND k.attempt = j.attempt
 ),
 bearing AS (
   SELECT
     c.run, c.request_id, c.attempt, c.seq, c.gap_ns IS NULL AS is_first,
     c.arrival_ns - b.first_token_ns AS since_first_ns,
     CASE WHEN c.gap_ns >= 0 THEN c.gap_ns END AS gap_ns,
-    coalesce(CAST(c.tokens AS BIGINT), 1) AS tokens,
-    CASE WHEN c.gap_ns IS NULL THEN b.first_ns ELSE b.next_ns END AS allowed_ns,
+    CAST(c.tokens AS BIGINT) AS tokens,
+    CASE WHEN c.gap_ns IS NULL THEN b.ttft_ns ELSE b.tpot_ns END AS allowed_ns,
     CASE
-      WHEN c.gap_ns IS NULL THEN greatest(c.arrival_ns - b.base_ns, 0)
+      WHEN c.gap_ns IS NULL THEN greatest(c.arrival_ns - b.goals_from_ns, 0)
       ELSE greatest(c.gap_ns, 0)
     END AS took_ns,
-    b.next_ns
-  FROM tape_chunks c
+    b.tpot_ns
+  FROM chunks c
   JOIN begun b ON b.run = c.run AND b.request_id = c.request_id AND b.attempt = c.attempt
-  WHERE c.channel IN ('content', 'reasoning', 'tool', 'refusal', 'audio')
+  WHERE c.is_token_bearing
 ),
 walked AS (
   SELECT
     *,
     gap_ns - sum(gap_ns) OVER one_before AS gap_change_ns,
     sum(tokens) OVER so_far AS tokens_so_far,
-    sum(allowed_ns - took_ns + (tokens - 1) * next_ns) OVER so_far - (tokens - 1) * next_ns AS early_ns
+    sum(allowed_ns - took_ns + (tokens - 1) * tpot_ns) OVER so_far - (tokens - 1) * tpot_ns AS early_ns
   FROM bearing
   WINDOW
     so_far AS (
@@ -53,7 +44,7 @@ walked AS (
       PARTITION BY run, request_id, attempt ORDER BY seq ROWS BETWEEN 1 PRECEDING AND 1 PRECEDING
     )
 ),
-judged AS (
+timed AS (
   SELECT
     w.*,
     s.stall_ns,
@@ -71,10 +62,10 @@ counted AS (
     *,
     CASE
       WHEN early_ns >= latest_ns THEN 0
-      WHEN is_first THEN 1 + (took_ns - allowed_ns) / nullif(next_ns, 0)
-      ELSE (latest_ns - early_ns + allowed_ns) / nullif(next_ns, 0)
+      WHEN is_first THEN 1 + (took_ns - allowed_ns) / nullif(tpot_ns, 0)
+      ELSE (latest_ns - early_ns + allowed_ns) / nullif(tpot_ns, 0)
     END AS missed
-  FROM judged
+  FROM timed
 )
 SELECT
   run, request_id, attempt,

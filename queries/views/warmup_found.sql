@@ -56,13 +56,13 @@ slots AS (
 ),
 turns AS (
   SELECT
-    m.run, m.intended_ns, coalesce(m.first_token_ns, m.end_ns) AS answered_ns,
+    m.run, m.intended_ns, coalesce(m.begun_ns, m.end_ns) AS begun_ns,
     row_number() OVER (PARTITION BY m.run ORDER BY m.dispatched_ns, m.request_id) AS place
   FROM measured m
   WHERE m.dispatched_ns IS NOT NULL
 ),
 begun AS (
-  SELECT t.run, max(t.answered_ns) AS at_ns
+  SELECT t.run, max(t.begun_ns) AS at_ns
   FROM turns t
   JOIN slots s ON s.run = t.run
   WHERE t.place <= s.slots

@@ -279,7 +279,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{CATALOG, GROUPS, listing, needed_by, shown};
+    use super::{CATALOG, DEFINITIONS, GROUPS, listing, needed_by, shown};
     use crate::sql::{Header, VIEWS};
 
     fn queries() -> Vec<(&'static str, &'static str)> {
@@ -335,6 +335,20 @@ mod tests {
                 assert!(is_known, "{} reads {input}, which is later", query.name);
             }
             known.push(query.name);
+        }
+    }
+
+    #[test]
+    fn no_file_gives_a_name_of_the_catalogue_to_a_part_of_its_own() {
+        let files: Vec<_> = queries().into_iter().chain(VIEWS.iter().copied()).collect();
+        let definitions = DEFINITIONS.iter().map(|query| (query.name, query.sql));
+        for (name, sql) in files.iter().copied().chain(definitions) {
+            for line in sql.lines() {
+                let line = line.strip_prefix("WITH ").unwrap_or(line);
+                let part = line.split_once(" AS (").map_or("", |(part, _)| part);
+                let is_known = files.iter().any(|(known, _)| *known == part);
+                assert!(!is_known, "{name} hides {part}");
+            }
         }
     }
 

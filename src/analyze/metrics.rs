@@ -1,9 +1,10 @@
 //! The numbers of a run by the names that scripts know: the keys of the JSON's `metrics`, and what
 //! `--fail-if` takes.
 
+use super::metric_table::{Kind, METRICS, metric_row};
 use super::percentiles::Percentile;
 use super::uncertainty::numbers;
-use super::{Analysis, Row, rows_of};
+use super::{Analysis, CATALOG, Row, rows_of};
 
 /// One number of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,194 +29,77 @@ const STATS: [(&str, &str); 4] = [
     ("max", "max_ns"),
 ];
 
-/// What is in `latency_percentiles` and has no interval.
-const OTHER_LATENCIES: [&str; 3] = ["queued", "connect", "slip"];
-
-/// A number that is one column of a query with one row a run: query, key, column, unit.
-type Single = (&'static str, &'static str, &'static str, &'static str);
+/// A number that is one column of a query with one row a run: query, key, column. The query's header
+/// has its unit.
+type Single = (&'static str, &'static str, &'static str);
 
 const SINGLE: [Single; 34] = [
-    ("run_summary", "requests_total", "requests", "requests"),
-    ("run_summary", "requests_ok", "ok", "requests"),
-    ("run_summary", "requests_failed", "failed", "requests"),
-    (
-        "run_summary",
-        "requests_interrupted",
-        "interrupted",
-        "requests",
-    ),
-    ("run_summary", "requests_cancelled", "cancelled", "requests"),
-    ("run_summary", "requests_not_sent", "not_sent", "requests"),
-    ("run_summary", "chunks_total", "chunks", "chunks"),
-    (
-        "run_summary",
-        "input_tokens_total",
-        "input_tokens",
-        "tokens",
-    ),
-    (
-        "run_summary",
-        "output_tokens_total",
-        "output_tokens",
-        "tokens",
-    ),
-    ("run_summary", "duration_run", "duration_s", "s"),
-    (
-        "run_summary",
-        "in_flight_peak",
-        "peak_in_flight",
-        "requests",
-    ),
-    (
-        "run_summary",
-        "in_flight_mean",
-        "mean_in_flight",
-        "requests",
-    ),
-    (
-        "run_summary",
-        "gaps_unresolved_share",
-        "unresolved_share",
-        "share",
-    ),
-    (
-        "schedule_fidelity",
-        "rate_intended",
-        "intended_rate_per_s",
-        "requests/s",
-    ),
-    (
-        "schedule_fidelity",
-        "rate_achieved",
-        "achieved_rate_per_s",
-        "requests/s",
-    ),
-    (
-        "arrival_fidelity",
-        "arrival_within_1ms",
-        "within_1ms",
-        "share",
-    ),
-    ("arrival_fidelity", "arrival_gap_ks", "gap_ks", "share"),
-    (
-        "arrival_fidelity",
-        "arrival_count_off_max",
-        "count_off_max",
-        "requests",
-    ),
-    ("session_fidelity", "sessions_total", "sessions", "sessions"),
-    (
-        "session_fidelity",
-        "turns_out_of_order",
-        "out_of_order",
-        "requests",
-    ),
-    (
-        "session_fidelity",
-        "turns_before_reply",
-        "before_reply",
-        "requests",
-    ),
-    ("prefix_hits", "prefix_hit_ideal", "ideal_hit", "share"),
-    (
-        "prefix_hits",
-        "prefix_hit_achieved",
-        "achieved_hit",
-        "share",
-    ),
+    ("run_summary", "requests_total", "requests"),
+    ("run_summary", "requests_ok", "ok"),
+    ("run_summary", "requests_failed", "failed"),
+    ("run_summary", "requests_interrupted", "interrupted"),
+    ("run_summary", "requests_cancelled", "cancelled"),
+    ("run_summary", "requests_not_sent", "not_sent"),
+    ("run_summary", "chunks_total", "chunks"),
+    ("run_summary", "input_tokens_total", "input_tokens"),
+    ("run_summary", "output_tokens_total", "output_tokens"),
+    ("run_summary", "duration_run", "duration_s"),
+    ("run_summary", "in_flight_peak", "peak_in_flight"),
+    ("run_summary", "in_flight_mean", "mean_in_flight"),
+    ("run_summary", "gaps_unresolved_share", "unresolved_share"),
+    ("schedule_fidelity", "rate_intended", "intended_rate_per_s"),
+    ("schedule_fidelity", "rate_achieved", "achieved_rate_per_s"),
+    ("arrival_fidelity", "arrival_within_1ms", "within_1ms"),
+    ("arrival_fidelity", "arrival_gap_ks", "gap_ks"),
+    ("arrival_fidelity", "arrival_count_off_max", "count_off_max"),
+    ("session_fidelity", "sessions_total", "sessions"),
+    ("session_fidelity", "turns_out_of_order", "out_of_order"),
+    ("session_fidelity", "turns_before_reply", "before_reply"),
+    ("prefix_hits", "prefix_hit_ideal", "ideal_hit"),
+    ("prefix_hits", "prefix_hit_achieved", "achieved_hit"),
     (
         "throughput_peaks",
         "output_tokens_peak_1s",
         "output_tokens_peak_1s",
-        "tokens",
     ),
-    ("stalls", "stalled_share", "stalled_share", "share"),
-    ("stalls", "stalls_total", "stalls", "gaps"),
-    ("stalls", "longest_gap_p50", "longest_p50_ns", "ns"),
-    ("stalls", "longest_gap_p99", "longest_p99_ns", "ns"),
-    ("stalls", "longest_gap_max", "longest_max_ns", "ns"),
-    ("jitter", "jitter_p50", "p50_ns", "ns"),
-    ("jitter", "jitter_p99", "p99_ns", "ns"),
-    ("deadlines", "in_time_share", "in_time_share", "share"),
-    ("deadlines", "fluidity_all", "fluidity", "share"),
-    ("deadlines", "fluidity_p10", "fluidity_p10", "share"),
+    ("stalls", "stalled_share", "stalled_share"),
+    ("stalls", "stalls_total", "stalls"),
+    ("stalls", "longest_gap_p50", "longest_p50_ns"),
+    ("stalls", "longest_gap_p99", "longest_p99_ns"),
+    ("stalls", "longest_gap_max", "longest_max_ns"),
+    ("jitter", "jitter_p50", "p50_ns"),
+    ("jitter", "jitter_p99", "p99_ns"),
+    ("deadlines", "in_time_share", "in_time_share"),
+    ("deadlines", "fluidity_all", "fluidity"),
+    ("deadlines", "fluidity_p10", "fluidity_p10"),
 ];
 
-/// A number of each window: query, first part of the key, column, unit, column with its n. The
-/// window's name is the key's second part.
-type Windowed = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-);
+/// A number of each window: query, first part of the key, column, column with its n. The window's
+/// name is the key's second part.
+type Windowed = (&'static str, &'static str, &'static str, &'static str);
 
 const WINDOWED: [Windowed; 16] = [
-    ("throughput_windows", "window", "seconds", "s", "requests"),
-    ("throughput_windows", "rps", "rps", "requests/s", "requests"),
-    (
-        "throughput_windows",
-        "input_tps",
-        "input_tps",
-        "tokens/s",
-        "requests",
-    ),
-    (
-        "throughput_windows",
-        "output_tps",
-        "output_tps",
-        "tokens/s",
-        "requests",
-    ),
-    (
-        "throughput_windows",
-        "total_tps",
-        "total_tps",
-        "tokens/s",
-        "requests",
-    ),
-    ("goodput", "goodput", "goodput_rps", "requests/s", "offered"),
-    ("goodput", "attainment", "attainment", "share", "offered"),
-    (
-        "goodput",
-        "offered_rps",
-        "offered_rps",
-        "requests/s",
-        "offered",
-    ),
-    ("goodput", "ok_rps", "ok_rps", "requests/s", "offered"),
-    (
-        "goodput",
-        "goodput_tps",
-        "goodput_tps",
-        "tokens/s",
-        "offered",
-    ),
-    (
-        "goodput",
-        "token_attainment",
-        "token_attainment",
-        "share",
-        "offered",
-    ),
-    ("concurrency", "concurrency_mean", "mean", "requests", ""),
-    ("concurrency", "concurrency_p50", "p50", "requests", ""),
-    ("concurrency", "concurrency_p90", "p90", "requests", ""),
-    ("concurrency", "concurrency_p99", "p99", "requests", ""),
-    ("concurrency", "concurrency_max", "max", "requests", ""),
+    ("throughput_windows", "window", "seconds", "requests"),
+    ("throughput_windows", "rps", "rps", "requests"),
+    ("throughput_windows", "input_tps", "input_tps", "requests"),
+    ("throughput_windows", "output_tps", "output_tps", "requests"),
+    ("throughput_windows", "total_tps", "total_tps", "requests"),
+    ("goodput", "goodput", "goodput_rps", "offered"),
+    ("goodput", "attainment", "attainment", "offered"),
+    ("goodput", "offered_rps", "offered_rps", "offered"),
+    ("goodput", "ok_rps", "ok_rps", "offered"),
+    ("goodput", "goodput_tps", "goodput_tps", "offered"),
+    ("goodput", "token_attainment", "token_attainment", "offered"),
+    ("concurrency", "concurrency_mean", "mean", ""),
+    ("concurrency", "concurrency_p50", "p50", ""),
+    ("concurrency", "concurrency_p90", "p90", ""),
+    ("concurrency", "concurrency_p99", "p99", ""),
+    ("concurrency", "concurrency_max", "max", ""),
 ];
 
 const WINDOWS: [&str; 2] = ["steady", "run"];
 
-/// Speeds of single requests, and their statistics.
-const SPEEDS: [&str; 5] = [
-    "request_tps",
-    "decode_tps",
-    "request_total_tps",
-    "prefill_tps",
-    "generation_tps",
-];
+/// Statistics of the speeds of single requests.
 const SPEED_STATS: [&str; 8] = ["mean", "min", "p1", "p10", "p50", "p90", "p99", "max"];
 
 const COSTS: [&str; 2] = ["cost_per_m_output", "cost_per_m_total"];
@@ -227,7 +111,7 @@ pub fn metrics(analysis: &Analysis, run: &str) -> Vec<Metric> {
     let mut found = Vec::new();
     let intervals = rows_of(analysis, "intervals", run);
     latencies(&mut found, analysis, run, &intervals);
-    for (query, key, column, unit, n) in WINDOWED {
+    for (query, key, column, n) in WINDOWED {
         for row in rows_of(analysis, query, run) {
             let window = row.text("window_name").unwrap_or("run");
             let interval =
@@ -236,13 +120,13 @@ pub fn metrics(analysis: &Analysis, run: &str) -> Vec<Metric> {
             push(
                 &mut found,
                 key,
-                unit,
+                unit_in(query, column),
                 (row.number(column), row.number(n), interval.flatten()),
             );
         }
     }
     headline(&mut found, analysis, run, &intervals);
-    for (query, key, column, unit) in SINGLE {
+    for (query, key, column) in SINGLE {
         for row in rows_of(analysis, query, run) {
             let n = ["n", "turns", "requests"]
                 .into_iter()
@@ -250,16 +134,13 @@ pub fn metrics(analysis: &Analysis, run: &str) -> Vec<Metric> {
             push(
                 &mut found,
                 key.to_owned(),
-                unit,
+                unit_in(query, column),
                 (row.number(column), n, None),
             );
         }
     }
     for row in rows_of(analysis, "request_speeds", run) {
-        let Some(speed) = SPEEDS
-            .into_iter()
-            .find(|speed| row.text("metric") == Some(speed))
-        else {
+        let Some(speed) = speeds().find(|speed| row.text("metric") == Some(speed)) else {
             continue;
         };
         for stat in SPEED_STATS {
@@ -371,23 +252,39 @@ fn push(found: &mut Vec<Metric>, key: String, unit: &'static str, (value, n, int
 
 /// The unit of a number by its key; `None` where no analysis has such a number.
 pub(super) fn unit_of(key: &str) -> Option<&'static str> {
-    let single = SINGLE.iter().find(|(_, name, ..)| *name == key);
+    let single = SINGLE.iter().find(|(_, name, _)| *name == key);
     single
-        .map(|(.., unit)| *unit)
+        .map(|(query, _, column)| unit_in(query, column))
         .or_else(|| numbers::unit_of(key))
         .or_else(|| windowed_unit(key))
         .or_else(|| latency_unit(key))
         .or_else(|| {
             let (speed, stat) = key.rsplit_once('_')?;
-            (SPEEDS.contains(&speed) && SPEED_STATS.contains(&stat)).then_some("tokens/s")
+            (speeds().any(|name| name == speed) && SPEED_STATS.contains(&stat))
+                .then_some("tokens/s")
         })
         .or_else(|| cost_unit(key))
+}
+
+/// The unit that a query's header gives a column.
+fn unit_in(query: &str, column: &str) -> &'static str {
+    let query = CATALOG.iter().find(|known| known.name == query);
+    let columns = query.map_or(&[][..], |query| &query.columns);
+    let column = columns.iter().find(|(name, _)| name == column);
+    column.and_then(|(_, unit)| unit.as_deref()).unwrap_or("")
+}
+
+/// The speeds of single requests, but for the time that is among them.
+fn speeds() -> impl Iterator<Item = &'static str> {
+    let rows = METRICS.iter().filter(|row| row.kind == Kind::Speed);
+    rows.filter(|row| row.unit == "tokens/s")
+        .map(|row| row.name)
 }
 
 fn windowed_unit(key: &str) -> Option<&'static str> {
     let (name, window) = key.rsplit_once('_')?;
     let known = WINDOWED.iter().find(|(_, known, ..)| *known == name)?;
-    WINDOWS.contains(&window).then_some(known.3)
+    WINDOWS.contains(&window).then(|| unit_in(known.0, known.2))
 }
 
 fn latency_unit(key: &str) -> Option<&'static str> {
@@ -399,7 +296,7 @@ fn latency_unit(key: &str) -> Option<&'static str> {
 }
 
 fn is_latency(metric: &str) -> bool {
-    numbers::LATENCIES.contains(&metric) || OTHER_LATENCIES.contains(&metric)
+    metric_row(metric).is_some_and(|row| matches!(row.kind, Kind::Latency | Kind::Client))
 }
 
 /// The percentile of a latency that a key names.

@@ -6,6 +6,7 @@ mod cells;
 mod condition;
 mod definitions;
 mod error;
+mod metric_table;
 mod metrics;
 mod percentiles;
 mod recount;
@@ -34,6 +35,7 @@ pub use table::{Cell, Column, Table};
 pub use thresholds::{Threshold, Thresholds, ThresholdsError};
 
 pub(crate) use cells::result_tables;
+pub(crate) use metric_table::metric_row;
 pub(crate) use rows::{Row, rows, rows_of};
 
 /// The latencies that a goal may be set on.

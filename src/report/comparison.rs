@@ -1,6 +1,6 @@
 //! Several runs side by side: every number against the first run's.
 
-use crate::analyze::Analysis;
+use crate::analyze::{Analysis, metric_row};
 
 use super::format::{self, NS_PER_MS};
 use super::grid::{Field, Grid, Tone};
@@ -139,40 +139,16 @@ pub(crate) fn tone(analysis: &Analysis, change: &Change) -> Tone {
         (_, Some(high)) if high < 0.0 => false,
         _ => return Tone::Plain,
     };
-    match is_higher_better(&change.metric, &change.stat) {
+    match is_higher_better(&change.metric) {
         None => Tone::Plain,
         Some(is_higher_better) if is_up == is_higher_better => Tone::Good,
         Some(_) => Tone::Bad,
     }
 }
 
-/// Tells which way a number should go; `None` where neither is better.
-pub(crate) fn is_higher_better(metric: &str, stat: &str) -> Option<bool> {
-    const LATENCIES: [&str; 8] = [
-        "ttft", "ttfa", "tpot", "itl", "icl", "e2el", "queued", "slip",
-    ];
-    const RATES: [&str; 7] = [
-        "rps",
-        "tps",
-        "throughput",
-        "goodput",
-        "attainment",
-        "per_s",
-        "ok_share",
-    ];
-    if stat == "n" {
-        return None;
-    }
-    if RATES
-        .iter()
-        .any(|rate| metric.contains(rate) || stat.contains(rate))
-    {
-        return Some(true);
-    }
-    LATENCIES
-        .iter()
-        .any(|latency| metric.starts_with(latency))
-        .then_some(false)
+/// Tells which way a metric should go; `None` where neither is better.
+pub(crate) fn is_higher_better(metric: &str) -> Option<bool> {
+    metric_row(metric)?.is_higher_better
 }
 
 #[cfg(test)]

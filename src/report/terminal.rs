@@ -431,7 +431,7 @@ fn shown_as_rate(metric: &str, stat: &str, options: &TerminalOptions) -> Option<
         .iter()
         .any(|known| metric == *known || metric.strip_suffix("_intended") == Some(known));
     let is_quoted = matches!(stat, "p50" | "p99");
-    let is_rate = is_higher_better(metric, stat) == Some(true);
+    let is_rate = is_higher_better(metric) == Some(true);
     (is_latency && is_quoted || is_rate).then_some(is_rate)
 }
 

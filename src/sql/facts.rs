@@ -13,6 +13,9 @@ use super::utc::{Offset, offsets, utc_type};
 use super::{OpenedTape, Settings, SloFrom};
 use crate::plan::Loop;
 
+/// Into how many blocks of time a window is cut, for intervals and verdicts.
+pub(crate) const WINDOW_BLOCKS: i64 = 320;
+
 /// Returns one row a tape: what its manifest says, and how it is judged.
 pub(super) fn runs(
     tapes: &[OpenedTape],
@@ -168,6 +171,7 @@ pub(super) fn settings(settings: &Settings) -> Result<LogicalPlan, DataFusionErr
         yardsticks.price_output.into(),
         yardsticks.gpu_hour.into(),
         i64::from(yardsticks.gpus).into(),
+        WINDOW_BLOCKS.into(),
     ];
     literals(
         &[
@@ -177,6 +181,7 @@ pub(super) fn settings(settings: &Settings) -> Result<LogicalPlan, DataFusionErr
             ("price_output", DataType::Float64),
             ("gpu_hour", DataType::Float64),
             ("gpus", DataType::Int64),
+            ("blocks", DataType::Int64),
         ],
         vec![row],
     )

@@ -31,6 +31,7 @@ pub use tapes::{SloFrom, Span, Yardsticks};
 pub(crate) use answer::{Question, answer, results_of};
 pub(crate) use door::MOST_BYTES;
 pub(crate) use error::message;
+pub(crate) use facts::WINDOW_BLOCKS;
 pub(crate) use format::Format;
 pub(crate) use header::Header;
 pub(crate) use process::{Answering, Limits, Output, VERB, Word, ask, confine, hear, tell};

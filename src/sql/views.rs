@@ -56,12 +56,15 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("runs"),
     view!("steps"),
     view!("settings"),
+    view!("metrics"),
     view!("clock_anchors"),
     view!("slos"),
+    view!("goals"),
     view!("probes"),
     view!("server_metrics"),
     view!("chunks"),
     view!("tokens"),
+    view!("timed_requests"),
     view!("last_attempts"),
     view!("measured"),
     view!("first_chunks"),
@@ -74,15 +77,18 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("warmup_found"),
     view!("warmups"),
     view!("windows"),
+    view!("block_grid"),
     view!("rate_spans"),
     view!("rates"),
     view!("judged"),
     view!("covered"),
     view!("latencies"),
+    view!("turn_latencies"),
     view!("smoothness"),
     view!("kept_texts"),
     view!("recounted_answers"),
     view!("recounted_chunks"),
+    view!("definition_shape"),
 ];
 
 /// Views that an analysis computes once and keeps: small ones that many queries build upon. What
@@ -355,5 +361,38 @@ fn ensure_whole(path: &Path) -> Result<(), SqlError> {
         Ok(()) | Err(_) => Err(SqlError::TornFile {
             path: path.to_owned(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::util::pretty::pretty_format_batches;
+
+    use super::super::fixture::TapeFixture;
+    use super::super::{Settings, block_on, open_tapes};
+    use crate::capture::Word;
+    use crate::capture::schema::Channel;
+
+    #[test]
+    fn sql_and_the_driver_agree_on_which_channels_bear_tokens() {
+        let all = Channel::WORDS;
+        let mut tape = TapeFixture::default();
+        tape.answer(0, [0, 0], &vec![(1, None); all.len()]);
+        for (chunk, (channel, _)) in tape.chunks.iter_mut().zip(all) {
+            chunk.channel = *channel;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = tape.write(&folder.path().join("t.tape"));
+        let sql = "SELECT string_agg(channel, ' ' ORDER BY seq) AS bearing FROM chunks \
+                   WHERE is_token_bearing";
+        let batches = block_on(async {
+            let tapes = open_tapes(&[path], &Settings::default()).await.unwrap();
+            tapes.context.sql(sql).await.unwrap().collect().await
+        });
+        let found = pretty_format_batches(&batches.unwrap().unwrap()).unwrap();
+        let bearing = all.iter().filter(|(channel, _)| channel.is_token_bearing());
+        let words: Vec<&str> = bearing.map(|(_, word)| *word).collect();
+        let line = format!("| {} |", words.join(" "));
+        assert!(found.to_string().contains(&line), "{found}");
     }
 }

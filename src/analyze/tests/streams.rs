@@ -248,6 +248,12 @@ closed sample 2 1 0 5000000 15000000 55000000 ok 8 3
 closed sample 3 2 30000000 30000000 40000000 60000000 ok 8 2
 closed sample 4 3 55000000 55000000 65000000 85000000 ok 8 3";
     assert_eq!(answer("waterfall"), expected);
+    // A reply without a chunk has an unknown number of tokens, not 0 of them.
+    let mut tape = TapeFixture::default();
+    tape.attempt(0, [0, 0], 9);
+    let life = "0 0 0 - 9000000 ok - -";
+    let both = format!("t slowest 1 {life}\nt sample 1 {life}");
+    assert!(one(tape, "waterfall", Options::default()).ends_with(&both));
     // Of 90 requests every third, and the 20 slowest.
     let mut tape = TapeFixture::default();
     for (request_id, due) in (0_u64..).zip((0..900).step_by(10)) {

@@ -9,9 +9,7 @@ use datafusion::arrow::error::ArrowError;
 
 use super::numbers::RATES;
 use crate::analyze::statistics::{Bin, Block, Series};
-
-/// Blocks of the window; those of `queries/block_latencies.sql`.
-pub(super) const WINDOW_BLOCKS: i64 = 320;
+use crate::sql::WINDOW_BLOCKS;
 
 /// The blocks of all runs.
 #[derive(Debug, Default)]
@@ -70,7 +68,7 @@ impl Blocks {
 
     fn take_rates(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let (runs, places) = (texts(batch, "run")?, integers(batch, "block")?);
-        for (name, _, numerator, denominator) in RATES {
+        for (name, numerator, denominator) in RATES {
             let (numerators, denominators) =
                 (numbers(batch, numerator)?, numbers(batch, denominator)?);
             for row in 0..batch.num_rows() {

@@ -11,11 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::statistics::{Drawing, Lack, Sampled, Scale, Series, Spread, group};
 use super::{Cell, Table};
-use blocks::WINDOW_BLOCKS;
+use crate::sql::WINDOW_BLOCKS;
 use numbers::{
-    ATTAINMENT, GOODPUT, LATENCIES, LATENCY_STATS, OK_SHARE, RATE_STAT, RATES, RPS,
-    TOKEN_ATTAINMENT, TOKEN_GOODPUT, is_share, joined_by, scale, statistic, statistics, stats,
-    unit,
+    ATTAINMENT, GOODPUT, LATENCY_STATS, OK_SHARE, RATE_STAT, RATES, RPS, TOKEN_ATTAINMENT,
+    TOKEN_GOODPUT, is_share, joined_by, latencies, scale, statistic, statistics, stats, unit,
 };
 use rows::{float, table, text, whole};
 
@@ -199,11 +198,7 @@ impl Uncertainty {
         let of_run = drawn.chain(exact).filter(|(other, _)| *other == run);
         let metrics: BTreeSet<&str> = of_run.map(|(_, metric)| metric.as_str()).collect();
         let mut metrics: Vec<&str> = metrics.into_iter().collect();
-        let order = || {
-            LATENCIES
-                .into_iter()
-                .chain([RPS, "input_tps", "output_tps"])
-        };
+        let order = || latencies().chain([RPS, "input_tps", "output_tps"]);
         let place = |metric: &&str| {
             let place = order().position(|other| other == *metric);
             place.unwrap_or(usize::MAX)

@@ -1,20 +1,12 @@
-//! The numbers that have an interval, what each is computed from, and which way it should go.
+//! The numbers that have an interval, and what each is computed from.
 
+use crate::analyze::metric_table::{Kind, metric_row, names_of};
 use crate::analyze::statistics::{Scale, Statistic};
 
-/// The latencies that have intervals, in the order in which they are told.
-pub(in crate::analyze) const LATENCIES: [&str; 10] = [
-    "ttft",
-    "ttft_intended",
-    "ttfa",
-    "tpot",
-    "itl",
-    "itl_spread",
-    "itl_resolved",
-    "icl",
-    "e2el",
-    "e2el_intended",
-];
+/// The latencies, which have intervals, in the order in which they are told.
+pub(super) fn latencies() -> impl Iterator<Item = &'static str> {
+    names_of(Kind::Latency)
+}
 
 /// Statistics of a latency: name, column of `latency_percentiles`, what it is.
 pub(super) const LATENCY_STATS: [(&str, &str, Statistic); 6] = [
@@ -34,17 +26,17 @@ pub(super) const TOKEN_GOODPUT: &str = "goodput_tps";
 pub(super) const ATTAINMENT: &str = "attainment";
 pub(super) const TOKEN_ATTAINMENT: &str = "token_attainment";
 
-/// Rates and shares: name, unit, column that is counted, column that it is counted by. Those of
-/// goodput have no value where no goal was set.
-pub(super) const RATES: [(&str, &str, &str, &str); 8] = [
-    (RPS, "requests/s", "requests", "seconds"),
-    ("input_tps", "tokens/s", "input_tokens", "seconds"),
-    ("output_tps", "tokens/s", "output_tokens", "seconds"),
-    (OK_SHARE, "share", "due_ok", "due"),
-    (GOODPUT, "requests/s", "good", "seconds"),
-    (TOKEN_GOODPUT, "tokens/s", "good_tokens", "seconds"),
-    (ATTAINMENT, "share", "good", "offered"),
-    (TOKEN_ATTAINMENT, "share", "good_tokens", "owed_tokens"),
+/// Rates and shares that have intervals: name, column that is counted, column that it is counted by.
+/// Those of goodput have no value where no goal was set.
+pub(super) const RATES: [(&str, &str, &str); 8] = [
+    (RPS, "requests", "seconds"),
+    ("input_tps", "input_tokens", "seconds"),
+    ("output_tps", "output_tokens", "seconds"),
+    (OK_SHARE, "due_ok", "due"),
+    (GOODPUT, "good", "seconds"),
+    (TOKEN_GOODPUT, "good_tokens", "seconds"),
+    (ATTAINMENT, "good", "offered"),
+    (TOKEN_ATTAINMENT, "good_tokens", "owed_tokens"),
 ];
 
 /// The statistic of a rate or a share, as its rows name it.
@@ -115,8 +107,7 @@ pub(super) fn statistic(stat: &str) -> Statistic {
 }
 
 pub(in crate::analyze) fn unit(metric: &str) -> &'static str {
-    let rate = RATES.iter().find(|(name, ..)| *name == metric);
-    rate.map_or("ns", |(_, unit, ..)| unit)
+    metric_row(metric).map_or("ns", |row| row.unit)
 }
 
 /// All numbers of a metric, by name of the statistic.
@@ -130,7 +121,7 @@ pub(super) fn stats(metric: &str) -> Vec<&'static str> {
 
 /// Tells which way a metric should go.
 pub(super) fn is_higher_better(metric: &str) -> bool {
-    is_rate(metric)
+    metric_row(metric).is_some_and(|row| row.is_higher_better == Some(true))
 }
 
 /// The unit of a number by the name that conditions give it, such as `ttft_p99` or `rps`; `None`
@@ -140,18 +131,19 @@ pub(in crate::analyze) fn unit_of(number: &str) -> Option<&'static str> {
         return Some(unit(number));
     }
     let (metric, stat) = number.rsplit_once('_')?;
-    let is_known = LATENCIES.contains(&metric) && stats(metric).contains(&stat);
+    let is_known = latencies().any(|name| name == metric) && stats(metric).contains(&stat);
     is_known.then(|| unit(metric))
 }
 
 /// The names that [`unit_of`] knows, as a sentence's end.
 pub(in crate::analyze) fn known() -> String {
     let rates: Vec<&str> = RATES.iter().map(|(name, ..)| *name).collect();
+    let latencies: Vec<&str> = latencies().collect();
     let stats: Vec<&str> = LATENCY_STATS.iter().map(|(name, ..)| *name).collect();
     format!(
         "{}; and {}, each with _{}",
         rates.join(", "),
-        LATENCIES.join(", "),
+        latencies.join(", "),
         stats.join(", _")
     )
 }

@@ -1,0 +1,29 @@
+-- name: turn_latencies
+-- purpose: latency, prompt length and cache hits by turn, twice: the first turn against all others, and turn by turn
+-- input: requests, covered
+-- columns (unit): run, last_turn (1 or 63), turn, n (requests), input_tokens_mean (tokens), cached_share (share), ttft_p50_ns (ns), ttft_p90_ns (ns), ttft_p99_ns (ns), tpot_p50_ns (ns), e2el_p50_ns (ns), e2el_p99_ns (ns)
+-- notes: of the covered requests that belong to a session; turn counts from 0, as in requests, and last_turn gathers every turn from it on; there are no rows without sessions
+--   cached_share is what the server says it took from its prefix cache ÷ the input tokens, of those requests where it says both
+WITH placed AS (
+  SELECT
+    q.run, l.last_turn, least(CAST(q.turn AS BIGINT), l.last_turn) AS turn,
+    q.input_tokens, q.usage_input_tokens, q.usage_cached_tokens, q.ttft_ns, q.tpot_ns, q.e2el_ns
+  FROM requests q
+  LEFT SEMI JOIN covered k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
+  CROSS JOIN (VALUES (1), (63)) l(last_turn)
+  WHERE q.session_id IS NOT NULL AND q.turn IS NOT NULL
+)
+SELECT
+  run, last_turn, turn,
+  count(*) AS n,
+  avg(CAST(input_tokens AS DOUBLE)) AS input_tokens_mean,
+  CAST(sum(CAST(usage_cached_tokens AS BIGINT)) FILTER (WHERE usage_input_tokens IS NOT NULL) AS DOUBLE)
+    / nullif(sum(CAST(usage_input_tokens AS BIGINT)) FILTER (WHERE usage_cached_tokens IS NOT NULL), 0) AS cached_share,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY CAST(ttft_ns AS DOUBLE)) AS ttft_p50_ns,
+  percentile_cont(0.9) WITHIN GROUP (ORDER BY CAST(ttft_ns AS DOUBLE)) AS ttft_p90_ns,
+  percentile_cont(0.99) WITHIN GROUP (ORDER BY CAST(ttft_ns AS DOUBLE)) AS ttft_p99_ns,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY tpot_ns) AS tpot_p50_ns,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY CAST(e2el_ns AS DOUBLE)) AS e2el_p50_ns,
+  percentile_cont(0.99) WITHIN GROUP (ORDER BY CAST(e2el_ns AS DOUBLE)) AS e2el_p99_ns
+FROM placed
+GROUP BY run, last_turn, turn
