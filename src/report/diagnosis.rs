@@ -3,6 +3,7 @@
 //! Each rule is a function from tables to a [`Diagnosis`], with its bounds and their reasons beside
 //! it. They say "likely": a tape shows when tokens came, not why.
 
+mod causes;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
 use super::rows::{Row, rows_of};
 use super::verdict::cached_beyond;
+use causes::{long_prompts, waiting};
 
 /// Most that is told of one run.
 const MOST: usize = 5;
@@ -81,7 +83,10 @@ pub(crate) fn diagnoses(analysis: &Analysis, run: &RunFacts) -> Vec<Diagnosis> {
         .iter()
         .any(|one| ["backlog", "burst"].contains(&one.id))
     {
-        found.retain(|one| !["waiting", "long-prompts"].contains(&one.id));
+        found.retain(|one| !["waiting", "shared-steps", "long-prompts"].contains(&one.id));
+    }
+    if found.iter().any(|one| one.id == "saturation") {
+        found.retain(|one| one.id != "shared-steps");
     }
     // Answers that come at once have no gaps to speak of.
     if found.iter().any(|one| one.id == "buffered") {
@@ -498,25 +503,6 @@ fn saturation(seen: &Seen<'_>) -> Option<Diagnosis> {
     })
 }
 
-/// Prompts at least four times as long wait at least three times as long for their first token, in
-/// buckets of ten requests or more.
-fn long_prompts(seen: &Seen<'_>) -> Option<Diagnosis> {
-    let found = rows_of(seen.analysis, "latency_by_length", &seen.run.run);
-    let buckets: Vec<(f64, f64)> = found
-        .iter()
-        .filter(|row| row.text("side") == Some("input"))
-        .filter(|row| row.number("n").is_some_and(|n| n >= 10.0))
-        .filter_map(|row| Some((row.number("from_tokens")?, row.number("ttft_p50_ns")?)))
-        .collect();
-    let ((short, fast), (long, slow)) = (*buckets.first()?, *buckets.last()?);
-    (short > 0.0 && long >= 4.0 * short && fast > 0.0 && slow >= 3.0 * fast).then(|| Diagnosis {
-        id: "long-prompts",
-        what: say!("the median TTFT is {fast} for prompts of about {short} tokens, and {slow} from {long} tokens on", fast = format::duration(fast), short = format::decimal(short, 0), slow = format::duration(slow), long = format::decimal(long, 0)),
-        why: said("reading the prompt takes most of the wait: prefill is bound by compute"),
-        act: said("look at prefix caching and chunked prefill, and set goals on TTFT by length"),
-    })
-}
-
 /// The 99th percentile of gaps is over four times the median and over 50 ms, and windows in which
 /// more requests begin have longer gaps.
 fn interference(seen: &Seen<'_>) -> Option<Diagnosis> {
@@ -559,27 +545,6 @@ fn interference(seen: &Seen<'_>) -> Option<Diagnosis> {
                 "see the gaps over time: level bands are typical lengths of a gap, empty columns are pauses",
             ),
         }
-    })
-}
-
-/// First tokens at the 99th percentile take over four times the median, while the time per output
-/// token stays within twice its own, and the wait goes with the requests in flight.
-fn waiting(seen: &Seen<'_>) -> Option<Diagnosis> {
-    let ratio = |metric: &str| {
-        let middle = seen.latency(metric, "p50_ns").filter(|ns| *ns > 0.0)?;
-        Some(seen.latency(metric, "p99_ns")? / middle)
-    };
-    let together = seen.together(
-        |part| middle(part.iter().map(|window| window.in_flight)),
-        |part| middle(part.iter().filter_map(|window| window.ttft_p50_ns)),
-    );
-    let is_so = ratio("ttft")? >= 4.0 && ratio("tpot")? <= 2.0 && together? >= 0.5;
-    is_so.then(|| Diagnosis {
-        id: "waiting",
-        what: say!("TTFT is {p50} at the median and {p99} at p99, longer when more requests are in flight; time per output token hardly changes", p50 = format::duration(seen.latency("ttft", "p50_ns").unwrap_or(0.0)), p99 = format::duration(seen.latency("ttft", "p99_ns").unwrap_or(0.0))),
-        why: said("requests queue in front of prefill: a limit on sequences or on tokens a step lets in \
-              no more"),
-        act: said("raise that limit if memory allows, or add replicas; smoother arrivals help as well"),
     })
 }
 
