@@ -16,13 +16,13 @@ use super::diagnosis::diagnoses;
 use super::format;
 use super::grades::{grades, source};
 use super::grid::{Field, Grid, Tone, VERDICT};
-use super::rows::{Row, rows_of};
+use super::rows::{Row, rows, rows_of};
 use super::run_card::differs;
 use super::sections::{FEW, HEADLINE, is_shown};
 use super::tools;
 use super::uncertainty::{
-    difference, groups as named_groups, interval_of, of_groups, power, reach, shown_unit,
-    signed_percent, verdict_tone,
+    difference, groups as named_groups, interval_of, of_clients, of_groups, power, reach,
+    shown_unit, signed_percent, verdict_tone,
 };
 use super::verdict::{Standing, Verdict, failures, has_success, verdict};
 
@@ -407,6 +407,7 @@ fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOpt
         ));
     }
     notes.extend(power(analysis));
+    notes.extend(of_clients(rows(analysis, "differences").into_iter()));
     if is_any_unjudged {
         notes.push(format!(
             "{NOT_JUDGED}: not tested; the interval is one of 95 % by itself"

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::analyze::Analysis;
+use crate::analyze::{Analysis, added_ns};
 use crate::capture::manifest::SelfCheck;
 
 use super::format::{self, NS_PER_MS};
@@ -179,12 +179,7 @@ fn too_busy(failed: &[Row<'_>]) -> String {
             "This computer could not send all that was due. Do not quote what follows as the server's.",
         );
     }
-    let late = failed
-        .iter()
-        .filter(|check| check.text("unit") == Some("ns"));
-    let late = late
-        .filter_map(|check| check.number("value"))
-        .reduce(f64::max);
+    let late = added_ns(failed.iter().copied()).filter(|ns| ns.is_finite());
     match late.map(|ns| ns / NS_PER_MS) {
         Some(ms) => {
             let ms = if ms < 10.0 {
