@@ -92,6 +92,13 @@ impl FromStr for Condition {
         if number.is_empty() || !number.chars().all(is_word) {
             return Err(wrong("what is before < or > is no metric"));
         }
+        let known = || {
+            let known = numbers::known();
+            format!("`{number}`, but {known}")
+        };
+        if unit_of(number).is_none() && numbers::unit_of(number).is_none() {
+            return Err(wrong(&format!("there is no {}", known())));
+        }
         let bound = text[at + 1..].trim();
         if bound.ends_with('%') && !bound.starts_with(['+', '-']) {
             return Err(wrong(
@@ -105,8 +112,7 @@ impl FromStr for Condition {
             Bound::Time(_) | Bound::Plain(_) => (unit_of(number), "no"),
         };
         let Some(unit) = unit else {
-            let known = numbers::known();
-            return Err(wrong(&format!("there is {what} `{number}`, but {known}")));
+            return Err(wrong(&format!("there is {what} {}", known())));
         };
         match bound {
             Bound::Plain(_) if unit == "ns" => {
@@ -371,6 +377,17 @@ mod tests {
             "{refused}"
         );
         assert!(refused.contains("ttft_intended"), "{refused}");
+    }
+
+    #[test]
+    fn an_unknown_number_is_told_before_what_else_is_wrong() {
+        for text in ["foo < 95%", "foo < x"] {
+            let refused = text.parse::<Condition>().unwrap_err().to_string();
+            assert!(
+                refused.contains("there is no `foo`, but rps, "),
+                "{refused}"
+            );
+        }
     }
 
     #[test]
