@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::analyze::{Cell, Column, Table};
+use crate::capture::manifest::State;
 use crate::report::fixture;
 use crate::report::verdict::verdict;
 
@@ -221,6 +222,45 @@ fn pauses_that_begin_with_requests_are_no_stalls_of_the_server() {
     assert_eq!(ids(&in_step), [""; 0]);
 }
 
+/// How late the client was in each second of a minute, in milliseconds, and at p99 of all.
+fn late(analysis: &mut Analysis, lag_ms: impl Fn(i64) -> f64, p99_ms: f64) {
+    let row = |second| {
+        let lag = Cell::Float(lag_ms(second) * 1e6);
+        vec![Cell::Int(second * SECOND), lag]
+    };
+    let columns = "run at_ns runtime_lag_max_ns";
+    put(
+        analysis,
+        "client_health",
+        columns,
+        (0..60).map(row).collect(),
+    );
+    let check = vec![text("runtime_lag"), Cell::Float(p99_ms * 1e6)];
+    put(analysis, "validity", "run check_name value", vec![check]);
+}
+
+#[test]
+fn gaps_that_the_clients_own_lag_makes_are_not_the_servers() {
+    let mut uneven = minute(|_| CALM);
+    latencies(&mut uneven, &[("itl", 6.0, 52.0), ("icl", 6.0, 52.0)]);
+    late(&mut uneven, |_| 1.0, 1.0);
+    assert_eq!(ids(&uneven), ["unstable-tpot"]);
+    late(&mut uneven, |_| 226.0, 226.0);
+    assert_eq!(ids(&uneven), [""; 0]);
+
+    let pause = |second: i64| second % 10 == 3;
+    let mut paused = minute(|second| Moment {
+        itl_max_ms: if pause(second) { 400.0 } else { 30.0 },
+        ..CALM
+    });
+    late(&mut paused, |_| 1.0, 1.0);
+    assert_eq!(ids(&paused), ["periodic-stalls"]);
+    // A neighbour of the client that comes every ten seconds.
+    let lag = |second| if pause(second) { 380.0 } else { 1.0 };
+    late(&mut paused, lag, 10.0);
+    assert_eq!(ids(&paused), [""; 0]);
+}
+
 #[test]
 fn more_in_flight_without_more_tokens_is_saturation() {
     let full = |tps: f64| {
@@ -360,7 +400,45 @@ fn the_kind_of_most_failures_is_named() {
         "{}",
         found[0].what
     );
-    assert!(found[0].why.contains("limits its rate"));
+    assert!(found[0].why.contains("limits its rate or its queue"));
+}
+
+#[test]
+fn the_words_of_a_429_say_what_is_limited() {
+    for (message, limit) in [
+        ("", "its rate or its queue"),
+        ("Too Many Requests", "its rate or its queue"),
+        ("the request queue is full", "its queue is full"),
+        ("Model is overloaded", "its queue is full"),
+        ("Rate limit reached for requests", "limits its rate, so"),
+        ("429: 60 requests per minute", "limits its rate, so"),
+        (
+            "queue full, rate limit of the tenant",
+            "its rate or its queue",
+        ),
+    ] {
+        let (why, _) = refusal(message);
+        assert!(why.contains(limit), "{message}: {why}");
+    }
+}
+
+#[test]
+fn what_a_stop_cut_off_did_not_fail() {
+    let mut stopped = minute(|_| CALM);
+    let columns = "run requests ok failed cancelled output_tokens";
+    let row = [30, 1, 0, 29, 100].map(Cell::Int).to_vec();
+    put(&mut stopped, "run_summary", columns, vec![row]);
+    let outcome = vec![
+        text("error"),
+        text("http_5xx"),
+        Cell::Int(503),
+        Cell::Int(1),
+    ];
+    let columns = "run status error_kind http_status requests";
+    put(&mut stopped, "requests_by_outcome", columns, vec![outcome]);
+    assert_eq!(ids(&stopped), ["failures"]);
+    stopped.runs[0].manifest.state = State::Interrupted;
+    assert_eq!(ids(&stopped), [""; 0]);
 }
 
 /// A run with the median TTFT of prompts from so many tokens on: tokens, requests, milliseconds.

@@ -3,10 +3,10 @@
 //! Both make TTFT rise, and a median of one bucket against another can't tell them apart. So each
 //! rule holds the lengths of the prompts and the load against each other, request by request.
 
-use super::{Diagnosis, Seen};
-use crate::report::format;
-use crate::report::language::{said, say};
-use crate::report::rows::rows_of;
+use super::diagnosis::{Diagnosis, Seen, middle};
+use super::format;
+use super::language::{said, say};
+use super::rows::rows_of;
 
 /// Fewest requests of a group whose median counts.
 const ENOUGH: f64 = 10.0;
@@ -86,8 +86,8 @@ fn quarters(seen: &Seen<'_>) -> Option<Vec<Quarter>> {
 /// wait in front of prefill; where it rises with the load, all share the same steps.
 pub(super) fn waiting(seen: &Seen<'_>) -> Option<Diagnosis> {
     let together = seen.together(
-        |part| super::middle(part.iter().map(|window| window.in_flight)),
-        |part| super::middle(part.iter().filter_map(|window| window.ttft_p50_ns)),
+        |part| middle(part.iter().map(|window| window.in_flight)),
+        |part| middle(part.iter().filter_map(|window| window.ttft_p50_ns)),
     );
     let p50 = seen.latency("ttft", "p50_ns").filter(|ns| *ns > 0.0)?;
     let p99 = seen.latency("ttft", "p99_ns")?;
