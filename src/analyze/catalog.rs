@@ -83,6 +83,8 @@ const GROUPS: &[(&str, Files)] = &[
             query!("itl_heatmap"),
             query!("latency_by_length"),
             query!("ttft_by_length"),
+            query!("latency_by_load"),
+            query!("latency_ranks"),
             query!("waterfall"),
             query!("latency_by_turn"),
             query!("ttft_by_turn"),

@@ -5,10 +5,11 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::client::{added_ns, said_added};
 use super::metrics::{metrics, percentile_of, unit_of};
 use super::percentiles::Percentile;
 use super::uncertainty::numbers;
-use super::{Analysis, Row, rows};
+use super::{Analysis, Row, rows, rows_of};
 use crate::units::parse_duration_ns;
 
 /// A bound on one number, of a run or of its change against the first run.
@@ -91,6 +92,13 @@ impl FromStr for Condition {
         if number.is_empty() || !number.chars().all(is_word) {
             return Err(wrong("what is before < or > is no metric"));
         }
+        let known = || {
+            let known = numbers::known();
+            format!("`{number}`, but {known}")
+        };
+        if unit_of(number).is_none() && numbers::unit_of(number).is_none() {
+            return Err(wrong(&format!("there is no {}", known())));
+        }
         let bound = text[at + 1..].trim();
         if bound.ends_with('%') && !bound.starts_with(['+', '-']) {
             return Err(wrong(
@@ -104,8 +112,7 @@ impl FromStr for Condition {
             Bound::Time(_) | Bound::Plain(_) => (unit_of(number), "no"),
         };
         let Some(unit) = unit else {
-            let known = numbers::known();
-            return Err(wrong(&format!("there is {what} `{number}`, but {known}")));
+            return Err(wrong(&format!("there is {what} {}", known())));
         };
         match bound {
             Bound::Plain(_) if unit == "ns" => {
@@ -209,6 +216,15 @@ impl Condition {
                 ));
                 continue;
             };
+            if line.text("lack") == Some("client-limited") {
+                let added = line.number("client_ns").unwrap_or(f64::INFINITY);
+                undecided.push(format!(
+                    "`{run}` cannot be judged: it has {:+.1} %, which the client that was the bottleneck may have made (client-limited: {})",
+                    100.0 * change,
+                    said_added(added)
+                ));
+                continue;
+            }
             let is_real = low > 0.0 || high < 0.0;
             let line = format!(
                 "`{run}` has {:+.1} % (95 % interval of this number alone: {:+.1} to {:+.1} %)",
@@ -258,9 +274,21 @@ impl Condition {
             } else {
                 format!("`{run}` has {:.4}", number.value)
             };
-            match self.is_over(number.value, bound) {
-                true => judged.held.push(line),
-                false => judged.passed.push(line),
+            // What a client that was the bottleneck may have added is not the server's.
+            let added_ns = added_ns(rows_of(analysis, "validity", run))
+                .filter(|_| is_time && !is_of_client(&self.number));
+            let is_over = self.is_over(number.value, bound);
+            if let Some(added_ns) = added_ns
+                && is_over != self.is_over(number.value - added_ns, bound)
+            {
+                judged.undecided.push(format!(
+                    "{line}, too much of which the client that was the bottleneck may have added (client-limited: {})",
+                    said_added(added_ns)
+                ));
+            } else if is_over {
+                judged.held.push(line);
+            } else {
+                judged.passed.push(line);
             }
         }
         judged
@@ -286,6 +314,13 @@ impl Condition {
             known.join(", ")
         )
     }
+}
+
+/// Tells whether a number is about the client, which no fault of the client's makes doubtful.
+fn is_of_client(number: &str) -> bool {
+    ["slip", "queued"]
+        .iter()
+        .any(|metric| number.starts_with(metric))
 }
 
 #[cfg(test)]
@@ -342,6 +377,17 @@ mod tests {
             "{refused}"
         );
         assert!(refused.contains("ttft_intended"), "{refused}");
+    }
+
+    #[test]
+    fn an_unknown_number_is_told_before_what_else_is_wrong() {
+        for text in ["foo < 95%", "foo < x"] {
+            let refused = text.parse::<Condition>().unwrap_err().to_string();
+            assert!(
+                refused.contains("there is no `foo`, but rps, "),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

@@ -82,8 +82,9 @@ fn row(line: &'static str) -> Option<MetricRow> {
 mod tests {
     use super::*;
     use crate::analyze::{CATALOG, views};
+    use crate::runtime::block_on;
     use crate::sql::fixture::TapeFixture;
-    use crate::sql::{Settings, block_on, open_tapes};
+    use crate::sql::{Settings, open_tapes};
 
     #[test]
     fn the_engine_reads_the_same_table() {

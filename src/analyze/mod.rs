@@ -3,6 +3,7 @@
 mod analysis;
 mod catalog;
 mod cells;
+mod client;
 mod condition;
 mod definitions;
 mod error;
@@ -35,6 +36,7 @@ pub use table::{Cell, Column, Table};
 pub use thresholds::{Threshold, Thresholds, ThresholdsError};
 
 pub(crate) use cells::result_tables;
+pub(crate) use client::added_ns;
 pub(crate) use metric_table::metric_row;
 pub(crate) use rows::{Row, rows, rows_of};
 

@@ -14,15 +14,16 @@ pub(crate) struct Row<'a> {
 
 /// Returns the rows of the table `name`; none where it is missing.
 pub(crate) fn rows<'a>(analysis: &'a Analysis, name: &str) -> Vec<Row<'a>> {
-    analysis.table(name).map_or_else(Vec::new, |table| {
-        table
-            .rows
-            .iter()
-            .map(|cells| Row {
-                table,
-                cells: cells.as_slice(),
-            })
-            .collect()
+    analysis
+        .table(name)
+        .map_or_else(Vec::new, |table| of_table(table).collect())
+}
+
+/// Returns the rows of a table.
+pub(super) fn of_table(table: &Table) -> impl Iterator<Item = Row<'_>> {
+    table.rows.iter().map(move |cells| Row {
+        table,
+        cells: cells.as_slice(),
     })
 }
 

@@ -9,9 +9,11 @@ use datafusion::prelude::SessionContext;
 
 use super::catalog::OF_SEVERAL;
 use super::cells::rows;
+use super::client::added_ns;
 use super::definitions::table_name;
 use super::percentiles::{Percentile, with_percentiles};
 use super::recount::recount;
+use super::rows::of_table;
 use super::sweep::{Labelled, places};
 use super::uncertainty::{Blocks, DRAWN, Exact, Member, NEEDED, Uncertainty, is_pair};
 use super::{
@@ -259,6 +261,9 @@ async fn uncertain(
             mix: is_kind(tape).then(|| tape.tape.clone()),
             is_open: tape.manifest.arrival_loop == Loop::Open,
             is_pair: table("schedule_pairs").is_some_and(|pairs| is_pair(pairs, &tape.run)),
+            added_ns: table("validity").and_then(|checks| {
+                added_ns(of_table(checks).filter(|check| check.run() == tape.run))
+            }),
         })
         .collect();
     let needed = [

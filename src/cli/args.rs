@@ -497,8 +497,9 @@ pub(crate) struct AnalyzeArgs {
     /// METRIC_STAT, then < or >, then a bound: a change against the first run, with its sign and
     /// in percent, or a value, with a unit for times (`"ttft_p99 > 500ms"`, `"rps < 20"`,
     /// `"ok_share < 0.99"`). A change counts where it is over the bound and its 95 % interval
-    /// holds no 0. Where a condition cannot be decided, for want of data or of a second run, and
-    /// none holds, the exit code is 5. May be repeated.
+    /// holds no 0. Where a condition cannot be decided, for want of data or of a second run, or
+    /// since a client that was the bottleneck may have added what decides it, and none holds, the
+    /// exit code is 5. May be repeated.
     #[arg(long, value_name = "CONDITION")]
     pub(crate) fail_if: Vec<String>,
     /// Grade the numbers by the thresholds in this file

@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::analyze::{run_analysis, terminal_options, verdict_code};
-use super::args::{DriveArgs, Global, LoadArgs, OutputArgs, ReplayArgs, RunArgs, TargetArgs};
+use super::args::{
+    DriveArgs, Global, LoadArgs, OutputArgs, ReplayArgs, RunArgs, ShapeArgs, TargetArgs,
+};
 use super::goals;
 use super::interrupt::{self, RunStage};
 use super::output::{Output, write_error};
@@ -18,7 +20,7 @@ use super::{again, ending, masks, plan, progress};
 use crate::analyze::{Options, Slo};
 use crate::error::{Error, exit};
 use crate::load::{Private, Run, RunReport, Setup};
-use crate::plan::{RunPlan, SessionPrompts};
+use crate::plan::{Process, RunPlan, SessionPrompts};
 use crate::report::{TerminalOptions, json as report_json, terminal};
 use crate::runtime::block_on;
 use crate::time::clock::utc_now_ns;
@@ -93,7 +95,9 @@ pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
         return Err(goals::not_a_goal(&stray.display().to_string()));
     }
     let output = RunOutput::of(&common.output, global)?;
-    let planned = Planned::of(plan::of_load(args)?, common)?;
+    let mut planned = Planned::of(plan::of_load(args)?, common)?;
+    let process = planned.plan.arrivals.as_ref().map(|one| one.process);
+    planned.notes.extend(shape_notes(&args.shape, process));
     drive(planned, &output, global)
 }
 
@@ -140,6 +144,7 @@ fn look_at_trace(planned: &mut Planned, global: &Global) -> Result<(), Error> {
     let look = async {
         let mut reader = crate::trace::open(&options).await?;
         while reader.next().await?.is_some() && global.dry_run {}
+        reader.ensure_any()?;
         let unread = reader.unread_columns().iter();
         let dropped = unread.filter(|name| plan::is_of_request(name));
         Ok::<_, crate::trace::TraceError>(TraceLook {
@@ -387,6 +392,30 @@ fn notes(args: &DriveArgs) -> Vec<String> {
         }
     }
     notes
+}
+
+/// What is said of flags that the arrivals of a load do not heed.
+fn shape_notes(args: &ShapeArgs, process: Option<Process>) -> Vec<String> {
+    let (why, heeds_arrivals) = match process {
+        Some(Process::Closed) => (
+            "in a closed loop, where a request follows the one before",
+            false,
+        ),
+        Some(Process::Burst) => ("where all requests are due at once", false),
+        Some(Process::Constant | Process::Poisson) => (
+            "on these arrivals: `gamma` and `weibull` have a shape",
+            true,
+        ),
+        _ => return Vec::new(),
+    };
+    let of_flags = [
+        ("--arrivals", args.arrivals.is_some() && !heeds_arrivals),
+        ("--burstiness", (args.burstiness - 1.0).abs() > f64::EPSILON),
+    ];
+    let unheeded = of_flags.iter().filter(|(_, is_unheeded)| *is_unheeded);
+    unheeded
+        .map(|(flag, _)| format!("note: `{flag}` has no effect {why}"))
+        .collect()
 }
 
 fn result_file(output: &RunOutput, tape: &Path, replaces: bool) -> Result<Option<Output>, Error> {

@@ -7,8 +7,9 @@ use crate::capture::manifest::{INTERRUPTED, LEFT_LOG, State};
 use crate::plan::Loop;
 
 use super::counting::of_counting;
-use super::format;
+use super::format::{self, NS_PER_S};
 use super::language::{said, say};
+use super::outcomes::empty_window;
 use super::rows::{Row, rows_of};
 use super::verdict::Verdict;
 
@@ -43,7 +44,7 @@ pub(crate) fn advice(analysis: &Analysis, run: &RunFacts, verdict: &Verdict) -> 
     );
     of_the_tape(run, &mut found);
     if let Some(summary) = summary {
-        of_outcomes(summary, &mut found);
+        of_outcomes(run, summary, &mut found);
         of_counting(analysis, run, summary, &mut found);
     } else {
         found.push(warning(
@@ -144,7 +145,8 @@ fn of_the_tape(run: &RunFacts, found: &mut Vec<Advice>) {
 }
 
 /// Warns of requests that the latencies leave out.
-fn of_outcomes(summary: Row<'_>, found: &mut Vec<Advice>) {
+fn of_outcomes(run: &RunFacts, summary: Row<'_>, found: &mut Vec<Advice>) {
+    let was_stopped = run.manifest.state != State::Complete;
     let count = |column: &str| summary.number(column).unwrap_or(0.0);
     let (requests, ok, failed) = (count("requests"), count("ok"), count("failed"));
     if ok <= 0.0 {
@@ -177,18 +179,24 @@ fn of_outcomes(summary: Row<'_>, found: &mut Vec<Advice>) {
             "nothing is lost; give --no-keep-alive to have it so from the start, or have the server keep connections for longer",
         ));
     }
-    let interrupted = count("interrupted");
+    // A stop of the user's own is no drain that was too short.
+    let cut_off = if was_stopped {
+        count("cancelled") + count("not_sent")
+    } else {
+        0.0
+    };
+    let interrupted = count("interrupted") + cut_off;
     if interrupted > 0.0 {
         found.push(warning(
             say!(
-                "{interrupted} requests were in flight when the run ended before its time",
+                "{interrupted} requests were in flight, or due, when the run ended before its time",
                 interrupted = format::decimal(interrupted, 0)
             ),
             "nobody knows how long they would have taken, and the slow ones are among them",
             "let the run end by itself before you quote its tail",
         ));
     }
-    let unfinished = count("cancelled") + count("not_sent");
+    let unfinished = count("cancelled") + count("not_sent") - cut_off;
     if unfinished > 0.0 {
         found.push(warning(
             say!(
@@ -231,6 +239,14 @@ fn of_sessions(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
     }
 }
 
+/// Says that nothing lies in the window that was asked for, of a run that lasted so many seconds.
+pub(super) fn nothing_in_window(lasted_s: f64) -> String {
+    say!(
+        "no request that succeeded was due in the window that was asked for; the run lasts {lasted}",
+        lasted = format::duration(lasted_s * NS_PER_S)
+    )
+}
+
 /// Warns of windows that are too short, of queues in the client and of a server that fell behind.
 fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
     let windows = rows_of(analysis, "throughput_windows", &run.run);
@@ -239,14 +255,11 @@ fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
         .find(|row| row.text("window_name") == Some("steady"));
     let seconds = steady.and_then(|row| row.number("seconds"));
     let is_asked = steady.is_some_and(|row| row.text("basis") == Some("asked"));
-    let is_empty = is_asked
-        && rows_of(analysis, "latency_percentiles", &run.run).is_empty()
-        && windows.iter().any(|row| row.number("rps").is_some());
-    if is_empty {
+    if let Some(lasted) = empty_window(analysis, &run.run) {
         found.push(warning(
-            "nothing was due in the window that was asked for",
-            "there is no latency in it, and a rate of it would be 0",
-            "look at when the run began and ended, and move --from and --to",
+            nothing_in_window(lasted),
+            "there is no latency to speak of, and a rate of it would be 0",
+            "move --from and --to, or shorten --warmup, so that a request lies in between",
         ));
     } else if let Some(seconds) = seconds.filter(|seconds| *seconds < SHORT_WINDOW_S) {
         let seconds = format::trimmed(seconds, 1);
@@ -350,6 +363,35 @@ mod tests {
             "{said:?}"
         );
         assert!(said[0].starts_with("8 of 1,000"), "{said:?}");
+    }
+
+    #[test]
+    fn what_a_stop_cut_off_is_not_for_a_longer_drain() {
+        let mut analysis = fixture::single();
+        let drain = |analysis: &Analysis| {
+            let run = &analysis.runs[0];
+            let all = advice(analysis, run, &verdict(analysis, &run.run));
+            all.into_iter().any(|one| one.act.contains("--drain"))
+        };
+        assert!(drain(&analysis));
+        analysis.runs[0].manifest.state = State::Interrupted;
+        assert!(!drain(&analysis));
+        let said = of(&analysis);
+        assert!(
+            said.iter()
+                .any(|what| what.starts_with("2 requests were in flight, or due, when")),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn a_window_without_a_request_says_how_long_the_run_is() {
+        let mut analysis = fixture::single();
+        let mut tables = analysis.tables.iter_mut();
+        let table = tables.find(|table| table.name == "latency_percentiles");
+        table.unwrap().rows.clear();
+        let said = of(&analysis);
+        insta::assert_snapshot!(said.last().unwrap(), @"no request that succeeded was due in the window that was asked for; the run lasts 31.62 s");
     }
 
     #[test]

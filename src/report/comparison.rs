@@ -5,7 +5,7 @@ use crate::analyze::{Analysis, metric_row};
 use super::format::{self, NS_PER_MS};
 use super::grid::{Field, Grid, Tone};
 use super::rows::{Row, rows};
-use super::uncertainty::{difference, verdict_tone};
+use super::uncertainty::{CLIENTS, difference, verdict_tone};
 
 /// One number of a run and of the first run, in the unit that is shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,6 +133,9 @@ pub(crate) fn tone(analysis: &Analysis, change: &Change) -> Tone {
     };
     if let Some(verdict) = tested.text("verdict") {
         return verdict_tone(verdict);
+    }
+    if tested.text("lack") == Some(CLIENTS) {
+        return Tone::Plain;
     }
     let is_up = match (tested.number("low"), tested.number("high")) {
         (Some(low), _) if low > 0.0 => true,

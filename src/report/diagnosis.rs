@@ -11,8 +11,10 @@ use serde::Serialize;
 use crate::analyze::{Analysis, RunFacts};
 use crate::plan::Loop;
 
+use super::causes::{long_prompts, waiting};
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
+use super::outcomes::outcomes;
 use super::rows::{Row, rows_of};
 use super::verdict::cached_beyond;
 
@@ -34,22 +36,32 @@ pub(crate) struct Diagnosis {
 
 /// One window of a run's time.
 #[derive(Debug, Clone, Copy, Default)]
-struct Window {
+pub(super) struct Window {
     at_ns: f64,
     width_ns: f64,
     sent: f64,
-    in_flight: f64,
+    pub(super) in_flight: f64,
     output_tps: f64,
-    ttft_p50_ns: Option<f64>,
+    pub(super) ttft_p50_ns: Option<f64>,
     itl_p50_ns: Option<f64>,
     itl_p99_ns: Option<f64>,
     itl_max_ns: Option<f64>,
+    /// How late the client's own threads were at most, where it was probed.
+    lag_ns: Option<f64>,
+}
+
+impl Window {
+    /// Tells whether the client's own lag may have made a gap this long of one that is usual.
+    fn is_clients(&self, gap_ns: f64, usual_ns: f64) -> bool {
+        self.lag_ns
+            .is_some_and(|lag_ns| lag_ns >= gap_ns - usual_ns)
+    }
 }
 
 /// What rules look at.
-struct Seen<'a> {
-    analysis: &'a Analysis,
-    run: &'a RunFacts,
+pub(super) struct Seen<'a> {
+    pub(super) analysis: &'a Analysis,
+    pub(super) run: &'a RunFacts,
     /// The windows inside the steady one, in order.
     windows: Vec<Window>,
 }
@@ -81,7 +93,10 @@ pub(crate) fn diagnoses(analysis: &Analysis, run: &RunFacts) -> Vec<Diagnosis> {
         .iter()
         .any(|one| ["backlog", "burst"].contains(&one.id))
     {
-        found.retain(|one| !["waiting", "long-prompts"].contains(&one.id));
+        found.retain(|one| !["waiting", "shared-steps", "long-prompts"].contains(&one.id));
+    }
+    if found.iter().any(|one| one.id == "saturation") {
+        found.retain(|one| one.id != "shared-steps");
     }
     // Answers that come at once have no gaps to speak of.
     if found.iter().any(|one| one.id == "buffered") {
@@ -99,6 +114,7 @@ fn windows(analysis: &Analysis, run: &RunFacts) -> Vec<Window> {
         .find(|row| row.text("window_name") == Some("steady"))
         .and_then(|row| row.number("from_ns").zip(row.number("to_ns")));
     let (from, to) = steady.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    let health = rows_of(analysis, "client_health", &run.run);
     let window = |row: &Row<'_>| {
         let at_ns = row.number("at_ns")?;
         let width_ns = row.number("width_ns")?;
@@ -109,6 +125,13 @@ fn windows(analysis: &Analysis, run: &RunFacts) -> Vec<Window> {
         };
         let latency = latencies.iter().find(same);
         let number = |column| latency.and_then(|row| row.number(column));
+        // What the client noticed late may have come in the window before.
+        let is_near = |probed: &&Row<'_>| {
+            let place = probed.number("at_ns").map(|at| at - at_ns);
+            place.is_some_and(|place| place.abs() < 1.5 * width_ns)
+        };
+        let lags = health.iter().filter(is_near);
+        let lags = lags.filter_map(|probed| probed.number("runtime_lag_max_ns"));
         (at_ns >= from && at_ns + width_ns <= to).then(|| Window {
             at_ns,
             width_ns,
@@ -119,6 +142,7 @@ fn windows(analysis: &Analysis, run: &RunFacts) -> Vec<Window> {
             itl_p50_ns: number("itl_p50_ns"),
             itl_p99_ns: number("itl_p99_ns"),
             itl_max_ns: number("itl_max_ns"),
+            lag_ns: lags.reduce(f64::max),
         })
     };
     let load = rows_of(analysis, "throughput_over_time", &run.run);
@@ -126,7 +150,7 @@ fn windows(analysis: &Analysis, run: &RunFacts) -> Vec<Window> {
 }
 
 impl Seen<'_> {
-    fn row(&self, table: &str, metric: &str) -> Option<Row<'_>> {
+    pub(super) fn row(&self, table: &str, metric: &str) -> Option<Row<'_>> {
         let found = rows_of(self.analysis, table, &self.run.run);
         found
             .into_iter()
@@ -134,10 +158,18 @@ impl Seen<'_> {
     }
 
     /// A percentile of a latency, if it has at least 100 values: a p99 of fewer is their maximum.
-    fn latency(&self, metric: &str, column: &str) -> Option<f64> {
+    pub(super) fn latency(&self, metric: &str, column: &str) -> Option<f64> {
         let row = self.row("latency_percentiles", metric)?;
         row.number("n").filter(|n| *n >= 100.0)?;
         row.number(column)
+    }
+
+    /// How late the client's own threads were, at the 99th percentile.
+    fn lag_p99_ns(&self) -> Option<f64> {
+        let checks = rows_of(self.analysis, "validity", &self.run.run);
+        let mut checks = checks.iter();
+        let is_lag = |row: &&Row<'_>| row.text("check_name") == Some("runtime_lag");
+        checks.find(is_lag)?.number("value")
     }
 
     fn summary(&self, column: &str) -> Option<f64> {
@@ -147,7 +179,7 @@ impl Seen<'_> {
 
     /// How two sides of the windows go together, by ranks (Spearman). What one brings may show in
     /// the next, so neighbours are taken together until there are at most 30; under 12 say nothing.
-    fn together(
+    pub(super) fn together(
         &self,
         one: impl Fn(&[Window]) -> Option<f64>,
         other: impl Fn(&[Window]) -> Option<f64>,
@@ -182,7 +214,8 @@ fn warm_cache(seen: &Seen<'_>) -> Option<Diagnosis> {
 
 /// Fewer than 99 in 100 requests succeeded: the kind that most of the others ended with.
 fn failures(seen: &Seen<'_>) -> Option<Diagnosis> {
-    let (requests, ok) = (seen.summary("requests")?, seen.summary("ok")?);
+    let outcomes = outcomes(seen.analysis, seen.run)?;
+    let (requests, ok) = (outcomes.ended(), outcomes.ok);
     if requests < 1.0 || ok >= 0.99 * requests {
         return None;
     }
@@ -198,10 +231,7 @@ fn failures(seen: &Seen<'_>) -> Option<Diagnosis> {
     let n = worst.number("requests")?;
     let http = worst.number("http_status").unwrap_or(0.0);
     let (why, act) = if (http - 429.0).abs() < 0.5 {
-        (
-            "the server limits its rate, so it refused the load before it could serve it",
-            "raise its limit, or drive a rate below it",
-        )
+        refusal(worst.text("example_message").unwrap_or_default())
     } else if kind.starts_with("timeout") || worst.text("status") == Some("timeout") {
         (
             "the server is slower than the time that was allowed, as an overloaded one is",
@@ -247,6 +277,48 @@ fn failures(seen: &Seen<'_>) -> Option<Diagnosis> {
         why: said(why),
         act: said(act),
     })
+}
+
+/// What a server limits that answers with 429, by its own words: why, and what to do.
+fn refusal(message: &str) -> (&'static str, &'static str) {
+    let message = message.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    let is_of_queue = has(&[
+        "queue",
+        "concurren",
+        "in flight",
+        "in-flight",
+        "overload",
+        "capacity",
+        "busy",
+        "too many waiting",
+    ]);
+    let is_of_rate = has(&[
+        "rate limit",
+        "rate-limit",
+        "rate_limit",
+        "request rate",
+        "quota",
+        "per second",
+        "per minute",
+        "per day",
+        "rpm",
+        "tpm",
+    ]);
+    match (is_of_queue, is_of_rate) {
+        (true, false) => (
+            "its queue is full: more requests wait than the server takes in",
+            "send fewer at a time (--max-concurrency), make its queue longer, or add replicas",
+        ),
+        (false, true) => (
+            "the server limits its rate, so it refused the load before it could serve it",
+            "raise its limit, or drive a rate below it",
+        ),
+        _ => (
+            "the server limits its rate or its queue, so it refused the load before it could serve it",
+            "see which limit its message and its log name, and raise it, or drive a load below it",
+        ),
+    }
 }
 
 /// The 99th percentile of TTFT of a closed loop is one and a half times that of the requests that
@@ -378,6 +450,9 @@ fn periodic(seen: &Seen<'_>) -> Option<Diagnosis> {
         let Some(gap) = window.itl_max_ns.filter(|gap| *gap >= bound) else {
             continue;
         };
+        if window.is_clients(gap, usual) {
+            continue;
+        }
         longest = longest.max(gap);
         paused.push(window.at_ns);
         // A gap that ends in the next window too is one.
@@ -498,33 +573,18 @@ fn saturation(seen: &Seen<'_>) -> Option<Diagnosis> {
     })
 }
 
-/// Prompts at least four times as long wait at least three times as long for their first token, in
-/// buckets of ten requests or more.
-fn long_prompts(seen: &Seen<'_>) -> Option<Diagnosis> {
-    let found = rows_of(seen.analysis, "latency_by_length", &seen.run.run);
-    let buckets: Vec<(f64, f64)> = found
-        .iter()
-        .filter(|row| row.text("side") == Some("input"))
-        .filter(|row| row.number("n").is_some_and(|n| n >= 10.0))
-        .filter_map(|row| Some((row.number("from_tokens")?, row.number("ttft_p50_ns")?)))
-        .collect();
-    let ((short, fast), (long, slow)) = (*buckets.first()?, *buckets.last()?);
-    (short > 0.0 && long >= 4.0 * short && fast > 0.0 && slow >= 3.0 * fast).then(|| Diagnosis {
-        id: "long-prompts",
-        what: say!("the median TTFT is {fast} for prompts of about {short} tokens, and {slow} from {long} tokens on", fast = format::duration(fast), short = format::decimal(short, 0), slow = format::duration(slow), long = format::decimal(long, 0)),
-        why: said("reading the prompt takes most of the wait: prefill is bound by compute"),
-        act: said("look at prefix caching and chunked prefill, and set goals on TTFT by length"),
-    })
-}
-
-/// The 99th percentile of gaps is over four times the median and over 50 ms, and windows in which
-/// more requests begin have longer gaps.
+/// The 99th percentile of gaps is over four times the median and over 50 ms, by more than the client's
+/// own lag; windows in which more requests begin have longer gaps.
 fn interference(seen: &Seen<'_>) -> Option<Diagnosis> {
     let (p50, p99) = (
         seen.latency("itl", "p50_ns")?,
         seen.latency("itl", "p99_ns")?,
     );
     if p50 <= 0.0 || p99 < 4.0 * p50 || p99 < 50.0 * NS_PER_MS {
+        return None;
+    }
+    // Gaps that the client's own lag makes out of usual ones say nothing of the server.
+    if seen.lag_p99_ns().is_some_and(|lag| lag >= p99 - p50) {
         return None;
     }
     let together = seen.together(
@@ -562,27 +622,6 @@ fn interference(seen: &Seen<'_>) -> Option<Diagnosis> {
     })
 }
 
-/// First tokens at the 99th percentile take over four times the median, while the time per output
-/// token stays within twice its own, and the wait goes with the requests in flight.
-fn waiting(seen: &Seen<'_>) -> Option<Diagnosis> {
-    let ratio = |metric: &str| {
-        let middle = seen.latency(metric, "p50_ns").filter(|ns| *ns > 0.0)?;
-        Some(seen.latency(metric, "p99_ns")? / middle)
-    };
-    let together = seen.together(
-        |part| middle(part.iter().map(|window| window.in_flight)),
-        |part| middle(part.iter().filter_map(|window| window.ttft_p50_ns)),
-    );
-    let is_so = ratio("ttft")? >= 4.0 && ratio("tpot")? <= 2.0 && together? >= 0.5;
-    is_so.then(|| Diagnosis {
-        id: "waiting",
-        what: say!("TTFT is {p50} at the median and {p99} at p99, longer when more requests are in flight; time per output token hardly changes", p50 = format::duration(seen.latency("ttft", "p50_ns").unwrap_or(0.0)), p99 = format::duration(seen.latency("ttft", "p99_ns").unwrap_or(0.0))),
-        why: said("requests queue in front of prefill: a limit on sequences or on tokens a step lets in \
-              no more"),
-        act: said("raise that limit if memory allows, or add replicas; smoother arrivals help as well"),
-    })
-}
-
 /// A chunk has at least one and a half tokens on average.
 fn several_a_chunk(seen: &Seen<'_>) -> Option<Diagnosis> {
     let itl = seen.row("latency_percentiles", "itl")?.number("n")?;
@@ -602,7 +641,7 @@ fn several_a_chunk(seen: &Seen<'_>) -> Option<Diagnosis> {
 }
 
 /// The middle of some numbers.
-fn middle(values: impl Iterator<Item = f64>) -> Option<f64> {
+pub(super) fn middle(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()

@@ -7,6 +7,7 @@ use crate::plan::Loop;
 
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
+use super::outcomes::{empty_window, outcomes};
 use super::rows::rows_of;
 use super::verdict::{Standing, verdict};
 
@@ -25,17 +26,38 @@ pub(crate) struct Grade {
     pub(crate) class: &'static str,
 }
 
+/// Fewest requests of which a number is graded: a middle or a share of fewer is chance.
+const FEWEST: f64 = 30.0;
+
+/// Fewest of which a tail is: a 99th percentile of fewer is their maximum.
+const FEWEST_OF_TAIL: f64 = 100.0;
+
 /// Grades a run. A number that is unknown has no grade; nor has the rate of requests in an open
 /// loop, which whoever asked for it chose. A latency or a rate says nothing of the server where the
-/// client was the bottleneck, or where too few requests succeeded, and is not graded.
+/// client was the bottleneck, or where too few requests succeeded, and is not graded; nor is what
+/// stands on few requests. Where nothing lies in the window that was asked for, nothing is graded.
 pub(crate) fn grades(analysis: &Analysis, run: &RunFacts) -> Vec<Grade> {
+    if empty_window(analysis, &run.run).is_some() {
+        return Vec::new();
+    }
     let ungraded = ungraded(analysis, run);
+    let cut_off = outcomes(analysis, run).map_or(0.0, |outcomes| outcomes.cut_off);
     let graded = analysis.thresholds.all.iter().filter_map(|threshold| {
-        let (value, written) = value_of(analysis, run, &threshold.number)?;
-        let is_of_requests = ["ok_share", "attainment"].contains(&threshold.number.as_str());
-        let (grade, class) = match &ungraded {
-            Some(why) if !is_of_requests => (why.clone(), "faint"),
-            _ => {
+        let number = threshold.number.as_str();
+        let Value {
+            value,
+            written,
+            requests,
+        } = value_of(analysis, run, number)?;
+        let why = match number {
+            "ok_share" => None,
+            // Goals count what was cut off as missed.
+            "attainment" => (cut_off > 0.0).then(|| said("not graded: the run was stopped")),
+            _ => ungraded.clone(),
+        };
+        let (grade, class) = match why.or_else(|| too_few(number, requests)) {
+            Some(why) => (why, "faint"),
+            None => {
                 let grade = threshold.grade(value);
                 let class = match grade {
                     "excellent" | "good" => "good",
@@ -47,7 +69,10 @@ pub(crate) fn grades(analysis: &Analysis, run: &RunFacts) -> Vec<Grade> {
         };
         Some(Grade {
             number: threshold.number.clone(),
-            label: label(&threshold.number),
+            label: match number {
+                "ok_share" if cut_off > 0.0 => said("success of what was not cut off"),
+                other => label(other),
+            },
             value: written,
             grade,
             class,
@@ -61,7 +86,7 @@ fn ungraded(analysis: &Analysis, run: &RunFacts) -> Option<String> {
     if verdict(analysis, &run.run).standing == Standing::ClientLimited {
         return Some(said("not graded: client-limited"));
     }
-    let (share, _) = value_of(analysis, run, "ok_share")?;
+    let share = outcomes(analysis, run)?.ok_share()?;
     let is_success = |threshold: &&Threshold| threshold.number == "ok_share";
     let built_in = Thresholds::default();
     let mut known = analysis.thresholds.all.iter().chain(&built_in.all);
@@ -69,6 +94,18 @@ fn ungraded(analysis: &Analysis, run: &RunFacts) -> Option<String> {
     (share < bound).then(|| {
         let bound = format::percent(Some(bound));
         say!("not graded: success is under {bound}", bound)
+    })
+}
+
+/// Why a number is not graded that stands on so many requests.
+fn too_few(number: &str, requests: f64) -> Option<String> {
+    let is_tail = ["_p95", "_p99", "_max", "p99_by_p50"]
+        .iter()
+        .any(|stat| number.ends_with(stat));
+    let fewest = if is_tail { FEWEST_OF_TAIL } else { FEWEST };
+    (requests < fewest).then(|| {
+        let fewest = format::decimal(fewest, 0);
+        say!("not graded: under {fewest} requests", fewest)
     })
 }
 
@@ -92,9 +129,32 @@ fn label(number: &str) -> String {
     }
 }
 
-/// A number in the unit of its thresholds, and as it is written.
-fn value_of(analysis: &Analysis, run: &RunFacts, number: &str) -> Option<(f64, String)> {
+/// A number that can be graded.
+struct Value {
+    /// In the unit of its thresholds.
+    value: f64,
+    /// With its unit.
+    written: String,
+    /// On how many requests it stands.
+    requests: f64,
+}
+
+fn value_of(analysis: &Analysis, run: &RunFacts, number: &str) -> Option<Value> {
+    let some = |value, written, requests| {
+        Some(Value {
+            value,
+            written,
+            requests,
+        })
+    };
     let is_open = run.manifest.arrival_loop == Loop::Open;
+    let percentiles = rows_of(analysis, "latency_percentiles", &run.run);
+    let of_metric = |metric: &str| {
+        let mut found = percentiles.iter();
+        found.find(|row| row.text("metric") == Some(metric))
+    };
+    // Gaps are many of few requests.
+    let covered = of_metric("e2el").and_then(|row| row.number("n"));
     let latency = |metric: &str, stat: &str| {
         let has_form = is_open && ["ttft", "e2el"].contains(&metric);
         let metric = if has_form {
@@ -102,39 +162,50 @@ fn value_of(analysis: &Analysis, run: &RunFacts, number: &str) -> Option<(f64, S
         } else {
             metric.to_owned()
         };
-        let found = rows_of(analysis, "latency_percentiles", &run.run);
-        let row = found
-            .iter()
-            .find(|row| row.text("metric") == Some(metric.as_str()))?;
-        Some(row.number(&format!("{stat}_ns"))? / NS_PER_MS)
+        let row = of_metric(&metric)?;
+        let n = row.number("n")?;
+        let ms = row.number(&format!("{stat}_ns"))? / NS_PER_MS;
+        Some((ms, covered.map_or(n, |covered| n.min(covered))))
     };
     let window = |column: &str| {
         let found = rows_of(analysis, "throughput_windows", &run.run);
-        found.iter().find_map(|row| row.number(column))
+        let mut rates = found
+            .iter()
+            .filter_map(|row| Some((row.number(column)?, row.number("requests")?)));
+        rates.next()
     };
     match number {
         "rps" if is_open => None,
-        "rps" => window("rps").map(|rate| (rate, format::decimal(rate, 2))),
-        "output_tps" => window("output_tps").map(|rate| (rate, format::decimal(rate, 1))),
+        "rps" => {
+            let (rate, requests) = window("rps")?;
+            some(rate, format::decimal(rate, 2), requests)
+        }
+        "output_tps" => {
+            let (rate, requests) = window("output_tps")?;
+            some(rate, format::decimal(rate, 1), requests)
+        }
         "ok_share" => {
-            let found = rows_of(analysis, "run_summary", &run.run);
-            let share = found.first()?.number("ok_share")?;
-            Some((share, format::percent(Some(share))))
+            let outcomes = outcomes(analysis, run)?;
+            let share = outcomes.ok_share()?;
+            some(share, format::percent(Some(share)), outcomes.ended())
         }
         "attainment" => {
             let found = rows_of(analysis, "goodput", &run.run);
-            let share = found.iter().find_map(|row| row.number("attainment"))?;
-            Some((share, format::percent(Some(share))))
+            let mut known = found
+                .iter()
+                .filter_map(|row| Some((row.number("attainment")?, row.number("offered")?)));
+            let (share, offered) = known.next()?;
+            some(share, format::percent(Some(share)), offered)
         }
         "tpot_p99_by_p50" => {
-            let middle = latency("tpot", "p50").filter(|middle| *middle > 0.0)?;
-            let ratio = latency("tpot", "p99")? / middle;
-            Some((ratio, format::decimal(ratio, 2)))
+            let (middle, n) = latency("tpot", "p50").filter(|(middle, _)| *middle > 0.0)?;
+            let ratio = latency("tpot", "p99")?.0 / middle;
+            some(ratio, format::decimal(ratio, 2), n)
         }
         other => {
             let (metric, stat) = other.rsplit_once('_')?;
-            let ms = latency(metric, stat)?;
-            Some((ms, format!("{} ms", format::decimal(ms, 2))))
+            let (ms, n) = latency(metric, stat)?;
+            some(ms, format!("{} ms", format::decimal(ms, 2)), n)
         }
     }
 }
@@ -142,8 +213,20 @@ fn value_of(analysis: &Analysis, run: &RunFacts, number: &str) -> Option<(f64, S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analyze::{Cell, Thresholds};
+    use crate::analyze::{Cell, Table, Thresholds};
+    use crate::capture::manifest::State;
     use crate::report::fixture;
+
+    fn put(table: &mut Table, column: &str, cell: Cell) {
+        let mut columns = table.columns.iter();
+        let at = columns.position(|known| known.name == column);
+        table.rows[0][at.unwrap()] = cell;
+    }
+
+    fn table<'a>(analysis: &'a mut Analysis, name: &str) -> &'a mut Table {
+        let mut tables = analysis.tables.iter_mut();
+        tables.find(|table| table.name == name).unwrap()
+    }
 
     fn said(analysis: &Analysis) -> Vec<String> {
         grades(analysis, &analysis.runs[0])
@@ -189,11 +272,9 @@ mod tests {
         let mut analysis = fixture::closed();
         let mut tables = analysis.tables.iter_mut();
         let summary = tables.find(|table| table.name == "run_summary").unwrap();
-        let mut columns = summary.columns.iter();
-        let at = columns
-            .position(|column| column.name == "ok_share")
-            .unwrap();
-        summary.rows[0][at] = Cell::Float(17.0 / 60.0);
+        for (column, cell) in [("requests", 60), ("ok", 17), ("failed", 43)] {
+            put(summary, column, Cell::Int(cell));
+        }
         let graded = said(&analysis);
         let (success, others): (Vec<_>, Vec<_>) =
             graded.iter().partition(|one| one.starts_with("success"));
@@ -217,5 +298,61 @@ mod tests {
         analysis.thresholds = Thresholds::parse(Some("strict.json".to_owned()), text).unwrap();
         assert_eq!(said(&analysis), ["TTFT p99 644.45 ms: needs work"]);
         assert_eq!(source(&analysis), "strict.json");
+    }
+
+    #[test]
+    fn what_stands_on_few_requests_is_not_graded() {
+        let few = said(&fixture::of_size(8));
+        assert!(!few.is_empty());
+        for one in &few {
+            assert!(one.contains(": not graded: under "), "{one}");
+        }
+        // A tail takes more of them than a middle.
+        let some = said(&fixture::of_size(50));
+        assert!(
+            some.iter().any(|one| one.ends_with("excellent")),
+            "{some:?}"
+        );
+        let tail = some.iter().find(|one| one.starts_with("TPOT p99")).unwrap();
+        assert!(tail.ends_with("not graded: under 100 requests"), "{tail}");
+    }
+
+    #[test]
+    fn what_the_users_own_stop_cut_off_is_no_failure() {
+        let mut analysis = fixture::single();
+        let summary = table(&mut analysis, "run_summary");
+        for (column, cell) in [
+            ("requests", 129),
+            ("ok", 100),
+            ("failed", 0),
+            ("cancelled", 29),
+        ] {
+            put(summary, column, Cell::Int(cell));
+        }
+        let success = |analysis: &Analysis| said(analysis).pop().unwrap();
+        assert_eq!(success(&analysis), "success 77.5 %: needs work");
+        for state in [State::Interrupted, State::Running] {
+            analysis.runs[0].manifest.state = state;
+            let graded = said(&analysis);
+            assert_eq!(
+                graded.last().unwrap(),
+                "success of what was not cut off 100.0 %: excellent"
+            );
+            assert_eq!(graded[0], "TTFT p50 84.40 ms: excellent");
+        }
+        // Of goals, each request that was cut off counts as one that missed them.
+        let text = r#"{"attainment": {"excellent": 0.99, "good": 0.9, "needs_work": 0.5}}"#;
+        analysis.thresholds = Thresholds::parse(None, text).unwrap();
+        assert_eq!(
+            said(&analysis),
+            ["goals met 89.1 %: not graded: the run was stopped"]
+        );
+    }
+
+    #[test]
+    fn a_window_without_a_request_has_no_grade() {
+        let mut analysis = fixture::single();
+        table(&mut analysis, "latency_percentiles").rows.clear();
+        assert_eq!(said(&analysis), [""; 0]);
     }
 }

@@ -7,6 +7,8 @@
 
 mod advice;
 mod answer;
+mod asked;
+mod causes;
 mod chart;
 pub(crate) mod columns;
 mod comparison;
@@ -26,6 +28,7 @@ mod json;
 mod language;
 mod markdown;
 mod model;
+mod outcomes;
 mod page;
 mod plots;
 mod pointing;

@@ -12,6 +12,7 @@ use super::chart::{Join, Series};
 use super::figures::{Figure, Plot, Written, series};
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
+use super::outcomes::outcomes;
 use super::plots::full_name;
 use super::rows::{Row, rows_of};
 use super::scale::Axis;
@@ -71,12 +72,11 @@ fn run_dot(analysis: &Analysis, run: &RunFacts) -> Option<Dot> {
         .or(windows.first())
         .and_then(|row| row.number("output_tps"));
     let latencies = rows_of(analysis, "latency_percentiles", &run.run);
-    let summary = rows_of(analysis, "run_summary", &run.run);
     Some(Dot {
         name: format::name(&run.run),
         place: run.place.clone(),
         output_tps: rate?,
-        ok_share: summary.first().and_then(|row| row.number("ok_share")),
+        ok_share: outcomes(analysis, run).and_then(|outcomes| outcomes.ok_share()),
         ttft_ms: percentiles(&latencies, "ttft"),
         tpot_ms: percentiles(&latencies, "tpot"),
     })

@@ -9,20 +9,22 @@ mod tests;
 
 use crate::analyze::{Analysis, Percentile, RunFacts};
 
-use super::advice::{Advice, advice};
+use super::advice::{Advice, advice, nothing_in_window};
+use super::asked::asked;
 use super::columns::{WIDTH, fit, fit_middle, natural_width, paint, push_line, rule, table, wrap};
 use super::comparison::{changes, is_higher_better, percent_change, tone};
 use super::diagnosis::diagnoses;
 use super::format;
 use super::grades::{grades, source};
 use super::grid::{Field, Grid, Tone, VERDICT};
-use super::rows::{Row, rows_of};
+use super::outcomes::empty_window;
+use super::rows::{Row, rows, rows_of};
 use super::run_card::differs;
 use super::sections::{FEW, HEADLINE, is_shown};
 use super::tools;
 use super::uncertainty::{
-    difference, groups as named_groups, interval_of, of_groups, power, reach, shown_unit,
-    signed_percent, verdict_tone,
+    difference, groups as named_groups, interval_of, of_clients, of_groups, power, reach,
+    shown_unit, signed_percent, verdict_tone,
 };
 use super::verdict::{Standing, Verdict, failures, has_success, verdict};
 
@@ -97,6 +99,9 @@ pub fn terminal(analysis: &Analysis, options: &TerminalOptions) -> String {
     }
     latency_tables(&mut out, analysis, options);
     goodput_lines(&mut out, analysis);
+    for (name, value) in asked(analysis) {
+        push_line(&mut out, &format!("{name:<44} {value}"));
+    }
     if !is_single {
         comparison_table(&mut out, analysis, options);
     }
@@ -281,7 +286,17 @@ fn latency_tables(out: &mut String, analysis: &Analysis, options: &TerminalOptio
             .flatten()
             .any(|field| field.tone == Tone::Faint);
         if grid.rows.is_empty() {
-            push_line(out, "no request succeeded, so there is no latency");
+            let lasted = analysis
+                .runs
+                .iter()
+                .find_map(|run| empty_window(analysis, &run.run));
+            let said = lasted.map_or_else(
+                || "no request succeeded, so there is no latency".to_owned(),
+                nothing_in_window,
+            );
+            wrap(&said, options.prose(), "  ")
+                .iter()
+                .for_each(|line| push_line(out, line));
             return;
         }
         table(out, &grid, options.width, options.color);
@@ -407,6 +422,7 @@ fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOpt
         ));
     }
     notes.extend(power(analysis));
+    notes.extend(of_clients(rows(analysis, "differences").into_iter()));
     if is_any_unjudged {
         notes.push(format!(
             "{NOT_JUDGED}: not tested; the interval is one of 95 % by itself"

@@ -7,6 +7,13 @@ use super::grid::{Field, Grid, Tone, VERDICT};
 use super::language::{said, say};
 use super::rows::{Row, rows, rows_of};
 
+/// Stands in the place of a verdict where the client may have made the difference, and is why a
+/// number has none.
+pub(crate) const CLIENTS: &str = "client-limited";
+
+/// The largest change that is told as one that would have been seen, as a share: more says nothing.
+const LARGEST_SEEN: f64 = 10.0;
+
 /// The interval of one number of a run, in the unit of its table.
 pub(crate) fn interval(
     analysis: &Analysis,
@@ -167,7 +174,8 @@ pub(crate) fn remarks(analysis: &Analysis, is_about: impl Fn(Row<'_>) -> bool) -
 
 /// What keeps numbers from having an interval, one remark a reason that occurs.
 fn lacks<'a>(rows: impl Iterator<Item = Row<'a>>) -> Vec<String> {
-    let mut found: Vec<&str> = rows.filter_map(|row| row.text("lack")).collect();
+    let lacks = rows.filter_map(|row| row.text("lack"));
+    let mut found: Vec<&str> = lacks.filter(|lack| *lack != CLIENTS).collect();
     found.sort_unstable();
     found.dedup();
     let remark = |lack: &str| match lack {
@@ -310,7 +318,10 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
             Field::plain(signed_percent(row.number("difference"))),
             Field::plain(percent_bounds(*row)),
             Field::plain(verdict).toned(verdict_tone(verdict)),
-            Field::plain(signed_percent(row.number("smallest_seen")).replace('+', "±")),
+            Field::plain(match row.number("smallest_seen") {
+                Some(share) if share > LARGEST_SEEN => size(share),
+                share => signed_percent(share).replace('+', "±"),
+            }),
             Field::plain(needs),
         ]);
     }
@@ -325,6 +336,7 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
          long both sides would have to be to find a change of 5 % as surely.",
     ));
     grid.notes.extend(power(analysis));
+    grid.notes.extend(of_clients(headline.iter().copied()));
     grid.notes.extend(not_enough(headline.into_iter()));
     let is_one = analysis.runs.len() == 2 && of_groups(analysis).is_empty();
     Some(grid.without_run(is_one))
@@ -360,7 +372,6 @@ pub(crate) fn power(analysis: &Analysis) -> Option<String> {
         .collect();
     sizes.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let ((least, easy), (most, hard)) = (sizes.first()?, sizes.last()?);
-    let size = |share: f64| format::percent(Some(share));
     let (least, most) = (size(*least), size(*most));
     if !has_repeats(&judged) {
         return Some(say!(
@@ -400,6 +411,15 @@ pub(crate) fn power(analysis: &Analysis) -> Option<String> {
     ))
 }
 
+/// Spells the size of a change; one beyond all bounds is no number.
+fn size(share: f64) -> String {
+    if share > LARGEST_SEEN {
+        said("over 1,000 %")
+    } else {
+        format::percent(Some(share))
+    }
+}
+
 /// How far verdicts reach, in a few words; `None` where there are none.
 pub(crate) fn reach(analysis: &Analysis) -> Option<&'static str> {
     let judged = judged(analysis);
@@ -436,14 +456,31 @@ pub(crate) fn verdict_tone(verdict: &str) -> Tone {
     match verdict {
         "better" => Tone::Good,
         "worse" => Tone::Bad,
-        "not enough data" => Tone::Faint,
+        "not enough data" | CLIENTS => Tone::Faint,
         _ => Tone::Plain,
     }
+}
+
+/// Says what a verdict means that is none, since the client may have made the difference.
+pub(crate) fn of_clients<'a>(mut rows: impl Iterator<Item = Row<'a>>) -> Option<String> {
+    let is_any = rows.any(|row| row.text("verdict") == Some(CLIENTS));
+    is_any.then(|| {
+        said(
+            "client-limited: a client was the bottleneck and may have made a difference of this size, \
+             so it is not judged.",
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_that_nobody_could_miss_is_no_number() {
+        assert_eq!(size(0.25), "25.0 %");
+        assert_eq!(size(378_878_243.243), "over 1,000 %");
+    }
 
     #[test]
     fn a_change_has_its_sign() {

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::analyze::Analysis;
+use crate::analyze::{Analysis, added_ns};
 use crate::capture::manifest::SelfCheck;
 
 use super::format::{self, NS_PER_MS};
@@ -96,6 +96,11 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
     if let Some(unsent) = never_sent(analysis, run) {
         verdict.reason.push_str(&format!("{}{unsent}", said("; ")));
     }
+    if let Some(sentence) = unsteady(analysis, run) {
+        verdict
+            .reason
+            .push_str(&format!("{}{sentence}", said("; ")));
+    }
     if let Some(cached) = cached_beyond(analysis, run) {
         let sentence = say!(
             "{had} of the prompt tokens came from the server's cache, where the schedule shares {shared}",
@@ -117,6 +122,48 @@ fn never_sent(analysis: &Analysis, run: &str) -> Option<String> {
         "{n} of the {of} requests that were due were never sent",
         n = format::decimal(n, 0),
         of = format::decimal(summary.number("requests")?, 0)
+    ))
+}
+
+/// Says where the rates of the steady window are none that lasted: on a ramp, and where the window has
+/// less than half of what the whole run has.
+fn unsteady(analysis: &Analysis, run: &str) -> Option<String> {
+    let mut runs = analysis.runs.iter().filter(|facts| facts.run == run);
+    let plan = &runs.next()?.manifest.plan;
+    let windows = rows_of(analysis, "throughput_windows", run);
+    let of = |name| {
+        let mut windows = windows.iter();
+        windows.find(|row| row.text("window_name") == Some(name))
+    };
+    let (steady, whole) = (of("steady")?, of("run")?);
+    if steady.text("basis") == Some("asked") {
+        return None;
+    }
+    let ramp = plan.arrivals.as_ref().and_then(|one| one.ramp_up.as_ref());
+    if ramp.is_some() {
+        return Some(said(
+            "the load was made to rise, so no rate of it is steady: see it over time",
+        ));
+    }
+    let rates = ["rps", "output_tps"].map(|column| (steady.number(column), whole.number(column)));
+    let [requests, tokens] = rates.map(|pair| match pair {
+        (Some(steady), Some(whole)) if steady < 0.5 * whole => {
+            Some((format::decimal(steady, 2), format::decimal(whole, 2)))
+        }
+        _ => None,
+    });
+    if let Some((steady, whole)) = requests {
+        return Some(say!(
+            "the steady window has {steady} requests/s and the whole run {whole}: quote neither as the run's rate without the other",
+            steady,
+            whole
+        ));
+    }
+    let (steady, whole) = tokens?;
+    Some(say!(
+        "the steady window has {steady} output tokens/s and the whole run {whole}: quote neither as the run's rate without the other",
+        steady,
+        whole
     ))
 }
 
@@ -179,12 +226,7 @@ fn too_busy(failed: &[Row<'_>]) -> String {
             "This computer could not send all that was due. Do not quote what follows as the server's.",
         );
     }
-    let late = failed
-        .iter()
-        .filter(|check| check.text("unit") == Some("ns"));
-    let late = late
-        .filter_map(|check| check.number("value"))
-        .reduce(f64::max);
+    let late = added_ns(failed.iter().copied()).filter(|ns| ns.is_finite());
     match late.map(|ns| ns / NS_PER_MS) {
         Some(ms) => {
             let ms = if ms < 10.0 {
@@ -350,6 +392,7 @@ fn sentences(checks: &[Row<'_>]) -> String {
 mod tests {
     use super::*;
     use crate::analyze::Cell;
+    use crate::plan::{Arrivals, Process, RampStrategy, RampUp};
     use crate::report::fixture;
 
     #[test]
@@ -387,6 +430,35 @@ mod tests {
             said(23_570_001),
             "before the run the client added at most 23.571 ms at p99 (self-check)"
         );
+    }
+
+    #[test]
+    fn a_window_that_is_not_steady_is_told_in_the_first_line() {
+        let reason = |analysis: &Analysis| verdict(analysis, "demo").reason;
+        let mut analysis = fixture::single();
+        assert!(!reason(&analysis).contains("steady"));
+        let rate = Cell::Float(0.13);
+        put(&mut analysis, "throughput_windows", 0, "rps", &rate);
+        let said = reason(&analysis);
+        assert!(
+            said.contains("; the steady window has 0.13 requests/s and the whole run 29.20: "),
+            "{said}"
+        );
+        // On a ramp no window is steady, whatever its rate.
+        let mut analysis = fixture::single();
+        analysis.runs[0].manifest.plan.arrivals = Some(Arrivals {
+            ramp_up: Some(RampUp {
+                strategy: RampStrategy::Linear,
+                along: None,
+                start_rps: 1.0,
+                end_rps: 9.0,
+            }),
+            process: Process::Gamma,
+            burstiness: None,
+            request_rate: None,
+        });
+        let said = reason(&analysis);
+        assert!(said.contains("; the load was made to rise"), "{said}");
     }
 
     #[test]

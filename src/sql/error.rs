@@ -165,6 +165,7 @@ impl SqlError {
             Self::Statement { reason } if reason.starts_with(POOL_IS_EMPTY) => {
                 "ask for fewer rows or columns at once, or raise `--memory-limit`"
             }
+            Self::Statement { reason } if !is_about_names(reason) => return None,
             Self::Statement { .. } => {
                 return Some(format!(
                     "query the views {}; `DESCRIBE requests` lists a view's columns",
@@ -205,6 +206,12 @@ impl SqlError {
         };
         Some(hint.to_owned())
     }
+}
+
+/// Tells whether DataFusion did not know a name: then it helps to know which there are.
+fn is_about_names(reason: &str) -> bool {
+    let is_table = reason.contains("table '") && reason.contains("not found");
+    is_table || reason.contains("No field named") || reason.contains("mbiguous reference")
 }
 
 /// How DataFusion begins where its own pool of memory has no more to give.

@@ -264,8 +264,14 @@ mod tests {
         assert!(error.hint().unwrap().contains("server_metrics"));
         let error = run("SELEC 1").unwrap_err();
         assert!(error.to_string().contains("SELEC"), "{error}");
+        assert_eq!(error.hint(), None);
         let error = run("SELECT * FROM request").unwrap_err();
         assert!(error.to_string().contains("request"), "{error}");
+        assert!(error.hint().unwrap().contains("server_metrics"));
+        // No view helps against these.
+        for sql in ["SELECT 1 / 0", "SELECT CAST('x' AS INT)", "SELECT nofn(1)"] {
+            assert_eq!(run(sql).unwrap_err().hint(), None, "{sql}");
+        }
         assert!(run(" ").is_err());
     }
 

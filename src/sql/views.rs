@@ -369,9 +369,10 @@ mod tests {
     use datafusion::arrow::util::pretty::pretty_format_batches;
 
     use super::super::fixture::TapeFixture;
-    use super::super::{Settings, block_on, open_tapes};
+    use super::super::{Settings, open_tapes};
     use crate::capture::Word;
     use crate::capture::schema::Channel;
+    use crate::runtime::block_on;
 
     #[test]
     fn sql_and_the_driver_agree_on_which_channels_bear_tokens() {

@@ -17,6 +17,7 @@ use super::select::{Position, Selection};
 use super::ties;
 use super::timeline::{Timeline, TooManyTies};
 use crate::plan::{FailedRows, SessionPrompts, TracePlan};
+use crate::units::seconds;
 
 /// Rows that are held to put small disorder right.
 pub const LOOK_AHEAD_ROWS: usize = 65_536;
@@ -94,6 +95,8 @@ pub struct TraceReader {
     is_at_end: bool,
     is_done: bool,
     zero_ns: Option<i64>,
+    /// The youngest row that was placed, since the first arrival.
+    last_ns: i64,
     quantum_ns: Option<i64>,
     counts: TraceCounts,
 }
@@ -137,6 +140,7 @@ pub async fn open(options: &TraceOptions) -> Result<TraceReader, TraceError> {
         is_at_end: false,
         is_done: false,
         zero_ns: None,
+        last_ns: 0,
         quantum_ns: None,
         counts: TraceCounts::default(),
     })
@@ -169,6 +173,31 @@ impl TraceReader {
     /// known.
     pub fn quantum_ns(&self) -> Option<i64> {
         self.quantum_ns
+    }
+
+    /// Fails where the trace has been read as far as the window goes, and has no row in it: behind the
+    /// end of the trace, or in a gap.
+    pub fn ensure_any(&self) -> Result<(), TraceError> {
+        let counts = self.counts;
+        if !self.is_done || counts.taken + counts.failed + counts.not_sampled > 0 {
+            return Ok(());
+        }
+        let Selection {
+            from_ns, for_ns, ..
+        } = self.options.selection;
+        let (path, from) = (self.options.path.display(), seconds(from_ns));
+        let message = match for_ns {
+            _ if self.last_ns < from_ns => format!(
+                "`--from` is {from} s, and trace `{path}` is {} s long",
+                seconds(self.last_ns)
+            ),
+            Some(for_ns) => format!(
+                "trace `{path}` has no row from {from} s to {} s",
+                seconds(from_ns.saturating_add(for_ns))
+            ),
+            None => return Ok(()),
+        };
+        Err(TraceError::Selection { message })
     }
 
     /// Returns what became of the rows so far.
@@ -229,8 +258,9 @@ impl TraceReader {
             self.quantum_ns = Some(quantum_ns);
         }
         let zero_ns = *self.zero_ns.get_or_insert(at_ns);
+        self.last_ns = at_ns.saturating_sub(zero_ns);
         let selection = &self.options.selection;
-        let inside_ns = match selection.position(at_ns.saturating_sub(zero_ns)) {
+        let inside_ns = match selection.position(self.last_ns) {
             Position::Before => return Ok(()),
             Position::After => {
                 self.end();

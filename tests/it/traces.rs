@@ -400,15 +400,26 @@ fn a_window_a_limit_and_a_speed_take_what_they_say() {
 }
 
 #[test]
-fn a_window_without_rows_is_told() {
+fn a_window_without_rows_is_refused_before_there_is_a_tape() {
     let folder = Folder::new();
-    folder.write("trace.csv", format!("{AZURE}2023-11-16 18:17:03,10,10\n"));
-    let outcome = replay(&folder, NOWHERE, "trace.csv", &["--from", "1h"]);
-    insta::assert_snapshot!(outcome.shown(), @r"
-    exit code 3
+    folder.write(
+        "trace.csv",
+        format!("{AZURE}2023-11-16 18:17:03,10,10\n2023-11-16 18:17:17.5,10,10\n"),
+    );
+    let refused = |words: &[&str]| {
+        let outcome = replay(&folder, NOWHERE, "trace.csv", words);
+        assert!(!folder.path("run.tape").exists());
+        outcome.shown()
+    };
+    insta::assert_snapshot!(refused(&["--from", "1h"]), @r"
+    exit code 2
     --- stderr
-    warning: the trace has no row that is to be sent
-    tape: run.tape
+    error: `--from` is 3600 s, and trace `trace.csv` is 14.5 s long
+    ");
+    insta::assert_snapshot!(refused(&["--from", "5s", "--for", "5s"]), @r"
+    exit code 2
+    --- stderr
+    error: trace `trace.csv` has no row from 5 s to 10 s
     ");
 }
 

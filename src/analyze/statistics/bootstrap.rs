@@ -44,6 +44,8 @@ pub(crate) enum Lack {
     Independence,
     /// The interval would span more than a factor of ten.
     Width,
+    /// The client that was the bottleneck may have made the difference.
+    Client,
 }
 
 impl Lack {
@@ -53,6 +55,7 @@ impl Lack {
             Self::Values => "few values",
             Self::Independence => "correlated blocks",
             Self::Width => "wide interval",
+            Self::Client => "client-limited",
         }
     }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::model::{Known, count, float};
 use super::pairs::{assert_close, assert_same, numbers};
 use super::{analysed, spelled};
-use crate::analyze::{Analysis, AnalyzeError, Cell, Options, Slo};
+use crate::analyze::{Analysis, AnalyzeError, Cell, Condition, Options, Slo};
 use crate::capture::manifest::Step;
-use crate::sql::fixture::{MS, TapeFixture};
+use crate::capture::schema::ProbeRow;
+use crate::sql::fixture::{MS, TapeFixture, probe};
 
 /// The blocks of the first window that has a length: where it begins, and how long one is.
 fn grid(analysis: &Analysis, run: &str) -> Option<(f64, f64)> {
@@ -345,6 +346,129 @@ fn a_pair_of_runs_has_verdicts_and_the_same_run_twice_has_no_difference() {
     // Neither the form from the send time nor another percentile is tested.
     assert_eq!(verdict_of("slower", ("ttft", "p50")), "");
     assert_eq!(verdict_of("slower", ("ttft_intended", "p90")), "");
+}
+
+/// The same, by a client one of whose threads was late by so many milliseconds.
+fn by_late_client(mut tape: TapeFixture, ms: i64) -> TapeFixture {
+    let late = |at| ProbeRow {
+        runtime_lag_max_ns: ms * MS,
+        ..probe(at, 2)
+    };
+    tape.probes = (0..600).map(|index| late(index * 100)).collect();
+    tape
+}
+
+#[test]
+fn what_a_limited_client_may_have_made_is_no_verdict_on_the_server() {
+    let judged = |lag_ms: i64| {
+        let slower = by_late_client(later(4), lag_ms);
+        let tapes = [("first", minute(3)), ("slower", slower)];
+        let analysis = analysed(&tapes, &only(&["differences", "validity"])).unwrap();
+        let table = analysis.table("differences").unwrap();
+        let is = |row: &&Vec<Cell>, metric| {
+            let word = |column| table.cell(row, column).and_then(Cell::text);
+            word("metric") == Some(metric) && matches!(word("stat"), Some("p50" | "window"))
+        };
+        let cell = |metric, column| {
+            let row = table.rows.iter().find(|row| is(row, metric)).unwrap();
+            table.cell(row, column).unwrap().clone()
+        };
+        let fails = "ttft_p50 > +5%".parse::<Condition>().unwrap();
+        let fails = fails.judge(&analysis);
+        let word = |cell: Cell| cell.text().map(str::to_owned);
+        (
+            word(cell("ttft_intended", "verdict")),
+            word(cell("rps", "verdict")),
+            word(cell("ttft", "lack")),
+            fails.held.len(),
+            fails.undecided,
+        )
+    };
+    // TTFT went from 23 to 27 ms.
+    let text = |word: &str| Some(word.to_owned());
+    let (ttft, rps, lack, held, undecided) = judged(5);
+    let none = text("client-limited");
+    assert_eq!((ttft, rps), (none.clone(), text("no difference seen")));
+    assert_eq!((lack, held), (none, 0));
+    assert_eq!(
+        undecided,
+        [
+            "`slower` cannot be judged: it has +17.4 %, which the client that was the bottleneck may have made (client-limited: up to 5.0 ms)"
+        ]
+    );
+    let (ttft, _, lack, held, undecided) = judged(3);
+    assert_eq!((ttft, lack), (text("worse"), None));
+    assert_eq!((held, undecided.len()), (1, 0));
+}
+
+#[test]
+fn a_value_over_its_bound_by_less_than_the_client_added_is_undecided() {
+    let analysis = analysed(
+        &[("late", by_late_client(minute(3), 5))],
+        &only(&["latency_percentiles", "validity"]),
+    )
+    .unwrap();
+    let judged = |text: &str| text.parse::<Condition>().unwrap().judge(&analysis);
+    // The median TTFT is 23 ms.
+    let doubtful = judged("ttft_p50 > 20ms");
+    assert_eq!(
+        doubtful.undecided,
+        [
+            "`late` has 23.000 ms, too much of which the client that was the bottleneck may have added (client-limited: up to 5.0 ms)"
+        ]
+    );
+    assert_eq!(judged("ttft_p50 > 17ms").held.len(), 1);
+    assert_eq!(judged("ttft_p50 > 24ms").passed.len(), 1);
+    // The client's own lateness is what it is.
+    assert_eq!(judged("slip_p50 < 1ms").held.len(), 1);
+}
+
+// Two runs a side leave an interval of 95 % that spans less than a factor of ten, and one for a
+// verdict among others that spans far more.
+#[test]
+fn an_interval_of_groups_that_spans_a_factor_of_ten_is_not_enough_data() {
+    let labelled = |build: &str, tape: TapeFixture| {
+        let mut tape = tape;
+        let labels = &mut tape.manifest.labels;
+        labels.insert("build".to_owned(), build.to_owned());
+        tape
+    };
+    let tapes = [
+        ("a1", labelled("a", minute(3))),
+        ("a2", labelled("a", later(3))),
+        ("b1", labelled("b", later(1))),
+        ("b2", labelled("b", later(5))),
+    ];
+    let mut options = only(&["differences"]);
+    options.by = Some("build".to_owned());
+    let analysis = analysed(&tapes, &options).unwrap();
+    let table = analysis.table("differences").unwrap();
+    let mut judged = 0;
+    for row in &table.rows {
+        let number = |column| table.cell(row, column).and_then(Cell::number);
+        let verdict = table.cell(row, "verdict").and_then(Cell::text);
+        if verdict != Some("no difference seen") {
+            continue;
+        }
+        judged += 1;
+        let metric = table.cell(row, "metric").and_then(Cell::text);
+        let (low, high) = (
+            number("tested_low").unwrap(),
+            number("tested_high").unwrap(),
+        );
+        if metric != Some("ok_share") {
+            assert!(
+                (1.0 + high) / (1.0 + low) <= 10.0,
+                "{metric:?} {low} {high}"
+            );
+        }
+        // Nor do runs that were all alike show a change of any size.
+        let is_share = metric == Some("ok_share");
+        assert!(!is_share || number("smallest_seen").unwrap() > 0.005);
+    }
+    assert!(judged > 0);
+    let lacks = column(&analysis, "differences", "lack");
+    assert!(lacks.contains(&Cell::Text("wide interval".to_owned())));
 }
 
 // Every request misses its goal in the slower run, and of the first one's those that take 26 ms.

@@ -137,6 +137,8 @@ fn tapes_without_an_answer_have_no_speed_and_no_smoothness() {
             "request_speeds",
             "throughput_peaks",
             "latency_by_length",
+            "latency_by_load",
+            "latency_ranks",
         ] {
             assert_eq!(rest(query, &format!("{run} ")), "", "{query} of {run}");
         }

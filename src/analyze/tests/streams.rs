@@ -110,6 +110,44 @@ closed output 2 4 4 10000000 10000000 15000000 20000000 30000000 49399980";
     assert_eq!(answer("latency_by_length"), expected);
 }
 
+// Each request of the first tape is alone. In the second one the first is, two follow when one is in
+// flight, and the last takes the place of the second at the instant when that ends.
+#[test]
+fn sorts_latency_by_load() {
+    let expected = "\
+run quarter n in_flight_min in_flight_p50 in_flight_max ttft_p50_ns ttft_p99_ns tpot_n tpot_p50_ns tpot_p99_ns
+small 1 3 1 1 1 20000000 29800000 2 8750000 9975000
+closed 1 1 1 1 1 10000000 10000000 1 10000000 10000000
+closed 2 3 2 2 2 10000000 10000000 3 20000000 20000000";
+    assert_eq!(answer("latency_by_load"), expected);
+}
+
+// By hand, of ranks 1, 2, 3, 4: TTFT 10, 20, 30, 40 with inputs 8, 8, 32, 16 is 1, 2, 3, 4 against
+// 1.5, 1.5, 4, 3, which has 3.5 ÷ sqrt(5 × 4.5); with 1, 2, 1, 2 in flight it is 1, 2, 3, 4 against
+// 1.5, 3.5, 1.5, 3.5, which has 2 ÷ sqrt(5 × 4).
+#[test]
+fn ranks_latency_by_length_and_by_load() {
+    let expected = "\
+run metric n with_input with_in_flight
+small ttft 3 - -
+small tpot 2 - -
+closed ttft 4 - -
+closed tpot 4 - 0.5774";
+    assert_eq!(answer("latency_ranks"), expected);
+    let mut tape = TapeFixture::default();
+    for (id, sent, first, end, tokens) in [
+        (0, 0, 10, 200, 8),
+        (1, 100, 120, 210, 8),
+        (2, 300, 330, 500, 32),
+        (3, 400, 440, 510, 16),
+    ] {
+        let row = tape.answer(id, [sent, sent], &[(first, None), (end, None)]);
+        row.usage_input_tokens = Some(tokens);
+    }
+    let answer = one(tape, "latency_ranks", Options::default());
+    assert_eq!(answer.lines().nth(1), Some("t ttft 4 0.7379 0.4472"));
+}
+
 fn in_session(row: &mut RequestRow, turn: u32, cached: Option<u32>) {
     row.session_id = Some("a".to_owned());
     row.turn = Some(turn);

@@ -77,6 +77,7 @@ impl Uncertainty {
                 "times_as_long",
                 "runs_needed",
                 "lack",
+                "client_ns",
             ],
             rows,
         )
@@ -94,6 +95,8 @@ impl Uncertainty {
         let Some(lead) = first.first() else {
             return compared;
         };
+        let added = first.iter().chain(second);
+        let added_ns = added.filter_map(|member| member.added_ns).reduce(f64::max);
         let mut all = first.iter().chain(second);
         let are_of_one_mix = all.all(|member| member.mix.is_some() && member.mix == lead.mix);
         for metric in self.metrics(&lead.run) {
@@ -124,6 +127,7 @@ impl Uncertainty {
                     stat,
                     is_paired: is_paired(first, second),
                     is_headline: is_form && HEADLINE.contains(&(plain, stat)),
+                    added_ns,
                     change: match &pair {
                         Some(pair) => self.paired(
                             (metric, stat),
@@ -164,8 +168,28 @@ impl Uncertainty {
                 spreads,
             })
         };
-        let (first, second) = (side(first, from)?, side(second, to)?);
-        difference(&first, &second, scale(metric)).ok_or(Lack::Values)
+        let sides = (side(first, from)?, side(second, to)?);
+        let mut change = difference(&sides.0, &sides.1, scale(metric)).ok_or(Lack::Values)?;
+        // Runs that were alike to the last digit do not prove that others would be, either.
+        let least = self
+            .least_error(metric, first)
+            .hypot(self.least_error(metric, second));
+        if change.scale == Scale::Plain {
+            change.error = change.error.max(least);
+        }
+        if change.error > 0.0 {
+            Ok(change)
+        } else {
+            Err(Lack::Values)
+        }
+    }
+
+    /// How well the mean of some runs of a number that counts successes is known at best.
+    fn least_error(&self, metric: &str, members: &[&Member]) -> f64 {
+        let errors = members
+            .iter()
+            .map(|member| self.least(&member.run, metric).powi(2));
+        errors.sum::<f64>().sqrt() / count(members.len())
     }
 
     /// Two runs of one schedule, drawn from together; `None` where there are none such.
@@ -243,9 +267,20 @@ struct Compared<'a> {
     from: Vec<f64>,
     to: Vec<f64>,
     change: Result<Difference, Lack>,
+    /// How much longer the client of a run may have made its latencies.
+    added_ns: Option<f64>,
 }
 
 impl Compared<'_> {
+    /// Tells whether the client may have made the difference: that of a latency where it is no larger
+    /// than what the client may have added, and any where nobody knows how much that is.
+    fn is_clients(&self, from: f64, to: f64) -> bool {
+        let is_latency = unit(&self.metric) == "ns";
+        self.added_ns.is_some_and(|added_ns| {
+            added_ns.is_infinite() || is_latency && (to - from).abs() <= added_ns
+        })
+    }
+
     fn row(&self, raised: Option<Raised>, tested: usize) -> Vec<Cell> {
         let middle = |values: &[f64]| {
             let scale = if values.iter().all(|value| *value > 0.0) {
@@ -258,14 +293,15 @@ impl Compared<'_> {
         };
         let (from, to) = (middle(&self.from), middle(&self.to));
         let change = self.change.ok();
-        // What is so far off that it shows all the same is told; else the interval says nothing.
+        // What is so far off that it shows all the same is told; else the interval says nothing. It
+        // is the one that a verdict would stand on, which is wider where there are few runs a side.
+        let shown = raised.map_or(CONFIDENCE, |raised| raised.confidence);
         let is_below_zero = |change: &Difference| {
-            let bounds = change.interval(from, CONFIDENCE);
+            let bounds = change.interval(from, shown);
             // No time and no rate falls by more than all of it.
             !is_share(&self.metric) && bounds.is_some_and(|(low, _)| low < -1.0)
         };
-        let is_wide = change
-            .is_some_and(|change| change.is_wide(CONFIDENCE) || is_below_zero(&change))
+        let is_wide = change.is_some_and(|change| change.is_wide(shown) || is_below_zero(&change))
             && raised.is_none_or(|raised| raised.p >= ALARM);
         let told = change.filter(|_| !is_wide);
         let bounds = told.and_then(|change| change.interval(from, CONFIDENCE));
@@ -277,10 +313,11 @@ impl Compared<'_> {
         let sides = [&self.from, &self.to].map(|values| count(values.len()));
         let runs = 2.0 / (1.0 / sides[0] + 1.0 / sides[1]);
         let repeats = sides.iter().all(|runs| *runs > 1.0);
-        let lack = if is_wide {
-            Some(Lack::Width)
-        } else {
-            self.change.err()
+        let is_clients = self.is_clients(from, to);
+        let lack = match &self.change {
+            _ if is_wide => Some(Lack::Width),
+            Err(lack) => Some(*lack),
+            Ok(_) => is_clients.then_some(Lack::Client),
         };
         let numbers = tested.max(1);
         vec![
@@ -299,7 +336,7 @@ impl Compared<'_> {
             float(bounds.map(|(_, high)| high)),
             float(change.map(|change| change.chance())),
             float(raised.map(|raised| raised.p)),
-            self.verdict(raised, is_wide),
+            self.verdict(raised, lack),
             float(tested_bounds.map(|(low, _)| low)),
             float(tested_bounds.map(|(_, high)| high)),
             float(confidence.filter(|_| tested_bounds.is_some())),
@@ -311,13 +348,15 @@ impl Compared<'_> {
                     .and_then(|change| change.runs_needed(from, numbers, runs)),
             ),
             lack.map_or(Cell::Null, |lack| text(lack.as_str())),
+            float(self.added_ns),
         ]
     }
 
     /// What the test says, in words; null for a number that is not tested.
-    fn verdict(&self, raised: Option<Raised>, is_wide: bool) -> Cell {
+    fn verdict(&self, raised: Option<Raised>, lack: Option<Lack>) -> Cell {
         match (&self.change, raised) {
             (Err(_), _) if self.is_headline => text("not enough data"),
+            (Ok(_), Some(_)) if lack == Some(Lack::Client) => text("client-limited"),
             (Ok(change), Some(raised)) if raised.p < ALARM => {
                 let is_up = change.place > 0.0;
                 text(if is_up == is_higher_better(&self.metric) {
@@ -326,7 +365,7 @@ impl Compared<'_> {
                     "worse"
                 })
             }
-            (Ok(_), Some(_)) if is_wide => text("not enough data"),
+            (Ok(_), Some(_)) if lack.is_some() => text("not enough data"),
             (Ok(_), Some(_)) => text("no difference seen"),
             _ => Cell::Null,
         }

@@ -24,19 +24,20 @@ pub(super) use blocks::Blocks;
 pub(super) const DRAWN: [&str; 3] = ["intervals", "stationarity", "differences"];
 
 /// The queries whose answers they build upon.
-pub(super) const NEEDED: [&str; 5] = [
+pub(super) const NEEDED: [&str; 6] = [
     "run_summary",
     "latency_percentiles",
     "throughput_windows",
     "goodput",
     "schedule_pairs",
+    "validity",
 ];
 
 /// What an interval holds the true number with.
 pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// A run, as far as its place in a comparison goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Member {
     /// Its name, as in the column `run`.
     pub(super) run: String,
@@ -47,6 +48,8 @@ pub(super) struct Member {
     pub(super) mix: Option<String>,
     /// It sent the same requests at the same times as the first run.
     pub(super) is_pair: bool,
+    /// How much longer its client may have made its latencies; none where it kept up.
+    pub(super) added_ns: Option<f64>,
 }
 
 /// Tells whether `schedule_pairs` has a run for a pair of the first one.
@@ -107,19 +110,24 @@ impl Uncertainty {
         let drawn = self.drawn(run, metric).ok_or(Lack::Values)?;
         let sampled = drawn.sampled.as_ref().map_err(|lack| *lack)?;
         let mut spread = sampled.spread(statistic(stat), scale(metric))?;
-        // Where nothing failed, something may yet: a share is never known better than as many draws
-        // would know it (Agresti and Coull, The American Statistician 52(2), 1998).
-        let least = self.successes(run, metric).map_or(0.0, |(good, offered)| {
-            let share = (good + 2.0) / (offered + 4.0);
-            (share * (1.0 - share) / (offered + 4.0)).sqrt()
-        });
-        let least = self.in_unit(run, metric, least);
+        let least = self.least(run, metric);
         let least = match (spread.scale, drawn.series.sums()) {
             (Scale::Log, (numerator, denominator)) => least * denominator / numerator,
             (Scale::Plain, _) => least,
         };
         spread.error = spread.error.max(least);
         Ok(spread)
+    }
+
+    /// The least error of a number that counts successes, in its unit; 0 for others. Where nothing
+    /// failed, something may yet: a share is never known better than as many draws would know it
+    /// (Agresti and Coull, The American Statistician 52(2), 1998).
+    fn least(&self, run: &str, metric: &str) -> f64 {
+        let least = self.successes(run, metric).map_or(0.0, |(good, offered)| {
+            let share = (good + 2.0) / (offered + 4.0);
+            (share * (1.0 - share) / (offered + 4.0)).sqrt()
+        });
+        self.in_unit(run, metric, least)
     }
 
     /// What a number that counts successes counts, and of how many; `None` for other numbers.

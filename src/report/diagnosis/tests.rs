@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::analyze::{Cell, Column, Table};
+use crate::capture::manifest::State;
 use crate::report::fixture;
 use crate::report::verdict::verdict;
 
@@ -108,6 +109,28 @@ fn latencies(analysis: &mut Analysis, rows: &[(&str, f64, f64)]) {
     );
 }
 
+/// How TTFT goes with the length of prompts and with the load, by rank.
+fn ranked(analysis: &mut Analysis, with_input: f64, with_in_flight: f64) {
+    let row = vec![
+        text("ttft"),
+        Cell::Float(with_input),
+        Cell::Float(with_in_flight),
+    ];
+    let columns = "run metric with_input with_in_flight";
+    put(analysis, "latency_ranks", columns, vec![row]);
+}
+
+/// Quarters of the requests by load, with the median TPOT of each in milliseconds.
+fn loaded(analysis: &mut Analysis, tpots: [f64; 4]) {
+    let row = |(in_flight, tpot_ms): (f64, f64)| {
+        let numbers = [in_flight, 50.0, tpot_ms * 1e6];
+        numbers.map(Cell::Float).to_vec()
+    };
+    let rows = [15.0, 35.0, 67.0, 85.0].into_iter().zip(tpots).map(row);
+    let columns = "run in_flight_p50 tpot_n tpot_p50_ns";
+    put(analysis, "latency_by_load", columns, rows.collect());
+}
+
 fn ids(analysis: &Analysis) -> Vec<&'static str> {
     let found = diagnoses(analysis, &analysis.runs[0]);
     found.iter().map(|one| one.id).collect()
@@ -199,6 +222,45 @@ fn pauses_that_begin_with_requests_are_no_stalls_of_the_server() {
     assert_eq!(ids(&in_step), [""; 0]);
 }
 
+/// How late the client was in each second of a minute, in milliseconds, and at p99 of all.
+fn late(analysis: &mut Analysis, lag_ms: impl Fn(i64) -> f64, p99_ms: f64) {
+    let row = |second| {
+        let lag = Cell::Float(lag_ms(second) * 1e6);
+        vec![Cell::Int(second * SECOND), lag]
+    };
+    let columns = "run at_ns runtime_lag_max_ns";
+    put(
+        analysis,
+        "client_health",
+        columns,
+        (0..60).map(row).collect(),
+    );
+    let check = vec![text("runtime_lag"), Cell::Float(p99_ms * 1e6)];
+    put(analysis, "validity", "run check_name value", vec![check]);
+}
+
+#[test]
+fn gaps_that_the_clients_own_lag_makes_are_not_the_servers() {
+    let mut uneven = minute(|_| CALM);
+    latencies(&mut uneven, &[("itl", 6.0, 52.0), ("icl", 6.0, 52.0)]);
+    late(&mut uneven, |_| 1.0, 1.0);
+    assert_eq!(ids(&uneven), ["unstable-tpot"]);
+    late(&mut uneven, |_| 226.0, 226.0);
+    assert_eq!(ids(&uneven), [""; 0]);
+
+    let pause = |second: i64| second % 10 == 3;
+    let mut paused = minute(|second| Moment {
+        itl_max_ms: if pause(second) { 400.0 } else { 30.0 },
+        ..CALM
+    });
+    late(&mut paused, |_| 1.0, 1.0);
+    assert_eq!(ids(&paused), ["periodic-stalls"]);
+    // A neighbour of the client that comes every ten seconds.
+    let lag = |second| if pause(second) { 380.0 } else { 1.0 };
+    late(&mut paused, lag, 10.0);
+    assert_eq!(ids(&paused), [""; 0]);
+}
+
 #[test]
 fn more_in_flight_without_more_tokens_is_saturation() {
     let full = |tps: f64| {
@@ -276,7 +338,17 @@ fn a_wait_that_goes_with_the_load_is_one_in_front_of_prefill() {
         &mut queued,
         &[("ttft", 80.0, 1_200.0), ("tpot", 20.0, 30.0)],
     );
+    assert_eq!(ids(&queued), [""; 0], "nobody knows of TPOT by load");
+    loaded(&mut queued, [20.0, 21.0, 24.0, 22.0]);
     assert_eq!(ids(&queued), ["waiting"]);
+    // The demo's own: what takes twice as long under load does not "hardly change".
+    loaded(&mut queued, [18.7, 20.3, 56.5, 43.7]);
+    assert_eq!(ids(&queued), ["shared-steps"]);
+    let found = diagnoses(&queued, &queued.runs[0]);
+    insta::assert_snapshot!(found[0].what, @"TTFT is 80 ms at the median and 1.2 s at p99, and the median TPOT 43.7 ms with some 85 requests in flight, where it is 18.7 ms with 15");
+    // One that goes up and down again has another reason.
+    loaded(&mut queued, [20.0, 20.0, 60.0, 21.0]);
+    assert_eq!(ids(&queued), [""; 0]);
 }
 
 #[test]
@@ -328,13 +400,51 @@ fn the_kind_of_most_failures_is_named() {
         "{}",
         found[0].what
     );
-    assert!(found[0].why.contains("limits its rate"));
+    assert!(found[0].why.contains("limits its rate or its queue"));
 }
 
 #[test]
-fn long_prompts_that_wait_longer_are_told_with_their_lengths() {
-    let mut by_length = minute(|_| CALM);
-    let bucket = |from: i64, n: i64, ms: f64| {
+fn the_words_of_a_429_say_what_is_limited() {
+    for (message, limit) in [
+        ("", "its rate or its queue"),
+        ("Too Many Requests", "its rate or its queue"),
+        ("the request queue is full", "its queue is full"),
+        ("Model is overloaded", "its queue is full"),
+        ("Rate limit reached for requests", "limits its rate, so"),
+        ("429: 60 requests per minute", "limits its rate, so"),
+        (
+            "queue full, rate limit of the tenant",
+            "its rate or its queue",
+        ),
+    ] {
+        let (why, _) = refusal(message);
+        assert!(why.contains(limit), "{message}: {why}");
+    }
+}
+
+#[test]
+fn what_a_stop_cut_off_did_not_fail() {
+    let mut stopped = minute(|_| CALM);
+    let columns = "run requests ok failed cancelled output_tokens";
+    let row = [30, 1, 0, 29, 100].map(Cell::Int).to_vec();
+    put(&mut stopped, "run_summary", columns, vec![row]);
+    let outcome = vec![
+        text("error"),
+        text("http_5xx"),
+        Cell::Int(503),
+        Cell::Int(1),
+    ];
+    let columns = "run status error_kind http_status requests";
+    put(&mut stopped, "requests_by_outcome", columns, vec![outcome]);
+    assert_eq!(ids(&stopped), ["failures"]);
+    stopped.runs[0].manifest.state = State::Interrupted;
+    assert_eq!(ids(&stopped), [""; 0]);
+}
+
+/// A run with the median TTFT of prompts from so many tokens on: tokens, requests, milliseconds.
+fn by_length(buckets: &[(i64, i64, f64)]) -> Analysis {
+    let mut analysis = minute(|_| CALM);
+    let bucket = |&(from, n, ms): &(i64, i64, f64)| {
         vec![
             text("input"),
             Cell::Int(from),
@@ -342,24 +452,47 @@ fn long_prompts_that_wait_longer_are_told_with_their_lengths() {
             Cell::Float(ms * 1e6),
         ]
     };
+    let rows = buckets.iter().map(bucket).collect();
     let columns = "run side from_tokens n ttft_p50_ns";
-    put(
-        &mut by_length,
-        "latency_by_length",
-        columns,
-        vec![
-            bucket(64, 200, 50.0),
-            bucket(1_024, 40, 400.0),
-            bucket(8_192, 3, 2_000.0),
-        ],
-    );
-    let found = diagnoses(&by_length, &by_length.runs[0]);
+    put(&mut analysis, "latency_by_length", columns, rows);
+    analysis
+}
+
+#[test]
+fn long_prompts_that_wait_longer_are_told_with_their_lengths() {
+    let mut run = by_length(&[(64, 200, 50.0), (1_024, 40, 400.0), (8_192, 3, 2_000.0)]);
+    assert_eq!(ids(&run), [""; 0], "nobody knows what TTFT goes with");
+    ranked(&mut run, 0.7, 0.2);
+    let found = diagnoses(&run, &run.runs[0]);
     assert_eq!(found[0].id, "long-prompts");
     assert!(
         found[0].what.contains("from 1,024 tokens on"),
         "{}",
         found[0].what
     );
+    // As ordered, but the load says more.
+    ranked(&mut run, 0.7, 0.8);
+    assert_eq!(ids(&run), [""; 0]);
+}
+
+#[test]
+fn prompts_that_wait_for_others_are_no_long_prompts() {
+    // The demo's own.
+    let demo = [
+        (32, 37, 203.0),
+        (64, 37, 695.0),
+        (128, 67, 235.0),
+        (256, 53, 532.0),
+        (512, 20, 648.0),
+    ];
+    let mut run = by_length(&demo);
+    ranked(&mut run, 0.06, 0.81);
+    assert_eq!(ids(&run), [""; 0]);
+    // Out of order, TTFT has to go with the length clearly.
+    ranked(&mut run, 0.4, 0.3);
+    assert_eq!(ids(&run), [""; 0]);
+    ranked(&mut run, 0.6, 0.1);
+    assert_eq!(ids(&run), ["long-prompts"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The summary of one run, of several, and of what must not break it.
 
 use super::*;
-use crate::analyze::Cell;
+use crate::analyze::{Cell, Column, Table};
 use crate::report::columns::columns;
 use crate::report::fixture;
 
@@ -254,4 +254,45 @@ fn a_limited_client_says_so_in_words_with_its_numbers_below() {
         text.contains("TTFT p50 84.40 ms, TPOT p50 21.50 ms, TPOT p99 ÷ p50 2.49 not graded"),
         "{text}"
     );
+}
+
+#[test]
+fn yardsticks_that_were_given_have_their_rows() {
+    let usual = terminal(&fixture::single(), &TerminalOptions::default());
+    let mut analysis = fixture::single();
+    let mut add = |name: &str, columns: &str, cells: Vec<Cell>| {
+        analysis.tables.retain(|table| table.name != name);
+        analysis.tables.push(Table {
+            name: name.to_owned(),
+            purpose: String::new(),
+            columns: columns
+                .split_whitespace()
+                .map(|name| Column {
+                    name: name.to_owned(),
+                    unit: None,
+                })
+                .collect(),
+            rows: vec![[vec![Cell::Text("demo".to_owned())], cells].concat()],
+            sql: String::new(),
+        });
+    };
+    let stalls = [2e8, 167.0, 3.0, 5_177.0, 4.0, 412.5e6].map(Cell::Float);
+    let columns = "run bound_ns n stalled gaps stalls longest_max_ns";
+    add("stalls", columns, stalls.to_vec());
+    let deadlines = [10.0, 167.0, 0.982, 0.91].map(Cell::Float);
+    let columns = "run reader_tps n in_time_share kept_up_share";
+    add("deadlines", columns, deadlines.to_vec());
+    let mut cost = ["steady", "gpu_hour"]
+        .map(|word| Cell::Text(word.to_owned()))
+        .to_vec();
+    cost.extend([0.020_7, 3.92, 0.000_125].map(Cell::Float));
+    let columns = "run window_name basis cost cost_per_m_output cost_per_request";
+    add("cost", columns, cost);
+    let text = terminal(&analysis, &TerminalOptions::default());
+    let new: Vec<&str> = text.lines().filter(|line| !usual.contains(line)).collect();
+    insta::assert_snapshot!(new.join("\n"), @r"
+    Stalls, gaps over 200 ms:                    4 of 5,177 gaps, in 3 of 167 answers; longest gap 412.50 ms
+    Tokens in time for a reader of 10/s:         98.2 % (all of them in 91.0 % of 167 answers)
+    Cost of 1M output tokens, steady:            3.92 (by GPU hour; 0.0207 in all, 0.000125 a request)
+    ");
 }

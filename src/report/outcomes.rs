@@ -1,0 +1,63 @@
+//! How the requests of a run ended, as far as that says something of the server.
+//!
+//! What was in flight when the user stopped the run, or when its process died, is neither a success
+//! nor a failure: nobody knows what would have become of it. `ok_share` of the tables is of all
+//! measured requests; what is judged here is of those that ended by themselves.
+
+use crate::analyze::{Analysis, RunFacts};
+use crate::capture::manifest::State;
+
+use super::rows::rows_of;
+
+/// Counts of a run's measured requests.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Outcomes {
+    /// Those that were due.
+    pub(crate) requests: f64,
+    /// Those that succeeded.
+    pub(crate) ok: f64,
+    /// Those whose end the stop of the run cut off, or that it kept from being sent.
+    pub(crate) cut_off: f64,
+}
+
+impl Outcomes {
+    /// Those that ended by themselves.
+    pub(crate) fn ended(self) -> f64 {
+        self.requests - self.cut_off
+    }
+
+    /// The share of them that succeeded; `None` where there are none.
+    pub(crate) fn ok_share(self) -> Option<f64> {
+        (self.ended() > 0.0).then(|| self.ok / self.ended())
+    }
+}
+
+/// Counts the requests of `run`; `None` where nobody did.
+pub(crate) fn outcomes(analysis: &Analysis, run: &RunFacts) -> Option<Outcomes> {
+    let summary = rows_of(analysis, "run_summary", &run.run)
+        .into_iter()
+        .next()?;
+    let count = |column| summary.number(column).unwrap_or(0.0);
+    let is_whole = run.manifest.state == State::Complete;
+    Some(Outcomes {
+        requests: summary.number("requests")?,
+        ok: summary.number("ok")?,
+        cut_off: if is_whole {
+            0.0
+        } else {
+            count("cancelled") + count("interrupted") + count("not_sent")
+        },
+    })
+}
+
+/// How long `run` lasted, in seconds, where requests succeeded and none of them is among those that
+/// were asked for (`--from`, `--to`, `--warmup`): nothing was measured of it then.
+pub(crate) fn empty_window(analysis: &Analysis, run: &str) -> Option<f64> {
+    let summary = rows_of(analysis, "run_summary", run).into_iter().next()?;
+    let is_any = summary.number("ok").is_some_and(|ok| ok > 0.0);
+    let is_measured = rows_of(analysis, "latency_percentiles", run)
+        .iter()
+        .any(|row| row.number("n").is_some_and(|n| n > 0.0));
+    let has_table = analysis.table("latency_percentiles").is_some();
+    (is_any && has_table && !is_measured).then(|| summary.number("duration_s").unwrap_or(0.0))
+}
