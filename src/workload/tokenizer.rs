@@ -151,6 +151,35 @@ impl Tokenizer {
     }
 }
 
+fn tokenizer_file(path: &Path) -> Result<PathBuf, WorkloadError> {
+    if path.is_dir() {
+        return ["tokenizer.json", "tokenizer.json.gz"]
+            .map(|name| path.join(name))
+            .into_iter()
+            .find(|file| file.is_file())
+            .ok_or_else(|| WorkloadError::NoTokenizerInFolder {
+                path: path.to_owned(),
+            });
+    }
+    if !path.exists() {
+        return Err(WorkloadError::MissingTokenizer {
+            path: path.to_owned(),
+        });
+    }
+    Ok(path.to_owned())
+}
+
+/// Reads a file whole, unpacked where its first bytes say gzip.
+fn read_unpacked(path: &Path) -> io::Result<Vec<u8>> {
+    let bytes = std::fs::read(path)?;
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut unpacked = Vec::new();
+    flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut unpacked)?;
+    Ok(unpacked)
+}
+
 #[cfg(not(test))]
 mod o200k {
     pub(super) fn count(_: &str) -> Option<usize> {
@@ -186,33 +215,4 @@ mod o200k {
             .filter_map(|bytes| String::from_utf8(bytes).ok())
             .collect()
     }
-}
-
-fn tokenizer_file(path: &Path) -> Result<PathBuf, WorkloadError> {
-    if path.is_dir() {
-        return ["tokenizer.json", "tokenizer.json.gz"]
-            .map(|name| path.join(name))
-            .into_iter()
-            .find(|file| file.is_file())
-            .ok_or_else(|| WorkloadError::NoTokenizerInFolder {
-                path: path.to_owned(),
-            });
-    }
-    if !path.exists() {
-        return Err(WorkloadError::MissingTokenizer {
-            path: path.to_owned(),
-        });
-    }
-    Ok(path.to_owned())
-}
-
-/// Reads a file whole, unpacked where its first bytes say gzip.
-fn read_unpacked(path: &Path) -> io::Result<Vec<u8>> {
-    let bytes = std::fs::read(path)?;
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Ok(bytes);
-    }
-    let mut unpacked = Vec::new();
-    flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut unpacked)?;
-    Ok(unpacked)
 }

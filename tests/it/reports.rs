@@ -495,7 +495,6 @@ fn sql_with_an_error_is_wrong_usage_and_told() {
     });
     insta::assert_snapshot!(shown.join("\n\n"), @r"
     error: Expected: an SQL statement, found: SELEC at Line: 1, Column: 1
-    hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
 
     error: No field named ttft. Did you mean 'requests.ttft_ns'? Valid fields are requests.run, requests
     hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
@@ -510,7 +509,6 @@ fn sql_with_an_error_is_wrong_usage_and_told() {
     hint: use SELECT, WITH, EXPLAIN, SHOW or DESCRIBE
 
     error: there is no statement
-    hint: query the views requests, attempts, chunks, tokens, probes, server_metrics, runs, steps; `DESC
     ");
     assert!(folder.names().is_empty());
 }
