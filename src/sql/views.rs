@@ -374,6 +374,31 @@ mod tests {
     use crate::capture::schema::Channel;
     use crate::runtime::block_on;
 
+    /// Behind `unnest` the engine takes a grouped column for a key: `findings/` has it.
+    #[test]
+    fn no_view_repeats_a_run_behind_distinct() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = TapeFixture::small().write(&folder.path().join("t.tape"));
+        let repeated = block_on(async {
+            let tapes = open_tapes(&[path], &Settings::default()).await.unwrap();
+            let mut repeated = Vec::new();
+            for (view, _) in super::VIEWS {
+                let sql = format!("SELECT DISTINCT run FROM {view}");
+                // Some have no run.
+                let Ok(rows) = tapes.context.sql(&sql).await else {
+                    continue;
+                };
+                let batches = rows.collect().await.unwrap();
+                let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+                if rows > 1 {
+                    repeated.push(*view);
+                }
+            }
+            repeated
+        });
+        assert!(repeated.unwrap().is_empty());
+    }
+
     #[test]
     fn sql_and_the_driver_agree_on_which_channels_bear_tokens() {
         let all = Channel::WORDS;
