@@ -7,11 +7,10 @@
 
 use std::borrow::Cow;
 
-use serde::de::MapAccess;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use super::lenient::{FromJson, Lenient, object, parse};
+use super::lenient::{Count, Lenient, Text, parse, read_from_object};
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::request::{Message, Overridable, RequestInput, RequestSpec, content_text, room_for};
 use super::sse::{Event, Kind};
@@ -99,9 +98,6 @@ impl Serialize for Body<'_> {
     }
 }
 
-type Text<'a> = Lenient<Option<Cow<'a, str>>>;
-type Count = Lenient<Option<u32>>;
-
 /// Any event of a stream; each has some of the fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -166,16 +162,6 @@ struct Failure<'a> {
     message: Text<'a>,
 }
 
-/// Lets a struct stand where a server may send something else instead of an object.
-macro_rules! read_from_object {
-    ($($shape:ident $(<$lifetime:lifetime>)?),+ $(,)?) => {$(
-        impl<'de $(: $lifetime, $lifetime)?> FromJson<'de> for Option<$shape $(<$lifetime>)?> {
-            fn from_object<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
-                object(map)
-            }
-        }
-    )+};
-}
 read_from_object!(AnyEvent<'a>, Begun<'a>, Part<'a>, Counts, Failure<'a>);
 
 impl Counts {

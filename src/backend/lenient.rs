@@ -222,6 +222,25 @@ where
     T::deserialize(MapAccessDeserializer::new(object)).map(Some)
 }
 
+/// Lets a struct stand where a server may send something else instead of an object.
+macro_rules! read_from_object {
+    ($($shape:ident $(<$lifetime:lifetime>)?),+ $(,)?) => {$(
+        impl<'de $(: $lifetime, $lifetime)?> $crate::backend::lenient::FromJson<'de>
+            for Option<$shape $(<$lifetime>)?>
+        {
+            fn from_object<A: serde::de::MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+                $crate::backend::lenient::object(map)
+            }
+        }
+    )+};
+}
+pub(super) use read_from_object;
+
+/// A text of any length.
+pub(super) type Text<'a> = Lenient<Option<Cow<'a, str>>>;
+/// A count of tokens.
+pub(super) type Count = Lenient<Option<u32>>;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,10 +7,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess};
 
-use crate::backend::lenient::{FromJson, Length, Lenient, List, object};
-
-type Text<'a> = Lenient<Option<Cow<'a, str>>>;
-type Count = Lenient<Option<u32>>;
+use crate::backend::lenient::{
+    Count, FromJson, Length, Lenient, List, Text, object, read_from_object,
+};
 
 /// One event: a chunk of chat or of completions, or an error object.
 #[derive(Debug, Default, Deserialize)]
@@ -269,16 +268,6 @@ fn append<'a>(whole: &mut Option<Cow<'a, str>>, part: Option<Cow<'a, str>>) {
     }
 }
 
-/// Lets a struct stand where a server may send something else instead of an object.
-macro_rules! read_from_object {
-    ($($shape:ident $(<$lifetime:lifetime>)?),+ $(,)?) => {$(
-        impl<'de $(: $lifetime, $lifetime)?> FromJson<'de> for Option<$shape $(<$lifetime>)?> {
-            fn from_object<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
-                object(map)
-            }
-        }
-    )+};
-}
 read_from_object!(
     Chunk<'a>,
     Choice<'a>,
