@@ -448,9 +448,11 @@ fn may_say(entry: &Entry, seen: &Seen) -> bool {
     }
     // What breaks before the client has read the head ends without one.
     let is_headless = seen.row == cut(ErrorKind::Send, None) && seen.tokens == 0;
+    // It went out once more where nobody listened any longer.
+    let is_resent = seen.row == cut(ErrorKind::Connect, None) && entry.written_us.is_empty();
     match entry.end {
         End::Outage if entry.is_finished => false,
-        End::Outage => is_headless || seen.row == cut(ErrorKind::Truncated, Some(200)),
+        End::Outage => is_headless || is_resent || seen.row == cut(ErrorKind::Truncated, Some(200)),
         End::AsPlanned | End::ClientLeft => entry.fault == Fault::Reset && is_headless,
     }
 }
