@@ -86,20 +86,16 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
             .and_then(|row| row.number("limit_value"));
         let is_over = lag_limit_ns.is_some_and(|limit_ns| p99_ns(&check) > limit_ns);
         let is_past = verdict.standing == Standing::ClientLimited || is_over;
-        let said = format!("{}{}", said("; "), self_check_sentence(&check, is_past));
+        let sentence = self_check_sentence(&check, is_past);
         if verdict.details.is_empty() {
-            verdict.reason.push_str(&said);
+            add(&mut verdict.reason, &sentence);
         } else {
-            verdict.details.push_str(&said);
+            add(&mut verdict.details, &sentence);
         }
     }
-    if let Some(unsent) = never_sent(analysis, run) {
-        verdict.reason.push_str(&format!("{}{unsent}", said("; ")));
-    }
-    if let Some(sentence) = unsteady(analysis, run) {
-        verdict
-            .reason
-            .push_str(&format!("{}{sentence}", said("; ")));
+    let more = [never_sent(analysis, run), unsteady(analysis, run)];
+    for sentence in more.into_iter().flatten() {
+        add(&mut verdict.reason, &sentence);
     }
     if let Some(cached) = cached_beyond(analysis, run) {
         let sentence = say!(
@@ -107,11 +103,17 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
             had = format::percent(Some(cached.had)),
             shared = format::percent(Some(cached.shared))
         );
-        verdict
-            .reason
-            .push_str(&format!("{}{sentence}", said("; ")));
+        add(&mut verdict.reason, &sentence);
     }
     verdict
+}
+
+/// Adds a sentence to a line, behind a semicolon in place of a full stop.
+fn add(line: &mut String, sentence: &str) {
+    let trimmed = line.trim_end_matches(['.', '。']).len();
+    line.truncate(trimmed);
+    line.push_str(&said("; "));
+    line.push_str(sentence);
 }
 
 /// Says how many requests that were due never went out.
@@ -444,6 +446,10 @@ mod tests {
             said.contains("; the steady window has 0.13 requests/s and the whole run 29.20: "),
             "{said}"
         );
+        let mut limited = fixture::limited();
+        put(&mut limited, "throughput_windows", 0, "rps", &rate);
+        let said = reason(&limited);
+        assert!(said.contains("Do not quote them; the steady"), "{said}");
         // On a ramp no window is steady, whatever its rate.
         let mut analysis = fixture::single();
         analysis.runs[0].manifest.plan.arrivals = Some(Arrivals {
