@@ -7,10 +7,10 @@
 //! A field is absent where it does not apply, or where the build that wrote the tape did not know it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// The plan of a run.
@@ -136,6 +136,41 @@ impl RunPlan {
         }
     }
 
+    /// Returns why the plan can't be driven, where its numbers make no sense.
+    ///
+    /// What it asks of arrivals, lengths, traces and the server is checked by those who read it.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let limits = &self.limits;
+        let at_least_one = [
+            ("max_concurrency", self.max_concurrency.map(u64::from)),
+            ("num_prompts", self.num_prompts),
+        ];
+        let above_zero = [
+            ("duration_s", limits.duration_ns),
+            ("request_timeout_s", limits.request_timeout_ns),
+            ("first_timeout_s", limits.first_timeout_ns),
+            ("idle_timeout_s", limits.idle_timeout_ns),
+            ("connect_timeout_s", limits.connect_timeout_ns),
+        ];
+        let not_negative = [
+            ("drain_s", limits.drain_ns),
+            ("self_check_s", limits.self_check_ns),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, n)| *n == Some(0)) {
+            return Err(format!("`{name}` is 0"));
+        }
+        let too_small = above_zero
+            .iter()
+            .find(|(_, ns)| ns.is_some_and(|ns| ns <= 0));
+        let negative = not_negative
+            .iter()
+            .find(|(_, ns)| ns.is_some_and(|ns| ns < 0));
+        match too_small.or(negative) {
+            Some((name, _)) => Err(format!("`{name}` is no length of time")),
+            None => Ok(()),
+        }
+    }
+
     /// The plan as a JSON object.
     pub fn fields(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
@@ -148,6 +183,15 @@ impl RunPlan {
 /// Reads a plan that may be `null`: of a run that was driven by no command.
 pub(crate) fn or_default<'de, D: Deserializer<'de>>(plan: D) -> Result<RunPlan, D::Error> {
     Ok(Option::deserialize(plan)?.unwrap_or_default())
+}
+
+/// Writes a path as it is shown: its bytes need not be text.
+fn shown<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
+}
+
+fn shown_if_any<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    shown(path.as_deref().unwrap_or(Path::new("")), to)
 }
 
 /// How arrivals are driven, which decides which form of a latency is the headline.
@@ -248,12 +292,16 @@ pub enum Dataset {
 #[serde(default)]
 pub struct TracePlan {
     /// The file, folder or glob.
+    #[serde(serialize_with = "shown")]
     pub path: PathBuf,
     /// Name of the format; none to recognise it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
     /// The user's own mapping.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "shown_if_any",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub map: Option<PathBuf>,
     /// Start of the window, in trace time.
     #[serde(
@@ -586,6 +634,42 @@ mod tests {
         let again = plan.fields();
         assert_eq!(again["streams"], old["streams"]);
         assert_eq!(again["a_later_field"], old["a_later_field"]);
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_named() {
+        let why = |plan: Value| read(plan).check();
+        assert_eq!(
+            why(json!({ "max_concurrency": 1, "limits": { "drain_s": 0 } })),
+            Ok(())
+        );
+        for (plan, name) in [
+            (json!({ "max_concurrency": 0 }), "max_concurrency"),
+            (json!({ "num_prompts": 0 }), "num_prompts"),
+            (json!({ "limits": { "duration_s": 0 } }), "duration_s"),
+            (
+                json!({ "limits": { "idle_timeout_s": -1.5 } }),
+                "idle_timeout_s",
+            ),
+            (json!({ "limits": { "drain_s": -1 } }), "drain_s"),
+        ] {
+            assert!(why(plan).unwrap_err().contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_is_written_as_it_is_shown() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = PathBuf::from(OsStr::from_bytes(b"tr\xff.csv"));
+        let trace = TracePlan {
+            map: Some(path.clone()),
+            path,
+            ..TracePlan::default()
+        };
+        let json = serde_json::to_value(trace).unwrap();
+        assert_eq!(json["path"], "tr\u{fffd}.csv");
+        assert_eq!(json["map"], json["path"]);
     }
 
     #[test]

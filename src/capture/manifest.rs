@@ -21,7 +21,7 @@ const MOST_ENTRIES: usize = 1_000;
 pub(super) const MOST_ANCHORS: usize = 100_000;
 
 /// Most characters of the reason why a manifest can't be read.
-const MOST_LETTERS: usize = 300;
+const MAX_REASON_CHARS: usize = 300;
 
 /// Whether the run that made the tape has ended, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,7 +256,7 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_value(value).map_err(|error| {
             // It quotes what it does not take, which may be long.
-            let why: String = error.to_string().chars().take(MOST_LETTERS).collect();
+            let why: String = error.to_string().chars().take(MAX_REASON_CHARS).collect();
             not_a_tape(format!("its `{}` is incomplete: {why}", Self::FILE))
         })?;
         manifest

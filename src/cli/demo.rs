@@ -62,11 +62,11 @@ fn planned(trace: PathBuf, server: SocketAddr) -> Result<Planned, Error> {
     let base_url = format!("http://{server}");
     let private = drive::private_for(
         plan::join(&base_url, "/v1/chat/completions")?,
-        &[],
+        (&[], None),
         Map::new(),
     )?;
     let mut plan = RunPlan {
-        command: Some(masks::masked_command(std::env::args())),
+        command: Some(masks::typed_command()),
         verb: Some("demo".into()),
         backend: Some("openai-chat".into()),
         trace: Some(TracePlan {

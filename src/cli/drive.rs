@@ -16,7 +16,7 @@ use super::goals;
 use super::interrupt::{self, RunStage};
 use super::output::{Output, write_error};
 use super::talk::{complain, print, print_painted, say};
-use super::{again, ending, masks, plan, progress};
+use super::{ending, masks, plan, progress, run};
 use crate::analyze::{Options, Slo};
 use crate::error::{Error, exit};
 use crate::load::{Private, Run, RunReport, Setup};
@@ -109,12 +109,12 @@ pub(super) fn replay(args: &ReplayArgs, global: &Global) -> Result<u8, Error> {
 }
 
 /// Drives the plan of a tape, or one in a file, once more.
-pub(super) fn run(args: &RunArgs, global: &Global) -> Result<u8, Error> {
+pub(super) fn run_again(args: &RunArgs, global: &Global) -> Result<u8, Error> {
     if let Some(stray) = args.output.goals.strays().first() {
         return Err(goals::not_a_goal(&stray.display().to_string()));
     }
     let output = RunOutput::of(&args.output, global)?;
-    drive(again::planned(args)?, &output, global)
+    drive(run::planned(args)?, &output, global)
 }
 
 /// What is known of a trace before it is replayed.
@@ -251,20 +251,24 @@ pub(super) fn drive(
 /// not be repeated of it.
 pub(super) fn private(args: &TargetArgs, extra_body: Map<String, Value>) -> Result<Private, Error> {
     let url = plan::endpoint_url(args)?;
-    private_for(url, &args.header, extra_body)
+    let key = api_key(&url);
+    private_for(url, (&args.header, key), extra_body)
 }
 
-/// The same, of an address.
+/// The key from the environment, unless the address has credentials: those are the user's own words for
+/// this server.
+pub(super) fn api_key(url: &Url) -> Option<String> {
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    let key = std::env::var("OPENAI_API_KEY").ok();
+    key.filter(|_| !has_credentials)
+}
+
+/// As [`private`], of an address, with these headers and this key.
 pub(super) fn private_for(
     url: Url,
-    header: &[String],
+    (header, api_key): (&[String], Option<String>),
     extra_body: Map<String, Value>,
 ) -> Result<Private, Error> {
-    // Credentials in the address are the user's own words for this server.
-    let has_credentials = !url.username().is_empty() || url.password().is_some();
-    let api_key = std::env::var("OPENAI_API_KEY")
-        .ok()
-        .filter(|_| !has_credentials);
     Ok(Private {
         headers: plan::headers(header, api_key.as_deref())?,
         secrets: masks::secrets(header, &url, &extra_body),

@@ -211,8 +211,14 @@ pub(super) fn plain_headers(private: &Private) -> BTreeMap<String, String> {
     plain.collect()
 }
 
+/// The command line of this process, as [`masked_command`] has it.
+pub(super) fn typed_command() -> String {
+    // A name of a file need not be text.
+    masked_command(env::args_os().map(|word| word.to_string_lossy().into_owned()))
+}
+
 /// The command line as it was typed, quoted for a shell, with secrets masked.
-pub(super) fn masked_command(words: impl Iterator<Item = String>) -> String {
+fn masked_command(words: impl Iterator<Item = String>) -> String {
     let mut typed = vec!["tokentape".to_owned()];
     let mut flag = String::new();
     for word in words.skip(1) {

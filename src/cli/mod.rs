@@ -1,6 +1,5 @@
 //! The user's words → a plan; one file a verb, wiring only.
 
-mod again;
 mod analyze;
 mod answer;
 mod args;
@@ -17,6 +16,7 @@ mod masks;
 mod output;
 mod plan;
 mod progress;
+mod run;
 mod simulate;
 mod sql;
 mod synthesize;
@@ -62,7 +62,7 @@ fn run(app: &App) -> Result<u8, Error> {
     match &app.verb {
         Verb::Demo(args) => demo::run(args, global),
         Verb::Replay(args) => drive::replay(args, global),
-        Verb::Run(args) => drive::run(args, global),
+        Verb::Run(args) => drive::run_again(args, global),
         Verb::Load(args) => drive::load(args, global),
         Verb::Analyze(args) => analyze::run(args, global),
         Verb::Sql(args) => sql::run(args),

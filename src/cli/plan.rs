@@ -102,7 +102,7 @@ fn of_run(args: &DriveArgs) -> Result<RunPlan, Error> {
     let limits = &args.limits;
     let tokenizer = request.tokenizer.as_ref();
     Ok(RunPlan {
-        command: Some(masks::masked_command(std::env::args())),
+        command: Some(masks::typed_command()),
         backend: Some(args.target.backend.name().into()),
         model: args.target.model.clone(),
         max_concurrency: limits.max_concurrency,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::args::{RunArgs, WireArg};
-use super::drive::{Planned, private_for};
+use super::drive::{Planned, api_key, private_for};
 use super::{masks, plan};
 use crate::capture::Manifest;
 use crate::error::Error;
@@ -15,10 +15,10 @@ use crate::plan::RunPlan;
 use crate::secrets::MASK;
 
 /// Most that is read of a plan in a file, in bytes.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Most characters of the reason why a plan can't be read.
-const MOST_LETTERS: usize = 300;
+const MAX_REASON_CHARS: usize = 300;
 
 /// Reads the plan that is named, and makes of it what is to be driven now.
 pub(super) fn planned(args: &RunArgs) -> Result<Planned, Error> {
@@ -29,7 +29,7 @@ pub(super) fn planned(args: &RunArgs) -> Result<Planned, Error> {
     } else {
         plan::name_target(&mut plan, &private);
     }
-    plan.command = Some(masks::masked_command(std::env::args()));
+    plan.command = Some(masks::typed_command());
     if let Some(model) = &args.model {
         plan.model = Some(model.clone());
     }
@@ -38,13 +38,26 @@ pub(super) fn planned(args: &RunArgs) -> Result<Planned, Error> {
     }
     plan.labels.extend(plan::labels(&args.output.label)?);
     let models_url = plan::models_beside(&private.url);
+    let notes = vec![what_goes_where(&plan)];
     Ok(Planned {
         plan,
         private,
         models_url,
         pipe: None,
-        notes: Vec::new(),
+        notes,
     })
+}
+
+/// Says what a plan that somebody else may have made sends where.
+fn what_goes_where(plan: &RunPlan) -> String {
+    let what = match &plan.trace {
+        Some(trace) => format!("the requests of `{}`", trace.path.display()),
+        None => "its requests".to_owned(),
+    };
+    let url = plan.url.as_deref().unwrap_or_default();
+    let has_key = plan.header_names.iter().any(|name| name == "authorization");
+    let key = if has_key { ", with the key" } else { "" };
+    format!("note: the plan sends {what} to `{url}`{key}")
 }
 
 fn read(args: &RunArgs) -> Result<RunPlan, Error> {
@@ -64,13 +77,13 @@ fn read(args: &RunArgs) -> Result<RunPlan, Error> {
         )
     };
     let size = fs::metadata(path).map_err(unread)?.len();
-    if size > MOST_BYTES {
+    if size > MAX_BYTES {
         return Err(wrong(format!("it has {size} bytes")));
     }
     let text = fs::read_to_string(path).map_err(unread)?;
     let plan: RunPlan = serde_json::from_str(&text).map_err(|error| {
         // It quotes what it does not take, which may be long.
-        wrong(error.to_string().chars().take(MOST_LETTERS).collect())
+        wrong(error.to_string().chars().take(MAX_REASON_CHARS).collect())
     })?;
     match plan.other.keys().next() {
         Some(name) => Err(wrong(format!("there is no field `{name}`"))),
@@ -102,7 +115,11 @@ fn private(plan: &RunPlan, args: &RunArgs) -> Result<Private, Error> {
         .map(|(name, value)| format!("{name}: {value}"))
         .collect();
     headers.extend(args.header.iter().cloned());
-    let private = private_for(url, &headers, extra_body)?;
+    // A key goes only where the plan's requests had one, or where the user says now that they go.
+    let takes_key =
+        args.base_url.is_some() || plan.header_names.iter().any(|name| name == "authorization");
+    let key = if takes_key { api_key(&url) } else { None };
+    let private = private_for(url, (&headers, key), extra_body)?;
     let is_there = |name: &String| {
         private
             .headers

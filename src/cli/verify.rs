@@ -209,7 +209,7 @@ impl Climber {
 
     fn setup(&self, tape: PathBuf) -> LadderSetup {
         LadderSetup {
-            command: masks::masked_command(std::env::args()),
+            command: masks::typed_command(),
             run: Setup {
                 tape,
                 replaces: self.replaces,

@@ -70,6 +70,7 @@ impl Run {
     ///
     /// [`LoadError`] for a plan that makes no sense, or a tokenizer that can't be read.
     pub fn planned(plan: RunPlan, private: Private, setup: Setup) -> Result<Self, LoadError> {
+        plan.check().map_err(senseless)?;
         let backend = backend(&plan)?;
         check_extra_body(&private.extra_body)?;
         let wire = wire(&plan)?;
@@ -96,6 +97,14 @@ impl Run {
             keeps_text: plan.keeps_text.unwrap_or_default(),
             count_tokens: count_tokens.clone(),
         };
+        let manifest = Manifest {
+            labels: plan.labels.clone(),
+            seed: plan.seed.unwrap_or_default(),
+            target: plan.url.clone().unwrap_or_default(),
+            host: setup.host,
+            plan: plan.clone(),
+            ..Manifest::new(run_id(), plan.arrival_loop())
+        };
         Ok(Self {
             tape: setup.tape,
             replaces: setup.replaces,
@@ -117,20 +126,8 @@ impl Run {
             self_check: self_check_plan(&plan),
             count_tokens,
             stop: setup.stop,
-            manifest: Manifest {
-                labels: plan.labels.clone(),
-                seed: plan.seed.unwrap_or_default(),
-                target: plan.url.clone().unwrap_or_default(),
-                host: setup.host,
-                ..Manifest::new(run_id(), plan.arrival_loop())
-            },
-        }
-        .with_plan(plan))
-    }
-
-    fn with_plan(mut self, plan: RunPlan) -> Self {
-        self.manifest.plan = plan;
-        self
+            manifest,
+        })
     }
 }
 

@@ -147,6 +147,34 @@ fn what_a_plan_does_not_keep_has_to_be_given_again() {
 }
 
 #[test]
+fn a_key_goes_only_where_the_plan_had_one_or_the_user_says_so() {
+    let mock = Mock::answering(&["a"]);
+    let folder = Folder::new();
+    folder
+        .load(&mock.url(), &["--num-prompts", "1"])
+        .expect_code(0);
+    let key = [("OPENAI_API_KEY", "very-secret")];
+    let words = [
+        "run",
+        "run.tape",
+        "--no-summary",
+        "--force",
+        "--out",
+        "again.tape",
+    ];
+    let url = mock.url();
+    for (more, has_key) in [(&[][..], false), (&["--base-url", &url], true)] {
+        let outcome = folder.run_with(&[&words[..], more].concat(), &key);
+        let outcome = outcome.expect_code(0);
+        let note = format!("note: the plan sends its requests to `{url}/v1/chat/completions`");
+        assert!(outcome.stderr.contains(&note), "{}", outcome.stderr);
+        let requests = mock.requests();
+        let sent = requests.last().unwrap().header("authorization");
+        assert_eq!(sent.is_some(), has_key);
+    }
+}
+
+#[test]
 fn what_is_no_plan_is_refused() {
     let folder = Folder::new();
     let plan = |more: Value| {
@@ -179,6 +207,7 @@ fn what_is_no_plan_is_refused() {
             plan(json!({ "arrivals": { "process": "all at once" }, "num_prompts": null })),
         ),
         ("address.json", plan(json!({ "url": "nowhere" }))),
+        ("slots.json", plan(json!({ "max_concurrency": 0 }))),
         (
             "time.json",
             plan(json!({ "limits": { "drain_s": "long" } })),
@@ -206,6 +235,7 @@ fn what_is_no_plan_is_refused() {
     2 error: the plan can't be driven: all its requests are due at once, and it does not say how many
     2 error: the plan has no address to send to: relative URL without a base
     hint: give `--base-url`, and `--endpoint` where that holds a secret
+    2 error: the plan can't be driven: `max_concurrency` is 0
     2 error: `time.json` is no plan: invalid type: string "long", expected f64 at line 1 column 166
     hint: name a tape, or a file as `tokentape load --dry-run` or `replay --dry-run` prints it
     4 error: could not read `missing.json`
