@@ -159,6 +159,15 @@ impl RunPlan {
         if let Some((name, _)) = at_least_one.iter().find(|(_, n)| *n == Some(0)) {
             return Err(format!("`{name}` is 0"));
         }
+        if let Some(trace) = &self.trace
+            && trace.session_replies == SessionReplies::Live
+            && trace.sessions == SessionPacing::Trace
+        {
+            return Err(
+                "`session_replies` is `live`, and `sessions` has no turn wait for a reply"
+                    .to_owned(),
+            );
+        }
         let too_small = above_zero
             .iter()
             .find(|(_, ns)| ns.is_some_and(|ns| ns <= 0));
@@ -334,6 +343,8 @@ pub struct TracePlan {
     pub sessions: SessionPacing,
     /// What the prompts of a session's turns are taken to hold.
     pub session_prompts: SessionPrompts,
+    /// Whose replies those prompts hold.
+    pub session_replies: SessionReplies,
     /// What becomes of a clock that starts again.
     pub restarts: Restarts,
     /// Longest time without an arrival.
@@ -395,6 +406,17 @@ pub enum SessionPrompts {
     Whole,
     /// What is new in the turn
     New,
+}
+
+/// Whose replies a turn holds that is sent with what was said before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionReplies {
+    /// The trace's own, and made-up text of the same length where it has none
+    #[default]
+    Trace,
+    /// What the server really said
+    Live,
 }
 
 /// What becomes of a clock that starts again.

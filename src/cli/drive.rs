@@ -19,12 +19,12 @@ use super::talk::{complain, print, print_painted, say};
 use super::{ending, masks, plan, progress, run};
 use crate::analyze::{Options, Slo};
 use crate::error::{Error, exit};
-use crate::load::{Private, Run, RunReport, Setup};
-use crate::plan::{Process, RunPlan, SessionPrompts};
+use crate::load::{Private, Run, RunListener, RunReport, Setup};
+use crate::plan::{Process, RunPlan, SessionPrompts, SessionReplies};
 use crate::report::{TerminalOptions, json as report_json, terminal};
 use crate::runtime::block_on;
 use crate::time::clock::utc_now_ns;
-use crate::trace::{Pipe, PromptFacts, TraceOptions};
+use crate::trace::{Pipe, PromptFacts, TraceOptions, TraceRow};
 use crate::wire::get_text;
 
 /// What is to be driven: a plan, and what a plan does not hold.
@@ -121,6 +121,8 @@ pub(super) fn run_again(args: &RunArgs, global: &Global) -> Result<u8, Error> {
 struct TraceLook {
     format: String,
     prompts: PromptFacts,
+    /// Turns are sent with a history that is put together here, so that it can hold live replies.
+    has_live_turns: bool,
     /// Columns that other tools send, and that are not sent.
     dropped: Vec<String>,
 }
@@ -143,18 +145,29 @@ fn look_at_trace(planned: &mut Planned, global: &Global) -> Result<(), Error> {
     };
     let look = async {
         let mut reader = crate::trace::open(&options).await?;
-        while reader.next().await?.is_some() && global.dry_run {}
+        let first = reader.next().await?;
+        let has_live_turns = first
+            .as_ref()
+            .is_none_or(TraceRow::has_history_put_together);
+        while global.dry_run && reader.next().await?.is_some() {}
         reader.ensure_any()?;
         let unread = reader.unread_columns().iter();
         let dropped = unread.filter(|name| plan::is_of_request(name));
         Ok::<_, crate::trace::TraceError>(TraceLook {
             format: reader.format().name.clone(),
             prompts: reader.prompt_facts(),
+            has_live_turns,
             dropped: dropped.cloned().collect(),
         })
     };
     let found =
         block_on(look).map_err(|error| Error::System("start the SQL engine".into(), error))??;
+    if trace.session_replies == SessionReplies::Live && !found.has_live_turns {
+        return Err(Error::usage(
+            "`--session-replies live` needs a trace whose turns have texts and hold only what is new",
+            "leave it out; or add `--session-prompts new` where they do, and nothing says so",
+        ));
+    }
     tell_of_trace(&found);
     let dropped = found.dropped.join(", ");
     plan.columns_dropped = Some(dropped).filter(|names| !names.is_empty());
@@ -352,13 +365,10 @@ fn execute(
     }
     let result = result_file(output, &tape, global.force)?;
     let total = run.feed.source.known_count();
-    let mut shown = None;
-    let is_hidden = output.hides_progress;
-    let report = crate::load::run(run, |stats| {
-        // It is set once, here.
-        let _ = stage.stats.set(Arc::clone(&stats));
-        shown = progress::show(stats, total, is_hidden);
-    });
+    let shown = progress::show(total, output.hides_progress);
+    let mut listeners: Vec<Arc<dyn RunListener>> = vec![stage.counters()];
+    listeners.extend(shown.as_ref().map(progress::Progress::listener));
+    let report = crate::load::run(run, listeners);
     drop(shown);
     let report = report?;
     let _ = stage.tape.set(tape);

@@ -40,6 +40,13 @@ pub(super) fn tell(report: &RunReport) {
             warn("the trace has no row that is to be sent");
         }
     }
+    if report.made_up_replies > 0 {
+        say(&format!(
+            "note: replies of the server that a later turn was to hold and that had no text, so that \
+             made-up text stood in their place: {}",
+            report.made_up_replies
+        ));
+    }
     failure::tell(report);
     if report.has_given_up {
         say(

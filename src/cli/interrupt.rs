@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::talk::say;
 use crate::error::{Error, exit};
-use crate::load::{Stats, Stop};
+use crate::load::{RunCounters, Stop};
 use crate::units::seconds;
 
 /// Listens for Ctrl-C and SIGTERM for the rest of the process's life.
@@ -32,8 +32,8 @@ pub(super) fn listen() -> Result<watch::Receiver<Stop>, Error> {
 pub(super) struct RunStage {
     /// Time for what is in flight, in nanoseconds.
     drain_ns: i64,
-    /// The counters, once it has begun.
-    pub(super) stats: OnceLock<Arc<Stats>>,
+    /// What it has come to so far.
+    counters: Arc<RunCounters>,
     /// The tape, once it is whole.
     pub(super) tape: OnceLock<PathBuf>,
     is_sealing_said: AtomicBool,
@@ -48,6 +48,11 @@ impl RunStage {
         }
     }
 
+    /// What has to hear of the run.
+    pub(super) fn counters(&self) -> Arc<RunCounters> {
+        Arc::clone(&self.counters)
+    }
+
     /// What becomes of a wish to stop, of which this is the first, the second or a later one.
     fn answer(&self, stop: Option<Stop>) -> Answer {
         if let Some(tape) = self.tape.get() {
@@ -57,8 +62,7 @@ impl RunStage {
                  makes it"
             ));
         }
-        let stats = self.stats.get();
-        let is_over = stats.is_some_and(|stats| stats.is_over.load(Ordering::Acquire));
+        let is_over = self.counters.is_over();
         if is_over && !self.is_sealing_said.swap(true, Ordering::Relaxed) {
             return Answer::GoOn(
                 "the run has ended, and its tape is being finished; Ctrl-C again leaves that to \
@@ -81,7 +85,7 @@ impl RunStage {
     }
 
     fn draining(&self) -> String {
-        let in_flight = self.stats.get().map_or(0, |stats| stats.in_flight());
+        let in_flight = self.counters.in_flight();
         if in_flight == 0 {
             return in_words(Stop::Drain).to_owned();
         }
@@ -229,6 +233,7 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::{RunEvent, RunListener};
 
     fn said(stage: &RunStage, stop: Option<Stop>) -> (bool, String) {
         match stage.answer(stop) {
@@ -240,7 +245,6 @@ mod tests {
     #[test]
     fn while_a_run_sends_two_wishes_are_passed_on_and_the_third_ends_the_process() {
         let stage = RunStage::default();
-        stage.stats.set(Arc::default()).unwrap();
         assert!(said(&stage, Some(Stop::Drain)).0);
         assert!(said(&stage, Some(Stop::Leave)).0);
         let (goes_on, message) = said(&stage, None);
@@ -250,9 +254,7 @@ mod tests {
     #[test]
     fn while_the_tape_is_finished_the_second_wish_ends_the_process() {
         let stage = RunStage::default();
-        let stats = Arc::new(Stats::default());
-        stats.is_over.store(true, Ordering::Release);
-        stage.stats.set(stats).unwrap();
+        stage.counters().hear(&RunEvent::Over);
         let (goes_on, message) = said(&stage, Some(Stop::Drain));
         assert!(
             goes_on && message.contains("the run has ended"),

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::load::Private;
 use crate::plan::{
     Arrivals, Dataset, EMBEDDED_TOKENIZER, OutputLength, PlanLimits, Process, RampStrategy, RampUp,
-    RunPlan, SessionPrompts, TracePlan,
+    RunPlan, SessionPacing, SessionPrompts, SessionReplies, TracePlan,
 };
 use crate::time::clock::utc_now_ns;
 use crate::trace::PromptFacts;
@@ -68,6 +68,12 @@ pub(super) fn of_replay(args: &ReplayArgs) -> Result<RunPlan, Error> {
         }
     };
     let taken = &args.selection;
+    if taken.session_replies == SessionReplies::Live && taken.sessions == SessionPacing::Trace {
+        return Err(Error::usage(
+            "`--session-replies live` needs turns that wait for the replies before them",
+            "add `--sessions think` or `--sessions later`",
+        ));
+    }
     let run = of_run(&args.common)?;
     // The planned output length is part of the schedule, so it is enforced where it can be.
     let enforces = taken.output_length == OutputLength::Enforce
@@ -87,6 +93,7 @@ pub(super) fn of_replay(args: &ReplayArgs) -> Result<RunPlan, Error> {
             ties: taken.ties,
             sessions: taken.sessions,
             session_prompts: taken.session_prompts,
+            session_replies: taken.session_replies,
             restarts: taken.restarts,
             max_idle_ns: taken.max_idle,
             output_length: taken.output_length,

@@ -186,9 +186,9 @@ impl Climber {
         let scratch = Folder::open(None, false)?;
         let setup = self.setup(scratch.tape(&look));
         let looked = if is_own {
-            verify::drive(server, &look, setup, drop).map(drop)
+            verify::drive(server, &look, setup, Vec::new()).map(drop)
         } else {
-            verify::measure(server, &look, setup, drop).map(drop)
+            verify::measure(server, &look, setup, Vec::new()).map(drop)
         };
         looked.map_err(told)
     }
@@ -199,12 +199,9 @@ impl Climber {
         rung: &Rung,
         tape: PathBuf,
     ) -> Result<Measurement, VerifyError> {
-        let mut shown = None;
-        let measured = verify::measure(server, rung, self.setup(tape), |stats| {
-            shown = progress::show(stats, None, false);
-        });
-        drop(shown);
-        measured
+        let shown = progress::show(None, false);
+        let listeners = shown.iter().map(progress::Progress::listener).collect();
+        verify::measure(server, rung, self.setup(tape), listeners)
     }
 
     fn setup(&self, tape: PathBuf) -> LadderSetup {

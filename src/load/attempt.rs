@@ -7,8 +7,9 @@ use bytes::BytesMut;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::driver::Limits;
+use super::events::RunEvent;
 use super::prepared::PreparedRequest;
-use super::recorder::{End, NOT_YET, Outcome, Progress, Recorder};
+use super::recorder::{End, NOT_YET, Opened, Outcome, Progress, Recorder};
 use crate::capture::schema::{ErrorKind, RequestRow, Status};
 use crate::time::clock::Clock;
 use crate::units::seconds;
@@ -48,6 +49,10 @@ pub(super) struct Attempt<W> {
     row: Option<RequestRow>,
     notes: Arc<Notes>,
     marks: Arc<SendTimings>,
+    /// Number of its row in the trace, where a turn of its session may wait on it.
+    row_number: Option<u64>,
+    /// What it says is passed on.
+    wants_reply: bool,
     started_ns: i64,
     headers_ns: Option<i64>,
     http_status: Option<u16>,
@@ -136,10 +141,14 @@ impl<W: Wire> Attempt<W> {
         if let Some(mut row) = self.row.take() {
             self.started_ns = self.shared.clock.now_ns();
             row.dispatched_ns = Some(self.started_ns);
-            let progress = Arc::clone(&self.notes.progress);
-            let recorder = &self.shared.recorder;
-            recorder.open(self.notes.key, row, progress);
-            recorder.stats().sent.fetch_add(1, Ordering::Relaxed);
+            self.row_number = planned.row_number;
+            self.wants_reply = planned.wants_reply;
+            self.shared.recorder.open(Opened {
+                key: self.notes.key,
+                row,
+                progress: Arc::clone(&self.notes.progress),
+                reply_to: planned.row_number.filter(|_| planned.wants_reply),
+            });
         }
         let outcome = self.exchange(planned).await;
         self.note_end(outcome)
@@ -163,6 +172,8 @@ impl<W> Attempt<W> {
             row: Some(row),
             notes: Arc::new(notes),
             marks: Arc::default(),
+            row_number: None,
+            wants_reply: false,
             started_ns: 0,
             headers_ns: None,
             http_status: None,
@@ -171,11 +182,22 @@ impl<W> Attempt<W> {
         }
     }
 
+    /// Whoever waits on the reply hears of its end in any case.
+    fn tell_end(&self, end_ns: i64, is_fault: bool) {
+        self.shared.recorder.tell(&RunEvent::AnswerRead {
+            row_number: self.row_number,
+            end_ns,
+            is_fault,
+        });
+    }
+
     /// Notes the end. Returns when it was.
     fn note_end(&mut self, outcome: Outcome) -> i64 {
         self.is_over = true;
         let now_ns = self.shared.clock.now_ns();
         let end_ns = self.ended_ns.unwrap_or(now_ns);
+        // Before the decoder thread can tell what it said.
+        self.tell_end(end_ns, false);
         self.shared.recorder.end(
             self.notes.key,
             End {
@@ -189,11 +211,10 @@ impl<W> Attempt<W> {
                 outcome,
             },
         );
-        self.shared
-            .recorder
-            .stats()
-            .ended
-            .fetch_add(1, Ordering::Relaxed);
+        if self.wants_reply {
+            // A turn waits for it, and a full channel is emptied soon.
+            self.shared.recorder.try_flush();
+        }
         end_ns
     }
 }
@@ -204,8 +225,10 @@ impl<W> Drop for Attempt<W> {
         if let Some(mut row) = self.row.take() {
             row.status = Status::NotSent;
             self.shared.recorder.final_row(row);
-        } else if !self.is_over && !std::thread::panicking() {
-            // The row of one that panicked stays `interrupted`.
+        } else if !self.is_over && std::thread::panicking() {
+            // Its row stays `interrupted`.
+            self.tell_end(self.shared.clock.now_ns(), true);
+        } else if !self.is_over {
             self.note_end(Outcome::Cancelled);
         }
     }

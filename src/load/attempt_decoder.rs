@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::memory_budget::Reservation;
-use super::recorder::{End, NOT_YET, Outcome, Progress, ReadEntry};
+use super::recorder::{End, NOT_YET, Opened, Outcome, Progress, ReadEntry};
 use crate::backend::sse::{Decoder, Event, Kind, Tail};
 use serde_json::{Value, json};
 
@@ -22,12 +22,23 @@ use crate::secrets::{PartMask, Secrets};
 /// Counts the tokens of a text, for servers that don't say how many they sent.
 pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
 
+/// What of an answer's text is needed beside its events.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Keeping {
+    /// The tape keeps it.
+    pub(super) text: bool,
+    /// Its tokens are counted in the end.
+    pub(super) counts_tokens: bool,
+}
+
 /// One attempt, as far as its bytes have been decoded.
 pub(super) struct AttemptDecoder {
     row: RequestRow,
     decoder: Decoder,
     state: DecodeState,
     progress: Arc<Progress>,
+    /// Number of its row in the trace, where what it says is to be passed on.
+    reply_to: Option<u64>,
     reads: u64,
     /// The last read that counts.
     last_read: Option<ReadEntry>,
@@ -45,7 +56,9 @@ struct DecodeState {
     next_seq: u32,
     /// The whole text so far, where it is kept or has to be counted.
     text: Option<String>,
-    /// Which parts of it belong to calls of tools, where it is kept.
+    /// The content alone, where it is to be passed on.
+    reply: Option<String>,
+    /// Which parts of the text belong to calls of tools, where it is kept.
     tools: Vec<ToolPart>,
     /// Where the text of each event ends in the whole, where it has to be counted.
     text_ends: Option<Vec<usize>>,
@@ -61,31 +74,34 @@ struct DecodeState {
 
 impl AttemptDecoder {
     pub(super) fn new(
-        row: RequestRow,
-        progress: Arc<Progress>,
-        (backend, keeps_text, counts_tokens): (Backend, bool, bool),
+        opened: Opened,
+        backend: Backend,
+        keeping: Keeping,
         share: Reservation,
     ) -> Self {
-        let needs_text = keeps_text || counts_tokens;
+        let needs_text = keeping.text || keeping.counts_tokens;
+        let passes_on = opened.reply_to.is_some();
         Self {
-            row,
+            row: opened.row,
             decoder: Decoder::new(),
             state: DecodeState {
-                reader: backend.reader(needs_text),
-                keeps_text,
+                reader: backend.reader(needs_text || passes_on),
+                keeps_text: keeping.text,
                 secrets: Secrets::default(),
                 part_mask: PartMask::default(),
                 next_seq: 0,
                 text: needs_text.then(String::new),
+                reply: passes_on.then(String::new),
                 tools: Vec::new(),
-                text_ends: counts_tokens.then(Vec::new),
+                text_ends: keeping.counts_tokens.then(Vec::new),
                 unread_texts: BTreeMap::new(),
                 share,
                 is_given_up: false,
                 has_end_mark: false,
                 failure: None,
             },
-            progress,
+            progress: opened.progress,
+            reply_to: opened.reply_to,
             reads: 0,
             last_read: None,
             end_ns: i64::MAX,
@@ -167,13 +183,19 @@ impl AttemptDecoder {
         &self.state.unread_texts
     }
 
-    /// Ends the attempt: the row that stays, and the rows of events that only the end completed.
+    /// Number of its row in the trace, where what it says is to be passed on.
+    pub(super) fn reply_to(&self) -> Option<u64> {
+        self.reply_to
+    }
+
+    /// Ends the attempt: the row that stays, the rows of events that only the end completed, and the
+    /// content of the answer, where that is to be passed on.
     pub(super) fn finish(
         mut self,
         end: &End,
         count_tokens: Option<&TokenCounter>,
         chunks: &mut Vec<ChunkRow>,
-    ) -> RequestRow {
+    ) -> (RequestRow, Option<String>) {
         // What no later read completed, the last one brought.
         let entry = self.last_read.unwrap_or(ReadEntry {
             key: 0,
@@ -215,16 +237,17 @@ impl AttemptDecoder {
                 .map(|message| self.state.secrets.mask(&message).into_owned())
                 .filter(|message| !message.is_empty());
         }
+        let DecodeState {
+            text,
+            tools,
+            secrets,
+            reply,
+            ..
+        } = self.state;
         if self.state.keeps_text {
-            let DecodeState {
-                text,
-                tools,
-                secrets,
-                ..
-            } = self.state;
             row.output = text.map(|text| secrets.mask_owned(with_calls_apart(text, &tools)));
         }
-        row
+        (row, reply)
     }
 }
 
@@ -334,7 +357,27 @@ impl DecodeState {
             );
         }
         self.has_end_mark |= reading.is_done;
+        if reading.channel == Channel::Content {
+            self.take_reply(reading.text.as_deref(), &reading.tools);
+        }
         self.take_text(reading.text, reading.tools)
+    }
+
+    /// Adds to the content that is passed on, as far as there is room.
+    fn take_reply(&mut self, text: Option<&str>, tools: &[ToolPart]) {
+        let (Some(reply), Some(text), false) = (&mut self.reply, text, self.is_given_up) else {
+            return;
+        };
+        if let Err(bound) = self.share.add_text(text.len()) {
+            self.give_up(&bound);
+            return;
+        }
+        let mut end = 0;
+        for part in tools {
+            reply.push_str(text.get(end..part.at.start).unwrap_or_default());
+            end = part.at.end;
+        }
+        reply.push_str(text.get(end..).unwrap_or_default());
     }
 
     /// Adds to the whole text, as far as there is room. Returns the text to keep with the event.

@@ -7,7 +7,7 @@
 //! it reaches.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +51,10 @@ pub(super) struct Backlog {
     moved: Condvar,
     caught_up: Notify,
     batch_bytes: AtomicUsize,
+    /// When the newest read came that is among these batches or was.
+    newest_ns: AtomicI64,
+    /// Waits for room.
+    stalls: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -61,8 +65,6 @@ struct State {
     ns_a_kib: i64,
     /// When the decoder thread began to hand rows to the system, where it does.
     writing_ns: Option<i64>,
-    /// When the newest read came that is among these batches.
-    newest_ns: i64,
     /// Reads have times of a virtual clock, which runs ahead of the decoder.
     #[cfg(test)]
     is_virtual: bool,
@@ -83,14 +85,14 @@ impl State {
 
     /// The age of the oldest read that is not in the log, or the time until the newest will be there,
     /// whichever is longer.
-    fn behind_ns(&self) -> i64 {
+    fn behind_ns(&self, newest_ns: i64) -> i64 {
         #[cfg(test)]
         if self.is_virtual {
             return 0;
         }
         let kib = i64::try_from(self.bytes / KIB).unwrap_or(i64::MAX);
         let ahead_ns = kib.saturating_mul(self.ns_a_kib);
-        ahead_ns.max(self.age_ns(self.newest_ns))
+        ahead_ns.max(self.age_ns(newest_ns))
     }
 
     fn is_held_up(&self, now_ns: i64) -> bool {
@@ -107,6 +109,8 @@ impl Default for Backlog {
             moved: Condvar::new(),
             caught_up: Notify::new(),
             batch_bytes: AtomicUsize::new(FIRST_BATCH_BYTES),
+            newest_ns: AtomicI64::new(0),
+            stalls: AtomicU64::new(0),
         }
     }
 }
@@ -121,7 +125,7 @@ impl Backlog {
             bytes,
         });
         if let Some((_, last_ns)) = reads_ns {
-            state.newest_ns = last_ns;
+            self.newest_ns.store(last_ns, Ordering::Relaxed);
         }
     }
 
@@ -144,7 +148,7 @@ impl Backlog {
                 self.batch_bytes.store(bytes, Ordering::Relaxed);
             }
         }
-        if state.behind_ns() < CAUGHT_UP_NS {
+        if state.behind_ns(self.newest_ns()) < CAUGHT_UP_NS {
             drop(state);
             self.moved.notify_all();
             self.caught_up.notify_waiters();
@@ -163,6 +167,21 @@ impl Backlog {
         self.batch_bytes.load(Ordering::Relaxed)
     }
 
+    /// When the newest read came that was handed to the decoder thread, on the run's clock.
+    pub(super) fn newest_ns(&self) -> i64 {
+        self.newest_ns.load(Ordering::Relaxed)
+    }
+
+    /// Notes a wait for room.
+    pub(super) fn note_stall(&self) {
+        self.stalls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits for room so far.
+    pub(super) fn stalls(&self) -> u64 {
+        self.stalls.load(Ordering::Relaxed)
+    }
+
     /// Notes that the decoder thread begins, or has ended, to hand rows to the system.
     pub(super) fn set_writing(&self, is_writing: bool) {
         self.lock().writing_ns = is_writing.then(|| self.clock.now_ns());
@@ -176,12 +195,12 @@ impl Backlog {
     /// Says whether reading has to wait for the decoder.
     pub(super) fn is_behind(&self) -> bool {
         let state = self.lock();
-        state.behind_ns() > BEHIND_NS && !state.is_held_up(self.clock.now_ns())
+        state.behind_ns(self.newest_ns()) > BEHIND_NS && !state.is_held_up(self.clock.now_ns())
     }
 
     /// Blocks until the decoder thread has caught up. Returns false where it has not within `patience`.
     pub(super) fn wait(&self, patience: Duration) -> bool {
-        let behind = |state: &mut State| state.behind_ns() >= CAUGHT_UP_NS;
+        let behind = |state: &mut State| state.behind_ns(self.newest_ns()) >= CAUGHT_UP_NS;
         let waited = self.moved.wait_timeout_while(self.lock(), patience, behind);
         let (state, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
         drop(state);
@@ -192,7 +211,7 @@ impl Backlog {
     pub(super) async fn caught_up(&self) {
         // It hears of what comes from here on, so nothing falls between the look and the wait.
         let caught_up = self.caught_up.notified();
-        if self.lock().behind_ns() >= CAUGHT_UP_NS {
+        if self.lock().behind_ns(self.newest_ns()) >= CAUGHT_UP_NS {
             caught_up.await;
         }
     }
@@ -232,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_waits_for_a_scribe_that_is_behind_but_not_for_a_disk() {
+    fn reading_waits_for_a_decoder_that_is_behind_but_not_for_a_disk() {
         let backlog = Backlog::default();
         add(&backlog, 0, 100);
         assert!(!backlog.is_behind());
@@ -262,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_as_large_as_the_scribe_is_fast() {
+    fn a_batch_is_as_large_as_the_decoder_is_fast() {
         let backlog = Backlog::default();
         assert_eq!(backlog.batch_bytes(), FIRST_BATCH_BYTES);
         let after = |kib: usize, took_ms| {
@@ -288,7 +307,7 @@ mod tests {
         }
         backlog.add(None, 256 * KIB);
         // Three quarters of 10 ms and a quarter of 40 ms.
-        let behind_ns = backlog.lock().behind_ns();
+        let behind_ns = backlog.lock().behind_ns(backlog.newest_ns());
         assert!((17 * MS..18 * MS).contains(&behind_ns), "{behind_ns}");
     }
 

@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::attempt_decoder::AttemptDecoder;
+use super::attempt_decoder::{AttemptDecoder, Keeping};
 use super::backlog::Backlog;
+use super::events::{Reply, RunEvent, RunEvents};
 use super::memory_budget::MemoryBudget;
-use super::recorder::{Batch, CHANNEL_BATCHES, Failure, Recorder, Stats};
+use super::recorder::{Batch, CHANNEL_BATCHES, Opened, Recorder};
 use crate::backend::Backend;
-use crate::capture::schema::{ChunkRow, Phase, RequestRow, Status, TapeRow};
+use crate::capture::schema::{ChunkRow, TapeRow};
 use crate::capture::{CaptureError, TapeWriter};
 use crate::secrets::Secrets;
 use crate::throttle::CpuThrottle;
@@ -45,7 +45,7 @@ const URGENCY_NS: i64 = 40_000_000;
 pub struct DecoderThread {
     tape: TapeWriter,
     batches: mpsc::Receiver<Batch>,
-    stats: Arc<Stats>,
+    events: RunEvents,
     backlog: Arc<Backlog>,
     clock: Clock,
     backend: Backend,
@@ -64,7 +64,8 @@ pub struct DecoderThread {
 }
 
 impl DecoderThread {
-    /// Makes a decoder thread for `tape`, and the recorder that feeds it.
+    /// Makes a decoder thread for `tape`, and the recorder that feeds it. Both tell `events` of what
+    /// happens.
     ///
     /// With `count_tokens`, answers whose number of tokens is not beyond doubt are counted with it.
     pub fn new(
@@ -72,21 +73,17 @@ impl DecoderThread {
         backend: Backend,
         keeps_text: bool,
         count_tokens: Option<TokenCounter>,
+        events: RunEvents,
     ) -> (Self, Arc<Recorder>) {
         let (sender, batches) = mpsc::channel(CHANNEL_BATCHES);
-        let stats = Arc::new(Stats::default());
         let backlog = Arc::new(Backlog::default());
-        let recorder = Arc::new(Recorder::new(
-            sender,
-            Arc::clone(&stats),
-            Arc::clone(&backlog),
-        ));
+        let recorder = Arc::new(Recorder::new(sender, events.clone(), Arc::clone(&backlog)));
         let open = HashMap::new();
         (
             Self {
                 tape,
                 batches,
-                stats,
+                events,
                 backlog,
                 clock: Clock::start(),
                 backend,
@@ -137,20 +134,11 @@ impl DecoderThread {
             self.tape.push_request(row);
         }
         for probe in batch.probes {
+            self.events.tell(&RunEvent::Probe(&probe));
             self.tape.push_probe(probe);
         }
-        for (key, row, progress) in batch.opened {
-            self.throttle(REQUEST_US);
-            let ways = (self.backend, self.keeps_text, self.count_tokens.is_some());
-            let mut decoder = AttemptDecoder::new(row, progress, ways, self.budget.reserve())
-                .masking(&self.secrets);
-            let row = decoder.opening_row();
-            self.note_text([&row]);
-            self.tape.push_request(row);
-            self.open.insert(key, decoder);
-            if self.waiting_text_bytes >= WRITE_TEXT_BYTES {
-                self.flush()?;
-            }
+        for opened in batch.opened {
+            self.open(opened)?;
         }
         for (key, end) in &batch.ended {
             if let Some(decoder) = self.open.get_mut(key) {
@@ -179,8 +167,14 @@ impl DecoderThread {
                 for (field, events) in decoder.unread_texts() {
                     self.tape.note_unread_texts(field, *events);
                 }
-                let row = decoder.finish(&end, self.count_tokens.as_ref(), &mut chunks);
-                self.count(&row);
+                let row_number = decoder.reply_to();
+                let (row, said) = decoder.finish(&end, self.count_tokens.as_ref(), &mut chunks);
+                let reply = row_number.map(|row_number| Reply {
+                    row_number,
+                    text: said.unwrap_or_default().into(),
+                });
+                self.events
+                    .tell(&RunEvent::AnswerDecoded { row: &row, reply });
                 self.note_text([&row]);
                 self.tape.push_request(row);
                 self.relieve(&mut chunks)?;
@@ -190,11 +184,32 @@ impl DecoderThread {
         Ok(())
     }
 
+    /// Begins to decode an attempt, and writes what is known of it.
+    fn open(&mut self, opened: Opened) -> Result<(), CaptureError> {
+        self.throttle(REQUEST_US);
+        let key = opened.key;
+        let keeping = Keeping {
+            text: self.keeps_text,
+            counts_tokens: self.count_tokens.is_some(),
+        };
+        let share = self.budget.reserve();
+        let mut decoder =
+            AttemptDecoder::new(opened, self.backend, keeping, share).masking(&self.secrets);
+        let row = decoder.opening_row();
+        self.note_text([&row]);
+        self.tape.push_request(row);
+        self.open.insert(key, decoder);
+        if self.waiting_text_bytes >= WRITE_TEXT_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
     /// Lets others go first, the less often the later it is: beside a busy neighbour each pause
     /// may take some milliseconds.
     fn throttle(&mut self, about_us: u32) {
-        let handed_over_ns = self.stats.handed_over_ns.load(Ordering::Relaxed);
-        let late_ns = handed_over_ns.saturating_sub(self.at_ns).max(0);
+        let newest_ns = self.backlog.newest_ns();
+        let late_ns = newest_ns.saturating_sub(self.at_ns).max(0);
         let urgency = u32::try_from(late_ns / URGENCY_NS).unwrap_or(u32::MAX);
         self.throttle.after_with_urgency(about_us, urgency);
     }
@@ -214,8 +229,7 @@ impl DecoderThread {
     }
 
     fn push(&mut self, chunks: Vec<ChunkRow>) {
-        let events = &self.stats.events;
-        events.fetch_add(chunks.len() as u64, Ordering::Relaxed);
+        self.events.tell(&RunEvent::Chunks(&chunks));
         self.tape.push_chunks(chunks);
     }
 
@@ -225,30 +239,5 @@ impl DecoderThread {
         let flushed = self.tape.flush();
         self.backlog.set_writing(false);
         flushed
-    }
-
-    fn count(&self, row: &RequestRow) {
-        if row.status != Status::Ok {
-            self.stats.failed.fetch_add(1, Ordering::Relaxed);
-        } else if row.phase == Phase::Measure {
-            self.stats.ok.fetch_add(1, Ordering::Relaxed);
-        }
-        let resends = u64::try_from(row.resends.unwrap_or(0)).unwrap_or(0);
-        self.stats.resends.fetch_add(resends, Ordering::Relaxed);
-        let Some(kind) = &row.error_kind else {
-            self.stats.has_other_end.store(true, Ordering::Relaxed);
-            return;
-        };
-        let first = self.stats.first_failure.get_or_init(|| Failure {
-            kind: kind.as_str().to_owned(),
-            message: row.error_message.clone(),
-            http_status: row.http_status,
-        });
-        let is_alike = first.kind == kind.as_str() && first.http_status == row.http_status;
-        if is_alike && first.comes_again() {
-            self.stats.refused_alike.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.stats.has_other_end.store(true, Ordering::Relaxed);
-        }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 use super::attempt::{Attempt, Shared};
 use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
-use super::supply::{Feedback, Supplied, Supply};
+use super::supply::{Supplied, Supply};
 use crate::capture::schema::Status;
 use crate::time::clock::Clock;
 use crate::time::timer::PreciseTimer;
@@ -107,14 +108,8 @@ pub struct Driver<W> {
     /// Taken from the feed before the schedule began.
     ahead: VecDeque<PreparedRequest>,
     next_key: u32,
-    gauges: Arc<Gauges>,
-}
-
-/// What the probes show of the driver. The driver writes, the health task reads.
-#[derive(Debug, Default)]
-pub(super) struct Gauges {
-    pub(super) in_flight: std::sync::atomic::AtomicUsize,
-    pub(super) queued: std::sync::atomic::AtomicUsize,
+    /// Requests that are due and wait for a slot, for the probes.
+    queued: Arc<AtomicUsize>,
 }
 
 /// How sending came to an end.
@@ -130,8 +125,6 @@ enum Sending {
 
 /// A request that is over.
 struct Ended {
-    /// Number of its row in the trace, where a turn may wait on it.
-    row_number: Option<u64>,
     /// The attempt ended in a fault of this program.
     is_fault: bool,
     /// When its slot became free.
@@ -180,12 +173,13 @@ impl<W: Wire> Driver<W> {
             timer,
             ahead: VecDeque::new(),
             next_key: 0,
-            gauges: Arc::default(),
+            queued: Arc::default(),
         }
     }
 
-    pub(super) fn gauges(&self) -> Arc<Gauges> {
-        Arc::clone(&self.gauges)
+    /// How many requests are due and wait for a slot.
+    pub(super) fn queued(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.queued)
     }
 
     /// Opens the connections that the schedule's first requests need, as far as the feed has
@@ -240,7 +234,6 @@ impl<W: Wire> Driver<W> {
                 faults: 0,
             },
         };
-        supply.tell(Feedback::Started(start_ns));
         match self.send_all(&mut drive, supply).await {
             Sending::Done => drive.driven.is_complete = self.wait_for_all(&mut drive).await,
             Sending::AtEnd => {
@@ -293,7 +286,7 @@ impl<W: Wire> Driver<W> {
             if is_at_end && (!drive.is_over() || supply.may_have_turns()) {
                 return Sending::AtEnd;
             }
-            if self.shared.limits.gives_up && recorder.stats().alike() >= ALIKE_MOST {
+            if self.shared.limits.gives_up && recorder.counters().alike() >= ALIKE_MOST {
                 drive.driven.has_given_up = true;
                 return Sending::Stopped;
             }
@@ -302,7 +295,7 @@ impl<W: Wire> Driver<W> {
             while let Some((row_due_ns, queued_ns, planned)) = drive.next_sendable(clock.now_ns()) {
                 self.send(drive, row_due_ns, queued_ns, planned);
             }
-            self.set_gauges(drive);
+            self.show_queue(drive);
             if drive.is_over() && !supply.may_have_turns() {
                 return Sending::Done;
             }
@@ -314,7 +307,6 @@ impl<W: Wire> Driver<W> {
                 _ = stop.wait_for(|stop| *stop != Stop::No) => return Sending::Stopped,
                 () = recorder.closed() => return Sending::Stopped,
                 Some(ended) = drive.tasks.join_next(), if !drive.tasks.is_empty() => {
-                    Self::note_reply(drive, supply, &ended);
                     self.note_end(drive, ended);
                 }
                 supplied = supply.next(is_reading) => drive.take_in(supplied),
@@ -336,7 +328,7 @@ impl<W: Wire> Driver<W> {
             while let Some((due_ns, queued_ns, planned)) = drive.next_waiting() {
                 self.send(drive, due_ns, queued_ns, planned);
             }
-            self.set_gauges(drive);
+            self.show_queue(drive);
             let now_ns = clock.now_ns();
             let next = drive.ahead.front();
             let is_more_due = match next.map(|planned| drive.due_ns(planned)) {
@@ -355,7 +347,6 @@ impl<W: Wire> Driver<W> {
                 _ = stop.wait_for(|stop| *stop != Stop::No) => break,
                 () = recorder.closed() => break,
                 Some(ended) = drive.tasks.join_next(), if !drive.tasks.is_empty() => {
-                    Self::note_reply(drive, supply, &ended);
                     self.note_end(drive, ended);
                 }
                 supplied = supply.next(is_reading) => drive.take_in(supplied),
@@ -397,13 +388,10 @@ impl<W: Wire> Driver<W> {
         self.next_key = self.next_key.wrapping_add(1);
         drive.driven.taken += 1;
         let attempt = Attempt::new(Arc::clone(&self.shared), key, row);
-        let row_number = planned.row_number;
         let clock = self.shared.clock;
         drive.tasks.spawn(async move {
-            // Whoever waits on the reply hears of its end in any case.
             let end_ns = AssertUnwindSafe(attempt.run(planned)).catch_unwind().await;
             Ended {
-                row_number,
                 is_fault: end_ns.is_err(),
                 end_ns: end_ns.unwrap_or_else(|_| clock.now_ns()),
             }
@@ -420,26 +408,11 @@ impl<W: Wire> Driver<W> {
             Err(_) => self.shared.clock.now_ns(),
         };
         drive.free_slots.push_back(end_ns);
-        self.set_gauges(drive);
+        self.show_queue(drive);
     }
 
-    /// Tells the feed of a reply that a turn may wait on.
-    fn note_reply(drive: &Drive, supply: &Supply, ended: &Result<Ended, JoinError>) {
-        if let Ok(Ended {
-            row_number: Some(number),
-            end_ns,
-            ..
-        }) = *ended
-        {
-            let end_ns = end_ns.saturating_sub(drive.start_ns);
-            supply.tell(Feedback::Ended { number, end_ns });
-        }
-    }
-
-    fn set_gauges(&self, drive: &Drive) {
-        use std::sync::atomic::Ordering::Relaxed;
-        self.gauges.in_flight.store(drive.tasks.len(), Relaxed);
-        self.gauges.queued.store(drive.due.len(), Relaxed);
+    fn show_queue(&self, drive: &Drive) {
+        self.queued.store(drive.due.len(), Ordering::Relaxed);
     }
 
     /// Notes what was due before the stop and never went out.

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::error::LoadError;
 use super::prepared::PreparedRequest;
+use super::replies::Replies;
 use super::supply::{Rest, TurnSender};
 use super::template::RequestTemplate;
 use super::turn_feed::TurnFeed;
@@ -180,13 +181,14 @@ impl Feed {
                 let mut reader = crate::trace::open(&replay.options).await?;
                 if let Some(turns) = turns {
                     let turns = TurnFeed::new(turns, replay.pacing, clock);
-                    turns.work(&mut reader, &self.template, sender).await?;
+                    let made = turns.work(&mut reader, &self.template, sender).await?;
+                    fed.made_up_replies = made;
                 } else {
-                    let mut index = 0;
+                    let (mut index, mut replies) = (0, Replies::default());
                     while let Some(row) = reader.next().await? {
                         let at_ns = row.arrival_ns;
                         if is_wanted {
-                            let planned = self.template.traced(index, row);
+                            let planned = self.template.traced(index, row, &mut replies);
                             is_wanted = sender.send(planned).await;
                         }
                         if !is_wanted && !fed.count(&rest, Some(at_ns)) {
@@ -209,6 +211,8 @@ pub(super) struct Fed {
     pub(super) trace: Option<TraceCounts>,
     /// Requests that were due, and were counted in place of being prepared.
     pub(super) unwritten: u64,
+    /// Replies of servers that turns were to hold and that were not there; text stands in their place.
+    pub(super) made_up_replies: u64,
 }
 
 impl Fed {
@@ -322,7 +326,7 @@ mod tests {
     use super::{CHANNEL_REQUESTS, Feed, Prefill, RequestTemplate, Source};
     use crate::backend::protocol;
     use crate::load::supply::Supply;
-    use crate::plan::OutputLength;
+    use crate::plan::{OutputLength, SessionReplies};
     use crate::schedule::{ArrivalTimes, Process, Ramp};
     use crate::time::clock::Clock;
     use crate::workload::{RandomLengths, Tokenizer, Workload};
@@ -340,6 +344,7 @@ mod tests {
             temperature: None,
             extra_body: Map::new(),
             workload: Workload::new(&tokenizer, 1).with_lengths(lengths).unwrap(),
+            session_replies: SessionReplies::Trace,
             keeps_text: false,
             count_tokens: None,
             output_length: OutputLength::Cap,

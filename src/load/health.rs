@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-use super::driver::Gauges;
 use super::recorder::Recorder;
 use crate::capture::schema::ProbeRow;
 use crate::throttle::thread_cpu_ns;
@@ -28,7 +27,7 @@ pub(super) async fn watch(
     clock: Clock,
     mut timer: PreciseTimer,
     recorder: Arc<Recorder>,
-    gauges: Arc<Gauges>,
+    queued: Arc<AtomicUsize>,
     reading_thread: Option<Arc<dyn ReadingThread>>,
 ) {
     let reading_thread = reading_thread.as_deref();
@@ -56,7 +55,7 @@ pub(super) async fn watch(
         if let Some(reading_thread) = reading_thread {
             lag_max_ns = lag_max_ns.max(reading_thread.take_lag_max_ns());
         }
-        let count = |gauge: usize| u32::try_from(gauge).unwrap_or(u32::MAX);
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         recorder.probe(ProbeRow {
             at_ns: clock.now_ns(),
             worker: 0,
@@ -66,8 +65,8 @@ pub(super) async fn watch(
                 now.reading_cpu_ns - before.reading_cpu_ns,
                 is_on_one_core,
             )),
-            in_flight: count(gauges.in_flight.load(Relaxed)),
-            queued: count(gauges.queued.load(Relaxed)),
+            in_flight: u32::try_from(recorder.counters().in_flight()).unwrap_or(u32::MAX),
+            queued: count(queued.load(Relaxed)),
             channel_fill: count(recorder.channel_fill()),
             rss_bytes: resident_bytes(),
             reads: signed(now.reads - before.reads),
@@ -102,23 +101,22 @@ struct Totals {
 
 impl Totals {
     fn read(recorder: &Recorder, reading_thread: Option<&dyn ReadingThread>) -> Self {
-        let stats = recorder.stats();
         Self {
             cpu_ns: thread_cpu_ns(),
             reading_cpu_ns: reading_thread.map_or(0, ReadingThread::cpu_ns),
-            reads: stats.reads.load(Relaxed),
-            events: stats.events.load(Relaxed),
-            stalls: stats.stalls.load(Relaxed),
+            reads: recorder.reads(),
+            events: recorder.counters().chunks(),
+            stalls: recorder.stalls(),
         }
     }
 }
 
-/// Resident memory of this process, where the system says.
 /// A count as the tape has it.
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
+/// Resident memory of this process, where the system says.
 fn resident_bytes() -> Option<i64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -91,6 +91,10 @@ impl Run {
                 Some(trace) => trace.output_length,
                 None => OutputLength::Cap,
             },
+            session_replies: plan
+                .trace
+                .as_ref()
+                .map_or_else(Default::default, |trace| trace.session_replies),
             temperature: plan.temperature,
             extra_body: private.extra_body,
             workload: workload(&plan, &tokenizer)?,

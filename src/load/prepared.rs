@@ -19,6 +19,8 @@ pub struct PreparedRequest {
     pub intended_ns: Option<i64>,
     /// Number of its row in the trace, where a turn of its session may wait on its reply.
     pub row_number: Option<u64>,
+    /// What the server says is passed on, for the turns after it.
+    pub wants_reply: bool,
     /// Its time in the trace, after speed.
     pub trace_ns: Option<i64>,
     /// Conversation that it belongs to.

@@ -6,13 +6,15 @@
 //! dropped.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::backlog::Backlog;
+use super::counters::RunCounters;
+use super::events::{RunEvent, RunEvents};
 use crate::capture::manifest::SelfCheck;
 use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow};
 use crate::wire::Arrival;
@@ -53,79 +55,6 @@ impl Default for Progress {
     }
 }
 
-/// Counters that are shown while a run goes on. The driver, the wire's reading thread and the decoder thread
-/// write, anyone reads.
-#[derive(Debug, Default)]
-pub struct Stats {
-    /// Attempts handed to the wire.
-    pub sent: AtomicU64,
-    /// Attempts that have ended, failed ones included.
-    pub ended: AtomicU64,
-    /// Measured attempts that ended well.
-    pub ok: AtomicU64,
-    /// Attempts that failed.
-    pub failed: AtomicU64,
-    /// Times that a request went out anew, since the connection that had waited for it had ended.
-    pub resends: AtomicU64,
-    /// Reads that brought bytes.
-    pub reads: AtomicU64,
-    /// Streamed events that were decoded.
-    pub events: AtomicU64,
-    /// When the last read of the batches came that were handed over, on the run's clock.
-    pub(super) handed_over_ns: AtomicI64,
-    /// Waits for room in the channel to the decoder thread: each a read or a batch that was held up.
-    pub stalls: AtomicU64,
-    /// Attempts that failed with the first one's refusal, of the kind that comes again: see
-    /// [`Failure::comes_again`].
-    pub(super) refused_alike: AtomicU64,
-    /// Nothing more is sent or read: the tape is being finished.
-    pub is_over: AtomicBool,
-    /// An attempt ended in another way.
-    pub(super) has_other_end: AtomicBool,
-    /// The first attempt that failed: usually what the others failed of too.
-    pub first_failure: OnceLock<Failure>,
-}
-
-impl Stats {
-    /// How many attempts have failed alike, where none has ended in another way.
-    pub(super) fn alike(&self) -> u64 {
-        if self.has_other_end.load(Ordering::Relaxed) {
-            return 0;
-        }
-        self.refused_alike.load(Ordering::Relaxed)
-    }
-
-    /// Attempts that have begun and not ended.
-    pub fn in_flight(&self) -> u64 {
-        let ended = self.ended.load(Ordering::Relaxed);
-        self.sent.load(Ordering::Relaxed).saturating_sub(ended)
-    }
-}
-
-/// Why an attempt failed, as its row has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The column `error_kind`.
-    pub kind: String,
-    /// The column `error_message`.
-    pub message: Option<String>,
-    /// The column `http_status`.
-    pub http_status: Option<u16>,
-}
-
-impl Failure {
-    /// Says whether the same request would fail again in the same way: nobody listens, or the server
-    /// refuses what it is asked for, and not for want of time or room.
-    pub(super) fn comes_again(&self) -> bool {
-        let is_refused = |status: u16| (400..500).contains(&status);
-        let is_for_now = |status: u16| [408, 409, 425, 429].contains(&status);
-        match self.http_status {
-            Some(status) => is_refused(status) && !is_for_now(status),
-            None => ["dns", "connect", "tls"].contains(&self.kind.as_str()),
-        }
-    }
-}
-
 /// One read of one attempt; its bytes follow those of the entry before in the batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadEntry {
@@ -162,11 +91,21 @@ pub(super) struct End {
     pub(super) outcome: Outcome,
 }
 
+/// An attempt that begins.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) key: u32,
+    pub(super) row: RequestRow,
+    pub(super) progress: Arc<Progress>,
+    /// Number of its row in the trace, where what it says is to be passed on.
+    pub(super) reply_to: Option<u64>,
+}
+
 /// What happened since the last batch. An attempt's key is used once, so taking all openings
 /// first, then all reads, then all ends keeps each attempt's order.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) opened: Vec<(u32, RequestRow, Arc<Progress>)>,
+    pub(super) opened: Vec<Opened>,
     pub(super) reads: Vec<ReadEntry>,
     pub(super) bytes: Vec<u8>,
     pub(super) ended: Vec<(u32, End)>,
@@ -209,21 +148,24 @@ impl Batch {
 pub struct Recorder {
     batch: Mutex<Batch>,
     sender: mpsc::Sender<Batch>,
-    stats: Arc<Stats>,
+    events: RunEvents,
     backlog: Arc<Backlog>,
+    /// Reads that brought bytes.
+    reads: AtomicU64,
 }
 
 impl Recorder {
     pub(super) fn new(
         sender: mpsc::Sender<Batch>,
-        stats: Arc<Stats>,
+        events: RunEvents,
         backlog: Arc<Backlog>,
     ) -> Self {
         Self {
             batch: Mutex::new(Batch::default()),
             sender,
-            stats,
+            events,
             backlog,
+            reads: AtomicU64::new(0),
         }
     }
 
@@ -233,9 +175,24 @@ impl Recorder {
         self.backlog.set_virtual();
     }
 
-    /// The counters that are shown while a run goes on.
-    pub fn stats(&self) -> &Arc<Stats> {
-        &self.stats
+    /// What the run has come to so far.
+    pub fn counters(&self) -> &Arc<RunCounters> {
+        self.events.counters()
+    }
+
+    /// Reads so far that brought bytes.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Waits so far for room on the way to the decoder thread: each a read or a batch that was held up.
+    pub(super) fn stalls(&self) -> u64 {
+        self.backlog.stalls()
+    }
+
+    /// Tells of something that needs no decoding.
+    pub(super) fn tell(&self, event: &RunEvent<'_>) {
+        self.events.tell(event);
     }
 
     /// Batches that wait for the decoder.
@@ -255,13 +212,14 @@ impl Recorder {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn open(&self, key: u32, row: RequestRow, progress: Arc<Progress>) {
-        self.lock().opened.push((key, row, progress));
+    pub(super) fn open(&self, opened: Opened) {
+        self.tell(&RunEvent::Sent(&opened.row));
+        self.lock().opened.push(opened);
     }
 
     /// Notes one read. Returns true when the batch should be flushed before the next one.
     pub(super) fn read(&self, key: u32, arrival: &Arrival<'_>) -> bool {
-        self.stats.reads.fetch_add(1, Ordering::Relaxed);
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let mut batch = self.lock();
         batch.bytes.extend_from_slice(arrival.bytes);
         batch.reads.push(ReadEntry {
@@ -290,6 +248,7 @@ impl Recorder {
     }
 
     pub(super) fn begin(&self, origin_ns: i64, self_check: Option<SelfCheck>) {
+        self.tell(&RunEvent::Started { at_ns: origin_ns });
         self.lock().start = Some((origin_ns, self_check));
     }
 
@@ -301,14 +260,14 @@ impl Recorder {
 
     /// Blocks until there is room for what is read. Returns false where there is none after a while.
     pub(super) fn wait_for_room(&self) -> bool {
-        self.stats.stalls.fetch_add(1, Ordering::Relaxed);
+        self.backlog.note_stall();
         self.backlog.wait(ROOM_PATIENCE) && self.try_flush()
     }
 
     /// Waits until there is room for what is read.
     pub(super) async fn room(&self) {
         if self.backlog.is_behind() {
-            self.stats.stalls.fetch_add(1, Ordering::Relaxed);
+            self.backlog.note_stall();
             tokio::select! {
                 () = self.backlog.caught_up() => {}
                 () = self.closed() => {}
@@ -331,7 +290,7 @@ impl Recorder {
     /// [`Recorder::closed`].
     pub(super) async fn flush(&self) {
         if !self.try_flush() {
-            self.stats.stalls.fetch_add(1, Ordering::Relaxed);
+            self.backlog.note_stall();
             if let Ok(permit) = self.sender.reserve().await {
                 self.hand_over(permit);
             }
@@ -356,38 +315,9 @@ impl Recorder {
     fn hand_over(&self, permit: mpsc::Permit<'_, Batch>) {
         let mut batch = self.lock();
         let next = batch.successor();
-        if let Some(last) = batch.reads.last() {
-            let handed_over_ns = &self.stats.handed_over_ns;
-            handed_over_ns.store(last.at_ns, Ordering::Relaxed);
-        }
         let first = batch.reads.first().map(|read| read.at_ns);
         let last = batch.reads.last().map(|read| read.at_ns);
         self.backlog.add(first.zip(last), batch.bytes.len());
         permit.send(std::mem::replace(&mut *batch, next));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_comes_again_where_nobody_listens_or_the_request_itself_is_refused() {
-        let comes_again = |kind: &str, http_status| {
-            Failure {
-                kind: kind.to_owned(),
-                message: None,
-                http_status,
-            }
-            .comes_again()
-        };
-        for status in [400, 401, 403, 404, 405, 422] {
-            assert!(comes_again("http_4xx", Some(status)), "{status}");
-        }
-        for status in [200, 408, 425, 429, 500, 503] {
-            assert!(!comes_again("http_5xx", Some(status)), "{status}");
-        }
-        assert!(comes_again("connect", None) && comes_again("dns", None));
-        assert!(!comes_again("send", None) && !comes_again("timeout_idle", None));
     }
 }

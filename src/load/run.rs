@@ -1,7 +1,6 @@
 //! One run from start to end: its threads, two channels, one tape.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -10,15 +9,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::clock_sync::{ClockSync, LOOK_INTERVAL};
+use super::counters::Failure;
 use super::decoder_thread::{DecoderThread, TokenCounter};
 use super::driver::{Driven, Driver, Limits, Stop};
 use super::error::LoadError;
+use super::events::{RunEvent, RunEvents, RunListener};
 use super::feed::{CHANNEL_REQUESTS, Fed, Feed, Prefill};
 use super::health;
 use super::prepared::PreparedRequest;
-use super::recorder::{Failure, Recorder, Stats};
+use super::recorder::Recorder;
 use super::self_check::{SelfCheckPlan, self_check};
-use super::supply::Supply;
+use super::supply::{Supply, TurnNotes};
 use crate::capture::manifest::ClockAnchor;
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::time::clock::{Clock, utc_now_ns};
@@ -77,17 +78,20 @@ pub struct RunReport {
     pub first_failure: Option<Failure>,
     /// What the trace had.
     pub trace: Option<TraceCounts>,
+    /// Replies of the server that turns were to hold and that were not there; made-up text stood in
+    /// their place.
+    pub made_up_replies: u64,
     /// Why the trace ended early. The tape has what came before.
     pub trace_error: Option<LoadError>,
 }
 
-/// Drives one run and returns when its tape is finished. `watch` is given the live counters.
+/// Drives one run and returns when its tape is finished. `listeners` hear of what happens meanwhile.
 ///
 /// # Errors
 ///
 /// [`LoadError`] when the tape can't be written or the machinery can't be set up. A trace that
 /// breaks off is not among them: the tape is finished, and the report has the error.
-pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadError> {
+pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunReport, LoadError> {
     run.limits.check()?;
     let clock = Clock::start();
     let mut manifest = run.manifest;
@@ -96,10 +100,16 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
     let backend = run.feed.template.backend;
     let count = run.feed.source.known_count();
     let tape = TapeWriter::create(&run.tape, manifest, run.replaces)?;
-    let (decoder, recorder) = DecoderThread::new(tape, backend, keeps_text, run.count_tokens);
+    let turn_notes = run.feed.waits_on_replies().then(|| {
+        let (listener, notes) = TurnNotes::channel();
+        listeners.push(listener);
+        notes
+    });
+    let events = RunEvents::to(listeners);
+    let counters = Arc::clone(events.counters());
+    let (decoder, recorder) =
+        DecoderThread::new(tape, backend, keeps_text, run.count_tokens, events.clone());
     let decoder = decoder.masking(&run.target.secrets);
-    let stats = Arc::clone(recorder.stats());
-    watch(Arc::clone(&stats));
     let decoder = spawn("decoder", move || {
         give_way(Precedence::DecoderThread);
         decoder.work()
@@ -113,12 +123,13 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
         duration_ns: run.duration_ns,
         stop: run.stop,
         recorder,
+        turn_notes,
     };
     let driver = spawn("driver", move || drive.work(run.feed))?;
     // The driver, or the wire's reading thread, which ends with it, drops the last recorder, upon
     // which the decoder thread comes to its end.
     let driven = join("driver", driver)?;
-    stats.is_over.store(true, Ordering::Release);
+    events.tell(&RunEvent::Over);
     let tape = join("decoder", decoder)?;
     let driven = driven?;
     let (fed, trace_error) = match driven.fed {
@@ -127,6 +138,7 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
     };
     let taken = driven.driven.taken + fed.unwritten;
     let is_complete = driven.driven.is_complete && trace_error.is_none();
+    let bounds_hit = bounds_hit(&driven.driven, driven.stalls);
     let manifest = tape?.finish(Ending {
         is_interrupted: !is_complete,
         never_due: count
@@ -134,25 +146,24 @@ pub fn run(run: Run, watch: impl FnOnce(Arc<Stats>)) -> Result<RunReport, LoadEr
             .or(is_complete.then_some(0)),
         unwritten: driven.driven.unwritten + fed.unwritten,
         clock_anchors: driven.anchors,
-        bounds_hit: bounds_hit(&driven.driven, &stats),
+        bounds_hit,
     })?;
-    use Ordering::Relaxed;
     Ok(RunReport {
         manifest,
-        ok: stats.ok.load(Relaxed),
-        failed: stats.failed.load(Relaxed),
-        resends: stats.resends.load(Relaxed),
+        ok: counters.ok(),
+        failed: counters.failed(),
+        resends: counters.resends(),
         taken,
         faults: driven.driven.faults,
         has_given_up: driven.driven.has_given_up,
-        first_failure: stats.first_failure.get().cloned(),
+        first_failure: counters.first_failure().cloned(),
         trace: fed.trace,
+        made_up_replies: fed.made_up_replies,
         trace_error,
     })
 }
 
-fn bounds_hit(driven: &Driven, stats: &Stats) -> Vec<(String, u64)> {
-    let stalls = stats.stalls.load(Ordering::Relaxed);
+fn bounds_hit(driven: &Driven, stalls: u64) -> Vec<(String, u64)> {
     [
         ("in_flight", driven.in_flight_bound_hits),
         ("queue", driven.queue_bound_hits),
@@ -174,11 +185,15 @@ struct Drive {
     duration_ns: Option<i64>,
     stop: watch::Receiver<Stop>,
     recorder: Arc<Recorder>,
+    /// What the feed hears of, where turns wait on replies.
+    turn_notes: Option<TurnNotes>,
 }
 
 /// What the driver's thread returns.
 struct DriveReport {
     driven: Driven,
+    /// Waits for room on the way to the decoder thread.
+    stalls: u64,
     anchors: Vec<ClockAnchor>,
     fed: Result<Fed, LoadError>,
 }
@@ -230,7 +245,7 @@ impl Drive {
             clock,
             timer()?,
             Arc::clone(&recorder),
-            driver.gauges(),
+            driver.queued(),
             reading_thread,
         ));
         companions.spawn(take_anchors(clock, Arc::clone(&anchors)));
@@ -240,8 +255,8 @@ impl Drive {
         let mut supply = Supply::from(scheduled);
         let rest = supply.rest();
         let mut turns = None;
-        if feed.waits_on_replies() {
-            let (with_turns, sender) = supply.with_turns();
+        if let Some(notes) = self.turn_notes {
+            let (with_turns, sender) = supply.with_turns(notes);
             (supply, turns) = (with_turns, Some(sender));
         }
         let (prefill, is_ahead) = Prefill::new(slots);
@@ -277,6 +292,7 @@ impl Drive {
         recorder.flush().await;
         Ok(DriveReport {
             driven,
+            stalls: recorder.stalls(),
             anchors,
             fed,
         })

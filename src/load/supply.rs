@@ -1,4 +1,4 @@
-//! What joins the driver to the feed: requests one way, the ends of replies the other.
+//! What joins the driver to the feed: requests one way, what turns wait for the other.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -6,24 +6,83 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::sync::mpsc;
 
+use super::events::{Reply, RunEvent, RunListener};
 use super::prepared::PreparedRequest;
 
 /// Turns that may wait for the driver. The driver takes them at once, so that this is hardly ever
 /// full.
 const CHANNEL_TURNS: usize = 1_024;
 
-/// What the feed has to know of the drive, for turns that wait on replies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the feed has to know of the run, for turns that wait on replies.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Feedback {
     /// The schedule starts at this time of the clock, in nanoseconds.
     Started(i64),
-    /// The reply to the request of row `number` ended, in nanoseconds since the start.
+    /// The reply to the request of row `number` ended at this time of the clock.
     Ended {
         /// Number of the row in the trace.
         number: u64,
-        /// When it ended.
+        /// When it ended, in nanoseconds.
         end_ns: i64,
+        /// The client failed in the middle of it: what it said will not be told.
+        is_fault: bool,
     },
+    /// What a reply said, where it was asked for.
+    Said(Reply),
+}
+
+/// Passes on what the feed has to know of a run.
+struct TurnListener(mpsc::UnboundedSender<Feedback>);
+
+impl RunListener for TurnListener {
+    fn hear(&self, event: &RunEvent<'_>) {
+        let feedback = match event {
+            RunEvent::Started { at_ns } => Feedback::Started(*at_ns),
+            RunEvent::AnswerRead {
+                row_number: Some(number),
+                end_ns,
+                is_fault,
+            } => Feedback::Ended {
+                number: *number,
+                end_ns: *end_ns,
+                is_fault: *is_fault,
+            },
+            RunEvent::AnswerDecoded {
+                reply: Some(reply), ..
+            } => Feedback::Said(reply.clone()),
+            _ => return,
+        };
+        // A feed that has ended has no turn that waits.
+        let _ = self.0.send(feedback);
+    }
+}
+
+/// What turns wait for, as it comes. Without a bound: a note that is lost is a turn that waits for
+/// ever. Each is about a request that was sent, and takes some bytes (where replies are asked for,
+/// their text) until the feed comes to it.
+#[derive(Debug)]
+pub(super) struct TurnNotes(mpsc::UnboundedReceiver<Feedback>);
+
+impl TurnNotes {
+    /// Makes what listens to a run, and what the feed hears of it.
+    pub(super) fn channel() -> (Arc<dyn RunListener>, Self) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a note that finds no room would be lost, and with it a turn"
+        )]
+        let (notes, receiver) = mpsc::unbounded_channel();
+        (Arc::new(TurnListener(notes)), Self(receiver))
+    }
+
+    /// Waits for the next note; none when the run is over.
+    pub(super) async fn recv(&mut self) -> Option<Feedback> {
+        self.0.recv().await
+    }
+
+    /// Returns the next note, if there is one.
+    pub(super) fn try_recv(&mut self) -> Option<Feedback> {
+        self.0.try_recv().ok()
+    }
 }
 
 /// What the driver gets.
@@ -44,7 +103,8 @@ pub(super) enum Supplied {
 pub struct Supply {
     /// Requests that are due at a time of their own, in order.
     scheduled: mpsc::Receiver<PreparedRequest>,
-    turns: Option<TurnSupply>,
+    /// Requests that became due by a reply; none when there will be no more.
+    turns: Option<mpsc::Receiver<PreparedRequest>>,
     rest: Arc<Rest>,
 }
 
@@ -62,20 +122,11 @@ impl Rest {
     }
 }
 
-#[derive(Debug)]
-struct TurnSupply {
-    /// Requests that became due by a reply; none when there will be no more.
-    turns: Option<mpsc::Receiver<PreparedRequest>>,
-    /// Without a bound: a note that is lost is a turn that waits for ever. Each is about a request
-    /// that was sent, and takes some bytes until the feed comes to it.
-    notes: mpsc::UnboundedSender<Feedback>,
-}
-
 /// The feed's end of what turns need.
 #[derive(Debug)]
 pub(super) struct TurnSender {
     pub(super) turns: mpsc::Sender<PreparedRequest>,
-    pub(super) notes: mpsc::UnboundedReceiver<Feedback>,
+    pub(super) notes: TurnNotes,
 }
 
 impl From<mpsc::Receiver<PreparedRequest>> for Supply {
@@ -92,22 +143,10 @@ impl From<mpsc::Receiver<PreparedRequest>> for Supply {
 
 impl Supply {
     /// Adds a way for turns that wait on replies.
-    pub(super) fn with_turns(mut self) -> (Self, TurnSender) {
-        let (turns, turn_receiver) = mpsc::channel(CHANNEL_TURNS);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a note that finds no room would be lost, and with it a turn"
-        )]
-        let (notes, note_receiver) = mpsc::unbounded_channel();
-        self.turns = Some(TurnSupply {
-            turns: Some(turn_receiver),
-            notes,
-        });
-        let sender = TurnSender {
-            turns,
-            notes: note_receiver,
-        };
-        (self, sender)
+    pub(super) fn with_turns(mut self, notes: TurnNotes) -> (Self, TurnSender) {
+        let (turns, receiver) = mpsc::channel(CHANNEL_TURNS);
+        self.turns = Some(receiver);
+        (self, TurnSender { turns, notes })
     }
 
     /// Returns the next request of the schedule; none when it is over.
@@ -123,7 +162,7 @@ impl Supply {
     /// Returns the next turn, or the next request of the schedule where that is wanted. Waits for ever
     /// where neither can come.
     pub(super) async fn next(&mut self, wants_scheduled: bool) -> Supplied {
-        let turns = self.turns.as_mut().and_then(|supply| supply.turns.as_mut());
+        let turns = self.turns.as_mut();
         let has_turns = turns.is_some();
         let next_turn = async {
             match turns {
@@ -139,29 +178,20 @@ impl Supply {
             }
             else => pending().await,
         };
-        if let (Supplied::NoMoreTurns, Some(supply)) = (&supplied, &mut self.turns) {
-            supply.turns = None;
+        if let Supplied::NoMoreTurns = supplied {
+            self.turns = None;
         }
         supplied
     }
 
     /// Returns the next turn that is prepared.
     pub(super) fn try_recv_turn(&mut self) -> Option<PreparedRequest> {
-        self.turns.as_mut()?.turns.as_mut()?.try_recv().ok()
+        self.turns.as_mut()?.try_recv().ok()
     }
 
     /// Returns whether turns may still come.
     pub(super) fn may_have_turns(&self) -> bool {
-        let supply = self.turns.as_ref();
-        supply.is_some_and(|supply| supply.turns.is_some())
-    }
-
-    /// Tells the feed something, where turns wait on replies.
-    pub(super) fn tell(&self, note: Feedback) {
-        if let Some(supply) = &self.turns {
-            // A feed that has ended has no turn that waits.
-            let _ = supply.notes.send(note);
-        }
+        self.turns.is_some()
     }
 
     /// What the feed counts in the end.
@@ -181,8 +211,6 @@ impl Supply {
     /// Has the feed prepare nothing more.
     pub(super) fn close(&mut self) {
         self.scheduled.close();
-        if let Some(supply) = &mut self.turns {
-            supply.turns = None;
-        }
+        self.turns = None;
     }
 }

@@ -7,11 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::decoder_thread::TokenCounter;
 use super::prepared::PreparedRequest;
+use super::replies::Replies;
 use crate::backend::{Backend, RequestInput, RequestSpec};
 use crate::capture::Label;
 use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
-use crate::plan::OutputLength;
-use crate::trace::{RowText, Said, TraceRow};
+use crate::plan::{OutputLength, SessionReplies};
+use crate::trace::{RowText, Said, TraceRow, reply_id};
 use crate::workload::{Blocks, Prompt, PromptSpec, Workload};
 
 /// Returns the messages of a trace's row, which has been checked for being a list of objects.
@@ -35,6 +36,8 @@ pub struct RequestTemplate {
     pub extra_body: Map<String, Value>,
     /// Makes prompts and lengths.
     pub workload: Workload,
+    /// Whose replies the turns of a session hold.
+    pub session_replies: SessionReplies,
     /// The tape keeps prompts.
     pub keeps_text: bool,
     /// Counts tokens, where the tokenizer is the user's, so that its counts mean something for the
@@ -53,8 +56,14 @@ impl RequestTemplate {
         planned
     }
 
-    /// Makes request number `index` of a trace, due when the row says.
-    pub(super) fn traced(&self, index: u64, mut row: TraceRow) -> PreparedRequest {
+    /// Makes request number `index` of a trace, due when the row says. Where turns hold what the server
+    /// said, that is in `replies`.
+    pub(super) fn traced(
+        &self,
+        index: u64,
+        mut row: TraceRow,
+        replies: &mut Replies,
+    ) -> PreparedRequest {
         if row.failed {
             // What it was to have is often unknown, and something has to be sent.
             row.input_tokens = row.input_tokens.max(1);
@@ -65,11 +74,14 @@ impl RequestTemplate {
                 let prompt = self.workload.prompt(PromptSpec::of_row(index, &row));
                 self.made(index, prompt, (row.output_tokens, row.body.as_deref()))
             }
-            Some(text) => self.verbatim(index, text, &row),
+            Some(text) => self.verbatim(index, text, &row, replies),
         };
         planned.intended_ns = Some(row.arrival_ns);
         planned.trace_ns = Some(row.trace_ns);
         planned.row_number = row.session_id.as_ref().map(|_| row.number);
+        planned.wants_reply = self.session_replies == SessionReplies::Live
+            && row.has_history_put_together()
+            && planned.row_number.is_some();
         planned.input_tokens = (row.input_tokens > 0).then_some(row.input_tokens);
         planned.output_tokens = (row.output_tokens > 0).then_some(row.output_tokens);
         planned.prefix_tokens = row.prefix_tokens;
@@ -81,7 +93,13 @@ impl RequestTemplate {
     }
 
     /// Makes a request of the text that the trace brings.
-    fn verbatim(&self, index: u64, text: &RowText, row: &TraceRow) -> PreparedRequest {
+    fn verbatim(
+        &self,
+        index: u64,
+        text: &RowText,
+        row: &TraceRow,
+        replies: &mut Replies,
+    ) -> PreparedRequest {
         let asked = (row.output_tokens, row.body.as_deref());
         let sent = |messages: &[Value]| {
             let input = RequestInput::Messages(messages);
@@ -92,34 +110,47 @@ impl RequestTemplate {
                 (self.body(RequestInput::Text(prompt), asked), prompt.clone())
             }
             RowText::Messages(json) => sent(&messages_of(json)),
-            RowText::Turns(said) => sent(&self.conversation(index, said)),
+            RowText::Turns(said) => sent(&self.conversation(index, said, replies)),
         };
         let counted = self.count_tokens.as_ref().and_then(|count| count(&prompt));
         self.with_body(index, body, (prompt, counted), row.output_tokens)
     }
 
     /// Puts a conversation together, with text in the place of replies that nobody knows.
-    fn conversation(&self, index: u64, said: &[Said]) -> Vec<Value> {
+    fn conversation(&self, index: u64, said: &[Said], replies: &mut Replies) -> Vec<Value> {
         let mut messages = Vec::new();
         for part in said {
             match part {
                 Said::Messages(json) => messages.extend(messages_of(json)),
-                Said::Reply { id, tokens } => {
-                    let blocks = Blocks {
-                        ids: &[*id],
-                        size: *tokens,
-                        tokens: &[],
-                        scope: 0,
+                Said::Reply { row, tokens } => {
+                    let known = match self.session_replies {
+                        SessionReplies::Trace => None,
+                        SessionReplies::Live => replies.text_of(*row),
                     };
-                    let reply = self.workload.prompt(PromptSpec {
-                        blocks: Some(blocks),
-                        ..PromptSpec::random(index, *tokens)
-                    });
-                    messages.push(json!({ "role": "assistant", "content": reply.text }));
+                    let text = match &known {
+                        Some(text) => text,
+                        None => &*self.made_up_reply(index, *row, *tokens),
+                    };
+                    messages.push(json!({ "role": "assistant", "content": text }));
                 }
             }
         }
         messages
+    }
+
+    /// Text in the place of the reply to a row, the same in each turn after it.
+    fn made_up_reply(&self, index: u64, row: u64, tokens: u32) -> String {
+        let blocks = Blocks {
+            ids: &[reply_id(row)],
+            size: tokens,
+            tokens: &[],
+            scope: 0,
+        };
+        let reply = self.workload.prompt(PromptSpec {
+            blocks: Some(blocks),
+            ..PromptSpec::random(index, tokens)
+        });
+        reply.text
     }
 
     pub(super) fn planned(
@@ -187,6 +218,7 @@ impl RequestTemplate {
             phase: Phase::Measure,
             intended_ns: None,
             row_number: None,
+            wants_reply: false,
             trace_ns: None,
             session_id: None,
             turn: None,

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::decoder_thread::DecoderThread;
 use super::driver::{Driven, Driver, Limits, Stop};
+use super::events::RunEvents;
 use super::health::watch as watch_health;
 use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
@@ -178,6 +179,7 @@ fn planned(request_id: u64, intended_ns: Option<i64>) -> PreparedRequest {
         phase: Phase::Measure,
         intended_ns,
         row_number: None,
+        wants_reply: false,
         trace_ns: None,
         session_id: None,
         turn: None,
@@ -214,7 +216,10 @@ async fn drive(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.tape");
     let tape = TapeWriter::create(&path, Manifest::new("test", Loop::Open), false).unwrap();
-    let (decoder, recorder) = DecoderThread::new(tape, protocol("openai").unwrap(), false, None);
+    let (decoder, recorder) = {
+        let backend = protocol("openai").unwrap();
+        DecoderThread::new(tape, backend, false, None, RunEvents::default())
+    };
     recorder.set_virtual();
     let decoder = std::thread::spawn(move || decoder.work());
 
@@ -228,7 +233,7 @@ async fn drive(
     let (stopper, stop) = watch::channel(Stop::No);
     let health = Arc::clone(&recorder);
     let mut driver = Driver::new(wire, (clock, PreciseTimer::tokio()), recorder, limits, stop);
-    let health = watch_health(clock, PreciseTimer::tokio(), health, driver.gauges(), None);
+    let health = watch_health(clock, PreciseTimer::tokio(), health, driver.queued(), None);
     let (sender, source) = mpsc::channel(schedule.len().max(1));
     for planned in schedule {
         sender.try_send(planned).unwrap();
@@ -639,10 +644,10 @@ async fn bursts_are_released_together() {
 }
 
 #[tokio::test]
-async fn a_dead_scribe_stops_the_driver() {
+async fn a_dead_decoder_thread_stops_the_driver() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
-    let recorder = Arc::new(Recorder::new(sender, Arc::default(), Arc::default()));
+    let recorder = Arc::new(Recorder::new(sender, RunEvents::default(), Arc::default()));
     let clock = Clock::start();
     let wire = FakeWire {
         clock,

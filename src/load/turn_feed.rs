@@ -8,7 +8,7 @@
 //! the recorded one was. A turn that stands further on than that is late, and goes out as soon as
 //! it is read.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
@@ -16,7 +16,8 @@ use tokio::sync::{Semaphore, mpsc};
 use super::error::LoadError;
 use super::feed::{PREPARED_KIB, RequestSender, kib};
 use super::prepared::PreparedRequest;
-use super::supply::{Feedback, TurnSender};
+use super::replies::Replies;
+use super::supply::{Feedback, TurnNotes, TurnSender};
 use super::template::RequestTemplate;
 use super::turns::{Turn, Turns};
 use crate::plan::SessionPacing;
@@ -36,7 +37,7 @@ const PREPARE_AHEAD_NS: i64 = 1_000_000_000;
 pub(super) struct TurnFeed {
     turns: Turns,
     sender: mpsc::Sender<PreparedRequest>,
-    notes: mpsc::UnboundedReceiver<Feedback>,
+    notes: TurnNotes,
     /// Memory of turns that are prepared, in KiB: apart from that of the others, which would be
     /// full of requests for later.
     memory: Arc<Semaphore>,
@@ -47,6 +48,11 @@ pub(super) struct TurnFeed {
     roots: VecDeque<Turn>,
     held_bytes: usize,
     next_index: u64,
+    /// Rows whose requests were sent and whose replies later turns are to hold.
+    asked: HashSet<u64>,
+    /// When those replies ended that have not been decoded yet.
+    undecoded: HashMap<u64, i64>,
+    replies: Replies,
 }
 
 impl TurnFeed {
@@ -61,10 +67,14 @@ impl TurnFeed {
             roots: VecDeque::new(),
             held_bytes: 0,
             next_index: 0,
+            asked: HashSet::new(),
+            undecoded: HashMap::new(),
+            replies: Replies::default(),
         }
     }
 
-    /// Sends the trace's requests until it is over or the driver has had enough.
+    /// Sends the trace's requests until it is over or the driver has had enough. Returns how often text
+    /// was made up for a reply that a turn was to hold.
     ///
     /// # Errors
     ///
@@ -74,10 +84,10 @@ impl TurnFeed {
         reader: &mut TraceReader,
         template: &RequestTemplate,
         mut roots: RequestSender,
-    ) -> Result<(), LoadError> {
+    ) -> Result<u64, LoadError> {
         let mut is_at_end = false;
         while !roots.is_closed() {
-            while let Ok(note) = self.notes.try_recv() {
+            while let Some(note) = self.notes.try_recv() {
                 self.take(note);
             }
             if !self.send_due(template).await {
@@ -90,7 +100,8 @@ impl TurnFeed {
                 && let Some(Turn { index, row }) = self.roots.pop_front()
             {
                 self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&row));
-                if !roots.send(template.traced(index, row)).await {
+                let planned = self.prepare(template, index, row);
+                if !roots.send(planned).await {
                     break;
                 }
                 continue;
@@ -113,7 +124,20 @@ impl TurnFeed {
                 break;
             }
         }
-        Ok(())
+        Ok(self.replies.missed())
+    }
+
+    fn prepare(
+        &mut self,
+        template: &RequestTemplate,
+        index: u64,
+        row: TraceRow,
+    ) -> PreparedRequest {
+        let planned = template.traced(index, row, &mut self.replies);
+        if planned.wants_reply {
+            self.asked.extend(planned.row_number);
+        }
+        planned
     }
 
     /// About how large the body of the next request will be that waits on nothing.
@@ -137,7 +161,25 @@ impl TurnFeed {
     fn take(&mut self, note: Feedback) {
         match note {
             Feedback::Started(start_ns) => self.start_ns = Some(start_ns),
-            Feedback::Ended { number, end_ns } => self.turns.ended(number, end_ns),
+            Feedback::Ended {
+                number,
+                end_ns,
+                is_fault,
+            } => {
+                let end_ns = end_ns.saturating_sub(self.start_ns.unwrap_or_default());
+                if self.asked.remove(&number) && !is_fault {
+                    self.undecoded.insert(number, end_ns);
+                } else {
+                    self.turns.ended(number, end_ns);
+                }
+            }
+            Feedback::Said(reply) => {
+                let number = reply.row_number;
+                self.replies.keep(reply);
+                if let Some(end_ns) = self.undecoded.remove(&number) {
+                    self.turns.ended(number, end_ns);
+                }
+            }
         }
     }
 
@@ -149,7 +191,7 @@ impl TurnFeed {
         let soon_ns = (self.clock.now_ns() - start_ns).saturating_add(PREPARE_AHEAD_NS);
         while let Some(Turn { index, row }) = self.turns.pop_due(soon_ns) {
             self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&row));
-            let mut planned = template.traced(index, row);
+            let mut planned = self.prepare(template, index, row);
             let kib = u32::try_from(kib(planned.body.len())).unwrap_or(1);
             let memory = Arc::clone(&self.memory).acquire_many_owned(kib);
             tokio::select! {

@@ -132,8 +132,8 @@ fn rest_id(row: u64) -> u64 {
     MADE | (row << 1)
 }
 
-/// Returns the id of the reply to a row.
-fn reply_id(row: u64) -> u64 {
+/// Returns the id of the block that the reply to a row is made from, where the trace does not bring it.
+pub fn reply_id(row: u64) -> u64 {
     MADE | (row << 1) | 1
 }
 
@@ -212,7 +212,7 @@ impl History {
             self.said.clone_from(&said);
             if row.output_tokens > 0 {
                 self.said.push(Said::Reply {
-                    id: reply_id(row.number),
+                    row: row.number,
                     tokens: row.output_tokens,
                 });
             }

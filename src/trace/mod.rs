@@ -50,7 +50,7 @@ pub use bundled::{BUNDLED, BundledTrace, DEMO};
 pub use convert::{Conversion, Converted, convert};
 pub use error::{Place, TraceError};
 pub use format::{BodyField, FormatInfo, TraceClock, formats};
-pub use history::PromptFacts;
+pub use history::{PromptFacts, reply_id};
 pub(crate) use inspect::{Distribution, Inspected, Inspection, NameFacts, Peak, inspect};
 pub use pipe::Pipe;
 pub use reader::{LOOK_AHEAD_ROWS, TraceCounts, TraceOptions, TraceReader, open};

@@ -32,8 +32,8 @@ pub enum Said {
     Messages(Arc<str>),
     /// A reply that the trace does not bring: text is made in its place.
     Reply {
-        /// Id of the block that the text is made from.
-        id: u64,
+        /// Number of the row that it answers.
+        row: u64,
         /// Its length, in tokens.
         tokens: u32,
     },
@@ -98,6 +98,11 @@ pub struct TraceRow {
 }
 
 impl TraceRow {
+    /// Returns whether its prompt is put together of what was said before it in its session.
+    pub fn has_history_put_together(&self) -> bool {
+        matches!(self.text, Some(RowText::Turns(_)))
+    }
+
     /// Returns how many tokens the first `blocks` blocks are.
     pub(super) fn tokens_of(&self, blocks: usize) -> u32 {
         if self.block_tokens.is_empty() {

@@ -7,7 +7,7 @@ use super::rung::Rung;
 use crate::analyze::{Analysis, Options, Span, analyze};
 use crate::backend::Backend;
 use crate::capture::manifest::State;
-use crate::load::{LoadError, Private, Run, RunReport, Setup, Stats, run};
+use crate::load::{LoadError, Private, Run, RunListener, RunReport, Setup, run};
 use crate::plan::RunPlan;
 use crate::report::rows::{Row, rows_of};
 use crate::report::verdict::{Verdict, verdict};
@@ -95,7 +95,7 @@ impl Measurement {
     }
 }
 
-/// Drives one rung and reads the client's errors off its tape. `watch` is given the live counters.
+/// Drives one rung and reads the client's errors off its tape. `listeners` hear of the run.
 ///
 /// # Errors
 ///
@@ -106,10 +106,10 @@ pub(crate) fn measure(
     server: &StampingServer,
     rung: &Rung,
     setup: LadderSetup,
-    watch: impl FnOnce(Arc<Stats>),
+    listeners: Vec<Arc<dyn RunListener>>,
 ) -> Result<Measurement, VerifyError> {
     let tape = setup.run.tape.clone();
-    let report = drive(server, rung, setup, watch)?;
+    let report = drive(server, rung, setup, listeners)?;
     let options = Options {
         span: Span {
             warmup_ns: rung.warmup_ns(),
@@ -143,10 +143,10 @@ pub(crate) fn drive(
     server: &StampingServer,
     rung: &Rung,
     setup: LadderSetup,
-    watch: impl FnOnce(Arc<Stats>),
+    listeners: Vec<Arc<dyn RunListener>>,
 ) -> Result<RunReport, VerifyError> {
     rung.check()?;
-    let report = run(planned(server, rung, setup)?, watch)?;
+    let report = run(planned(server, rung, setup)?, listeners)?;
     if report.manifest.state == State::Interrupted {
         return Err(VerifyError::Interrupted);
     }

@@ -108,6 +108,7 @@ fn measured(streams: u32, arrival_loop: Loop, slip_ms: f64) -> Measurement {
             has_given_up: false,
             taken: requests,
             first_failure: None,
+            made_up_replies: 0,
             trace: None,
             trace_error: None,
         },

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
+use serde_json::json;
 
 use crate::mock::Mock;
 use crate::program::{Folder, Outcome, TOKENIZER_NOTE, root, shared_file};
@@ -521,6 +522,60 @@ fn a_turn_waits_for_its_reply_and_text_of_the_trace_is_sent_as_it_is() {
     assert_eq!(plan["sessions"], "think");
     assert_eq!(plan["ties"], "keep");
     assert_eq!(plan["output_length"], "enforce");
+}
+
+#[test]
+fn a_turn_holds_what_the_server_said_where_that_is_asked_for() {
+    let folder = Folder::new();
+    folder.write(
+        "trace.jsonl",
+        concat!(
+            r#"{"arrival_ns": 0, "input_tokens": 1, "output_tokens": 2, "session_id": "a", "prompt": "one", "new_only": true}"#,
+            "\n",
+            r#"{"arrival_ns": 1000, "input_tokens": 1, "output_tokens": 2, "session_id": "a", "prompt": "two", "new_only": true}"#,
+            "\n",
+        ),
+    );
+    let mock = Mock::answering(&["never", " mind"]);
+    let live = ["--session-replies", "live", "--sessions", "think"];
+    replay(&folder, &mock.url(), "trace.jsonl", &live).expect_code(0);
+    let second = &mock.requests()[1].body["messages"];
+    assert_eq!(
+        *second,
+        json!([
+            {"role": "user", "content": "one"},
+            {"role": "assistant", "content": "never mind"},
+            {"role": "user", "content": "two"},
+        ])
+    );
+    assert_eq!(
+        folder.manifest("run.tape")["plan"]["trace"]["session_replies"],
+        "live"
+    );
+    // Of a run that asks for nothing the like, the tape keeps no text of it.
+    assert_eq!(
+        folder.table("run.tape", "SELECT count(output) FROM requests"),
+        "0"
+    );
+}
+
+#[test]
+fn live_replies_are_refused_where_no_turn_could_hold_them() {
+    let folder = Folder::new();
+    let lengths = r#"{"arrival_ns": 0, "input_tokens": 4, "output_tokens": 1, "session_id": "a"}"#;
+    folder.write("lengths.jsonl", lengths);
+    let mock = Mock::answering(&["a"]);
+    let refused = |words: &[&str], why: &str| {
+        let words = [&["--session-replies", "live"], words].concat();
+        let outcome = replay(&folder, &mock.url(), "lengths.jsonl", &words).expect_code(2);
+        assert!(outcome.stderr.contains(why), "{}", outcome.stderr);
+    };
+    refused(&[], "needs turns that wait");
+    refused(
+        &["--sessions", "later"],
+        "needs a trace whose turns have texts",
+    );
+    assert!(mock.requests().is_empty() && !folder.path("run.tape").exists());
 }
 
 #[test]

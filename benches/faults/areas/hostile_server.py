@@ -34,7 +34,7 @@ FROM requests ORDER BY request_id
 
 
 def met(
-    trial: Trial, server: Scripted, prompts: int = 3, input_len: int = 1, seconds: float = 15.0
+    trial: Trial, server: Scripted, prompts: int = 3, input_len: int = 1, seconds: float = 30.0
 ) -> list[dict]:
     """The rows of a load of a few requests, one after another, against a server."""
     words = [*client_of(server.url), "--self-check", "0s"]

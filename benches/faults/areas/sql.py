@@ -133,9 +133,13 @@ def bounded(trial: Trial, text: str) -> str:
     limit = ["--memory-limit", "1GiB"]
     running = trial.start("sql", "run.tape", "--format", "csv", *limit, "-c", text)
     until = time.monotonic() + 15
-    while running.is_running() and time.monotonic() < until:
+    # What is printed is not bounded, but for the disk of this machine.
+    while (
+        running.is_running()
+        and time.monotonic() < until
+        and running.out.stat().st_size < 1 << 30
+    ):
         time.sleep(0.05)
-        expect(running.out.stat().st_size < 1 << 30, "prints gigabytes")
     how = "ended by itself"
     if running.is_running():
         how = "ended by SIGINT"

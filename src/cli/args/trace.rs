@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::plan::{FailedRows, OutputLength, Restarts, SessionPacing, SessionPrompts, Ties};
+use crate::plan::{
+    FailedRows, OutputLength, Restarts, SessionPacing, SessionPrompts, SessionReplies, Ties,
+};
 use crate::trace::Window;
 use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
 
@@ -50,6 +52,13 @@ pub(crate) struct SelectionArgs {
     /// a turn is sent with its history, the prompts and replies before it.
     #[arg(long, value_name = "WHAT", default_value = "auto")]
     pub(crate) session_prompts: SessionPrompts,
+    /// Whose replies a turn holds that is sent with its history
+    ///
+    /// `live` needs `--sessions think` or `later`, so that each turn waits for the reply before it, and
+    /// a trace with texts. Where a reply has no text, as that of a failed turn, made-up text of the
+    /// trace's length stands in its place.
+    #[arg(long, value_name = "WHOSE", default_value = "trace")]
+    pub(crate) session_replies: SessionReplies,
     /// What becomes of a clock that counts from somewhere and starts again
     #[arg(long, value_name = "WHAT", default_value = "refuse")]
     pub(crate) restarts: Restarts,

@@ -12,8 +12,18 @@ fn decoder(budget: &MemoryBudget) -> (AttemptDecoder, Arc<Progress>) {
     let progress = Arc::new(Progress::default());
     let mut row = RequestRow::new(0, Phase::Measure, 0);
     row.dispatched_ns = Some(0);
-    let ways = (protocol("openai").unwrap(), true, true);
-    let decoder = AttemptDecoder::new(row, Arc::clone(&progress), ways, budget.reserve());
+    let opened = Opened {
+        key: 0,
+        row,
+        progress: Arc::clone(&progress),
+        reply_to: None,
+    };
+    let keeping = Keeping {
+        text: true,
+        counts_tokens: true,
+    };
+    let backend = protocol("openai").unwrap();
+    let decoder = AttemptDecoder::new(opened, backend, keeping, budget.reserve());
     (decoder, progress)
 }
 
@@ -52,7 +62,7 @@ fn end(decoder: AttemptDecoder, chunks: &mut Vec<ChunkRow>) -> RequestRow {
         outcome: Outcome::EndOfStream,
     };
     let count: TokenCounter = Arc::new(|_| Some(7));
-    decoder.finish(&end, Some(&count), chunks)
+    decoder.finish(&end, Some(&count), chunks).0
 }
 
 fn is_given_up(progress: &Progress) -> bool {

@@ -10,11 +10,12 @@ use super::{MS, Script, limits, read_rows};
 use crate::backend::protocol;
 use crate::capture::schema::{RequestRow, Status};
 use crate::capture::{Ending, Manifest, TapeWriter};
+use crate::load::events::RunEvents;
 use crate::load::feed::{CHANNEL_REQUESTS, Prefill};
-use crate::load::supply::Supply;
+use crate::load::supply::{Supply, TurnNotes};
 use crate::load::{DecoderThread, Driver, Feed, RequestTemplate, Source, Stop, TraceReplay};
 use crate::plan::Loop;
-use crate::plan::{OutputLength, SessionPacing};
+use crate::plan::{OutputLength, SessionPacing, SessionReplies};
 use crate::time::clock::Clock;
 use crate::time::timer::PreciseTimer;
 use crate::trace::{Selection, TraceOptions};
@@ -27,12 +28,28 @@ async fn replay(
     selection: Selection,
     script: Script,
 ) -> Vec<RequestRow> {
+    let (rows, _) = replay_with(lines, pacing, (selection, SessionReplies::Trace), script).await;
+    assert!(rows.iter().all(|row| row.status == Status::Ok));
+    rows
+}
+
+/// The same, with these replies in the prompts of later turns; returns how many were made up, too.
+async fn replay_with(
+    lines: &str,
+    pacing: SessionPacing,
+    (selection, session_replies): (Selection, SessionReplies),
+    script: Script,
+) -> (Vec<RequestRow>, u64) {
     let folder = tempfile::tempdir().unwrap();
     let trace: PathBuf = folder.path().join("trace.jsonl");
     std::fs::write(&trace, lines).unwrap();
     let path = folder.path().join("run.tape");
     let tape = TapeWriter::create(&path, Manifest::new("test", Loop::Open), false).unwrap();
-    let (decoder, recorder) = DecoderThread::new(tape, protocol("openai").unwrap(), false, None);
+    let backend = protocol("openai").unwrap();
+    let (listener, notes) = TurnNotes::channel();
+    let events = RunEvents::to(vec![listener]);
+    let (decoder, recorder) = DecoderThread::new(tape, backend, false, None, events);
+    let begun = std::sync::Arc::clone(&recorder);
     recorder.set_virtual();
     let decoder = std::thread::spawn(move || decoder.work());
     let clock = Clock::start();
@@ -54,26 +71,30 @@ async fn replay(
             pacing,
         }),
         template: RequestTemplate {
-            backend: protocol("openai").unwrap(),
+            backend,
             model: "m".to_owned(),
             ignore_eos: false,
             output_length: OutputLength::Cap,
+            session_replies,
             temperature: None,
             extra_body: Map::new(),
             workload: Workload::new(&std::sync::Arc::new(Tokenizer::embedded()), 1),
-            keeps_text: false,
+            keeps_text: true,
             count_tokens: None,
         },
         warmups: 0,
     };
     let (sender, scheduled) = mpsc::channel(CHANNEL_REQUESTS);
-    let (mut supply, turns) = Supply::from(scheduled).with_turns();
+    let (mut supply, turns) = Supply::from(scheduled).with_turns(notes);
     let rest = supply.rest();
     let (prefill, is_ahead) = Prefill::new(usize::MAX);
     let driving = async {
         let _ = is_ahead.await;
         driver.get_ready(&mut supply).await;
-        let driven = driver.drive(&mut supply, clock.now_ns(), None).await;
+        let start_ns = clock.now_ns();
+        begun.begin(start_ns, None);
+        drop(begun);
+        let driven = driver.drive(&mut supply, start_ns, None).await;
         drop(supply);
         driven
     };
@@ -81,7 +102,8 @@ async fn replay(
         feed.prepare(sender, prefill, Some(turns), (rest, clock)),
         driving
     );
-    let counts = fed.unwrap().trace.unwrap();
+    let fed = fed.unwrap();
+    let counts = fed.trace.unwrap();
     assert_eq!(driven.taken, counts.taken);
     assert!(driven.is_complete);
     drop(driver);
@@ -89,8 +111,7 @@ async fn replay(
     tape.finish(Ending::default()).unwrap();
     let mut rows: Vec<RequestRow> = read_rows(&path);
     rows.sort_by_key(|row| row.request_id);
-    assert!(rows.iter().all(|row| row.status == Status::Ok));
-    rows
+    (rows, fed.made_up_replies)
 }
 
 /// One token after this time, and the end with it.
@@ -226,4 +247,73 @@ async fn prompts_that_fill_the_memory_for_later_hold_up_no_turn() {
     assert_eq!(rows[1].intended_ns - rows[0].end_ns.unwrap(), 10 * MS);
     let late_ns = rows[1].dispatched_ns.unwrap() - rows[1].intended_ns;
     assert!(late_ns < 5 * MS, "{late_ns} ns late");
+}
+
+/// A conversation of four turns that bring their text, but no replies.
+fn conversation() -> String {
+    (0..4)
+        .map(|turn| {
+            format!(
+                "{{\"arrival_ns\": {}, \"input_tokens\": 2, \"output_tokens\": 3, \"session_id\": \
+                 \"a\", \"think_ns\": {}, \"prompt\": \"ask {turn}\", \"new_only\": true}}\n",
+                turn * 1_000 * MS,
+                if turn == 0 {
+                    "null".to_owned()
+                } else {
+                    (10 * MS).to_string()
+                },
+            )
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_replies_are_what_the_server_said_in_the_turns_before() {
+    let script = vec![
+        (50 * MS, super::TOKEN),
+        (60 * MS, super::TOKEN),
+        (70 * MS, super::FINISH),
+    ];
+    let live = (Selection::default(), SessionReplies::Live);
+    let (rows, made_up) =
+        replay_with(&conversation(), SessionPacing::Think, live, script.clone()).await;
+    assert_eq!(made_up, 0);
+    let prompts: Vec<&str> = rows
+        .iter()
+        .map(|row| row.prompt.as_deref().unwrap())
+        .collect();
+    assert_eq!(prompts[0], "ask 0");
+    assert_eq!(prompts[1], "ask 0\n a a\nask 1");
+    assert_eq!(prompts[3], "ask 0\n a a\nask 1\n a a\nask 2\n a a\nask 3");
+    for pair in rows.windows(2) {
+        assert_eq!(pair[1].intended_ns - pair[0].end_ns.unwrap(), 10 * MS);
+    }
+    // Without that, nothing is kept of replies, and text of their length stands for them.
+    let trace = (Selection::default(), SessionReplies::Trace);
+    let (rows, made_up) = replay_with(&conversation(), SessionPacing::Think, trace, script).await;
+    assert_eq!(made_up, 0);
+    let second = rows[1].prompt.as_deref().unwrap();
+    assert!(
+        second.starts_with("ask 0\n") && second.ends_with("\nask 1"),
+        "{second}"
+    );
+    assert!(!second.contains(" a a"), "{second}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_after_one_that_said_nothing_goes_out_with_made_up_text() {
+    let fails = vec![(50 * MS, "data: {\"error\": {\"message\": \"no\"}}\n\n")];
+    let live = (Selection::default(), SessionReplies::Live);
+    let (rows, made_up) = replay_with(&conversation(), SessionPacing::Think, live, fails).await;
+    assert_eq!(rows.len(), 4);
+    assert!(rows.iter().all(|row| row.status == Status::Error));
+    assert_eq!(made_up, 1 + 2 + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_after_a_fault_of_the_client_waits_for_no_reply() {
+    let faults = vec![(50 * MS, super::TOKEN), (60 * MS, super::FAULT)];
+    let live = (Selection::default(), SessionReplies::Live);
+    let (rows, made_up) = replay_with(&conversation(), SessionPacing::Think, live, faults).await;
+    assert_eq!((rows.len(), made_up), (4, 6));
 }

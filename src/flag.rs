@@ -1,0 +1,90 @@
+//! Flags that a data set or a schedule brings along: named by the stage that reads them, typed and
+//! shown by the command line, kept by the plan under the same name.
+
+use serde_json::{Map, Value};
+
+/// A flag `--NAME VALUE`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Flag {
+    /// Its name, without the dashes. A plan has it with underscores.
+    pub name: &'static str,
+    /// What stands for the value in the help.
+    pub value_name: &'static str,
+    /// What it is, in a sentence.
+    pub help: &'static str,
+    /// What values it takes.
+    pub kind: FlagKind,
+    /// What it is where it is not given.
+    pub default: Option<&'static str>,
+}
+
+/// What values a flag takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlagKind {
+    /// A whole number from here to 4,294,967,295.
+    Count(u32),
+    /// A number.
+    Number,
+    /// Words that the stage reads itself.
+    Text,
+}
+
+impl Flag {
+    /// Its name in a plan.
+    pub fn key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// Reads a value as a plan keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Why the value can't be one of this flag.
+    pub fn read(&self, text: &str) -> Result<Value, String> {
+        match self.kind {
+            FlagKind::Count(least) => match text.parse::<u32>() {
+                Ok(count) if count >= least => Ok(count.into()),
+                Ok(count) => Err(format!("{count} is not in {least}..")),
+                Err(error) => Err(error.to_string()),
+            },
+            FlagKind::Number => match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(number.into()),
+                Ok(_) => Err("it is not finite".to_owned()),
+                Err(error) => Err(error.to_string()),
+            },
+            FlagKind::Text => Ok(text.into()),
+        }
+    }
+}
+
+/// The values of flags that nobody gave.
+pub fn defaults(flags: &[Flag]) -> Map<String, Value> {
+    flags
+        .iter()
+        .filter_map(|flag| Some((flag.key(), flag.read(flag.default?).ok()?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::SCHEDULES;
+    use crate::workload::DATASETS;
+
+    fn all() -> impl Iterator<Item = &'static Flag> {
+        let of_datasets = DATASETS.iter().flat_map(|kind| kind.flags);
+        of_datasets.chain(SCHEDULES.iter().flat_map(|kind| kind.flags))
+    }
+
+    #[test]
+    fn every_default_is_a_value_and_every_name_is_used_once() {
+        let mut names: Vec<&str> = all().map(|flag| flag.name).collect();
+        for flag in all() {
+            assert!(flag.default.is_none_or(|text| flag.read(text).is_ok()), "{flag:?}");
+        }
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

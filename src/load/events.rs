@@ -1,0 +1,98 @@
+//! What happens in a run, told as it becomes known to whoever listens: the counters, the turns of
+//! sessions, a line of progress.
+//!
+//! The driver's thread tells what needs no decoding (a request goes out, an answer has ended), the
+//! decoder thread the rest, and what it tells goes to the tape next. A listener is called on those
+//! threads, between two requests or two writes, so it does no more than count or pass on. The one
+//! thing that is not told here is how far an attempt's own bytes are decoded: its limits on time ask
+//! for that with each look at the clock ([`Progress`](super::recorder::Progress)).
+
+use std::sync::Arc;
+
+use super::counters::RunCounters;
+use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow};
+
+/// Something that has happened in a run. Times are nanoseconds of the run's clock.
+#[derive(Debug)]
+pub enum RunEvent<'a> {
+    /// The schedule of the measured requests starts. Requests before it are warm-ups.
+    Started {
+        /// The time 0 of the schedule.
+        at_ns: i64,
+    },
+    /// A request is about to go out.
+    Sent(&'a RequestRow),
+    /// An answer has been read to its end, or given up. What it said may not be decoded yet.
+    AnswerRead {
+        /// Number of the request's row in the trace, where a turn of its session may wait on it.
+        row_number: Option<u64>,
+        /// When it ended.
+        end_ns: i64,
+        /// The client failed in the middle of it: it will not be decoded to its end.
+        is_fault: bool,
+    },
+    /// Streamed events have been decoded: of any number of answers, those of each in their order.
+    Chunks(&'a [ChunkRow]),
+    /// An answer has been decoded to its end.
+    AnswerDecoded {
+        /// Its row, as it goes to the tape.
+        row: &'a RequestRow,
+        /// What it said, where the request asked for that to be passed on.
+        reply: Option<Reply>,
+    },
+    /// The client looked at itself.
+    Probe(&'a ProbeRow),
+    /// Nothing more is sent or read: the tape is being finished.
+    Over,
+}
+
+/// What an answer said, for the next turn of its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Number of the request's row in the trace.
+    pub row_number: u64,
+    /// Its content, without reasoning and calls of tools; empty where it had none.
+    pub text: Arc<str>,
+}
+
+/// Hears of a run.
+pub trait RunListener: Send + Sync {
+    /// Takes one event in. Called by several threads, and must not block.
+    fn hear(&self, event: &RunEvent<'_>);
+}
+
+/// Those who hear of a run, the counters first.
+#[derive(Clone, Default)]
+pub struct RunEvents {
+    counters: Arc<RunCounters>,
+    listeners: Vec<Arc<dyn RunListener>>,
+}
+
+impl RunEvents {
+    /// Has `listeners` hear of a run, beside the counters.
+    pub fn to(listeners: Vec<Arc<dyn RunListener>>) -> Self {
+        Self {
+            counters: Arc::default(),
+            listeners,
+        }
+    }
+
+    /// The counters of the run.
+    pub(super) fn counters(&self) -> &Arc<RunCounters> {
+        &self.counters
+    }
+
+    /// Tells all of them.
+    pub(super) fn tell(&self, event: &RunEvent<'_>) {
+        self.counters.hear(event);
+        for listener in &self.listeners {
+            listener.hear(event);
+        }
+    }
+}
+
+impl std::fmt::Debug for RunEvents {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "RunEvents({} listeners)", self.listeners.len())
+    }
+}

@@ -1,0 +1,82 @@
+//! Data sets: what the requests of a load send, where no trace says it.
+//!
+//! Adding one is a file with a [`DatasetKind`] and a line in [`DATASETS`]. Its flags, what the plan
+//! keeps of them and what they mean stand in that file.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::error::WorkloadError;
+use super::prompt::Workload;
+use super::{random, sharegpt};
+use crate::flag::Flag;
+
+/// What requests send. A pure function of the request's index: any thread gets the same.
+pub trait Dataset: Send + Sync {
+    /// Returns what request `index` sends.
+    fn request(&self, index: u64) -> Content;
+
+    /// Returns what a warm-up sends: like the requests of the load, with other prompts.
+    fn warmup(&self, index: u64) -> Content {
+        self.request(index)
+    }
+
+    /// A usual length of an answer, in tokens, where that is known.
+    fn typical_output_tokens(&self) -> Option<u32>;
+
+    /// What is to be said of it before a run.
+    fn note(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What one request sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// The prompt.
+    pub text: String,
+    /// Its length in tokens, where it is known.
+    pub tokens: Option<u32>,
+    /// Length of the answer, in tokens.
+    pub output_tokens: u32,
+    /// Tokens at the prompt's start that requests before it have too; none where nobody knows.
+    pub prefix_tokens: Option<u32>,
+}
+
+/// What a data set is opened with.
+pub struct DatasetSetup<'a> {
+    /// What the plan keeps of its flags.
+    pub options: &'a Map<String, Value>,
+    /// Where it is, of one that is a file.
+    pub path: Option<&'a Path>,
+    /// Makes and counts prompts, from the run's seed.
+    pub workload: Workload,
+    /// Number of requests, where that is known.
+    pub count: Option<u64>,
+}
+
+/// Opens a data set.
+pub type OpenDataset = fn(DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError>;
+
+/// One kind of data set.
+pub struct DatasetKind {
+    /// Its name, in plans and as it is typed.
+    pub name: &'static str,
+    /// What it is, in a few words.
+    pub about: &'static str,
+    /// It is read from a file or a folder.
+    pub has_path: bool,
+    /// Flags of its own.
+    pub flags: &'static [Flag],
+    /// Opens it.
+    pub open: OpenDataset,
+}
+
+/// All data sets that there are.
+pub const DATASETS: &[DatasetKind] = &[random::RANDOM, sharegpt::SHAREGPT];
+
+/// Returns the kind of that name.
+pub fn dataset_kind(name: &str) -> Option<&'static DatasetKind> {
+    DATASETS.iter().find(|kind| kind.name == name)
+}
