@@ -53,6 +53,8 @@ pub(crate) mod field {
     pub(crate) const PROMPT_SALT: u64 = 18;
     /// Seed of the words of prompts of one length.
     pub(crate) const PROMPT_LENGTH: u64 = 19;
+    /// Place of a row of a data set in the order in which rows are sent.
+    pub(crate) const DATASET_ROW: u64 = 20;
     /// Which blocks of time a sample with replacement has.
     pub(crate) const RESAMPLE: u64 = 17;
 }

@@ -28,6 +28,7 @@ pub mod cli;
 mod corpus;
 mod draw;
 pub mod error;
+pub mod flag;
 mod http_server;
 pub mod load;
 pub mod plan;

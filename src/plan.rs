@@ -227,6 +227,9 @@ pub struct Arrivals {
     /// A rate that rises.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ramp_up: Option<RampUp>,
+    /// What other kinds of schedules keep of their flags (`schedule/`).
+    #[serde(flatten)]
+    pub options: Map<String, Value>,
 }
 
 /// How the gaps between arrivals are distributed.
@@ -279,21 +282,30 @@ pub enum RampStrategy {
 
 /// What is sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum Dataset {
-    /// Random words of an exact length in tokens.
-    Random {
-        /// Length of a prompt, without the shared prefix.
-        random_input_len: u32,
-        /// Length of an answer.
-        random_output_len: u32,
-        /// Spread of both lengths, from 0 to below 1.
-        #[serde(default)]
-        random_range_ratio: f64,
-        /// Tokens at the start of every prompt that all share.
-        #[serde(default)]
-        random_prefix_len: u32,
-    },
+pub struct Dataset {
+    /// Name of the kind of data set (`workload/dataset.rs`).
+    pub name: String,
+    /// Where it is, of one that is a file.
+    #[serde(
+        default,
+        serialize_with = "shown_if_any",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub path: Option<PathBuf>,
+    /// What the kind keeps of its flags.
+    #[serde(flatten)]
+    pub options: Map<String, Value>,
+}
+
+impl Dataset {
+    /// A data set of that kind, without options.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: None,
+            options: Map::new(),
+        }
+    }
 }
 
 /// Which trace is replayed, and what of it.
@@ -608,12 +620,12 @@ mod tests {
                     start_rps: 1.0,
                     end_rps: 9.5,
                 }),
+                options: Map::from_iter([("rate_steps".to_owned(), json!("1/s:1s"))]),
             }),
-            dataset: Some(Dataset::Random {
-                random_input_len: 7,
-                random_output_len: 9,
-                random_range_ratio: 0.25,
-                random_prefix_len: 0,
+            dataset: Some(Dataset {
+                path: Some("a.json".into()),
+                options: Map::from_iter([("random_input_len".to_owned(), json!(7))]),
+                ..Dataset::named("random")
             }),
             trace: Some(TracePlan {
                 path: "a.csv".into(),

@@ -14,11 +14,13 @@ use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per
 use super::answer::AnswerArgs;
 
 mod judge;
+mod kinds;
 mod question;
 mod trace;
 mod view;
 
 pub(crate) use judge::{JudgeArgs, SloForm, Warmup, WindowArgs, YardstickArgs};
+pub(crate) use kinds::{DatasetArgs, ScheduleFlags};
 pub(crate) use question::QuestionArgs;
 pub(crate) use trace::{
     ChangeArgs, ConvertArgs, InspectArgs, SelectionArgs, ServeGenArgs, SynthesizeArgs, TraceVerb,
@@ -239,6 +241,9 @@ pub(crate) struct ShapeArgs {
     /// Number of requests [default: 1000, or no limit with --duration]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) num_prompts: Option<u64>,
+    /// Flags of other kinds of schedules.
+    #[command(flatten)]
+    pub(crate) own: ScheduleFlags,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -251,32 +256,6 @@ pub(crate) enum ArrivalsArg {
     Gamma,
     /// Weibull gaps, by --burstiness
     Weibull,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Workload")]
-pub(crate) struct DatasetArgs {
-    /// What is sent
-    #[arg(long, value_name = "NAME", default_value = "random")]
-    pub(crate) dataset_name: DatasetName,
-    /// Length of a prompt, in tokens
-    #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) random_input_len: u32,
-    /// Length of an answer, in tokens
-    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) random_output_len: u32,
-    /// Spread of both lengths: 0.2 draws from 80 to 120 percent
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub(crate) random_range_ratio: f64,
-    /// Tokens at the start of every prompt that all share
-    #[arg(long, value_name = "TOKENS", default_value_t = 0)]
-    pub(crate) random_prefix_len: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DatasetName {
-    /// Random words of an exact length in tokens
-    Random,
 }
 
 /// What `load` and `replay` share.

@@ -360,7 +360,7 @@ fn execute(
         ))?;
         return Ok(None);
     }
-    for note in &planned.notes {
+    for note in planned.notes.iter().chain(&run.feed.source.note()) {
         say(note);
     }
     let result = result_file(output, &tape, global.force)?;

@@ -5,16 +5,15 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::args::{
-    ArrivalsArg, DatasetName, DriveArgs, LoadArgs, ReplayArgs, RequestArgs, ShapeArgs, TargetArgs,
-    WireArg,
+    ArrivalsArg, DriveArgs, LoadArgs, ReplayArgs, RequestArgs, ShapeArgs, TargetArgs, WireArg,
 };
 use super::masks;
 use crate::draw::{Draw, field};
 use crate::error::Error;
 use crate::load::Private;
 use crate::plan::{
-    Arrivals, Dataset, EMBEDDED_TOKENIZER, OutputLength, PlanLimits, Process, RampStrategy, RampUp,
-    RunPlan, SessionPacing, SessionPrompts, SessionReplies, TracePlan,
+    Arrivals, EMBEDDED_TOKENIZER, OutputLength, PlanLimits, Process, RampStrategy, RampUp, RunPlan,
+    SessionPacing, SessionPrompts, SessionReplies, TracePlan,
 };
 use crate::time::clock::utc_now_ns;
 use crate::trace::PromptFacts;
@@ -28,9 +27,10 @@ const DEFAULT_NUM_PROMPTS: u64 = 1_000;
 /// A cap without a finite rate is a closed loop, as in `vllm bench serve`.
 pub(super) fn of_load(args: &LoadArgs) -> Result<RunPlan, Error> {
     let limits = &args.common.limits;
-    let dataset = &args.dataset;
     let num_prompts = args.shape.num_prompts;
-    let num_prompts = num_prompts.or(limits.duration.is_none().then_some(DEFAULT_NUM_PROMPTS));
+    // A schedule of another kind ends by itself.
+    let is_endless = limits.duration.is_none() && args.shape.own.options.is_empty();
+    let num_prompts = num_prompts.or(is_endless.then_some(DEFAULT_NUM_PROMPTS));
     let arrivals = arrivals(&args.shape, limits.max_concurrency)?;
     if arrivals.process == Process::Burst && num_prompts.is_none() {
         return Err(Error::usage(
@@ -42,14 +42,7 @@ pub(super) fn of_load(args: &LoadArgs) -> Result<RunPlan, Error> {
         verb: Some("load".into()),
         arrivals: Some(arrivals),
         num_prompts,
-        dataset: Some(match dataset.dataset_name {
-            DatasetName::Random => Dataset::Random {
-                random_input_len: dataset.random_input_len,
-                random_output_len: dataset.random_output_len,
-                random_range_ratio: dataset.random_range_ratio,
-                random_prefix_len: dataset.random_prefix_len,
-            },
-        }),
+        dataset: Some(args.dataset.dataset.clone()),
         ..of_run(&args.common)?
     })
 }
@@ -161,6 +154,16 @@ fn arrivals(args: &ShapeArgs, max_concurrency: Option<u32>) -> Result<Arrivals, 
             "leave out one of them",
         ));
     }
+    let options = args.own.options.clone();
+    if let Some(name) = options.keys().next()
+        && (has_rate || args.ramp_up_strategy.is_some())
+    {
+        let flag = name.replace('_', "-");
+        return Err(Error::usage(
+            format!("`--{flag}` and another rate contradict each other"),
+            "leave out `--request-rate` and `--ramp-up-strategy`, or this flag",
+        ));
+    }
     let ramp_up = args.ramp_up_strategy.map(|strategy| RampUp {
         strategy,
         along: Some(match strategy {
@@ -171,7 +174,7 @@ fn arrivals(args: &ShapeArgs, max_concurrency: Option<u32>) -> Result<Arrivals, 
         end_rps: args.ramp_up_end_rps.unwrap_or(0.0),
     });
     let process = match args.arrivals {
-        _ if ramp_up.is_none() && !has_rate => match max_concurrency {
+        _ if ramp_up.is_none() && !has_rate && options.is_empty() => match max_concurrency {
             Some(_) => Process::Closed,
             None => Process::Burst,
         },
@@ -187,9 +190,10 @@ fn arrivals(args: &ShapeArgs, max_concurrency: Option<u32>) -> Result<Arrivals, 
         burstiness: has_shape.then_some(args.burstiness),
         request_rate: match process {
             Process::Closed => None,
-            _ => Some(args.request_rate).filter(|_| !is_rising),
+            _ => Some(args.request_rate).filter(|_| !is_rising && options.is_empty()),
         },
         ramp_up,
+        options,
     })
 }
 

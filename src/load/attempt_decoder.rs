@@ -18,9 +18,7 @@ use crate::backend::{
 use crate::capture::count_unread;
 use crate::capture::schema::{Channel, ChunkRow, ErrorKind, RequestRow, Status};
 use crate::secrets::{PartMask, Secrets};
-
-/// Counts the tokens of a text, for servers that don't say how many they sent.
-pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
+use crate::workload::TokenCounter;
 
 /// What of an answer's text is needed beside its events.
 #[derive(Debug, Clone, Copy, Default)]

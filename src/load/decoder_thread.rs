@@ -17,8 +17,7 @@ use crate::capture::{CaptureError, TapeWriter};
 use crate::secrets::Secrets;
 use crate::throttle::CpuThrottle;
 use crate::time::clock::Clock;
-
-pub use super::attempt_decoder::TokenCounter;
+use crate::workload::TokenCounter;
 
 /// Text of rows, in bytes, after which they are written without waiting for the end of a batch: a
 /// small read can complete a large event.

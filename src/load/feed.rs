@@ -16,11 +16,11 @@ use super::template::RequestTemplate;
 use super::turn_feed::TurnFeed;
 use crate::capture::schema::FIRST_WARMUP_ID;
 use crate::plan::SessionPacing;
-use crate::schedule::ArrivalTimes;
+use crate::schedule::Schedule;
 use crate::throttle::CpuThrottle;
 use crate::time::clock::Clock;
 use crate::trace::{TraceCounts, TraceOptions};
-use crate::workload::PromptSpec;
+use crate::workload::{Dataset, PromptSpec};
 
 /// Prepared requests that may wait for the driver.
 pub(super) const CHANNEL_REQUESTS: usize = 1_024;
@@ -33,17 +33,12 @@ const PREFILL_NS: i64 = 100_000_000;
 
 /// Where the schedule comes from.
 pub enum Source {
-    /// Synthetic arrivals.
-    Rates {
-        /// Due times; `None` for a closed loop, where a request is due when a slot is free.
-        times: Option<ArrivalTimes>,
-        /// Number of requests at most; `None` for as long as the driver asks.
-        count: Option<u64>,
-    },
-    /// All requests due at once.
-    Burst {
-        /// Number of requests.
-        count: u64,
+    /// Arrivals that are made, of requests out of a data set.
+    Made {
+        /// When they are due.
+        schedule: Box<dyn Schedule>,
+        /// What they send.
+        dataset: Box<dyn Dataset>,
     },
     /// Arrivals of a trace.
     Trace(TraceReplay),
@@ -59,12 +54,18 @@ pub struct TraceReplay {
 }
 
 impl Source {
+    /// What is to be said of it before a run.
+    pub fn note(&self) -> Option<String> {
+        match self {
+            Self::Made { dataset, .. } => dataset.note(),
+            Self::Trace(_) => None,
+        }
+    }
+
     /// How many requests the schedule has, where that is known before it is over.
     pub fn known_count(&self) -> Option<u64> {
         match self {
-            // With times that end by themselves, the number is not known beforehand.
-            Self::Rates { count, .. } => *count,
-            Self::Burst { count } => Some(*count),
+            Self::Made { schedule, .. } => schedule.known_count(),
             Self::Trace(_) => None,
         }
     }
@@ -102,9 +103,13 @@ impl Feed {
             // Far from any index of the schedule, so that no prompt is shared with it.
             let draw_index = FIRST_WARMUP_ID + index;
             let position = usize::try_from(index).unwrap_or(0) % lengths.len().max(1);
-            let planned = match lengths.get(position) {
-                None => self.template.synthetic(draw_index, None),
-                Some((input_tokens, output_tokens)) => {
+            let planned = match (&self.source, lengths.get(position)) {
+                (Source::Made { dataset, .. }, _) => {
+                    let content = dataset.warmup(draw_index);
+                    self.template.made(draw_index, content, None)
+                }
+                (Source::Trace(_), lengths) => {
+                    let (input_tokens, output_tokens) = lengths.unwrap_or(&(1, 1));
                     let spec = PromptSpec::random(draw_index, *input_tokens);
                     let prompt = self.template.workload.prompt(spec);
                     self.template.planned(draw_index, prompt, *output_tokens)
@@ -146,32 +151,21 @@ impl Feed {
             throttle: CpuThrottle::default(),
         };
         match self.source {
-            Source::Rates { mut times, count } => {
-                for index in 0..count.unwrap_or(u64::MAX) {
-                    let intended_ns = match &mut times {
-                        None => None,
-                        Some(times) => match times.next() {
-                            None => break,
-                            at_ns => at_ns,
-                        },
-                    };
-                    if is_wanted {
-                        let planned = self.template.synthetic(index, intended_ns);
-                        is_wanted = sender.send(planned).await;
-                    }
-                    if !is_wanted && !fed.count(&rest, intended_ns) {
-                        break;
-                    }
-                }
-            }
-            Source::Burst { count } => {
-                for index in 0..count {
-                    if !sender.send(self.template.synthetic(index, Some(0))).await {
-                        if rest.has(0) {
-                            fed.unwritten = count - index;
+            Source::Made {
+                mut schedule,
+                dataset,
+            } => {
+                let mut index = 0;
+                while let Some(due) = schedule.next_due() {
+                    let at_ns = due.at_ns();
+                    let planned = self.template.made(index, dataset.request(index), at_ns);
+                    if !sender.send(planned).await {
+                        if fed.count(&rest, at_ns) {
+                            fed.unwritten += schedule.count_before(rest.before_ns());
                         }
                         break;
                     }
+                    index += 1;
                 }
             }
             Source::Trace(replay) => {
@@ -326,16 +320,12 @@ mod tests {
     use super::{CHANNEL_REQUESTS, Feed, Prefill, RequestTemplate, Source};
     use crate::backend::protocol;
     use crate::load::supply::Supply;
-    use crate::plan::{OutputLength, SessionReplies};
-    use crate::schedule::{ArrivalTimes, Process, Ramp};
+    use crate::plan::{Arrivals, OutputLength, Process, SessionReplies};
+    use crate::schedule::{Bounds, schedule};
     use crate::time::clock::Clock;
-    use crate::workload::{RandomLengths, Tokenizer, Workload};
+    use crate::workload::{Content, Dataset, Tokenizer, Workload};
 
     fn feed(source: Source) -> Feed {
-        let lengths = RandomLengths {
-            input_tokens: 4,
-            ..RandomLengths::default()
-        };
         let tokenizer = Arc::new(Tokenizer::embedded());
         let template = RequestTemplate {
             backend: protocol("vllm").unwrap(),
@@ -343,7 +333,7 @@ mod tests {
             ignore_eos: false,
             temperature: None,
             extra_body: Map::new(),
-            workload: Workload::new(&tokenizer, 1).with_lengths(lengths).unwrap(),
+            workload: Arc::new(Workload::new(&tokenizer, 1)),
             session_replies: SessionReplies::Trace,
             keeps_text: false,
             count_tokens: None,
@@ -374,19 +364,52 @@ mod tests {
         length
     }
 
-    fn constant(rate_per_s: f64) -> Source {
-        let times = ArrivalTimes::new(Process::Constant, Ramp::Steady(rate_per_s), 1, (None, None));
-        Source::Rates {
-            times: Some(times.unwrap()),
-            count: None,
+    /// Short requests that all say the same.
+    struct Short;
+
+    impl Dataset for Short {
+        fn request(&self, _index: u64) -> Content {
+            Content {
+                text: "a b c d".to_owned(),
+                tokens: Some(4),
+                output_tokens: 1,
+                prefix_tokens: None,
+            }
+        }
+
+        fn typical_output_tokens(&self) -> Option<u32> {
+            Some(1)
         }
     }
 
-    fn closed() -> Source {
-        Source::Rates {
-            times: None,
-            count: None,
+    fn made(process: Process, request_rate: Option<f64>, count: Option<u64>) -> Source {
+        let arrivals = Arrivals {
+            process,
+            burstiness: None,
+            request_rate,
+            ramp_up: None,
+            options: Map::new(),
+        };
+        let bounds = Bounds {
+            count,
+            ..Bounds::default()
+        };
+        Source::Made {
+            schedule: schedule(&arrivals, bounds).unwrap(),
+            dataset: Box::new(Short),
         }
+    }
+
+    fn constant(rate_per_s: f64) -> Source {
+        made(Process::Constant, Some(rate_per_s), None)
+    }
+
+    fn closed() -> Source {
+        made(Process::Closed, None, None)
+    }
+
+    fn burst(count: u64) -> Source {
+        made(Process::Burst, None, Some(count))
     }
 
     #[tokio::test]
@@ -402,9 +425,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_burst_starts_when_nothing_more_can_be_prepared() {
-        let burst = Source::Burst { count: 5_000 };
         assert_eq!(
-            prepared_when_ahead(burst, usize::MAX).await,
+            prepared_when_ahead(burst(5_000), usize::MAX).await,
             CHANNEL_REQUESTS
         );
     }
@@ -426,8 +448,7 @@ mod tests {
             let fed = feed(source).prepare(sender, prefill, None, ways);
             fed.await.unwrap().unwritten
         };
-        let burst = Source::Burst { count: 200_000_000 };
-        assert_eq!(counted(burst, 1).await, 200_000_000);
+        assert_eq!(counted(burst(200_000_000), 1).await, 200_000_000);
         // One each 100 ms, from 0 on.
         assert_eq!(counted(constant(10.0), 1_000_000_000).await, 10);
         assert_eq!(counted(constant(10.0), i64::MIN).await, 0);
@@ -436,7 +457,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_schedule_that_is_short_starts_when_it_is_prepared() {
-        let burst = Source::Burst { count: 3 };
-        assert_eq!(prepared_when_ahead(burst, usize::MAX).await, 3);
+        assert_eq!(prepared_when_ahead(burst(3), usize::MAX).await, 3);
     }
 }

@@ -33,7 +33,7 @@ mod turn_feed;
 mod turns;
 
 pub use counters::{Failure, RunCounters};
-pub use decoder_thread::{DecoderThread, TokenCounter};
+pub use decoder_thread::DecoderThread;
 pub use driver::{Driven, Driver, Limits, Stop};
 pub use error::LoadError;
 pub use events::{Reply, RunEvent, RunEvents, RunListener};

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use url::Url;
 
-use super::decoder_thread::TokenCounter;
 use super::driver::{Limits, Stop};
 use super::error::LoadError;
 use super::feed::{Feed, Source, TraceReplay};
@@ -20,14 +19,17 @@ use super::template::RequestTemplate;
 use crate::backend::{self, Backend, check_extra_body};
 use crate::capture::Manifest;
 use crate::capture::manifest::Host;
-use crate::plan::{Arrivals, Dataset, OutputLength, Process, RampStrategy, RampUp, RunPlan};
-use crate::schedule::{self, ArrivalTimes, Ramp, RampAxis, RampShape};
+use crate::flag::defaults;
+use crate::plan::{OutputLength, RunPlan};
+use crate::schedule::{Bounds, schedule};
 use crate::secrets::Secrets;
 use crate::time::clock::utc_now_ns;
 use crate::trace::{Pipe, TraceOptions};
 use crate::units::duration;
 use crate::wire::{Target, WireKind};
-use crate::workload::{RandomLengths, Tokenizer, Workload};
+use crate::workload::{
+    DATASETS, Dataset, DatasetSetup, TokenCounter, Tokenizer, Workload, dataset_kind,
+};
 
 /// Tokens a second that a stream is taken to bring where nothing is known of the server.
 const STREAM_TOKENS_PER_S: f64 = 50.0;
@@ -83,6 +85,9 @@ impl Run {
             count
         });
         let limits = limits(&plan);
+        let workload = Arc::new(workload(&plan, &tokenizer));
+        let dataset = dataset(&plan, &workload, count_tokens.as_ref())?;
+        let source = source(&plan, setup.pipe, dataset)?;
         let template = RequestTemplate {
             backend,
             model: plan.model.clone().unwrap_or_default(),
@@ -97,10 +102,11 @@ impl Run {
                 .map_or_else(Default::default, |trace| trace.session_replies),
             temperature: plan.temperature,
             extra_body: private.extra_body,
-            workload: workload(&plan, &tokenizer)?,
+            workload,
             keeps_text: plan.keeps_text.unwrap_or_default(),
             count_tokens: count_tokens.clone(),
         };
+        let self_check = self_check_plan(&plan, &source);
         let manifest = Manifest {
             labels: plan.labels.clone(),
             seed: plan.seed.unwrap_or_default(),
@@ -121,13 +127,13 @@ impl Run {
             },
             wire,
             feed: Feed {
-                source: source(&plan, setup.pipe)?,
+                source,
                 template,
                 warmups: plan.num_warmups.unwrap_or_default(),
             },
             duration_ns: plan.limits.duration_ns,
             limits,
-            self_check: self_check_plan(&plan),
+            self_check,
             count_tokens,
             stop: setup.stop,
             manifest,
@@ -193,96 +199,75 @@ fn limits(plan: &RunPlan) -> Limits {
     }
 }
 
-/// Makes the source of prompts. Where the user names no tokenizer, nothing here or later unpacks a
-/// vocabulary.
-fn workload(plan: &RunPlan, tokenizer: &Arc<Tokenizer>) -> Result<Workload, LoadError> {
-    let mut workload = Workload::new(tokenizer, plan.seed.unwrap_or_default());
-    if let Some(salt) = plan.prompt_salt {
-        workload = workload.with_salt(salt);
-    }
-    Ok(match &plan.dataset {
+/// Makes prompts. Where the user names no tokenizer, nothing here or later unpacks a vocabulary.
+fn workload(plan: &RunPlan, tokenizer: &Arc<Tokenizer>) -> Workload {
+    let workload = Workload::new(tokenizer, plan.seed.unwrap_or_default());
+    match plan.prompt_salt {
+        Some(salt) => workload.with_salt(salt),
         None => workload,
-        Some(Dataset::Random {
-            random_input_len,
-            random_output_len,
-            random_range_ratio,
-            random_prefix_len,
-        }) => workload.with_lengths(RandomLengths {
-            input_tokens: *random_input_len,
-            output_tokens: *random_output_len,
-            range_ratio: *random_range_ratio,
-            prefix_tokens: *random_prefix_len,
-        })?,
-    })
+    }
 }
 
-/// Where the schedule comes from.
-fn source(plan: &RunPlan, pipe: Option<Pipe>) -> Result<Source, LoadError> {
-    let count = plan.num_prompts;
-    match (&plan.trace, &plan.arrivals) {
-        (Some(trace), _) => Ok(Source::Trace(TraceReplay {
+/// Where requests come from.
+fn source(
+    plan: &RunPlan,
+    pipe: Option<Pipe>,
+    dataset: Option<Box<dyn Dataset>>,
+) -> Result<Source, LoadError> {
+    let seed = plan.seed.unwrap_or_default();
+    match (&plan.trace, &plan.arrivals, dataset) {
+        (Some(trace), _, _) => Ok(Source::Trace(TraceReplay {
             options: TraceOptions {
                 pipe,
-                ..TraceOptions::planned(trace, plan.seed.unwrap_or_default())
+                ..TraceOptions::planned(trace, seed)
             },
             pacing: trace.sessions,
         })),
-        (None, None) => Err(senseless("it has neither a trace nor arrivals")),
-        (None, Some(arrivals)) => match (gaps(arrivals)?, count) {
-            (Gaps::None, Some(count)) if arrivals.process == Process::Burst => {
-                Ok(Source::Burst { count })
-            }
-            (Gaps::None, None) if arrivals.process == Process::Burst => Err(senseless(
-                "all its requests are due at once, and it does not say how many",
-            )),
-            (Gaps::None, count) => Ok(Source::Rates { times: None, count }),
-            (Gaps::Drawn(process, ramp), count) => {
-                let bounds = (count, plan.limits.duration_ns);
-                let seed = plan.seed.unwrap_or_default();
-                let times = Some(ArrivalTimes::new(process, ramp, seed, bounds)?);
-                Ok(Source::Rates { times, count })
-            }
-        },
+        (None, Some(arrivals), Some(dataset)) => {
+            let bounds = Bounds {
+                seed,
+                count: plan.num_prompts,
+                duration_ns: plan.limits.duration_ns,
+            };
+            Ok(Source::Made {
+                schedule: schedule(arrivals, bounds)?,
+                dataset,
+            })
+        }
+        (None, _, _) => Err(senseless("it has neither a trace nor arrivals")),
     }
 }
 
-/// The gaps between arrivals.
-enum Gaps {
-    None,
-    Drawn(schedule::Process, Ramp),
-}
-
-fn gaps(arrivals: &Arrivals) -> Result<Gaps, LoadError> {
-    let shape = arrivals.burstiness.unwrap_or(1.0);
-    let process = match arrivals.process {
-        Process::Closed | Process::Burst => return Ok(Gaps::None),
-        Process::Constant => schedule::Process::Constant,
-        Process::Poisson => schedule::Process::Poisson,
-        Process::Gamma => schedule::Process::Gamma { shape },
-        Process::Weibull => schedule::Process::Weibull { shape },
-    };
-    let ramp = match (&arrivals.ramp_up, arrivals.request_rate) {
-        (Some(ramp), _) => rising(ramp),
-        (None, Some(rate)) => Ramp::Steady(rate),
-        (None, None) => return Err(senseless("its arrivals have no rate")),
-    };
-    Ok(Gaps::Drawn(process, ramp))
-}
-
-fn rising(ramp: &RampUp) -> Ramp {
-    use RampStrategy::{Exponential, ExponentialIndex, Linear, LinearIndex};
-    Ramp::Rising {
-        shape: match ramp.strategy {
-            Linear | LinearIndex => RampShape::Linear,
-            Exponential | ExponentialIndex => RampShape::Exponential,
-        },
-        axis: match ramp.strategy {
-            Linear | Exponential => RampAxis::Time,
-            LinearIndex | ExponentialIndex => RampAxis::Requests,
-        },
-        from_per_s: ramp.start_rps,
-        to_per_s: ramp.end_rps,
+/// Opens the data set of a plan; none of a replay, whose trace says what is sent.
+fn dataset(
+    plan: &RunPlan,
+    workload: &Arc<Workload>,
+    count_tokens: Option<&TokenCounter>,
+) -> Result<Option<Box<dyn Dataset>>, LoadError> {
+    if plan.trace.is_some() {
+        return Ok(None);
     }
+    let asked = plan.dataset.as_ref();
+    let name = asked.map_or(DATASETS[0].name, |asked| &asked.name);
+    let kind = dataset_kind(name)
+        .ok_or_else(|| senseless(format!("its data set `{name}` is not known")))?;
+    let is_known = |name: &str| kind.flags.iter().any(|flag| flag.key() == name);
+    let mut given = asked.iter().flat_map(|asked| asked.options.keys());
+    if let Some(stray) = given.find(|name| !is_known(name)) {
+        return Err(senseless(format!(
+            "its data set `{name}` has no field `{stray}`"
+        )));
+    }
+    let mut options = defaults(kind.flags);
+    options.extend(asked.iter().flat_map(|asked| asked.options.clone()));
+    let opened = (kind.open)(DatasetSetup {
+        options: &options,
+        path: asked.and_then(|asked| asked.path.as_deref()),
+        workload: Arc::clone(workload),
+        count_tokens: count_tokens.cloned(),
+        count: plan.num_prompts,
+    })?;
+    Ok(Some(opened))
 }
 
 /// What to find out about this client before the run, at the run's own rate.
@@ -291,8 +276,8 @@ fn rising(ramp: &RampUp) -> Ramp {
     clippy::cast_sign_loss,
     reason = "the cast saturates, and the check has bounds of its own"
 )]
-fn self_check_plan(plan: &RunPlan) -> Option<SelfCheckPlan> {
-    let streams = expected_streams(plan);
+fn self_check_plan(plan: &RunPlan, source: &Source) -> Option<SelfCheckPlan> {
+    let streams = expected_streams(plan, source);
     let duration_ns = plan.limits.self_check();
     (duration_ns > 0).then(|| SelfCheckPlan {
         duration_ns,
@@ -303,24 +288,18 @@ fn self_check_plan(plan: &RunPlan) -> Option<SelfCheckPlan> {
 
 /// Streams at once that the load comes to, as far as that can be known without the server: a stream
 /// is taken to bring [`STREAM_TOKENS_PER_S`]. Of a trace nobody knows it.
-fn expected_streams(plan: &RunPlan) -> f64 {
+fn expected_streams(plan: &RunPlan, source: &Source) -> f64 {
     let cap = plan.max_concurrency.map(f64::from);
-    let (
-        Some(arrivals),
-        Some(Dataset::Random {
-            random_output_len, ..
-        }),
-    ) = (&plan.arrivals, &plan.dataset)
-    else {
+    let (schedule, output_tokens) = match source {
+        Source::Made { schedule, dataset } => (schedule, dataset.typical_output_tokens()),
+        Source::Trace(_) => return cap.unwrap_or(UNKNOWN_STREAMS),
+    };
+    let Some(output_tokens) = output_tokens else {
         return cap.unwrap_or(UNKNOWN_STREAMS);
     };
     let count = plan.num_prompts.map_or(f64::INFINITY, |count| {
         f64::from(u32::try_from(count).unwrap_or(u32::MAX))
     });
-    let per_s = match (&arrivals.ramp_up, arrivals.request_rate) {
-        (Some(ramp), _) => ramp.start_rps.max(ramp.end_rps),
-        (None, rate) => rate.unwrap_or(f64::INFINITY),
-    };
-    let offered = per_s * f64::from(*random_output_len) / STREAM_TOKENS_PER_S;
+    let offered = schedule.peak_per_s() * f64::from(output_tokens) / STREAM_TOKENS_PER_S;
     offered.min(cap.unwrap_or(f64::INFINITY)).min(count)
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::clock_sync::{ClockSync, LOOK_INTERVAL};
 use super::counters::Failure;
-use super::decoder_thread::{DecoderThread, TokenCounter};
+use super::decoder_thread::DecoderThread;
 use super::driver::{Driven, Driver, Limits, Stop};
 use super::error::LoadError;
 use super::events::{RunEvent, RunEvents, RunListener};
@@ -26,6 +26,7 @@ use crate::time::clock::{Clock, utc_now_ns};
 use crate::time::timer::PreciseTimer;
 use crate::trace::TraceCounts;
 use crate::wire::{DirectWire, ReqwestWire, Target, Wire, WireError, WireKind};
+use crate::workload::TokenCounter;
 
 /// Time between the decision to start and the first due time, so that the driver is already waiting
 /// when the first request falls due, and it is as punctual as the others.

@@ -116,9 +116,14 @@ pub(super) struct Rest {
 }
 
 impl Rest {
+    /// Requests that are due before this are counted, in nanoseconds since the start.
+    pub(super) fn before_ns(&self) -> i64 {
+        self.before_ns.load(Ordering::Acquire)
+    }
+
     /// Says whether a request counts that would have been due at `at_ns` and is not wanted any more.
     pub(super) fn has(&self, at_ns: i64) -> bool {
-        at_ns < self.before_ns.load(Ordering::Acquire)
+        at_ns < self.before_ns()
     }
 }
 

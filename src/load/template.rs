@@ -1,11 +1,11 @@
 //! How an arrival becomes a request: its prompt, its body, and what the tape will say of it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::decoder_thread::TokenCounter;
 use super::prepared::PreparedRequest;
 use super::replies::Replies;
 use crate::backend::{Backend, RequestInput, RequestSpec};
@@ -13,7 +13,7 @@ use crate::capture::Label;
 use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
 use crate::plan::{OutputLength, SessionReplies};
 use crate::trace::{RowText, Said, TraceRow, reply_id};
-use crate::workload::{Blocks, Prompt, PromptSpec, Workload};
+use crate::workload::{Blocks, Content, Prompt, PromptSpec, TokenCounter, Workload};
 
 /// Returns the messages of a trace's row, which has been checked for being a list of objects.
 fn messages_of(json: &str) -> Vec<Value> {
@@ -34,8 +34,8 @@ pub struct RequestTemplate {
     pub temperature: Option<f64>,
     /// The user's own fields of the body.
     pub extra_body: Map<String, Value>,
-    /// Makes prompts and lengths.
-    pub workload: Workload,
+    /// Makes prompts.
+    pub workload: Arc<Workload>,
     /// Whose replies the turns of a session hold.
     pub session_replies: SessionReplies,
     /// The tape keeps prompts.
@@ -46,13 +46,23 @@ pub struct RequestTemplate {
 }
 
 impl RequestTemplate {
-    /// Makes request number `index` of a synthetic schedule.
-    pub(super) fn synthetic(&self, index: u64, intended_ns: Option<i64>) -> PreparedRequest {
-        let (_, output_tokens) = self.workload.lengths(index);
-        let mut planned = self.planned(index, self.workload.random_prompt(index), output_tokens);
+    /// Makes request number `index` of what a data set has.
+    pub(super) fn made(
+        &self,
+        index: u64,
+        content: Content,
+        intended_ns: Option<i64>,
+    ) -> PreparedRequest {
+        let body = self.body(
+            RequestInput::Text(&content.text),
+            (content.output_tokens, None),
+        );
+        let counted = content.tokens.filter(|_| self.count_tokens.is_some());
+        let text = (content.text, counted);
+        let mut planned = self.with_body(index, body, text, content.output_tokens);
+        planned.input_tokens = content.tokens;
         planned.intended_ns = intended_ns;
-        let shared = self.workload.shared_tokens();
-        planned.prefix_tokens = (shared > 0).then_some(if index == 0 { 0 } else { shared });
+        planned.prefix_tokens = content.prefix_tokens;
         planned
     }
 
@@ -72,7 +82,7 @@ impl RequestTemplate {
         let mut planned = match &row.text {
             None => {
                 let prompt = self.workload.prompt(PromptSpec::of_row(index, &row));
-                self.made(index, prompt, (row.output_tokens, row.body.as_deref()))
+                self.of_prompt(index, prompt, (row.output_tokens, row.body.as_deref()))
             }
             Some(text) => self.verbatim(index, text, &row, replies),
         };
@@ -159,12 +169,12 @@ impl RequestTemplate {
         prompt: Prompt,
         output_tokens: u32,
     ) -> PreparedRequest {
-        self.made(index, prompt, (output_tokens, None))
+        self.of_prompt(index, prompt, (output_tokens, None))
     }
 
     /// Makes a request of a prompt, with the output length and the fields of the body that its row
     /// asks for.
-    fn made(&self, index: u64, prompt: Prompt, asked: (u32, Option<&str>)) -> PreparedRequest {
+    fn of_prompt(&self, index: u64, prompt: Prompt, asked: (u32, Option<&str>)) -> PreparedRequest {
         let (output_tokens, _) = asked;
         let body = self.body(RequestInput::Text(&prompt.text), asked);
         let counted = self.count_tokens.as_ref().map(|_| prompt.tokens);

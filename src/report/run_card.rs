@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::analyze::{Analysis, RunFacts};
 use crate::capture::manifest::{Manifest, State};
-use crate::plan::{Dataset, Loop, RunPlan};
+use crate::plan::{Loop, RunPlan};
 
 use super::format::{self, NS_PER_S};
 use super::language::{said, say};
@@ -94,14 +94,9 @@ pub(crate) fn subtitle(analysis: &Analysis, run: &RunFacts) -> String {
         let rate = format::trimmed(rate, 3);
         parts.push(say!("open loop at {rate} requests/s", rate));
     }
-    if let Some(Dataset::Random {
-        random_input_len,
-        random_output_len,
-        ..
-    }) = plan.dataset
-    {
-        let [input, output] =
-            [random_input_len, random_output_len].map(|n| format::decimal(f64::from(n), 0));
+    let length = |name: &str| plan.dataset.as_ref()?.options.get(name)?.as_f64();
+    if let (Some(input), Some(output)) = (length("random_input_len"), length("random_output_len")) {
+        let [input, output] = [input, output].map(|tokens| format::decimal(tokens, 0));
         parts.push(say!("{input} tokens in, {output} out", input, output));
     }
     let host = manifest.target.split("//").last().unwrap_or_default();

@@ -462,6 +462,7 @@ mod tests {
             process: Process::Gamma,
             burstiness: None,
             request_rate: None,
+            options: serde_json::Map::new(),
         });
         let said = reason(&analysis);
         assert!(said.contains("; the load was made to rise"), "{said}");

@@ -2,7 +2,43 @@
 
 use rand_distr::{Distribution, Exp1, Gamma};
 
+use super::{Bounds, Due, Schedule, ScheduleKind};
 use crate::draw::{Draw, field};
+use crate::plan::{self, Arrivals, RampStrategy, RampUp};
+
+/// Gaps that are drawn, at a steady or a rising rate.
+pub(super) const DRAWN: ScheduleKind = ScheduleKind {
+    flags: &[],
+    open: |arrivals, bounds| Some(open(arrivals, bounds)),
+};
+
+fn open(arrivals: &Arrivals, bounds: Bounds) -> Result<Box<dyn Schedule>, ScheduleError> {
+    let process = drawn(arrivals).ok_or(ScheduleError::NoRate)?;
+    let ramp = match (&arrivals.ramp_up, arrivals.request_rate) {
+        (Some(ramp), _) => Ramp::of_plan(ramp),
+        (None, Some(rate)) => Ramp::Steady(rate),
+        (None, None) => return Err(ScheduleError::NoRate),
+    };
+    let ends = (bounds.count, bounds.duration_ns);
+    Ok(Box::new(ArrivalTimes::new(
+        process,
+        ramp,
+        bounds.seed,
+        ends,
+    )?))
+}
+
+/// How a plan's gaps are drawn; none where they are not.
+fn drawn(arrivals: &Arrivals) -> Option<Process> {
+    let shape = arrivals.burstiness.unwrap_or(1.0);
+    Some(match arrivals.process {
+        plan::Process::Closed | plan::Process::Burst => return None,
+        plan::Process::Constant => Process::Constant,
+        plan::Process::Poisson => Process::Poisson,
+        plan::Process::Gamma => Process::Gamma { shape },
+        plan::Process::Weibull => Process::Weibull { shape },
+    })
+}
 
 /// How the gaps between arrivals are distributed around their mean, which is one over the rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,8 +98,37 @@ pub enum Ramp {
     },
 }
 
+impl Ramp {
+    fn of_plan(ramp: &RampUp) -> Self {
+        use RampStrategy::{Exponential, ExponentialIndex, Linear, LinearIndex};
+        Self::Rising {
+            shape: match ramp.strategy {
+                Linear | LinearIndex => RampShape::Linear,
+                Exponential | ExponentialIndex => RampShape::Exponential,
+            },
+            axis: match ramp.strategy {
+                Linear | Exponential => RampAxis::Time,
+                LinearIndex | ExponentialIndex => RampAxis::Requests,
+            },
+            from_per_s: ramp.start_rps,
+            to_per_s: ramp.end_rps,
+        }
+    }
+
+    fn peak_per_s(self) -> f64 {
+        match self {
+            Self::Steady(per_s) => per_s,
+            Self::Rising {
+                from_per_s,
+                to_per_s,
+                ..
+            } => from_per_s.max(to_per_s),
+        }
+    }
+}
+
 /// Why a schedule can't be made.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ScheduleError {
     /// A rate must be a positive number.
     #[error("a request rate of {0} is not a positive number")]
@@ -74,19 +139,86 @@ pub enum ScheduleError {
     /// A rising rate needs an end.
     #[error("a ramp needs `--num-prompts` or `--duration` to know where it ends")]
     EndlessRamp,
+    /// What is due at once must end somewhere.
+    #[error("all requests are due at once, and nothing says how many")]
+    EndlessBurst,
+    /// Arrivals at a rate that nobody named.
+    #[error("the arrivals have no rate")]
+    NoRate,
+    /// A field of the plan's arrivals that no schedule has.
+    #[error("arrivals have no field `{0}`")]
+    Unknown(String),
+    /// Steps of a rate that can't be read.
+    #[error("{0}")]
+    Steps(String),
     /// A rate that rises along the requests needs their number.
     #[error("a ramp along the requests needs `--num-prompts`")]
     UncountedRamp,
 }
 
+/// The gaps of a process, in units of their mean.
+#[derive(Debug, Clone)]
+pub(super) struct UnitGaps {
+    process: Process,
+    seed: u64,
+    /// Mean of what is drawn, by which draws are divided.
+    mean: f64,
+}
+
+fn positive(value: f64) -> bool {
+    value.is_finite() && value > 0.0
+}
+
+impl UnitGaps {
+    fn new(process: Process, seed: u64) -> Result<Self, ScheduleError> {
+        let mean = match process {
+            Process::Constant | Process::Poisson => 1.0,
+            Process::Gamma { shape } | Process::Weibull { shape } if !positive(shape) => {
+                return Err(ScheduleError::Shape(shape));
+            }
+            Process::Gamma { shape } => shape,
+            Process::Weibull { shape } => libm::tgamma(1.0 + 1.0 / shape),
+        };
+        if !positive(mean) {
+            return Err(ScheduleError::Shape(mean));
+        }
+        Ok(Self {
+            process,
+            seed,
+            mean,
+        })
+    }
+
+    /// The gaps that a plan's arrivals ask for.
+    pub(super) fn of_plan(arrivals: &Arrivals, seed: u64) -> Result<Self, ScheduleError> {
+        Self::new(drawn(arrivals).ok_or(ScheduleError::NoRate)?, seed)
+    }
+
+    /// Draws gap number `index`.
+    pub(super) fn gap(&self, index: u64) -> f64 {
+        let mut draw = Draw::new(self.seed, index, field::ARRIVAL_GAP);
+        let gap = match self.process {
+            // The first arrival of an even schedule is at its start.
+            Process::Constant => return if index == 0 { 0.0 } else { 1.0 },
+            Process::Poisson => Exp1.sample(&mut draw),
+            Process::Gamma { shape } => match Gamma::new(shape, 1.0) {
+                Ok(gamma) => gamma.sample(&mut draw),
+                Err(_) => self.mean,
+            },
+            Process::Weibull { shape } => {
+                let unit: f64 = Exp1.sample(&mut draw);
+                unit.powf(1.0 / shape)
+            }
+        };
+        gap / self.mean
+    }
+}
+
 /// The due times of a schedule, in order, in nanoseconds since its start.
 #[derive(Debug, Clone)]
 pub struct ArrivalTimes {
-    process: Process,
+    gaps: UnitGaps,
     ramp: Ramp,
-    seed: u64,
-    /// Mean of a unit gap, by which draws are divided.
-    unit_mean: f64,
     count: Option<u64>,
     duration_ns: Option<i64>,
     next_index: u64,
@@ -96,7 +228,7 @@ pub struct ArrivalTimes {
     units: f64,
 }
 
-const NS_PER_S: f64 = 1e9;
+pub(super) const NS_PER_S: f64 = 1e9;
 
 impl ArrivalTimes {
     /// Makes a schedule of at most `count` arrivals before `duration_ns`, without end where both
@@ -112,7 +244,6 @@ impl ArrivalTimes {
         seed: u64,
         (count, duration_ns): (Option<u64>, Option<i64>),
     ) -> Result<Self, ScheduleError> {
-        let positive = |value: f64| value.is_finite() && value > 0.0;
         let rates = match ramp {
             Ramp::Steady(rate) => vec![rate],
             Ramp::Rising {
@@ -137,47 +268,15 @@ impl ArrivalTimes {
         if is_by_requests && count.is_none() {
             return Err(ScheduleError::UncountedRamp);
         }
-        let unit_mean = match process {
-            Process::Constant | Process::Poisson => 1.0,
-            Process::Gamma { shape } | Process::Weibull { shape } if !positive(shape) => {
-                return Err(ScheduleError::Shape(shape));
-            }
-            Process::Gamma { shape } => shape,
-            Process::Weibull { shape } => libm::tgamma(1.0 + 1.0 / shape),
-        };
-        if !positive(unit_mean) {
-            return Err(ScheduleError::Shape(unit_mean));
-        }
         Ok(Self {
-            process,
+            gaps: UnitGaps::new(process, seed)?,
             ramp,
-            seed,
-            unit_mean,
             count,
             duration_ns,
             next_index: 0,
             elapsed_ns: 0.0,
             units: 0.0,
         })
-    }
-
-    /// Draws gap number `index` in units of its mean.
-    fn unit_gap(&self, index: u64) -> f64 {
-        let mut draw = Draw::new(self.seed, index, field::ARRIVAL_GAP);
-        let gap = match self.process {
-            // The first arrival of an even schedule is at its start.
-            Process::Constant => return if index == 0 { 0.0 } else { 1.0 },
-            Process::Poisson => Exp1.sample(&mut draw),
-            Process::Gamma { shape } => match Gamma::new(shape, 1.0) {
-                Ok(gamma) => gamma.sample(&mut draw),
-                Err(_) => self.unit_mean,
-            },
-            Process::Weibull { shape } => {
-                let unit: f64 = Exp1.sample(&mut draw);
-                unit.powf(1.0 / shape)
-            }
-        };
-        gap / self.unit_mean
     }
 
     /// When arrival `index` is due, in nanoseconds since the start, if `gap` is the gap before it in
@@ -279,7 +378,7 @@ impl Iterator for ArrivalTimes {
         if self.count.is_some_and(|count| index >= count) {
             return None;
         }
-        let gap = self.unit_gap(index);
+        let gap = self.gaps.gap(index);
         let due_ns = self.due_ns(index, gap);
         let at_ns = due_ns.round() as i64;
         if self
@@ -292,6 +391,21 @@ impl Iterator for ArrivalTimes {
         self.units += gap;
         self.next_index += 1;
         Some(at_ns)
+    }
+}
+
+impl Schedule for ArrivalTimes {
+    fn next_due(&mut self) -> Option<Due> {
+        self.next().map(Due::At)
+    }
+
+    /// With times that end by themselves, the number is not known beforehand.
+    fn known_count(&self) -> Option<u64> {
+        self.count
+    }
+
+    fn peak_per_s(&self) -> f64 {
+        self.ramp.peak_per_s()
     }
 }
 

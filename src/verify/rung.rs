@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde_json::Map;
+
 use super::VerifyError;
 use crate::plan::{Arrivals, Dataset, EMBEDDED_TOKENIZER, Loop, PlanLimits, Process, RunPlan};
 use crate::units::seconds;
@@ -141,14 +143,16 @@ impl Rung {
                 burstiness: None,
                 request_rate: is_open.then_some(rate),
                 ramp_up: None,
+                options: Map::new(),
             }),
             num_prompts: (!is_open).then(|| u64::from(self.streams)),
             max_concurrency: (!is_open).then_some(self.streams),
-            dataset: Some(Dataset::Random {
-                random_input_len: PROMPT_TOKENS,
-                random_output_len: self.output_tokens(),
-                random_range_ratio: 0.0,
-                random_prefix_len: 0,
+            dataset: Some(Dataset {
+                options: Map::from_iter([
+                    ("random_input_len".to_owned(), PROMPT_TOKENS.into()),
+                    ("random_output_len".to_owned(), self.output_tokens().into()),
+                ]),
+                ..Dataset::named("random")
             }),
             seed: Some(SEED),
             tokenizer: Some(EMBEDDED_TOKENIZER.into()),

@@ -4,11 +4,13 @@
 //! keeps of them and what they mean stand in that file.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::error::WorkloadError;
 use super::prompt::Workload;
+use super::tokenizer::TokenCounter;
 use super::{random, sharegpt};
 use crate::flag::Flag;
 
@@ -50,14 +52,16 @@ pub struct DatasetSetup<'a> {
     pub options: &'a Map<String, Value>,
     /// Where it is, of one that is a file.
     pub path: Option<&'a Path>,
-    /// Makes and counts prompts, from the run's seed.
-    pub workload: Workload,
+    /// Makes prompts, from the run's seed.
+    pub workload: Arc<Workload>,
+    /// Counts tokens, where the tokenizer is the user's.
+    pub count_tokens: Option<TokenCounter>,
     /// Number of requests, where that is known.
     pub count: Option<u64>,
 }
 
 /// Opens a data set.
-pub type OpenDataset = fn(DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError>;
+pub(super) type OpenDataset = fn(DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError>;
 
 /// One kind of data set.
 pub struct DatasetKind {

@@ -34,6 +34,16 @@ pub enum WorkloadError {
         /// What is wrong.
         message: String,
     },
+    /// A data set that can't be used.
+    #[error("data set `{}`: {message}", path.display())]
+    Dataset {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+        /// What the user can do about it.
+        hint: &'static str,
+    },
     /// Lengths that no prompt can have.
     #[error("{message}")]
     Lengths {
@@ -46,6 +56,7 @@ impl WorkloadError {
     /// Returns what the user can do about it, as an imperative.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Dataset { hint, .. } => hint,
             Self::MissingTokenizer { .. } => {
                 "download the model's `tokenizer.json` and name the file; names of models are not \
                  looked up"

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use crate::draw::{Draw, field, hash_text};
 use crate::trace::{BlockScope, TraceRow};
 
-use super::error::WorkloadError;
-use super::random::RandomLengths;
 use super::tokenizer::Tokenizer;
 use super::words::Words;
 
@@ -23,7 +21,6 @@ pub struct Workload {
     /// Of words.
     words_seed: u64,
     words: Words,
-    lengths: RandomLengths,
 }
 
 /// What prompt a request has.
@@ -108,7 +105,6 @@ impl Workload {
             words,
             seed,
             words_seed: seed,
-            lengths: RandomLengths::default(),
         }
     }
 
@@ -121,33 +117,9 @@ impl Workload {
         }
     }
 
-    /// Sets the lengths of random requests.
-    ///
-    /// # Errors
-    ///
-    /// Some request would have no prompt.
-    pub fn with_lengths(self, lengths: RandomLengths) -> Result<Self, WorkloadError> {
-        lengths.check()?;
-        Ok(Self { lengths, ..self })
-    }
-
-    /// Returns the input and output lengths of random request `index`, in tokens.
-    pub fn lengths(&self, index: u64) -> (u32, u32) {
-        self.lengths.draw(self.seed, index)
-    }
-
-    /// Returns how many tokens at their start all random prompts share.
-    pub fn shared_tokens(&self) -> u32 {
-        self.lengths.prefix_tokens
-    }
-
-    /// Returns the prompt of random request `index`, with the prefix that all share.
-    pub fn random_prompt(&self, index: u64) -> Prompt {
-        let (tokens, _) = self.lengths(index);
-        self.prompt(PromptSpec {
-            shared_tokens: self.lengths.prefix_tokens,
-            ..PromptSpec::random(index, tokens)
-        })
+    /// The seed of the run, of which lengths are drawn.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Returns a prompt.
@@ -250,12 +222,19 @@ mod tests {
 
     use crate::testing::shared_file;
     use crate::trace::{BlockScope, TraceRow};
-    use crate::workload::{RandomLengths, Tokenizer, WorkloadError};
+    use crate::workload::dataset::Dataset;
+    use crate::workload::random::{Random, RandomLengths};
+    use crate::workload::{Tokenizer, WorkloadError};
 
     use super::{PromptSpec, Workload};
 
     static EMBEDDED: LazyLock<Workload> =
         LazyLock::new(|| Workload::new(&Arc::new(Tokenizer::embedded()), 1));
+
+    fn random(lengths: RandomLengths) -> Random {
+        let workload = Workload::new(&Arc::new(Tokenizer::embedded()), 1);
+        Random::new(lengths, Arc::new(workload)).unwrap()
+    }
 
     fn row(input_tokens: u32, blocks: &[u64]) -> TraceRow {
         TraceRow {
@@ -288,15 +267,13 @@ mod tests {
             prefix_tokens: 30,
             ..RandomLengths::default()
         };
-        let workload = Workload::new(&tokenizer, 1).with_lengths(lengths).unwrap();
+        let workload = Arc::new(Workload::new(&tokenizer, 1));
+        let random = Random::new(lengths, Arc::clone(&workload)).unwrap();
         let row = row(100, &[1, 2, 3]);
-        let prompts = [
-            workload.random_prompt(0),
-            workload.prompt(PromptSpec::of_row(0, &row)),
-        ];
-        for prompt in prompts {
-            assert_eq!(tokenizer.count(&prompt.text), Some(prompt.tokens));
-        }
+        let of_data_set = random.request(0);
+        let of_trace = workload.prompt(PromptSpec::of_row(0, &row));
+        assert_eq!(tokenizer.count(&of_data_set.text), of_data_set.tokens);
+        assert_eq!(tokenizer.count(&of_trace.text), Some(of_trace.tokens));
     }
 
     #[test]
@@ -318,15 +295,13 @@ mod tests {
 
     #[test]
     fn a_seed_means_the_same_prompt_in_every_version() {
-        let workload = Workload::new(&Arc::new(Tokenizer::embedded()), 1)
-            .with_lengths(RandomLengths {
-                input_tokens: 12,
-                prefix_tokens: 4,
-                ..RandomLengths::default()
-            })
-            .unwrap();
+        let lengths = RandomLengths {
+            input_tokens: 12,
+            prefix_tokens: 4,
+            ..RandomLengths::default()
+        };
         assert_eq!(
-            workload.random_prompt(2).text,
+            random(lengths).request(2).text,
             "upgrade calls ble hip thank mw teams cert dia para comme dict pour geb du procedure"
         );
     }
@@ -366,9 +341,10 @@ mod tests {
             ..RandomLengths::default()
         };
         let lengths_of = |workload: Workload| {
-            let workload = workload.with_lengths(lengths.clone()).unwrap();
-            (0..50)
-                .map(move |index| workload.lengths(index))
+            let random = Random::new(lengths.clone(), Arc::new(workload)).unwrap();
+            let contents = (0..50).map(move |index| random.request(index));
+            contents
+                .map(|content| (content.tokens, content.output_tokens))
                 .collect::<Vec<_>>()
         };
         assert_eq!(lengths_of(one), lengths_of(two));
@@ -423,22 +399,20 @@ mod tests {
 
     #[test]
     fn random_prompts_share_the_prefix_and_nothing_else() {
-        let workload = Workload::new(&Arc::new(Tokenizer::embedded()), 1)
-            .with_lengths(RandomLengths {
-                input_tokens: 20,
-                output_tokens: 5,
-                range_ratio: 0.5,
-                prefix_tokens: 30,
-            })
-            .unwrap();
+        let random = random(RandomLengths {
+            input_tokens: 20,
+            output_tokens: 5,
+            range_ratio: 0.5,
+            prefix_tokens: 30,
+        });
         let prefix = |text: &str| -> String { text.split(' ').take(30).collect() };
-        let first = workload.random_prompt(0);
+        let first = random.request(0);
+        assert_eq!(first.prefix_tokens, Some(0));
         for index in 1..100 {
-            let prompt = workload.random_prompt(index);
-            let (input, output) = workload.lengths(index);
-            assert_eq!(prompt.tokens, input);
-            assert!((40..=60).contains(&input));
-            assert!((2..=8).contains(&output));
+            let prompt = random.request(index);
+            assert_eq!(prompt.prefix_tokens, Some(30));
+            assert!((40..=60).contains(&prompt.tokens.unwrap()));
+            assert!((2..=8).contains(&prompt.output_tokens));
             assert_eq!(prefix(&prompt.text), prefix(&first.text));
             let mut own = prompt.text.split(' ').skip(30).take(3);
             assert!(!own.all(|word| first.text.split(' ').skip(30).any(|other| other == word)));

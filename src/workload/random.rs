@@ -1,26 +1,130 @@
-//! Lengths of the `random` data set, as `vllm bench serve` defines them.
+//! The data set `random`: words of exact lengths, as `vllm bench serve` defines them.
 
-use crate::draw::{Draw, field};
+use std::sync::Arc;
 
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::dataset::{Content, Dataset, DatasetKind, DatasetSetup};
 use super::error::WorkloadError;
+use super::prompt::{PromptSpec, Workload};
+use crate::draw::{Draw, field};
+use crate::flag::{Flag, FlagKind};
+
+/// Random words of an exact length in tokens.
+pub(super) const RANDOM: DatasetKind = DatasetKind {
+    name: "random",
+    about: "Random words of an exact length in tokens",
+    has_path: false,
+    flags: &[
+        Flag {
+            name: "random-input-len",
+            value_name: "TOKENS",
+            help: "Length of a prompt, in tokens",
+            kind: FlagKind::Count(1),
+            default: Some("1024"),
+        },
+        Flag {
+            name: "random-output-len",
+            value_name: "TOKENS",
+            help: "Length of an answer, in tokens",
+            kind: FlagKind::Count(1),
+            default: Some("128"),
+        },
+        Flag {
+            name: "random-range-ratio",
+            value_name: "SHARE",
+            help: "Spread of both lengths: 0.2 draws from 80 to 120 percent",
+            kind: FlagKind::Number,
+            default: Some("0"),
+        },
+        Flag {
+            name: "random-prefix-len",
+            value_name: "TOKENS",
+            help: "Tokens at the start of every prompt that all share",
+            kind: FlagKind::Count(0),
+            default: Some("0"),
+        },
+    ],
+    open,
+};
+
+fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
+    let options = Value::Object(setup.options.clone());
+    let lengths: RandomLengths =
+        serde_json::from_value(options).map_err(|error| WorkloadError::Lengths {
+            message: format!("the data set `random`: {error}"),
+        })?;
+    Ok(Box::new(Random::new(lengths, setup.workload)?))
+}
+
+pub(super) struct Random {
+    lengths: RandomLengths,
+    workload: Arc<Workload>,
+}
+
+impl Random {
+    /// Random requests of these lengths.
+    ///
+    /// # Errors
+    ///
+    /// Some request would have no prompt.
+    pub(super) fn new(
+        lengths: RandomLengths,
+        workload: Arc<Workload>,
+    ) -> Result<Self, WorkloadError> {
+        lengths.check()?;
+        Ok(Self { lengths, workload })
+    }
+
+    fn lengths_of(&self, index: u64) -> (u32, u32) {
+        self.lengths.draw(self.workload.seed(), index)
+    }
+}
+
+impl Dataset for Random {
+    fn request(&self, index: u64) -> Content {
+        let shared = self.lengths.prefix_tokens;
+        let (tokens, output_tokens) = self.lengths_of(index);
+        let prompt = self.workload.prompt(PromptSpec {
+            shared_tokens: shared,
+            ..PromptSpec::random(index, tokens)
+        });
+        Content {
+            text: prompt.text,
+            tokens: Some(prompt.tokens),
+            output_tokens,
+            prefix_tokens: (shared > 0).then_some(if index == 0 { 0 } else { shared }),
+        }
+    }
+
+    fn typical_output_tokens(&self) -> Option<u32> {
+        Some(self.lengths.output_tokens)
+    }
+}
 
 /// Lengths of random requests, in tokens.
 ///
 /// A length is uniform over the whole numbers from `length × (1 − ratio)`, rounded down, to
 /// `length × (1 + ratio)`, rounded up. An output is at least 1 token long. The shared prefix comes
 /// on top of the input.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RandomLengths {
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct RandomLengths {
     /// Input without the shared prefix.
-    pub input_tokens: u32,
+    #[serde(rename = "random_input_len")]
+    pub(super) input_tokens: u32,
     /// Output.
-    pub output_tokens: u32,
+    #[serde(rename = "random_output_len")]
+    pub(super) output_tokens: u32,
     /// How far lengths spread, from 0 to below 1.
-    pub range_ratio: f64,
+    #[serde(rename = "random_range_ratio", default)]
+    pub(super) range_ratio: f64,
     /// Tokens that all prompts begin with.
-    pub prefix_tokens: u32,
+    #[serde(rename = "random_prefix_len", default)]
+    pub(super) prefix_tokens: u32,
 }
 
+#[cfg(test)]
 impl Default for RandomLengths {
     fn default() -> Self {
         Self {
@@ -34,7 +138,7 @@ impl Default for RandomLengths {
 
 impl RandomLengths {
     /// Fails where some request would have no prompt.
-    pub(super) fn check(&self) -> Result<(), WorkloadError> {
+    fn check(&self) -> Result<(), WorkloadError> {
         let wrong = |message: String| Err(WorkloadError::Lengths { message });
         if !(0.0..1.0).contains(&self.range_ratio) {
             return wrong(format!(
@@ -53,7 +157,7 @@ impl RandomLengths {
     }
 
     /// Returns the input and output lengths of request `index`; the input has the prefix in it.
-    pub(super) fn draw(&self, seed: u64, index: u64) -> (u32, u32) {
+    fn draw(&self, seed: u64, index: u64) -> (u32, u32) {
         let input = uniform(
             bounds(self.input_tokens, self.range_ratio),
             Draw::new(seed, index, field::INPUT_LENGTH),

@@ -3,8 +3,12 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::WorkloadError;
+
+/// Counts the tokens of a text; none where it can't.
+pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
 
 /// Name of the embedded tokenizer.
 const EMBEDDED: &str = "o200k_base";

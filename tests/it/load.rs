@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::mock::{Mock, Request};
-use crate::program::{Folder, TOKENIZER_NOTE, load_words};
+use crate::program::{Folder, Outcome, TOKENIZER_NOTE, load_words};
 
 fn prompts(requests: &[Request]) -> Vec<String> {
     let mut prompts: Vec<String> = requests.iter().map(|r| r.prompt().to_owned()).collect();
@@ -414,5 +414,119 @@ fn a_server_that_speaks_messages_is_measured_as_any_other() {
     assert_eq!(
         folder.table("run.tape", facts),
         ["ok | 2 | usage | 4 | 3 | length | one two | true"; 2].join("\n")
+    );
+}
+
+const SHAREGPT: &str = r#"[
+  {"id": "a", "conversations": [{"from": "human", "value": "What is the tallest mountain?"},
+                                {"from": "gpt", "value": "It is Mount Everest."}]},
+  {"id": "b", "conversations": [{"from": "gpt", "value": "Cut."}]},
+  {"id": "c", "conversations": [{"role": "user", "content": "How many legs has a spider?"},
+                                {"role": "assistant", "content": "Eight."}]}
+]"#;
+
+/// A load without flags on what is sent.
+fn load_of(folder: &Folder, url: &str, more: &[&str]) -> Outcome {
+    let words = ["load", "--base-url", url, "--model", "m", "--no-summary"];
+    let output = ["--out", "run.tape", "--num-warmups", "0"];
+    folder.run(&[&words[..], &output, more].concat())
+}
+
+#[test]
+fn recorded_prompts_are_sent_with_a_length_that_is_asked_for_and_again_where_they_are_too_few() {
+    let folder = Folder::new();
+    folder.write("share.json", SHAREGPT);
+    let mock = Mock::answering(&["a"]);
+    let words = ["--dataset-name", "sharegpt", "--dataset-path", "share.json"];
+    let length = ["--sharegpt-output-len", "7", "--num-prompts", "4"];
+    let outcome = load_of(&folder, &mock.url(), &[words, length].concat()).expect_code(0);
+    let again = "note: 2 of 2 conversations are sent, then the same ones again";
+    assert!(outcome.stderr.contains(again), "{}", outcome.stderr);
+    assert_eq!(
+        prompts(&mock.requests()),
+        [
+            "How many legs has a spider?",
+            "How many legs has a spider?",
+            "What is the tallest mountain?",
+            "What is the tallest mountain?"
+        ]
+    );
+    let planned = "SELECT DISTINCT output_tokens_planned FROM requests";
+    assert_eq!(folder.number("run.tape", planned), 7);
+    let dataset = &folder.manifest("run.tape")["plan"]["dataset"];
+    assert_eq!(dataset["name"], "sharegpt");
+    assert_eq!(dataset["path"], "share.json");
+    // The tape's plan drives the same again.
+    let again = ["run", "run.tape", "--out", "again.tape", "--no-summary"];
+    folder.run(&again).expect_code(0);
+    assert_eq!(
+        prompts(&mock.requests()[4..]),
+        prompts(&mock.requests()[..4])
+    );
+}
+
+#[test]
+fn what_a_data_set_does_not_heed_or_lacks_is_refused_before_anything_is_sent() {
+    let folder = Folder::new();
+    folder.write("share.json", SHAREGPT);
+    folder.write("broken.json", "[{\"conversations\": [");
+    let mock = Mock::answering(&["a"]);
+    let share = ["--dataset-name", "sharegpt", "--dataset-path"];
+    for (words, why) in [
+        (&["--dataset-name", "sharegpt"][..], "`--dataset-path`"),
+        (&[&share[..], &["share.json"]].concat(), "`--tokenizer`"),
+        (
+            &[&share[..], &["share.json", "--random-input-len", "5"]].concat(),
+            "`--random-input-len` has no effect",
+        ),
+        (
+            &["--dataset-path", "share.json"],
+            "`--dataset-path` has no effect",
+        ),
+        (
+            &["--sharegpt-output-len", "5"],
+            "`--sharegpt-output-len` has no effect",
+        ),
+        (&["--rate-steps", "2/s"], "RATE:TIME"),
+        (
+            &["--rate-steps", "2/s:1s", "--request-rate", "4"],
+            "`--rate-steps` and another rate contradict",
+        ),
+    ] {
+        let outcome = load_of(&folder, &mock.url(), words).expect_code(2);
+        assert!(
+            outcome.stderr.contains(why),
+            "{words:?}: {}",
+            outcome.stderr
+        );
+    }
+    for file in ["broken.json", "missing.json"] {
+        let words = [&share[..], &[file, "--sharegpt-output-len", "5"]].concat();
+        let outcome = load_of(&folder, &mock.url(), &words).expect_code(4);
+        assert!(outcome.stderr.contains(file), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("hint: "), "{}", outcome.stderr);
+    }
+    assert!(mock.requests().is_empty() && !folder.path("run.tape").exists());
+}
+
+#[test]
+fn steps_of_a_rate_end_the_load_by_themselves() {
+    let folder = Folder::new();
+    let mock = Mock::answering(&["a"]);
+    let steps = [
+        "--rate-steps",
+        "20/s:200ms,100/s:100ms",
+        "--arrivals",
+        "constant",
+    ];
+    load_of(&folder, &mock.url(), &steps).expect_code(0);
+    let due = "SELECT count(*) FILTER (WHERE intended_ns < 200000000) AS first, count(*) AS n, \
+               max(intended_ns) AS last FROM requests";
+    assert_eq!(folder.table("run.tape", due), "4 | 14 | 290000000");
+    let manifest = folder.manifest("run.tape");
+    assert_eq!(manifest["loop"], "open");
+    assert_eq!(
+        manifest["plan"]["arrivals"]["rate_steps"],
+        "20/s:200ms,100/s:100ms"
     );
 }

@@ -174,43 +174,45 @@ fn a_key_goes_only_where_the_plan_had_one_or_the_user_says_so() {
     }
 }
 
+/// A plan with more in it, as text.
+fn plan(more: &Value) -> String {
+    let mut plan = json!({
+        "backend": "openai", "url": "http://127.0.0.1:9/v1/completions", "model": "m",
+        "arrivals": { "process": "poisson", "request_rate": 4 }, "num_prompts": 3,
+    });
+    plan.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    plan.to_string()
+}
+
 #[test]
 fn what_is_no_plan_is_refused() {
     let folder = Folder::new();
-    let plan = |more: Value| {
-        let mut plan = json!({
-            "backend": "openai", "url": "http://127.0.0.1:9/v1/completions", "model": "m",
-            "arrivals": { "process": "poisson", "request_rate": 4 }, "num_prompts": 3,
-        });
-        plan.as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        plan.to_string()
-    };
     let mut shown = String::new();
     for (name, text) in [
         ("empty.json", String::new()),
         ("list.json", "[]".to_owned()),
-        ("typo.json", plan(json!({ "num_prompt": 3 }))),
-        ("backend.json", plan(json!({ "backend": "grpc" }))),
-        ("when.json", plan(json!({ "arrivals": null }))),
+        ("typo.json", plan(&json!({ "num_prompt": 3 }))),
+        ("backend.json", plan(&json!({ "backend": "grpc" }))),
+        ("when.json", plan(&json!({ "arrivals": null }))),
         (
             "rate.json",
-            plan(json!({ "arrivals": { "process": "poisson", "request_rate": -4 } })),
+            plan(&json!({ "arrivals": { "process": "poisson", "request_rate": -4 } })),
         ),
         (
             "process.json",
-            plan(json!({ "arrivals": { "process": "often" } })),
+            plan(&json!({ "arrivals": { "process": "often" } })),
         ),
         (
             "burst.json",
-            plan(json!({ "arrivals": { "process": "all at once" }, "num_prompts": null })),
+            plan(&json!({ "arrivals": { "process": "all at once" }, "num_prompts": null })),
         ),
-        ("address.json", plan(json!({ "url": "nowhere" }))),
-        ("slots.json", plan(json!({ "max_concurrency": 0 }))),
+        ("address.json", plan(&json!({ "url": "nowhere" }))),
+        ("slots.json", plan(&json!({ "max_concurrency": 0 }))),
         (
             "time.json",
-            plan(json!({ "limits": { "drain_s": "long" } })),
+            plan(&json!({ "limits": { "drain_s": "long" } })),
         ),
     ] {
         folder.write(name, text);
@@ -232,7 +234,7 @@ fn what_is_no_plan_is_refused() {
     2 error: a request rate of -4 is not a positive number
     2 error: `process.json` is no plan: unknown variant `often`, expected one of `closed loop`, `all at once`, `constant`, `poisson`, `gamma`, `weibull` at line 1 column 103
     hint: name a tape, or a file as `tokentape load --dry-run` or `replay --dry-run` prints it
-    2 error: the plan can't be driven: all its requests are due at once, and it does not say how many
+    2 error: all requests are due at once, and nothing says how many
     2 error: the plan has no address to send to: relative URL without a base
     hint: give `--base-url`, and `--endpoint` where that holds a secret
     2 error: the plan can't be driven: `max_concurrency` is 0
@@ -240,5 +242,40 @@ fn what_is_no_plan_is_refused() {
     hint: name a tape, or a file as `tokentape load --dry-run` or `replay --dry-run` prints it
     4 error: could not read `missing.json`
       caused by: No such file or directory (os error 2)
+    "#);
+}
+
+#[test]
+fn a_plan_of_what_no_schedule_or_data_set_knows_is_refused() {
+    let folder = Folder::new();
+    let mut shown = String::new();
+    for (name, text) in [
+        (
+            "arrivals.json",
+            plan(&json!({ "arrivals": { "process": "poisson", "rate": 4 } })),
+        ),
+        (
+            "steps.json",
+            plan(&json!({ "arrivals": { "process": "poisson", "rate_steps": 4 } })),
+        ),
+        (
+            "dataset.json",
+            plan(&json!({ "dataset": { "name": "sonnet" } })),
+        ),
+        (
+            "options.json",
+            plan(&json!({ "dataset": { "name": "random", "random_input_length": 4 } })),
+        ),
+    ] {
+        folder.write(name, text);
+        let outcome = again(&folder, &[name]);
+        shown += &format!("{} {}\n", outcome.code, outcome.stderr);
+    }
+    assert!(!folder.path("again.tape").exists());
+    insta::assert_snapshot!(shown, @r#"
+    2 error: arrivals have no field `rate`
+    2 error: `` of the steps of the rate is not RATE:TIME, such as 2/s:30s: it has no `:`
+    2 error: the plan can't be driven: its data set `sonnet` is not known
+    2 error: the plan can't be driven: its data set `random` has no field `random_input_length`
     "#);
 }

@@ -35,8 +35,9 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
 ];
 
 /// Files at the top of `src/` that hold no stage's work: any stage may use them.
-const FOUNDATIONS: [&str; 10] = [
+const FOUNDATIONS: [&str; 11] = [
     "draw",
+    "flag",
     "http_server",
     "plan",
     "runtime",

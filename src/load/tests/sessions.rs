@@ -7,7 +7,7 @@ use serde_json::Map;
 use tokio::sync::mpsc;
 
 use super::{MS, Script, limits, read_rows};
-use crate::backend::protocol;
+use crate::backend::{Backend, protocol};
 use crate::capture::schema::{RequestRow, Status};
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::load::events::RunEvents;
@@ -31,6 +31,24 @@ async fn replay(
     let (rows, _) = replay_with(lines, pacing, (selection, SessionReplies::Trace), script).await;
     assert!(rows.iter().all(|row| row.status == Status::Ok));
     rows
+}
+
+fn template(backend: Backend, session_replies: SessionReplies) -> RequestTemplate {
+    RequestTemplate {
+        backend,
+        model: "m".to_owned(),
+        ignore_eos: false,
+        output_length: OutputLength::Cap,
+        session_replies,
+        temperature: None,
+        extra_body: Map::new(),
+        workload: std::sync::Arc::new(Workload::new(
+            &std::sync::Arc::new(Tokenizer::embedded()),
+            1,
+        )),
+        keeps_text: true,
+        count_tokens: None,
+    }
 }
 
 /// The same, with these replies in the prompts of later turns; returns how many were made up, too.
@@ -70,18 +88,7 @@ async fn replay_with(
             },
             pacing,
         }),
-        template: RequestTemplate {
-            backend,
-            model: "m".to_owned(),
-            ignore_eos: false,
-            output_length: OutputLength::Cap,
-            session_replies,
-            temperature: None,
-            extra_body: Map::new(),
-            workload: Workload::new(&std::sync::Arc::new(Tokenizer::embedded()), 1),
-            keeps_text: true,
-            count_tokens: None,
-        },
+        template: template(backend, session_replies),
         warmups: 0,
     };
     let (sender, scheduled) = mpsc::channel(CHANNEL_REQUESTS);

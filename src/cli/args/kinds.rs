@@ -1,0 +1,194 @@
+//! Flags that data sets and schedules bring along themselves ([`Flag`]), made into those of the
+//! command line.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValue;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use serde_json::{Map, Value};
+
+use crate::flag::Flag;
+use crate::plan::Dataset;
+use crate::schedule::SCHEDULES;
+use crate::workload::{DATASETS, DatasetKind};
+
+/// Heading of flags on what is sent.
+const WORKLOAD: &str = "Workload";
+
+/// Heading of flags on when it is sent.
+const LOAD_SHAPE: &str = "Load shape";
+
+/// What is sent: `--dataset-name`, `--dataset-path` and the flags of the kinds of data sets.
+#[derive(Debug, Clone)]
+pub(crate) struct DatasetArgs {
+    /// The data set, as a plan has it.
+    pub(crate) dataset: Dataset,
+}
+
+/// The flags of kinds of schedules that were given, as a plan has them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ScheduleFlags {
+    /// By their names in a plan.
+    pub(crate) options: Map<String, Value>,
+}
+
+/// A flag as the command line takes it.
+fn arg(flag: &'static Flag, heading: &'static str) -> Arg {
+    let arg = Arg::new(flag.name)
+        .long(flag.name)
+        .value_name(flag.value_name)
+        .help(flag.help)
+        .help_heading(heading)
+        .value_parser(|text: &str| flag.read(text));
+    match flag.default {
+        Some(default) => arg.default_value(default),
+        None => arg,
+    }
+}
+
+fn is_given(matches: &ArgMatches, name: &str) -> bool {
+    matches.value_source(name) == Some(ValueSource::CommandLine)
+}
+
+/// The values of flags, given or by default.
+fn values(matches: &ArgMatches, flags: &[Flag]) -> Map<String, Value> {
+    let value = |flag: &Flag| matches.get_one::<Value>(flag.name).cloned();
+    let values = flags
+        .iter()
+        .filter_map(|flag| Some((flag.key(), value(flag)?)));
+    values.collect()
+}
+
+impl Args for DatasetArgs {
+    fn augment_args(command: Command) -> Command {
+        let names = DATASETS
+            .iter()
+            .map(|kind| PossibleValue::new(kind.name).help(kind.about));
+        let name = Arg::new("dataset-name")
+            .long("dataset-name")
+            .value_name("NAME")
+            .help("What is sent")
+            .help_heading(WORKLOAD)
+            .value_parser(clap::builder::PossibleValuesParser::new(names))
+            .default_value(DATASETS[0].name);
+        let path = Arg::new("dataset-path")
+            .long("dataset-path")
+            .value_name("FILE")
+            .help("Where the data set is, of one that is a file")
+            .help_heading(WORKLOAD)
+            .value_parser(value_parser!(PathBuf));
+        let flags = DATASETS.iter().flat_map(|kind| kind.flags);
+        command
+            .arg(name)
+            .arg(path)
+            .args(flags.map(|flag| arg(flag, WORKLOAD)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for DatasetArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let name = matches.get_one::<String>("dataset-name");
+        let kind = DATASETS
+            .iter()
+            .find(|kind| name.is_some_and(|name| name == kind.name))
+            .unwrap_or(&DATASETS[0]);
+        refuse_strays(matches, kind)?;
+        let path = matches.get_one::<PathBuf>("dataset-path").cloned();
+        if kind.has_path && path.is_none() {
+            return Err(conflict(format!(
+                "the data set `{}` is a file: name it with `--dataset-path`",
+                kind.name
+            )));
+        }
+        Ok(Self {
+            dataset: Dataset {
+                path,
+                options: values(matches, kind.flags),
+                ..Dataset::named(kind.name)
+            },
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Refuses flags that the data set does not heed.
+fn refuse_strays(matches: &ArgMatches, kind: &DatasetKind) -> Result<(), clap::Error> {
+    let others = DATASETS.iter().filter(|other| other.name != kind.name);
+    let mut strays = others
+        .flat_map(|other| other.flags)
+        .map(|flag| flag.name)
+        .chain(["dataset-path"].into_iter().filter(|_| !kind.has_path));
+    match strays.find(|name| is_given(matches, name)) {
+        Some(stray) => Err(conflict(format!(
+            "`--{stray}` has no effect on the data set `{}`",
+            kind.name
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn conflict(message: String) -> clap::Error {
+    clap::Error::raw(ErrorKind::ArgumentConflict, message + "\n")
+}
+
+impl Args for ScheduleFlags {
+    fn augment_args(command: Command) -> Command {
+        let flags = SCHEDULES.iter().flat_map(|kind| kind.flags);
+        command.args(flags.map(|flag| arg(flag, LOAD_SHAPE)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ScheduleFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let options = SCHEDULES
+            .iter()
+            .flat_map(|kind| values(matches, kind.flags));
+        Ok(Self {
+            options: options.collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> impl Iterator<Item = &'static Flag> {
+        let of_datasets = DATASETS.iter().flat_map(|kind| kind.flags);
+        of_datasets.chain(SCHEDULES.iter().flat_map(|kind| kind.flags))
+    }
+
+    #[test]
+    fn every_default_is_a_value_and_every_name_is_used_once() {
+        let mut names: Vec<&str> = all().map(|flag| flag.name).collect();
+        for flag in all() {
+            assert!(
+                flag.default.is_none_or(|text| flag.read(text).is_ok()),
+                "{flag:?}"
+            );
+        }
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
