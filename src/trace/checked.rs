@@ -18,11 +18,12 @@ use super::encode;
 use super::error::{Place, TraceError, quoted};
 use super::format::{self, FormatInfo, TraceClock};
 use super::history::{Habits, PromptFacts};
+use super::json::{BODY, MESSAGE};
 use super::mapping::{self, Extras};
 use super::pipe::Pipe;
 use super::restart::RunningClock;
 use super::sessions::{Misplaced, Prompts, Sessions};
-use super::source::{BODY, Handed, MESSAGE, Origin, Source};
+use super::source::{Handed, Origin, Source};
 use crate::plan::SessionPrompts;
 
 /// A trace that is being mapped, in the file's order.

@@ -28,7 +28,8 @@ use crate::sql::new_session;
 
 use super::error::{Quoted, TraceError, quoted};
 use super::format::FormatInfo;
-use super::source::{BODY, LINE};
+use super::json::BODY;
+use super::source::LINE;
 
 /// The canonical columns, in the order in which the planned stream has them.
 pub(super) const CANONICAL: [&str; 20] = [

@@ -1,7 +1,7 @@
 //! Reads any arrival trace through a SQL mapping into canonical rows.
 //!
 //! The files of a trace are found (`files`). Each is opened by what is in it (`file`), split into
-//! records that know their line (`lines`), read in batches (`text`, `shape`), and handed to
+//! records that know their line (`lines`), read in batches (`csv`, `json`, `shape`), and handed to
 //! DataFusion as one stream (`source`), where a format's SQL (`format`, `mapping`) makes canonical
 //! columns of it. Those become rows (`decode`), which are put where the clock (`restart`) and their
 //! session (`sessions`) have them, with what was said before in it where they hold only what is new (`history`). Small disorder is put right (`reorder`), what was asked for is taken
@@ -13,6 +13,7 @@
 mod bundled;
 mod checked;
 mod convert;
+mod csv;
 mod decode;
 mod encode;
 mod error;
@@ -21,6 +22,7 @@ mod files;
 mod format;
 mod history;
 mod inspect;
+mod json;
 mod lines;
 mod mapping;
 mod pipe;
@@ -41,7 +43,6 @@ mod source;
 mod synthesize;
 #[cfg(test)]
 mod tests;
-mod text;
 mod ties;
 mod timeline;
 mod write;

@@ -24,20 +24,18 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
+use super::csv::CsvBatches;
 use super::error::{Place, TraceError, quoted};
 use super::file::{self, Opened};
 use super::files;
 use super::format::{FormatInfo, check_columns};
+use super::json::{BODY, JsonBatches, MESSAGE};
+use super::lines::{BATCH_ROWS, Lines};
 use super::mapping::EXTRA;
 use super::pipe::Pipe;
-use super::text::{BATCH_ROWS, TextBatches};
 
 /// Column with the line, or the row of a Parquet file, that a row comes from.
 pub(super) const LINE: &str = "__line";
-/// Column with the fields of the request's body that a JSON line has, as JSON text.
-pub(super) const BODY: &str = "__body";
-/// Column with the messages that a JSON line holds, as a JSON array.
-pub(super) const MESSAGE: &str = "__message";
 /// Bits of [`LINE`] below the number of the file: a trillion lines.
 const LINE_BITS: u32 = 40;
 /// Files in which the columns of JSON lines are looked for.
@@ -62,7 +60,8 @@ struct Reading {
 }
 
 enum Batches {
-    Text(Box<TextBatches>),
+    Csv(Box<CsvBatches>),
+    Json(Box<JsonBatches>),
     Parquet {
         path: PathBuf,
         columns: SchemaRef,
@@ -147,15 +146,14 @@ impl Source {
 
     /// Adds the columns that JSON lines of further files have.
     fn look_into_more_files(&mut self) -> Result<(), TraceError> {
-        let Batches::Text(first) = &mut self.first.batches else {
+        let Batches::Json(first) = &mut self.first.batches else {
             return Ok(());
         };
         let from = self.first.number + 1;
-        let more = self.files.iter().skip(from).take(SHAPE_FILES);
-        for path in more.take(if first.is_json() { SHAPE_FILES } else { 0 }) {
+        for path in self.files.iter().skip(from).take(SHAPE_FILES) {
             match file::open(path).and_then(|opened| Batches::of(path, opened)) {
-                Ok(Batches::Text(other)) => first.add_columns_of(&other),
-                Ok(Batches::Parquet { .. }) | Err(TraceError::Empty { .. }) => {}
+                Ok(Batches::Json(other)) => first.add_columns_of(&other),
+                Ok(_) | Err(TraceError::Empty { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -182,14 +180,13 @@ impl Source {
     /// Where they are `narrow`, objects have only the fields that the format names in `like`.
     pub(super) fn expect(&mut self, format: &FormatInfo, is_narrow: bool) {
         let mut made = Vec::new();
-        if let Batches::Text(text) = &self.first.batches {
-            let expected = text.expect_columns((&format.like, &format.raw), is_narrow);
-            self.columns =
-                expected.map_or_else(|| text.schema(), |fields| Arc::new(Schema::new(fields)));
-            if text.is_json() && !format.body.is_empty() {
+        if let Batches::Json(json) = &self.first.batches {
+            let expected = json.expect_columns((&format.like, &format.raw), is_narrow);
+            self.columns = Arc::new(Schema::new(expected));
+            if !format.body.is_empty() {
                 made.push(BODY);
             }
-            if text.is_json() && format.has_messages {
+            if format.has_messages {
                 made.push(MESSAGE);
             }
         }
@@ -214,12 +211,9 @@ impl Source {
         (sent, unread): (&[String], &[String]),
         keeps_unread: bool,
     ) {
-        let Batches::Text(text) = &mut self.first.batches else {
+        let Batches::Json(json) = &mut self.first.batches else {
             return;
         };
-        if !text.is_json() {
-            return;
-        }
         let mut raw = format.raw.clone();
         let fields = self.columns.fields().iter().filter_map(|field| {
             if sent.contains(field.name()) {
@@ -233,7 +227,7 @@ impl Source {
         });
         self.columns = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         self.raw = raw;
-        text.read_as(self.columns.fields().clone(), &self.raw, format);
+        json.read_as(self.columns.fields().clone(), &self.raw, format);
     }
 
     /// Returns the columns.
@@ -335,8 +329,12 @@ impl Batches {
                 is_json,
                 is_pipe,
             } => {
-                let text = TextBatches::open(path, input, is_json, is_pipe)?;
-                Ok(Self::Text(Box::new(text)))
+                let lines = Lines::new(path, input, is_pipe);
+                Ok(if is_json {
+                    Self::Json(Box::new(JsonBatches::open(lines)?))
+                } else {
+                    Self::Csv(Box::new(CsvBatches::open(lines)?))
+                })
             }
             Opened::Parquet(file) => {
                 let reader = ParquetRecordBatchReaderBuilder::try_new(file)
@@ -363,14 +361,16 @@ impl Batches {
 
     fn columns(&self) -> SchemaRef {
         match self {
-            Self::Text(text) => text.schema(),
+            Self::Csv(csv) => csv.schema(),
+            Self::Json(json) => json.schema(),
             Self::Parquet { columns, .. } => Arc::clone(columns),
         }
     }
 
     fn next(&mut self) -> Result<Option<(RecordBatch, Vec<u64>)>, TraceError> {
         match self {
-            Self::Text(text) => text.next_batch(),
+            Self::Csv(csv) => csv.next_batch(),
+            Self::Json(json) => json.next_batch(),
             Self::Parquet {
                 path,
                 reader,
@@ -480,10 +480,8 @@ impl AllFiles {
                 other => other.to_string(),
             },
         })?;
-        if let Batches::Text(text) = &mut next.batches
-            && text.is_json()
-        {
-            text.read_as(self.columns.fields().clone(), &self.raw, &self.format);
+        if let Batches::Json(json) = &mut next.batches {
+            json.read_as(self.columns.fields().clone(), &self.raw, &self.format);
         }
         Ok(Some(next))
     }

@@ -1,39 +1,31 @@
-//! Reads CSV and JSON lines into batches, and knows the line of every row.
+//! Reads JSON lines into batches, and knows the line of every row.
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use serde_json::{Map, Value, json};
 
-use super::error::{Place, TraceError, quoted};
-use super::file::Input;
+use super::error::TraceError;
 use super::format::{BodyField, FormatInfo};
-use super::lines::{LineError, Lines};
+use super::lines::{BATCH_BYTES, BATCH_ROWS, COLUMNS_MAX, Lines, too_many};
 use super::shape::Columns;
-use super::source::{BODY, MESSAGE};
 
-/// Most rows in a batch.
-pub(super) const BATCH_ROWS: usize = 8192;
-/// Bytes after which a batch is closed, so that long lines don't make it huge.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Most columns of a file, and fields of a line with those inside them: to tell more of them apart takes
-/// the square of their number.
-const MOST_COLUMNS: usize = 2_000;
-
+/// Column with the fields of the request's body that a JSON line has, as JSON text.
+pub(super) const BODY: &str = "__body";
+/// Column with the messages that a JSON line holds, as a JSON array.
+pub(super) const MESSAGE: &str = "__message";
 /// Lines of JSON from which the columns are found.
 const SHAPE_LINES: usize = 1000;
 
-/// Reads a text in batches.
-pub(super) struct TextBatches {
-    path: PathBuf,
+/// Reads JSON lines in batches.
+pub(super) struct JsonBatches {
     schema: SchemaRef,
-    /// What the columns of JSON lines were found from; none of CSV.
-    shape: Option<Columns>,
+    /// What the columns were found from.
+    shape: Columns,
     /// Paths, with dots, at which whatever stands there is read as JSON text.
     raw: Vec<String>,
     /// What [`BODY`] is made of.
@@ -41,38 +33,27 @@ pub(super) struct TextBatches {
     /// Whether each record is a message, which goes into [`MESSAGE`].
     has_messages: bool,
     lines: Lines,
-    /// What stands between the fields of a CSV file.
-    separator: u8,
+    /// Whether records are objects that may go over several lines.
+    is_laid_out: bool,
     /// Records that were read to find the columns and not yet handed out.
     ahead: VecDeque<(u64, Vec<u8>)>,
 }
 
-impl TextBatches {
+impl JsonBatches {
     /// Reads as much as it takes to know the columns.
-    pub(super) fn open(
-        path: &Path,
-        input: Input,
-        is_json: bool,
-        is_pipe: bool,
-    ) -> Result<Self, TraceError> {
+    pub(super) fn open(lines: Lines) -> Result<Self, TraceError> {
         let mut batches = Self {
-            path: path.to_owned(),
             schema: Arc::new(Schema::empty()),
-            shape: None,
+            shape: Columns::default(),
             raw: Vec::new(),
             body: Vec::new(),
             has_messages: false,
-            lines: Lines::new(input, !is_json, is_pipe),
-            separator: b',',
+            lines,
+            is_laid_out: false,
             ahead: VecDeque::new(),
         };
-        if is_json {
-            let shape = batches.find_json_columns()?;
-            batches.schema = Arc::new(Schema::new(shape.fields()));
-            batches.shape = Some(shape);
-        } else {
-            batches.schema = batches.read_csv_header()?;
-        }
+        batches.find_columns()?;
+        batches.schema = Arc::new(Schema::new(batches.shape.fields()));
         Ok(batches)
     }
 
@@ -81,17 +62,10 @@ impl TextBatches {
         Arc::clone(&self.schema)
     }
 
-    /// Returns whether these are JSON lines.
-    pub(super) fn is_json(&self) -> bool {
-        self.shape.is_some()
-    }
-
-    /// Adds the columns of another file of JSON lines to these, in which they are null.
+    /// Adds the columns of another file to these, in which they are null.
     pub(super) fn add_columns_of(&mut self, other: &Self) {
-        if let (Some(shape), Some(other)) = (&mut self.shape, &other.shape) {
-            shape.add_all(other);
-            self.schema = Arc::new(Schema::new(shape.fields()));
-        }
+        self.shape.add_all(&other.shape);
+        self.schema = Arc::new(Schema::new(self.shape.fields()));
     }
 
     /// Adds the columns of objects like `like`, and has `raw` ones hold JSON text.
@@ -101,20 +75,20 @@ impl TextBatches {
         &self,
         (like, raw): (&[Map<String, Value>], &[String]),
         is_narrow: bool,
-    ) -> Option<Fields> {
+    ) -> Fields {
         let mut expected = Columns::default();
         like.iter().for_each(|object| expected.add(object));
-        let mut shape = self.shape.clone()?;
+        let mut shape = self.shape.clone();
         shape.add_all(&expected);
         raw.iter().for_each(|name| shape.set_plain(name));
         if is_narrow {
             shape.narrow(&expected);
         }
-        Some(shape.fields())
+        shape.fields()
     }
 
-    /// Reads JSON lines with these columns, whatever the first ones of the file promise; what they do
-    /// not have is passed over, whatever it is.
+    /// Reads lines with these columns, whatever the first ones of the file promise; what they do not
+    /// have is passed over, whatever it is.
     pub(super) fn read_as(&mut self, columns: Fields, raw: &[String], format: &FormatInfo) {
         let is_there = |path: &&String| {
             let name = path.split('.').next().unwrap_or(path);
@@ -164,67 +138,38 @@ impl TextBatches {
             into.extend_from_slice(&record);
             return Ok(Some(line));
         }
-        let read = self.lines.read_record(into);
-        read.map_err(|error| self.line_error(error))
+        let start = into.len();
+        let line = self.lines.begin_record(into)?;
+        if line.is_some() && self.is_laid_out {
+            self.finish_object(into, start)?;
+        }
+        Ok(line)
     }
 
-    fn line_error(&self, error: LineError) -> TraceError {
-        match error {
-            LineError::Read(source) => TraceError::Read {
-                path: self.path.clone(),
-                place: Place::Line(self.lines.line()),
-                source,
-            },
-            LineError::Endless(line) => self.bad_row(
-                line,
-                "a quote is never closed, or the line has no end".to_owned(),
-            ),
-        }
-    }
-
-    fn read_csv_header(&mut self) -> Result<SchemaRef, TraceError> {
-        let mut header = Vec::new();
-        let Some(line) = self.next_record(&mut header)? else {
-            return Err(TraceError::Empty {
-                path: self.path.clone(),
-            });
-        };
-        let header = String::from_utf8(header).map_err(|_| TraceError::NotText {
-            path: self.path.clone(),
-        })?;
-        let header = header.trim_end();
-        // A name that holds a comma is in quotes: without one, others separate.
-        let separators = [',', ';', '\t'].into_iter();
-        let separator = separators
-            .max_by_key(|&separator| (split_header(header, separator).len(), separator == ','))
-            .unwrap_or(',');
-        self.separator = u8::try_from(separator).unwrap_or(b',');
-        self.lines.set_separator(self.separator);
-        let names = split_header(header, separator);
-        if !names.is_empty() && names.iter().all(|name| is_value(name)) {
-            return Err(TraceError::NoHeader {
-                path: self.path.clone(),
-            });
-        }
-        if names.len() > MOST_COLUMNS {
-            return Err(self.bad_row(line, too_many(names.len(), "columns")));
-        }
-        for (position, name) in names.iter().enumerate() {
-            if names[..position].contains(name) {
-                return Err(
-                    self.bad_row(line, format!("two columns are called `{}`", quoted(name)))
-                );
+    /// Appends lines until the object that begins at `start` is closed, or the file ends. The line
+    /// breaks inside it become spaces: JSON has none in its texts.
+    fn finish_object(&mut self, into: &mut Vec<u8>, start: usize) -> Result<(), TraceError> {
+        let mut nesting = Nesting::default();
+        let mut read = start;
+        loop {
+            for byte in &into[read..] {
+                nesting.take(*byte);
+            }
+            read = into.len();
+            if nesting.depth == 0 || !self.lines.append_line(into, start)? {
+                break;
             }
         }
-        let fields: Vec<Field> = names
-            .into_iter()
-            .map(|name| Field::new(name, DataType::Utf8, true))
-            .collect();
-        Ok(Arc::new(Schema::new(fields)))
+        let end = into.len().saturating_sub(1);
+        for byte in &mut into[start..end] {
+            if *byte == b'\n' {
+                *byte = b' ';
+            }
+        }
+        Ok(())
     }
 
-    fn find_json_columns(&mut self) -> Result<Columns, TraceError> {
-        let mut columns = Columns::default();
+    fn find_columns(&mut self) -> Result<(), TraceError> {
         let mut ahead = VecDeque::new();
         let mut bytes_ahead = 0;
         while ahead.len() < SHAPE_LINES && bytes_ahead < BATCH_BYTES {
@@ -241,49 +186,34 @@ impl TextBatches {
                 && object.as_ref().is_err_and(serde_json::Error::is_eof)
                 && self.lines.has_more()
             {
-                let laid_out = self.lines.lay_out(&mut record);
-                laid_out.map_err(|error| self.line_error(error))?;
+                self.is_laid_out = true;
+                self.finish_object(&mut record, 0)?;
                 object = serde_json::from_slice(&record);
             }
-            let object = object.map_err(|_| self.bad_row(line, json_problem(&record, "")))?;
+            let bad_row = |message| self.lines.bad_row(line, message);
+            let object = object.map_err(|_| bad_row(problem(&record, "")))?;
             let fields = fields_in(&object);
-            if fields > MOST_COLUMNS {
-                return Err(self.bad_row(line, too_many(fields, "fields")));
+            if fields > COLUMNS_MAX {
+                return Err(bad_row(too_many(fields, "fields")));
             }
-            columns.add(&object);
+            self.shape.add(&object);
             bytes_ahead += record.len();
             ahead.push_back((line, record));
         }
         self.ahead = ahead;
-        Ok(columns)
+        Ok(())
     }
 
     /// Decodes whole records; fails where they don't give exactly `rows` rows.
     fn decode(&self, bytes: &[u8], rows: usize) -> Result<RecordBatch, ArrowError> {
-        let schema = Arc::clone(&self.schema);
-        let batch = if self.is_json() {
-            let plain = self.prepared(bytes)?;
-            let mut decoder = arrow::json::ReaderBuilder::new(schema)
-                .with_batch_size(rows + 1)
-                .with_coerce_primitive(true)
-                .build_decoder()?;
-            decoder.decode(plain.as_deref().unwrap_or(bytes))?;
-            decoder.flush()?
-        } else {
-            let mut decoder = arrow::csv::ReaderBuilder::new(schema)
-                .with_delimiter(self.separator)
-                .with_batch_size(rows + 1)
-                .build_decoder();
-            let mut taken = 0;
-            while taken < bytes.len() {
-                taken += match decoder.decode(&bytes[taken..])? {
-                    0 => break,
-                    some => some,
-                };
-            }
-            decoder.flush()?
-        };
-        batch
+        let plain = self.prepared(bytes)?;
+        let mut decoder = arrow::json::ReaderBuilder::new(self.schema())
+            .with_batch_size(rows + 1)
+            .with_coerce_primitive(true)
+            .build_decoder()?;
+        decoder.decode(plain.as_deref().unwrap_or(bytes))?;
+        decoder
+            .flush()?
             .filter(|batch| batch.num_rows() == rows)
             .ok_or_else(|| ArrowError::ParseError(format!("is not {rows} whole rows")))
     }
@@ -328,31 +258,40 @@ impl TextBatches {
             first_line = first_line.or(Some(line));
             let record = &bytes[range];
             if let Err(error) = self.decode(record, 1) {
-                return self.bad_row(line, self.problem(record, &error));
+                return self
+                    .lines
+                    .bad_row(line, problem(record, &error.to_string()));
             }
         }
-        self.bad_row(first_line.unwrap_or(0), error.to_string())
+        let line = first_line.unwrap_or(0);
+        self.lines.bad_row(line, error.to_string())
     }
+}
 
-    fn problem(&self, record: &[u8], error: &ArrowError) -> String {
-        if std::str::from_utf8(record).is_err() {
-            return "is not UTF-8".to_owned();
-        }
-        let error = error.to_string();
-        if self.is_json() {
-            return json_problem(record, &error);
-        }
-        match error.split_once(", expected ") {
-            Some((_, counts)) => format!("has the wrong number of fields: expected {counts}"),
-            None => error,
-        }
-    }
+/// How deep in the brackets of a JSON text one is.
+#[derive(Debug, Default)]
+struct Nesting {
+    depth: u32,
+    is_in_text: bool,
+    is_escaped: bool,
+}
 
-    fn bad_row(&self, line: u64, message: String) -> TraceError {
-        TraceError::BadRow {
-            path: self.path.clone(),
-            place: Place::Line(line),
-            message,
+impl Nesting {
+    fn take(&mut self, byte: u8) {
+        if self.is_in_text {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' => self.is_escaped = true,
+                b'"' => self.is_in_text = false,
+                _ => {}
+            }
+            return;
+        }
+        match byte {
+            b'"' => self.is_in_text = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
         }
     }
 }
@@ -437,7 +376,10 @@ fn make_text(object: &mut Map<String, Value>, path: &str) {
 }
 
 /// Says what is wrong with a line that should be one JSON object.
-fn json_problem(record: &[u8], decoder_says: &str) -> String {
+fn problem(record: &[u8], decoder_says: &str) -> String {
+    if std::str::from_utf8(record).is_err() {
+        return "is not UTF-8".to_owned();
+    }
     let record = record.trim_ascii_end();
     match serde_json::from_slice::<Value>(record) {
         Ok(Value::Object(_)) => {
@@ -453,11 +395,6 @@ fn json_problem(record: &[u8], decoder_says: &str) -> String {
     }
 }
 
-/// Returns whether a column's name looks like a value: it is a number, or nothing.
-fn is_value(name: &str) -> bool {
-    name.is_empty() || name.parse::<f64>().is_ok()
-}
-
 /// How many fields an object has, with those inside them; of a list the item that has most.
 fn fields_in(object: &Map<String, Value>) -> usize {
     fn inside(value: &Value) -> usize {
@@ -468,53 +405,4 @@ fn fields_in(object: &Map<String, Value>) -> usize {
         }
     }
     object.len() + object.values().map(inside).sum::<usize>()
-}
-
-fn too_many(found: usize, what: &str) -> String {
-    format!("it has {found} {what}, and at most {MOST_COLUMNS} are read")
-}
-
-/// Splits a header into column names; quotes can hold separators.
-fn split_header(header: &str, separator: char) -> Vec<String> {
-    let mut names = vec![String::new()];
-    let mut is_inside = false;
-    let mut characters = header.chars().peekable();
-    while let Some(character) = characters.next() {
-        let is_doubled = is_inside && characters.peek() == Some(&'"');
-        match character {
-            '"' if is_doubled => {
-                characters.next();
-                push_last(&mut names, '"');
-            }
-            '"' => is_inside = !is_inside,
-            other if other == separator && !is_inside => names.push(String::new()),
-            other => push_last(&mut names, other),
-        }
-    }
-    names
-        .into_iter()
-        .map(|name| name.trim().to_owned())
-        .collect()
-}
-
-fn push_last(names: &mut [String], character: char) {
-    if let Some(last) = names.last_mut() {
-        last.push(character);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::split_header;
-
-    #[test]
-    fn headers_split_at_commas_outside_quotes() {
-        assert_eq!(split_header("a, b ,c", ','), ["a", "b", "c"]);
-        assert_eq!(
-            split_header(r#""a,b","say ""hi""",c"#, ','),
-            ["a,b", "say \"hi\"", "c"]
-        );
-        assert_eq!(split_header("a,,b", ','), ["a", "", "b"]);
-        assert_eq!(split_header("a;\"b;c\"", ';'), ["a", "b;c"]);
-    }
 }
