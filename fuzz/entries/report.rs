@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use tokentape::analyze::{Analysis, Cell};
-use tokentape::report::{PageOptions, TerminalOptions, csv_files, html, json, markdown, terminal};
+use tokentape::report::{
+    EXPORTERS, Export, Exported, PageOptions, TerminalOptions, html, json, markdown, terminal,
+};
 
 /// Stands before every text; a page that has any of it as it is has not escaped it.
 const MARK: &str = "'\"<zqx>&";
@@ -35,7 +37,20 @@ pub(crate) fn check(bytes: &[u8], mut analysis: Analysis) {
     assert!(shown.chars().all(is_harmless), "{shown:?}");
     let object = json(&analysis).to_string();
     serde_json::from_str::<serde_json::Value>(&object).unwrap();
-    csv_files(&analysis);
+    let exported = Exported {
+        analysis: &analysis,
+        page: &PageOptions::default(),
+        conditions: &[],
+    };
+    for exporter in EXPORTERS {
+        let export = (exporter.render)(&exported).unwrap();
+        let is_folder = matches!(export, Export::Folder(_));
+        assert_eq!(is_folder, exporter.is_own_file.is_some(), "{exporter:?}");
+        if let ("junit", Export::File(text)) = (exporter.flag, export) {
+            assert!(!text.contains("<zqx"), "{text}");
+            assert!(text.chars().all(is_harmless), "{text:?}");
+        }
+    }
 }
 
 /// Puts a text into every place that is filled from outside.

@@ -427,7 +427,7 @@ fn command(tapes: &[PathBuf], options: &Options) -> String {
         }
     }
     let outputs = options.outputs.iter();
-    words.extend(outputs.map(|(flag, path)| format!("{flag} {}", quoted(path))));
+    words.extend(outputs.map(|(flag, path)| format!("--{flag} {}", quoted(path))));
     words.join(" ")
 }
 
@@ -517,8 +517,8 @@ mod tests {
     fn spells_the_files_that_are_made_again() {
         let options = Options {
             outputs: vec![
-                ("--html", PathBuf::from("report.html")),
-                ("--csv", PathBuf::from("my tables")),
+                ("html", PathBuf::from("report.html")),
+                ("csv", PathBuf::from("my tables")),
             ],
             ..Options::default()
         };

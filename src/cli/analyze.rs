@@ -7,13 +7,13 @@ use super::args::{AnalyzeArgs, Global, Lang};
 use super::output::{Draft, Output, WholeFolder};
 use super::talk::{has_color, print_painted, say, terminal_columns};
 use crate::analyze::{
-    Analysis, Condition, ConditionError, DEFINITIONS, Options, Percentile, Thresholds,
+    Analysis, Condition, ConditionError, DEFINITIONS, Judged, Options, Percentile, Thresholds,
     TokenCounter, analyze,
 };
 use crate::error::{Error, exit};
 use crate::report::{
-    PageOptions, Templates, TerminalOptions, csv_files, has_success, html, is_client_limited,
-    is_csv_file, json, markdown, terminal,
+    Export, Exported, Exporter, PageOptions, Templates, TerminalOptions, has_success,
+    is_client_limited, terminal,
 };
 use crate::runtime::block_on;
 use crate::workload::Tokenizer;
@@ -65,16 +65,13 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
         language: args.lang.into(),
         live: None,
     };
-    let paths = OutputPaths {
-        html: args.html.clone(),
-        markdown: args.markdown.clone(),
-        json: args.json.clone(),
-        csv: args.csv.clone(),
+    let wanted = Wanted {
+        reports: args.exports.wanted.clone(),
+        conditions,
     };
-    let analysis = report(&tapes, &options, (paths, &page), (&shown, global))?;
+    let (analysis, judged) = report(&tapes, &options, (wanted, &page), (&shown, global))?;
     let mut code = verdict_code(&analysis, global);
-    for condition in &conditions {
-        let judged = condition.judge(&analysis);
+    for (condition, judged) in &judged {
         for (word, lines) in [
             ("failed", &judged.held),
             ("undecided", &judged.undecided),
@@ -93,30 +90,40 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
     Ok(code)
 }
 
-/// Where reports go.
+/// What is wanted of an analysis.
 #[derive(Debug, Default)]
-pub(super) struct OutputPaths {
-    pub(super) html: Option<PathBuf>,
-    pub(super) markdown: Option<PathBuf>,
-    pub(super) json: Option<PathBuf>,
-    pub(super) csv: Option<PathBuf>,
+pub(super) struct Wanted {
+    /// Reports, each with its place.
+    pub(super) reports: Vec<(&'static Exporter, PathBuf)>,
+    /// Conditions to hold it against.
+    pub(super) conditions: Vec<Condition>,
 }
 
-/// Analyses tapes, writes the reports that are asked for, and prints the summary.
+/// Analyses tapes, writes the reports that are asked for, and prints the summary. Returns what became of
+/// the conditions, too.
 pub(super) fn report(
     tapes: &[PathBuf],
     options: &Options,
-    (paths, page): (OutputPaths, &PageOptions),
+    (wanted, page): (Wanted, &PageOptions),
     (shown, global): (&TerminalOptions, &Global),
-) -> Result<Analysis, Error> {
-    let outputs = Outputs::open(&paths, global.force)?;
+) -> Result<(Analysis, Vec<(Condition, Judged)>), Error> {
+    let outputs = Outputs::open(wanted.reports, global.force)?;
     let analysis = run_analysis(tapes, options)?;
+    let judge = |condition: Condition| {
+        let judged = condition.judge(&analysis);
+        (condition, judged)
+    };
+    let conditions: Vec<_> = wanted.conditions.into_iter().map(judge).collect();
     let takes_stdout = outputs.take_stdout();
-    outputs.write(&analysis, page)?;
+    outputs.write(&Exported {
+        analysis: &analysis,
+        page,
+        conditions: &conditions,
+    })?;
     if !takes_stdout {
         print_painted(&terminal(&analysis, shown))?;
     }
-    Ok(analysis)
+    Ok((analysis, conditions))
 }
 
 /// Reads a file of thresholds.
@@ -250,91 +257,82 @@ pub(super) fn terminal_options(
 fn outputs(args: &AnalyzeArgs) -> Vec<(&'static str, PathBuf)> {
     let lang = (args.lang != Lang::En).then(|| PathBuf::from("zh"));
     let files = [
-        ("--thresholds", &args.thresholds),
-        ("--template", &args.template),
-        ("--lang", &lang),
-        ("--html", &args.html),
-        ("--markdown", &args.markdown),
-        ("--json", &args.json),
-        ("--csv", &args.csv),
+        ("thresholds", &args.thresholds),
+        ("template", &args.template),
+        ("lang", &lang),
     ];
-    files
+    let files = files
         .into_iter()
-        .filter_map(|(flag, path)| Some((flag, path.clone()?)))
-        .collect()
+        .filter_map(|(flag, path)| Some((flag, path.clone()?)));
+    let reports = args.exports.wanted.iter();
+    let reports = reports.map(|(exporter, path)| (exporter.flag, path.clone()));
+    files.chain(reports).collect()
 }
 
-/// The files that were asked for, checked before the analysis starts.
+/// The reports that were asked for, their places checked before the analysis starts.
 struct Outputs {
-    html: Option<Output>,
-    markdown: Option<Output>,
-    json: Option<Output>,
-    csv: Option<PathBuf>,
+    reports: Vec<(&'static Exporter, Place)>,
     replaces: bool,
 }
 
+/// Where a report goes.
+enum Place {
+    File(Output),
+    Folder(PathBuf),
+}
+
 impl Outputs {
-    fn open(paths: &OutputPaths, replaces: bool) -> Result<Self, Error> {
-        let open = |path: &Option<PathBuf>| {
-            path.as_deref()
-                .map(|path| Output::open(path, replaces))
-                .transpose()
-        };
-        let files = [&paths.html, &paths.markdown, &paths.json, &paths.csv];
-        let named: Vec<&PathBuf> = files.into_iter().flatten().collect();
-        for (index, path) in named.iter().enumerate() {
-            if named.iter().skip(index + 1).any(|other| other == path) {
+    fn open(wanted: Vec<(&'static Exporter, PathBuf)>, replaces: bool) -> Result<Self, Error> {
+        for (index, (_, path)) in wanted.iter().enumerate() {
+            if wanted
+                .iter()
+                .skip(index + 1)
+                .any(|(_, other)| other == path)
+            {
                 return Err(Error::usage(
                     format!("only one output can be `{}`", path.display()),
                     "name another file for each of the others",
                 ));
             }
         }
-        let outputs = Self {
-            html: open(&paths.html)?,
-            markdown: open(&paths.markdown)?,
-            json: open(&paths.json)?,
-            csv: paths.csv.clone(),
-            replaces,
+        let open = |(exporter, path): (&'static Exporter, PathBuf)| {
+            if exporter.is_own_file.is_some() {
+                WholeFolder::check(&path, replaces)?;
+                return Ok((exporter, Place::Folder(path)));
+            }
+            Ok((exporter, Place::File(Output::open(&path, replaces)?)))
         };
-        if let Some(folder) = &paths.csv {
-            WholeFolder::check(folder, replaces)?;
-        }
-        Ok(outputs)
+        Ok(Self {
+            reports: wanted.into_iter().map(open).collect::<Result<_, Error>>()?,
+            replaces,
+        })
     }
 
     fn take_stdout(&self) -> bool {
-        [&self.html, &self.markdown, &self.json]
-            .into_iter()
-            .flatten()
-            .any(Output::is_stdout)
+        let is_stdout = |place: &Place| matches!(place, Place::File(output) if output.is_stdout());
+        self.reports.iter().any(|(_, place)| is_stdout(place))
     }
 
     /// Writes all of them, or none: a file gets its name when every other is whole.
-    fn write(self, analysis: &Analysis, options: &PageOptions) -> Result<(), Error> {
-        let mut drafts = Vec::new();
-        if let Some(output) = self.html {
-            drafts.push(output.draft(html(analysis, options)?)?);
+    fn write(self, exported: &Exported<'_>) -> Result<(), Error> {
+        let (mut drafts, mut folders) = (Vec::new(), Vec::new());
+        for (exporter, place) in self.reports {
+            match ((exporter.render)(exported)?, place) {
+                (Export::File(text), Place::File(output)) => drafts.push(output.draft(text)?),
+                (Export::Folder(files), Place::Folder(path)) => {
+                    let folder = WholeFolder::draft(&path, self.replaces, &files)?;
+                    folders.push((folder, path, files.len(), exporter.is_own_file));
+                }
+                // A format has one of the two, by its declaration.
+                (Export::File(_), Place::Folder(_)) | (Export::Folder(_), Place::File(_)) => {}
+            }
         }
-        if let Some(output) = self.markdown {
-            drafts.push(output.draft(markdown(analysis, options)?)?);
-        }
-        if let Some(output) = self.json {
-            drafts.push(output.draft(format!("{:#}\n", json(analysis)))?);
-        }
-        let tables = csv_files(analysis);
-        let draft = |folder| WholeFolder::draft(folder, self.replaces, &tables);
-        let folder = self.csv.as_deref().map(draft).transpose()?;
         // What can fail half-way comes first.
         drafts.sort_by_key(Draft::is_file);
         drafts.into_iter().try_for_each(Draft::keep)?;
-        if let (Some(folder), Some(path)) = (folder, &self.csv) {
-            folder.keep(is_csv_file)?;
-            say(&format!(
-                "wrote {} tables to `{}`",
-                tables.len(),
-                path.display()
-            ));
+        for (folder, path, count, is_own_file) in folders {
+            folder.keep(is_own_file.unwrap_or(|_| false))?;
+            say(&format!("wrote {count} tables to `{}`", path.display()));
         }
         Ok(())
     }

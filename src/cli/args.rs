@@ -20,7 +20,7 @@ mod trace;
 mod view;
 
 pub(crate) use judge::{JudgeArgs, SloForm, Warmup, WindowArgs, YardstickArgs};
-pub(crate) use kinds::{DatasetArgs, ScheduleFlags};
+pub(crate) use kinds::{DatasetArgs, ExportArgs, ScheduleFlags};
 pub(crate) use question::QuestionArgs;
 pub(crate) use trace::{
     ChangeArgs, ConvertArgs, InspectArgs, SelectionArgs, ServeGenArgs, SynthesizeArgs, TraceVerb,
@@ -513,18 +513,8 @@ pub(crate) struct AnalyzeArgs {
     /// with `--keep text`.
     #[arg(long, value_name = "PATH", requires = "definitions")]
     pub(crate) tokenizer: Option<PathBuf>,
-    /// Write an HTML report: one file that opens offline
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) html: Option<PathBuf>,
-    /// Write a Markdown report
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) markdown: Option<PathBuf>,
-    /// Write the numbers as JSON
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write every table as CSV into a folder
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub(crate) csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) exports: ExportArgs,
     /// Metrics of the summary
     #[arg(
         long,

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-use super::analyze::{self, OutputPaths};
+use super::analyze::{self, Wanted};
 use super::args::{DemoArgs, Global, WireArg};
 use super::drive::{self, Planned, RunOutput};
 use super::output::{make_folder, write_error};
@@ -18,7 +18,7 @@ use super::{masks, plan};
 use crate::analyze::{Options, Slo};
 use crate::error::{Error, exit};
 use crate::plan::{EMBEDDED_TOKENIZER, RunPlan, TracePlan};
-use crate::report::{PageOptions, TerminalOptions};
+use crate::report::{PageOptions, TerminalOptions, exporter};
 use crate::simulate::{ServerSettings, serve};
 use crate::trace::DEMO;
 
@@ -112,17 +112,20 @@ fn report(folder: &Path, tape: &Path, global: &Global) -> Result<u8, Error> {
     };
     let options = Options {
         slos: vec![goal("ttft", 500), goal("tpot", 50)],
-        outputs: vec![("--html", html.clone()), ("--markdown", markdown.clone())],
+        outputs: vec![("html", html.clone()), ("markdown", markdown.clone())],
         ..Options::default()
     };
-    let paths = OutputPaths {
-        html: Some(html.clone()),
-        markdown: Some(markdown.clone()),
-        ..OutputPaths::default()
+    let files = [("html", &html), ("markdown", &markdown)];
+    let wanted = Wanted {
+        reports: files
+            .into_iter()
+            .filter_map(|(flag, path)| Some((exporter(flag)?, path.clone())))
+            .collect(),
+        ..Wanted::default()
     };
     let tapes = [tape.to_owned()];
     let page = PageOptions::default();
-    let analysis = analyze::report(&tapes, &options, (paths, &page), (&shown, global))?;
+    let (analysis, _) = analyze::report(&tapes, &options, (wanted, &page), (&shown, global))?;
     let code = analyze::verdict_code(&analysis, global);
     let name = env!("CARGO_PKG_NAME");
     let (tape, html, markdown) = (tape.display(), html.display(), markdown.display());

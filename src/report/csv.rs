@@ -2,12 +2,22 @@
 //!
 //! Nothing is rounded and no unit is changed; times stay in nanoseconds, as their names say.
 
+use super::export::{Export, Exporter};
 use crate::analyze::{Analysis, Cell, Table, table_names};
+
+/// The tables for spreadsheets.
+pub(super) const CSV: Exporter = Exporter {
+    flag: "csv",
+    value_name: "DIR",
+    help: "Write every table as CSV into a folder",
+    render: |exported| Ok(Export::Folder(csv_files(exported.analysis))),
+    is_own_file: Some(is_csv_file),
+};
 
 /// Renders every table as a CSV file, and returns file names with their contents.
 ///
 /// Null is an empty field; lines end in a line feed; a field is quoted where it has to be.
-pub fn csv_files(analysis: &Analysis) -> Vec<(String, String)> {
+fn csv_files(analysis: &Analysis) -> Vec<(String, String)> {
     analysis
         .tables
         .iter()
@@ -16,7 +26,7 @@ pub fn csv_files(analysis: &Analysis) -> Vec<(String, String)> {
 }
 
 /// Says whether a file is called as one of [`csv_files`] may be, of whatever analysis.
-pub fn is_csv_file(name: &str) -> bool {
+fn is_csv_file(name: &str) -> bool {
     let table = name.strip_suffix(".csv");
     table.is_some_and(|table| table_names().any(|known| known == table))
 }

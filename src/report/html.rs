@@ -6,8 +6,18 @@
 use crate::analyze::Analysis;
 
 use super::ReportError;
+use super::export::{Export, Exporter};
 use super::model::report;
 use super::page::{self, PageOptions};
+
+/// A page.
+pub(super) const HTML: Exporter = Exporter {
+    flag: "html",
+    value_name: "FILE",
+    help: "Write an HTML report: one file that opens offline",
+    render: |exported| html(exported.analysis, exported.page).map(Export::File),
+    is_own_file: None,
+};
 
 /// Renders the analysis as one self-contained HTML page.
 ///

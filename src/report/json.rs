@@ -10,6 +10,7 @@ use crate::analyze::{Analysis, RunFacts};
 
 use super::comparison::{Change, changes};
 use super::diagnosis::diagnoses;
+use super::export::{Export, Exporter};
 use super::format::NS_PER_MS;
 use super::grades::grades;
 use super::rows::Row;
@@ -19,6 +20,15 @@ use super::verdict::verdict;
 
 /// Version of the layout below; it grows when a key changes its meaning.
 const SCHEMA: u32 = 1;
+
+/// The numbers for scripts.
+pub(super) const JSON: Exporter = Exporter {
+    flag: "json",
+    value_name: "FILE",
+    help: "Write the numbers as JSON",
+    render: |exported| Ok(Export::File(format!("{:#}\n", json(exported.analysis)))),
+    is_own_file: None,
+};
 
 /// Renders the numbers as
 /// `{schema, runs: [{run, labels, grades: {number: {grade, value}}, diagnoses: [{id, what, why, act}],

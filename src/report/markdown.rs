@@ -8,6 +8,7 @@ use minijinja::Value;
 use crate::analyze::Analysis;
 
 use super::ReportError;
+use super::export::{Export, Exporter};
 use super::format;
 use super::language::said;
 use super::model::{Report, report};
@@ -21,6 +22,15 @@ const FIRST: [&str; 3] = ["latency", "throughput", "comparison"];
 
 /// Fewest rows that a table keeps.
 const ROWS: usize = 6;
+
+/// Markdown.
+pub(super) const MARKDOWN: Exporter = Exporter {
+    flag: "markdown",
+    value_name: "FILE",
+    help: "Write a Markdown report",
+    render: |exported| markdown(exported.analysis, exported.page).map(Export::File),
+    is_own_file: None,
+};
 
 /// Renders the analysis as Markdown, without pictures, fit for a comment on GitHub.
 ///

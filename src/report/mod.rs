@@ -16,6 +16,7 @@ mod counting;
 mod csv;
 mod definitions;
 mod diagnosis;
+mod export;
 mod fidelity;
 mod figures;
 #[cfg(any(test, fuzzing))]
@@ -25,6 +26,7 @@ mod grades;
 pub(crate) mod grid;
 mod html;
 mod json;
+mod junit;
 mod language;
 mod markdown;
 mod model;
@@ -49,7 +51,7 @@ mod uncertainty;
 pub(crate) mod verdict;
 
 pub use answer::{Drawing, SqlAsked, sql_page};
-pub use csv::{csv_files, is_csv_file};
+pub use export::{EXPORTERS, Export, Exported, Exporter, exporter};
 pub use html::html;
 pub use json::json;
 pub use language::Language;

@@ -205,13 +205,18 @@ fn no_format_ever_says_nan_or_inf() {
                 };
             }
         }
-        let mut texts = vec![
-            html(&analysis, &PageOptions::default()).unwrap(),
-            markdown(&analysis, &PageOptions::default()).unwrap(),
-            terminal(&analysis, &TerminalOptions::default()),
-            json(&analysis).to_string(),
-        ];
-        texts.extend(csv_files(&analysis).into_iter().map(|file| file.1));
+        let mut texts = vec![terminal(&analysis, &TerminalOptions::default())];
+        let exported = Exported {
+            analysis: &analysis,
+            page: &PageOptions::default(),
+            conditions: &[],
+        };
+        for exporter in EXPORTERS {
+            match (exporter.render)(&exported).unwrap() {
+                Export::File(text) => texts.push(text),
+                Export::Folder(files) => texts.extend(files.into_iter().map(|file| file.1)),
+            }
+        }
         for text in texts {
             let words = text.split(|letter: char| !letter.is_alphanumeric());
             for word in words {

@@ -115,6 +115,41 @@ fn an_analysis_is_written_in_every_form_at_once() {
 }
 
 #[test]
+fn verdicts_are_written_for_ci_systems() {
+    let folder = Folder::new();
+    let mock = Mock::answering(&["a", "b"]);
+    folder.load(
+        &mock.url(),
+        &["--num-prompts", "5", "--max-concurrency", "1"],
+    );
+    let analyze = ["analyze", "run.tape", "--junit", "ci.xml", "--fail-if"];
+    let conditions = ["ok_share < 0.5", "--fail-if", "e2el_p50 < 1h"];
+    folder
+        .run(&[&analyze[..], &conditions].concat())
+        .expect_code(1);
+    // A reader of XML that is not ours.
+    let read = "import sys, xml.etree.ElementTree as xml
+root = xml.parse(sys.argv[1]).getroot()
+for case in root.iter('testcase'):
+    # A run this short may have no probe, by which the client is judged.
+    is_timed = case.get('name') == 'the client kept up'
+    print(case.get('classname'), case.get('name'), *([] if is_timed else [it.tag for it in case]))
+print(root.get('tests'), root.get('failures'))";
+    let shown = Command::new("python3")
+        .args(["-c", read])
+        .arg(folder.path("ci.xml"))
+        .output()
+        .unwrap();
+    insta::assert_snapshot!(String::from_utf8(shown.stdout).unwrap(), @r#"
+    tokentape.conditions --fail-if "ok_share < 0.5" system-out
+    tokentape.conditions --fail-if "e2el_p50 < 1h" failure
+    tokentape.run requests succeeded system-out
+    tokentape.run the client kept up
+    4 1
+    "#);
+}
+
+#[test]
 fn the_catalogue_is_listed_shown_and_run_by_name() {
     let folder = Folder::new();
     let listing = folder.run(&["sql", "--list"]).expect_code(0).stdout;

@@ -1,5 +1,5 @@
-//! Flags that data sets and schedules bring along themselves ([`Flag`]), made into those of the
-//! command line.
+//! Flags that data sets, schedules ([`Flag`]) and formats of reports bring along themselves, made into
+//! those of the command line.
 
 use std::path::PathBuf;
 
@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::flag::Flag;
 use crate::plan::Dataset;
+use crate::report::{EXPORTERS, Exporter};
 use crate::schedule::SCHEDULES;
 use crate::workload::{DATASETS, DatasetKind};
 
@@ -32,6 +33,13 @@ pub(crate) struct DatasetArgs {
 pub(crate) struct ScheduleFlags {
     /// By their names in a plan.
     pub(crate) options: Map<String, Value>,
+}
+
+/// The reports that are to be written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ExportArgs {
+    /// Each with its place.
+    pub(crate) wanted: Vec<(&'static Exporter, PathBuf)>,
 }
 
 /// A flag as the command line takes it.
@@ -159,6 +167,40 @@ impl FromArgMatches for ScheduleFlags {
             .flat_map(|kind| values(matches, kind.flags));
         Ok(Self {
             options: options.collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for ExportArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(EXPORTERS.iter().map(|exporter| {
+            Arg::new(exporter.flag)
+                .long(exporter.flag)
+                .value_name(exporter.value_name)
+                .help(exporter.help)
+                .help_heading("Output")
+                .value_parser(value_parser!(PathBuf))
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ExportArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let place = |exporter: &Exporter| matches.get_one::<PathBuf>(exporter.flag).cloned();
+        let wanted = EXPORTERS
+            .iter()
+            .filter_map(|exporter| Some((exporter, place(exporter)?)));
+        Ok(Self {
+            wanted: wanted.collect(),
         })
     }
 
