@@ -245,7 +245,8 @@ impl AttemptDecoder {
         if self.state.keeps_text {
             row.output = text.map(|text| secrets.mask_owned(with_calls_apart(text, &tools)));
         }
-        (row, reply)
+        // It goes into later prompts, which the tape may keep.
+        (row, reply.map(|reply| secrets.mask_owned(reply)))
     }
 }
 

@@ -295,3 +295,39 @@ fn a_wait_in_the_kernel_that_can_not_be_is_unknown() {
     let lags: Vec<Option<i32>> = chunks.iter().map(|chunk| chunk.kernel_lag_us).collect();
     assert_eq!(lags, [Some(0), Some(4_999), None, None, None]);
 }
+
+#[test]
+fn a_secret_that_the_server_repeats_is_not_in_the_reply_that_is_passed_on() {
+    let opened = Opened {
+        key: 0,
+        row: RequestRow::new(0, Phase::Measure, 0),
+        progress: Arc::default(),
+        reply_to: Some(7),
+    };
+    let budget = MemoryBudget::default();
+    let backend = protocol("openai").unwrap();
+    let secrets = Secrets::new(["sk-secret-0123456789"]);
+    let mut decoder = AttemptDecoder::new(opened, backend, Keeping::default(), budget.reserve())
+        .masking(&secrets);
+    let mut chunks = Vec::new();
+    for part in ["your key is sk-secret", "-0123456789."] {
+        let event = format!("data: {{\"choices\":[{{\"index\":0,\"text\":\"{part}\"}}]}}\n\n");
+        decoder.read(event.as_bytes(), &entry(1, None), &mut chunks);
+    }
+    assert_eq!(decoder.reply_to(), Some(7));
+    let end = End {
+        connect_ns: None,
+        sent_ns: Some(0),
+        resends: 0,
+        body_sent_ns: Some(0),
+        headers_ns: Some(0),
+        http_status: Some(200),
+        end_ns: 1_000,
+        outcome: Outcome::EndOfStream,
+    };
+    let (row, reply) = decoder.finish(&end, None, &mut chunks);
+    assert_eq!(reply.unwrap(), "your key is ***.");
+    // Nobody asked to keep anything.
+    assert_eq!(row.output, None);
+    assert!(chunks.iter().all(|chunk| chunk.text.is_none()));
+}
