@@ -12,8 +12,8 @@ use crate::analyze::{
 };
 use crate::error::{Error, exit};
 use crate::report::{
-    Export, Exported, Exporter, PageOptions, Templates, TerminalOptions, has_success,
-    is_client_limited, terminal,
+    Exported, Exporter, PageOptions, Render, RenderFile, RenderFolder, Templates, TerminalOptions,
+    has_success, is_client_limited, terminal,
 };
 use crate::runtime::block_on;
 use crate::workload::Tokenizer;
@@ -271,14 +271,14 @@ fn outputs(args: &AnalyzeArgs) -> Vec<(&'static str, PathBuf)> {
 
 /// The reports that were asked for, their places checked before the analysis starts.
 struct Outputs {
-    reports: Vec<(&'static Exporter, Place)>,
+    reports: Vec<Place>,
     replaces: bool,
 }
 
-/// Where a report goes.
+/// How a report is rendered, and where it goes.
 enum Place {
-    File(Output),
-    Folder(PathBuf),
+    File(RenderFile, Output),
+    Folder(RenderFolder, fn(&str) -> bool, PathBuf),
 }
 
 impl Outputs {
@@ -296,11 +296,13 @@ impl Outputs {
             }
         }
         let open = |(exporter, path): (&'static Exporter, PathBuf)| {
-            if exporter.is_own_file.is_some() {
-                WholeFolder::check(&path, replaces)?;
-                return Ok((exporter, Place::Folder(path)));
-            }
-            Ok((exporter, Place::File(Output::open(&path, replaces)?)))
+            Ok(match exporter.render {
+                Render::File(render) => Place::File(render, Output::open(&path, replaces)?),
+                Render::Folder { files, is_own } => {
+                    WholeFolder::check(&path, replaces)?;
+                    Place::Folder(files, is_own, path)
+                }
+            })
         };
         Ok(Self {
             reports: wanted.into_iter().map(open).collect::<Result<_, Error>>()?,
@@ -309,29 +311,29 @@ impl Outputs {
     }
 
     fn take_stdout(&self) -> bool {
-        let is_stdout = |place: &Place| matches!(place, Place::File(output) if output.is_stdout());
-        self.reports.iter().any(|(_, place)| is_stdout(place))
+        let is_stdout =
+            |place: &Place| matches!(place, Place::File(_, output) if output.is_stdout());
+        self.reports.iter().any(is_stdout)
     }
 
     /// Writes all of them, or none: a file gets its name when every other is whole.
     fn write(self, exported: &Exported<'_>) -> Result<(), Error> {
         let (mut drafts, mut folders) = (Vec::new(), Vec::new());
-        for (exporter, place) in self.reports {
-            match ((exporter.render)(exported)?, place) {
-                (Export::File(text), Place::File(output)) => drafts.push(output.draft(text)?),
-                (Export::Folder(files), Place::Folder(path)) => {
+        for report in self.reports {
+            match report {
+                Place::File(render, output) => drafts.push(output.draft(render(exported)?)?),
+                Place::Folder(render, is_own, path) => {
+                    let files = render(exported)?;
                     let folder = WholeFolder::draft(&path, self.replaces, &files)?;
-                    folders.push((folder, path, files.len(), exporter.is_own_file));
+                    folders.push((folder, path, files.len(), is_own));
                 }
-                // A format has one of the two, by its declaration.
-                (Export::File(_), Place::Folder(_)) | (Export::Folder(_), Place::File(_)) => {}
             }
         }
         // What can fail half-way comes first.
         drafts.sort_by_key(Draft::is_file);
         drafts.into_iter().try_for_each(Draft::keep)?;
-        for (folder, path, count, is_own_file) in folders {
-            folder.keep(is_own_file.unwrap_or(|_| false))?;
+        for (folder, path, count, is_own) in folders {
+            folder.keep(is_own)?;
             say(&format!("wrote {count} tables to `{}`", path.display()));
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Nothing is rounded and no unit is changed; times stay in nanoseconds, as their names say.
 
-use super::export::{Export, Exporter};
+use super::export::{Exporter, Render};
 use crate::analyze::{Analysis, Cell, Table, table_names};
 
 /// The tables for spreadsheets.
@@ -10,8 +10,10 @@ pub(super) const CSV: Exporter = Exporter {
     flag: "csv",
     value_name: "DIR",
     help: "Write every table as CSV into a folder",
-    render: |exported| Ok(Export::Folder(csv_files(exported.analysis))),
-    is_own_file: Some(is_csv_file),
+    render: Render::Folder {
+        files: |exported| Ok(csv_files(exported.analysis)),
+        is_own: is_csv_file,
+    },
 };
 
 /// Renders every table as a CSV file, and returns file names with their contents.

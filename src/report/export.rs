@@ -17,17 +17,29 @@ pub struct Exported<'a> {
     pub conditions: &'a [(Condition, Judged)],
 }
 
-/// A report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Export {
-    /// One file.
-    File(String),
-    /// A folder of files, each with its name.
-    Folder(Vec<(String, String)>),
-}
+/// A file of a folder: its name, and what is in it.
+pub type NamedFile = (String, String);
 
-/// Renders a report.
-pub(super) type Render = fn(&Exported<'_>) -> Result<Export, ReportError>;
+/// Renders a report as one text.
+pub type RenderFile = fn(&Exported<'_>) -> Result<String, ReportError>;
+
+/// Renders a report as files.
+pub type RenderFolder = fn(&Exported<'_>) -> Result<Vec<NamedFile>, ReportError>;
+
+/// How a report is rendered.
+#[derive(Debug)]
+pub enum Render {
+    /// As one file.
+    File(RenderFile),
+    /// As a folder of files.
+    Folder {
+        /// Renders them.
+        files: RenderFolder,
+        /// Tells by its name a file that this format may have written for another analysis, which is
+        /// removed.
+        is_own: fn(&str) -> bool,
+    },
+}
 
 /// One format.
 #[derive(Debug)]
@@ -40,9 +52,6 @@ pub struct Exporter {
     pub help: &'static str,
     /// Renders it.
     pub render: Render,
-    /// Tells the files of a folder that it may have written, of whatever analysis: those of an earlier
-    /// one are removed. None of a format of one file.
-    pub is_own_file: Option<fn(&str) -> bool>,
 }
 
 /// All formats that there are.
@@ -53,12 +62,6 @@ pub const EXPORTERS: &[Exporter] = &[
     csv::CSV,
     junit::JUNIT,
 ];
-
-impl PartialEq for Exporter {
-    fn eq(&self, other: &Self) -> bool {
-        self.flag == other.flag
-    }
-}
 
 /// Returns the format with that flag.
 pub fn exporter(flag: &str) -> Option<&'static Exporter> {

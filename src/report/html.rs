@@ -6,7 +6,7 @@
 use crate::analyze::Analysis;
 
 use super::ReportError;
-use super::export::{Export, Exporter};
+use super::export::{Exporter, Render};
 use super::model::report;
 use super::page::{self, PageOptions};
 
@@ -15,8 +15,7 @@ pub(super) const HTML: Exporter = Exporter {
     flag: "html",
     value_name: "FILE",
     help: "Write an HTML report: one file that opens offline",
-    render: |exported| html(exported.analysis, exported.page).map(Export::File),
-    is_own_file: None,
+    render: Render::File(|exported| html(exported.analysis, exported.page)),
 };
 
 /// Renders the analysis as one self-contained HTML page.

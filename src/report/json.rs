@@ -10,7 +10,7 @@ use crate::analyze::{Analysis, RunFacts};
 
 use super::comparison::{Change, changes};
 use super::diagnosis::diagnoses;
-use super::export::{Export, Exporter};
+use super::export::{Exporter, Render};
 use super::format::NS_PER_MS;
 use super::grades::grades;
 use super::rows::Row;
@@ -26,8 +26,7 @@ pub(super) const JSON: Exporter = Exporter {
     flag: "json",
     value_name: "FILE",
     help: "Write the numbers as JSON",
-    render: |exported| Ok(Export::File(format!("{:#}\n", json(exported.analysis)))),
-    is_own_file: None,
+    render: Render::File(|exported| Ok(format!("{:#}\n", json(exported.analysis)))),
 };
 
 /// Renders the numbers as

@@ -1,12 +1,11 @@
 //! Verdicts as JUnit XML, which CI systems show beside the results of tests.
 //!
 //! A suite for the conditions of `--fail-if`, a test case each: one that holds has a `failure`, one that
-//! can't be judged for want of data is `skipped`. A suite for each run: whether requests succeeded, and
+//! can't be judged for want of data is `skipped`. A suite for each run: whether any request succeeded, and
 //! whether the client was fast enough to be believed. The format has no standard; what is written is
 //! what the schemas of Jenkins and of GitLab have in common.
 
-use super::ReportError;
-use super::export::{Export, Exported, Exporter};
+use super::export::{Exported, Exporter, Render};
 use super::verdict::{Standing, Verdict, verdict};
 use crate::analyze::{Condition, Judged};
 
@@ -15,11 +14,10 @@ pub(super) const JUNIT: Exporter = Exporter {
     flag: "junit",
     value_name: "FILE",
     help: "Write the verdicts and what became of --fail-if as JUnit XML, for CI systems",
-    render: junit,
-    is_own_file: None,
+    render: Render::File(|exported| Ok(junit(exported))),
 };
 
-fn junit(exported: &Exported<'_>) -> Result<Export, ReportError> {
+fn junit(exported: &Exported<'_>) -> String {
     let mut suites = Vec::new();
     if !exported.conditions.is_empty() {
         let cases = exported.conditions.iter().map(of_condition).collect();
@@ -29,7 +27,7 @@ fn junit(exported: &Exported<'_>) -> Result<Export, ReportError> {
         let verdict = verdict(exported.analysis, &run.run);
         suites.push((run.run.clone(), of_run(&verdict)));
     }
-    Ok(Export::File(written(&suites)))
+    written(&suites)
 }
 
 /// A test case.
@@ -81,7 +79,7 @@ fn of_run(verdict: &Verdict) -> Vec<Case> {
         Standing::NotChecked | Standing::NoResult => Outcome::Skipped,
     };
     vec![
-        case("requests succeeded", succeeded),
+        case("a request succeeded", succeeded),
         case("the client kept up", kept_up),
     ]
 }
@@ -186,9 +184,7 @@ mod tests {
             page: &PageOptions::default(),
             conditions: &conditions,
         };
-        let Ok(Export::File(xml)) = junit(&exported) else {
-            panic!("no file");
-        };
+        let xml = junit(&exported);
         let conditions = xml.split("</testsuite>").next().unwrap();
         insta::assert_snapshot!(conditions, @r#"
         <?xml version="1.0" encoding="UTF-8"?>
@@ -205,7 +201,7 @@ mod tests {
               <skipped message="too few"/>
             </testcase>
         "#);
-        // Of each run two: whether requests succeeded, and whether the client kept up.
+        // Of each run two: whether a request succeeded, and whether the client kept up.
         let runs = xml.matches("classname=\"tokentape.").count() - 3;
         assert_eq!(runs, 2 * analysis.runs.len());
     }

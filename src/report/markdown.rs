@@ -8,7 +8,7 @@ use minijinja::Value;
 use crate::analyze::Analysis;
 
 use super::ReportError;
-use super::export::{Export, Exporter};
+use super::export::{Exporter, Render};
 use super::format;
 use super::language::said;
 use super::model::{Report, report};
@@ -28,8 +28,7 @@ pub(super) const MARKDOWN: Exporter = Exporter {
     flag: "markdown",
     value_name: "FILE",
     help: "Write a Markdown report",
-    render: |exported| markdown(exported.analysis, exported.page).map(Export::File),
-    is_own_file: None,
+    render: Render::File(|exported| markdown(exported.analysis, exported.page)),
 };
 
 /// Renders the analysis as Markdown, without pictures, fit for a comment on GitHub.

@@ -51,7 +51,9 @@ mod uncertainty;
 pub(crate) mod verdict;
 
 pub use answer::{Drawing, SqlAsked, sql_page};
-pub use export::{EXPORTERS, Export, Exported, Exporter, exporter};
+pub use export::{
+    EXPORTERS, Exported, Exporter, NamedFile, Render, RenderFile, RenderFolder, exporter,
+};
 pub use html::html;
 pub use json::json;
 pub use language::Language;

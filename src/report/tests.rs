@@ -212,9 +212,11 @@ fn no_format_ever_says_nan_or_inf() {
             conditions: &[],
         };
         for exporter in EXPORTERS {
-            match (exporter.render)(&exported).unwrap() {
-                Export::File(text) => texts.push(text),
-                Export::Folder(files) => texts.extend(files.into_iter().map(|file| file.1)),
+            match exporter.render {
+                Render::File(text) => texts.push(text(&exported).unwrap()),
+                Render::Folder { files, .. } => {
+                    texts.extend(files(&exported).unwrap().into_iter().map(|file| file.1));
+                }
             }
         }
         for text in texts {

@@ -143,7 +143,7 @@ print(root.get('tests'), root.get('failures'))";
     insta::assert_snapshot!(String::from_utf8(shown.stdout).unwrap(), @r#"
     tokentape.conditions --fail-if "ok_share < 0.5" system-out
     tokentape.conditions --fail-if "e2el_p50 < 1h" failure
-    tokentape.run requests succeeded system-out
+    tokentape.run a request succeeded system-out
     tokentape.run the client kept up
     4 1
     "#);
