@@ -1,5 +1,5 @@
-//! Flags that a data set or a schedule brings along: named by the stage that reads them, typed and
-//! shown by the command line, kept by the plan under the same name.
+//! Flags of data sets and schedules: the stage that reads them declares them, the command line offers
+//! them, and the plan keeps their values under the same names.
 
 use serde_json::{Map, Value};
 

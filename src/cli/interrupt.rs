@@ -48,7 +48,7 @@ impl RunStage {
         }
     }
 
-    /// What has to hear of the run.
+    /// What the run has come to so far; a listener of its events.
     pub(super) fn counters(&self) -> Arc<RunCounters> {
         Arc::clone(&self.counters)
     }
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn while_the_tape_is_finished_the_second_wish_ends_the_process() {
         let stage = RunStage::default();
-        stage.counters().hear(&RunEvent::Over);
+        stage.counters().on_event(&RunEvent::Over);
         let (goes_on, message) = said(&stage, Some(Stop::Drain));
         assert!(
             goes_on && message.contains("the run has ended"),

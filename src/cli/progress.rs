@@ -73,7 +73,7 @@ fn message(counters: &RunCounters) -> String {
 }
 
 impl Progress {
-    /// What has to hear of the run.
+    /// The listener that the line shows.
     pub(super) fn listener(&self) -> Arc<dyn RunListener> {
         Arc::clone(&self.counters) as _
     }
@@ -114,21 +114,21 @@ mod tests {
     }
 
     #[test]
-    fn the_line_tells_what_it_hears_and_names_a_late_client() {
+    fn the_line_counts_events_and_names_a_late_client() {
         let counters = RunCounters::default();
         let row = RequestRow::new(0, Phase::Measure, 0);
-        counters.hear(&RunEvent::Sent(&row));
-        counters.hear(&RunEvent::Sent(&row));
-        counters.hear(&RunEvent::AnswerRead {
+        counters.on_event(&RunEvent::Sent(&row));
+        counters.on_event(&RunEvent::Sent(&row));
+        counters.on_event(&RunEvent::AnswerRead {
             row_number: None,
             end_ns: 1,
             is_fault: false,
         });
         assert_eq!(message(&counters), "1 in flight, 0 failed");
-        counters.hear(&RunEvent::Probe(&probe(25_000_000)));
+        counters.on_event(&RunEvent::Probe(&probe(25_000_000)));
         let late = "1 in flight, 0 failed, client 25 ms late";
         assert_eq!(message(&counters), late);
-        counters.hear(&RunEvent::Probe(&probe(100_000)));
+        counters.on_event(&RunEvent::Probe(&probe(100_000)));
         assert_eq!(message(&counters), "1 in flight, 0 failed");
     }
 }

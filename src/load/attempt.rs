@@ -182,9 +182,9 @@ impl<W> Attempt<W> {
         }
     }
 
-    /// Whoever waits on the reply hears of its end in any case.
-    fn tell_end(&self, end_ns: i64, is_fault: bool) {
-        self.shared.recorder.tell(&RunEvent::AnswerRead {
+    /// Says that the answer has ended: in any case, since a turn may wait for it.
+    fn emit_end(&self, end_ns: i64, is_fault: bool) {
+        self.shared.recorder.emit(&RunEvent::AnswerRead {
             row_number: self.row_number,
             end_ns,
             is_fault,
@@ -196,8 +196,8 @@ impl<W> Attempt<W> {
         self.is_over = true;
         let now_ns = self.shared.clock.now_ns();
         let end_ns = self.ended_ns.unwrap_or(now_ns);
-        // Before the decoder thread can tell what it said.
-        self.tell_end(end_ns, false);
+        // Before the decoder thread can say what it said.
+        self.emit_end(end_ns, false);
         self.shared.recorder.end(
             self.notes.key,
             End {
@@ -227,7 +227,7 @@ impl<W> Drop for Attempt<W> {
             self.shared.recorder.final_row(row);
         } else if !self.is_over && std::thread::panicking() {
             // Its row stays `interrupted`.
-            self.tell_end(self.shared.clock.now_ns(), true);
+            self.emit_end(self.shared.clock.now_ns(), true);
         } else if !self.is_over {
             self.note_end(Outcome::Cancelled);
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use super::events::{RunEvent, RunListener};
 use crate::capture::schema::{Phase, RequestRow, Status};
 
-/// Counts what it hears of a run.
+/// Counts the events of a run.
 #[derive(Debug, Default)]
 pub struct RunCounters {
     sent: AtomicU64,
@@ -26,7 +26,7 @@ pub struct RunCounters {
 }
 
 impl RunListener for RunCounters {
-    fn hear(&self, event: &RunEvent<'_>) {
+    fn on_event(&self, event: &RunEvent<'_>) {
         match event {
             RunEvent::Started { .. } => {}
             RunEvent::Sent(_) => add(&self.sent, 1),

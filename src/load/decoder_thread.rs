@@ -63,8 +63,7 @@ pub struct DecoderThread {
 }
 
 impl DecoderThread {
-    /// Makes a decoder thread for `tape`, and the recorder that feeds it. Both tell `events` of what
-    /// happens.
+    /// Makes a decoder thread for `tape`, and the recorder that feeds it. Both emit `events`.
     ///
     /// With `count_tokens`, answers whose number of tokens is not beyond doubt are counted with it.
     pub fn new(
@@ -133,7 +132,7 @@ impl DecoderThread {
             self.tape.push_request(row);
         }
         for probe in batch.probes {
-            self.events.tell(&RunEvent::Probe(&probe));
+            self.events.emit(&RunEvent::Probe(&probe));
             self.tape.push_probe(probe);
         }
         for opened in batch.opened {
@@ -173,7 +172,7 @@ impl DecoderThread {
                     text: said.unwrap_or_default().into(),
                 });
                 self.events
-                    .tell(&RunEvent::AnswerDecoded { row: &row, reply });
+                    .emit(&RunEvent::AnswerDecoded { row: &row, reply });
                 self.note_text([&row]);
                 self.tape.push_request(row);
                 self.relieve(&mut chunks)?;
@@ -228,7 +227,7 @@ impl DecoderThread {
     }
 
     fn push(&mut self, chunks: Vec<ChunkRow>) {
-        self.events.tell(&RunEvent::Chunks(&chunks));
+        self.events.emit(&RunEvent::Chunks(&chunks));
         self.tape.push_chunks(chunks);
     }
 

@@ -1,11 +1,10 @@
-//! What happens in a run, told as it becomes known to whoever listens: the counters, the turns of
-//! sessions, a line of progress.
+//! The events of a run, and those who listen to them: the counters, the turns of sessions, the
+//! progress line.
 //!
-//! The driver's thread tells what needs no decoding (a request goes out, an answer has ended), the
-//! decoder thread the rest, and what it tells goes to the tape next. A listener is called on those
-//! threads, between two requests or two writes, so it does no more than count or pass on. The one
-//! thing that is not told here is how far an attempt's own bytes are decoded: its limits on time ask
-//! for that with each look at the clock ([`Progress`](super::recorder::Progress)).
+//! The driver's thread emits what needs no decoding (a request goes out, an answer has ended), the
+//! decoder thread the rest, just before it writes the same to the tape. A listener is called on those
+//! threads, between two requests or two writes, so it only counts or passes on. How far an attempt's
+//! own bytes are decoded is no event: its limits on time ask for that with each look at the clock ([`Progress`](super::recorder::Progress)).
 
 use std::sync::Arc;
 
@@ -55,13 +54,13 @@ pub struct Reply {
     pub text: Arc<str>,
 }
 
-/// Hears of a run.
+/// Listens to the events of a run.
 pub trait RunListener: Send + Sync {
-    /// Takes one event in. Called by several threads, and must not block.
-    fn hear(&self, event: &RunEvent<'_>);
+    /// Takes one event. Several threads call it, and it must not block.
+    fn on_event(&self, event: &RunEvent<'_>);
 }
 
-/// Those who hear of a run, the counters first.
+/// The listeners of a run, the counters first.
 #[derive(Clone, Default)]
 pub struct RunEvents {
     counters: Arc<RunCounters>,
@@ -69,7 +68,7 @@ pub struct RunEvents {
 }
 
 impl RunEvents {
-    /// Has `listeners` hear of a run, beside the counters.
+    /// Sends events to `listeners`, and to the counters.
     pub fn to(listeners: Vec<Arc<dyn RunListener>>) -> Self {
         Self {
             counters: Arc::default(),
@@ -82,11 +81,11 @@ impl RunEvents {
         &self.counters
     }
 
-    /// Tells all of them.
-    pub(super) fn tell(&self, event: &RunEvent<'_>) {
-        self.counters.hear(event);
+    /// Gives an event to all of them.
+    pub(super) fn emit(&self, event: &RunEvent<'_>) {
+        self.counters.on_event(event);
         for listener in &self.listeners {
-            listener.hear(event);
+            listener.on_event(event);
         }
     }
 }

@@ -66,7 +66,7 @@ pub struct Setup {
 }
 
 impl Run {
-    /// Makes a plan ready to be driven. Reads the tokenizer; writes and sends nothing.
+    /// Makes a plan ready to be driven. Reads the tokenizer and the data set; writes and sends nothing.
     ///
     /// # Errors
     ///

@@ -190,9 +190,9 @@ impl Recorder {
         self.backlog.stalls()
     }
 
-    /// Tells of something that needs no decoding.
-    pub(super) fn tell(&self, event: &RunEvent<'_>) {
-        self.events.tell(event);
+    /// Emits an event that needs no decoding.
+    pub(super) fn emit(&self, event: &RunEvent<'_>) {
+        self.events.emit(event);
     }
 
     /// Batches that wait for the decoder.
@@ -213,7 +213,7 @@ impl Recorder {
     }
 
     pub(super) fn open(&self, opened: Opened) {
-        self.tell(&RunEvent::Sent(&opened.row));
+        self.emit(&RunEvent::Sent(&opened.row));
         self.lock().opened.push(opened);
     }
 
@@ -248,7 +248,7 @@ impl Recorder {
     }
 
     pub(super) fn begin(&self, origin_ns: i64, self_check: Option<SelfCheck>) {
-        self.tell(&RunEvent::Started { at_ns: origin_ns });
+        self.emit(&RunEvent::Started { at_ns: origin_ns });
         self.lock().start = Some((origin_ns, self_check));
     }
 

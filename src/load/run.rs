@@ -86,7 +86,7 @@ pub struct RunReport {
     pub trace_error: Option<LoadError>,
 }
 
-/// Drives one run and returns when its tape is finished. `listeners` hear of what happens meanwhile.
+/// Drives one run and returns when its tape is finished. `listeners` get its events.
 ///
 /// # Errors
 ///
@@ -130,7 +130,7 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
     // The driver, or the wire's reading thread, which ends with it, drops the last recorder, upon
     // which the decoder thread comes to its end.
     let driven = join("driver", driver)?;
-    events.tell(&RunEvent::Over);
+    events.emit(&RunEvent::Over);
     let tape = join("decoder", decoder)?;
     let driven = driven?;
     let (fed, trace_error) = match driven.fed {

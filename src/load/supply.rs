@@ -35,7 +35,7 @@ pub(super) enum Feedback {
 struct TurnListener(mpsc::UnboundedSender<Feedback>);
 
 impl RunListener for TurnListener {
-    fn hear(&self, event: &RunEvent<'_>) {
+    fn on_event(&self, event: &RunEvent<'_>) {
         let feedback = match event {
             RunEvent::Started { at_ns } => Feedback::Started(*at_ns),
             RunEvent::AnswerRead {

@@ -95,7 +95,7 @@ impl Measurement {
     }
 }
 
-/// Drives one rung and reads the client's errors off its tape. `listeners` hear of the run.
+/// Drives one rung and reads the client's errors off its tape. `listeners` get its events.
 ///
 /// # Errors
 ///

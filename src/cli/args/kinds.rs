@@ -1,5 +1,5 @@
-//! Flags that data sets, schedules ([`Flag`]) and formats of reports bring along themselves, made into
-//! those of the command line.
+//! The flags of data sets, of schedules and of formats of reports, made of what those declare
+//! ([`Flag`], [`Exporter`]).
 
 use std::path::PathBuf;
 
@@ -129,7 +129,7 @@ impl FromArgMatches for DatasetArgs {
     }
 }
 
-/// Refuses flags that the data set does not heed.
+/// Refuses flags that the data set does not use.
 fn refuse_strays(matches: &ArgMatches, kind: &DatasetKind) -> Result<(), clap::Error> {
     let others = DATASETS.iter().filter(|other| other.name != kind.name);
     let mut strays = others
