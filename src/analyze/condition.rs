@@ -9,7 +9,7 @@ use super::client::{added_ns, said_added};
 use super::metrics::{metrics, percentile_of, unit_of};
 use super::percentiles::Percentile;
 use super::uncertainty::numbers;
-use super::{Analysis, Row, rows, rows_of};
+use super::{Analysis, Differences, Validity};
 use crate::units::parse_duration_ns;
 
 /// A bound on one number, of a run or of its change against the first run.
@@ -177,9 +177,9 @@ impl Condition {
     }
 
     /// Tells whether a row of `differences` is about the number.
-    fn is_about(&self, line: Row<'_>) -> bool {
-        let metric = line.text("metric").unwrap_or_default();
-        let stat = line.text("stat").unwrap_or_default();
+    fn is_about(&self, line: Differences<'_>) -> bool {
+        let metric = line.metric.unwrap_or_default();
+        let stat = line.stat.unwrap_or_default();
         if stat == "window" {
             metric == self.number
         } else {
@@ -197,27 +197,27 @@ impl Condition {
                 ..Judged::default()
             };
         }
-        let all = rows(analysis, "differences");
+        let all = analysis.rows::<Differences<'_>>();
         let about = all.iter().copied().filter(|line| self.is_about(*line));
-        let lines: Vec<Row<'_>> = about.collect();
+        let lines: Vec<Differences<'_>> = about.collect();
         if lines.is_empty() {
             return Judged::held(&self.unknown(&all));
         }
         // A group without the number, such as one whose every request failed, is no pass.
-        let mut held = self.lacking(all.iter().map(|line| line.run()), &lines);
+        let mut held = self.lacking(all.iter().map(|line| line.run), &lines);
         let (mut undecided, mut passed) = (Vec::new(), Vec::new());
         for line in lines {
-            let run = line.run();
-            let known = ["difference", "low", "high"].map(|column| line.number(column));
+            let run = line.run;
+            let known = [line.difference, line.low, line.high];
             let [Some(change), Some(low), Some(high)] = known else {
-                let lack = line.text("lack").unwrap_or("the first run has 0");
+                let lack = line.lack.unwrap_or("the first run has 0");
                 undecided.push(format!(
                     "`{run}` cannot be judged for want of data ({lack}); make the runs longer"
                 ));
                 continue;
             };
-            if line.text("lack") == Some("client-limited") {
-                let added = line.number("client_ns").unwrap_or(f64::INFINITY);
+            if line.lack == Some("client-limited") {
+                let added = line.client_ns.unwrap_or(f64::INFINITY);
                 undecided.push(format!(
                     "`{run}` cannot be judged: it has {:+.1} %, which the client that was the bottleneck may have made (client-limited: {})",
                     100.0 * change,
@@ -246,9 +246,13 @@ impl Condition {
     }
 
     /// The runs among `all` that no line is about.
-    fn lacking<'a>(&self, all: impl Iterator<Item = &'a str>, lines: &[Row<'_>]) -> Vec<String> {
+    fn lacking<'a>(
+        &self,
+        all: impl Iterator<Item = &'a str>,
+        lines: &[Differences<'_>],
+    ) -> Vec<String> {
         let mut without: Vec<&str> = all
-            .filter(|run| !lines.iter().any(|line| line.run() == *run))
+            .filter(|run| !lines.iter().any(|line| line.run == *run))
             .collect();
         without.dedup();
         let said = without.iter();
@@ -275,7 +279,7 @@ impl Condition {
                 format!("`{run}` has {:.4}", number.value)
             };
             // What a client that was the bottleneck may have added is not the server's.
-            let added_ns = added_ns(rows_of(analysis, "validity", run))
+            let added_ns = added_ns(analysis.rows_of::<Validity<'_>>(run))
                 .filter(|_| is_time && !is_of_client(&self.number));
             let is_over = self.is_over(number.value, bound);
             if let Some(added_ns) = added_ns
@@ -294,12 +298,12 @@ impl Condition {
         judged
     }
 
-    fn unknown(&self, all: &[Row<'_>]) -> String {
+    fn unknown(&self, all: &[Differences<'_>]) -> String {
         let mut known: Vec<String> = all
             .iter()
-            .filter(|line| line.text("verdict").is_some())
+            .filter(|line| line.verdict.is_some())
             .filter_map(|line| {
-                let (metric, stat) = (line.text("metric")?, line.text("stat")?);
+                let (metric, stat) = (line.metric?, line.stat?);
                 Some(if stat == "window" {
                     metric.to_owned()
                 } else {

@@ -3,8 +3,9 @@
 
 use super::metric_table::{Kind, METRICS, metric_row};
 use super::percentiles::Percentile;
+use super::rows::{Row, rows_of};
 use super::uncertainty::numbers;
-use super::{Analysis, CATALOG, Row, rows_of};
+use super::{Analysis, CATALOG};
 
 /// One number of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -314,4 +315,22 @@ fn cost_unit(key: &str) -> Option<&'static str> {
         basis.is_some_and(|basis| COST_BASES.contains(&basis))
     });
     (is_known && WINDOWS.contains(&window)).then_some(MONEY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CATALOG, SINGLE, WINDOWED};
+
+    #[test]
+    fn every_number_is_a_column_of_its_query() {
+        let single = SINGLE.map(|(query, _, column)| (query, column));
+        let windowed = WINDOWED.map(|(query, _, column, _)| (query, column));
+        let counts = WINDOWED.map(|(query, .., n)| (query, n));
+        let counts = counts.into_iter().filter(|(_, n)| !n.is_empty());
+        for (query, column) in single.into_iter().chain(windowed).chain(counts) {
+            let found = CATALOG.iter().find(|known| known.name == query).unwrap();
+            let mut columns = found.columns.iter().map(|(name, _)| name);
+            assert!(columns.any(|name| name == column), "{query}.{column}");
+        }
+    }
 }

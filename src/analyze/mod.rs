@@ -11,6 +11,7 @@ mod metric_table;
 mod metrics;
 mod percentiles;
 mod recount;
+mod results;
 mod rows;
 mod run;
 mod statistics;
@@ -30,6 +31,15 @@ pub use error::AnalyzeError;
 pub use metrics::{Metric, metrics};
 pub use percentiles::Percentile;
 pub use recount::TokenCounter;
+pub use results::{
+    ArrivalFidelity, ClientError, ClientHealth, ClientThroughput, Comparison, Concurrency, Cost,
+    Deadlines, DefinitionNumber, Differences, ErrorsOverTime, Goodput, Intervals, ItlHeatmap,
+    Jitter, LatencyByLength, LatencyByLoad, LatencyByStep, LatencyByTurn, LatencyCurve,
+    LatencyOverTime, LatencyPercentiles, LatencyRanks, PrefixHits, RequestSpeeds,
+    RequestsByOutcome, ResultRow, RunSummary, ScheduleFidelity, SchedulePairs, SessionFidelity,
+    Stalls, StartupBurst, Stationarity, ThroughputByStep, ThroughputOverTime, ThroughputPeaks,
+    ThroughputWindows, TokenCounts, TtftByLength, TtftByTurn, Validity, WarmupEnd, Waterfall,
+};
 pub use run::{Options, analyze};
 pub use sweep::Place;
 pub use table::{Cell, Column, Table};
@@ -38,7 +48,6 @@ pub use thresholds::{Threshold, Thresholds, ThresholdsError};
 pub(crate) use cells::result_tables;
 pub(crate) use client::added_ns;
 pub(crate) use metric_table::metric_row;
-pub(crate) use rows::{Row, rows, rows_of};
 
 /// The latencies that a goal may be set on.
 pub const SLO_METRICS: [&str; 3] = ["ttft", "tpot", "e2el"];

@@ -7,13 +7,13 @@ use super::{Analysis, Cell, Table};
 
 /// One row of a result.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Row<'a> {
+pub struct Row<'a> {
     table: &'a Table,
     cells: &'a [Cell],
 }
 
 /// Returns the rows of the table `name`; none where it is missing.
-pub(crate) fn rows<'a>(analysis: &'a Analysis, name: &str) -> Vec<Row<'a>> {
+pub(super) fn rows<'a>(analysis: &'a Analysis, name: &str) -> Vec<Row<'a>> {
     analysis
         .table(name)
         .map_or_else(Vec::new, |table| of_table(table).collect())
@@ -28,7 +28,7 @@ pub(super) fn of_table(table: &Table) -> impl Iterator<Item = Row<'_>> {
 }
 
 /// Returns the rows of the table `name` that belong to `run`.
-pub(crate) fn rows_of<'a>(analysis: &'a Analysis, name: &str, run: &str) -> Vec<Row<'a>> {
+pub(super) fn rows_of<'a>(analysis: &'a Analysis, name: &str, run: &str) -> Vec<Row<'a>> {
     rows(analysis, name)
         .into_iter()
         .filter(|row| row.run() == run)
@@ -37,7 +37,7 @@ pub(crate) fn rows_of<'a>(analysis: &'a Analysis, name: &str, run: &str) -> Vec<
 
 impl<'a> Row<'a> {
     /// Returns the run that the row belongs to.
-    pub(crate) fn run(self) -> &'a str {
+    pub(super) fn run(self) -> &'a str {
         self.text("run").unwrap_or_default()
     }
 
@@ -46,17 +46,17 @@ impl<'a> Row<'a> {
     }
 
     /// Returns the number in `column`; `None` where it is null, not finite, or not a number.
-    pub(crate) fn number(self, column: &str) -> Option<f64> {
+    pub(super) fn number(self, column: &str) -> Option<f64> {
         self.cell(column)?.number()
     }
 
     /// Returns the word in `column`.
-    pub(crate) fn text(self, column: &str) -> Option<&'a str> {
+    pub(super) fn text(self, column: &str) -> Option<&'a str> {
         self.cell(column)?.text()
     }
 
     /// Returns the truth value in `column`.
-    pub(crate) fn flag(self, column: &str) -> Option<bool> {
+    pub(super) fn flag(self, column: &str) -> Option<bool> {
         match self.cell(column)? {
             Cell::Bool(flag) => Some(*flag),
             _ => None,

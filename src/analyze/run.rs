@@ -13,12 +13,12 @@ use super::client::added_ns;
 use super::definitions::table_name;
 use super::percentiles::{Percentile, with_percentiles};
 use super::recount::recount;
-use super::rows::of_table;
+use super::results::of_table;
 use super::sweep::{Labelled, places};
 use super::uncertainty::{Blocks, DRAWN, Exact, Member, NEEDED, Uncertainty, is_pair};
 use super::{
     Analysis, AnalyzeError, CATALOG, Cell, Column, DEFINITIONS, Query, RunFacts, SLO_METRICS, Slo,
-    SloFrom, Table, Thresholds, TokenCounter,
+    SloFrom, Table, Thresholds, TokenCounter, Validity,
 };
 use crate::plan::Loop;
 use crate::sql::{
@@ -262,7 +262,7 @@ async fn uncertain(
             is_open: tape.manifest.arrival_loop == Loop::Open,
             is_pair: table("schedule_pairs").is_some_and(|pairs| is_pair(pairs, &tape.run)),
             added_ns: table("validity").and_then(|checks| {
-                added_ns(of_table(checks).filter(|check| check.run() == tape.run))
+                added_ns(of_table::<Validity<'_>>(checks).filter(|check| check.run == tape.run))
             }),
         })
         .collect();

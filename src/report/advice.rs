@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::analyze::{Analysis, RunFacts};
+use crate::analyze::{
+    Analysis, RunFacts, RunSummary, ScheduleFidelity, SessionFidelity, ThroughputWindows,
+};
 use crate::capture::manifest::{INTERRUPTED, LEFT_LOG, State};
 use crate::plan::Loop;
 
@@ -10,7 +12,6 @@ use super::counting::of_counting;
 use super::format::{self, NS_PER_S};
 use super::language::{said, say};
 use super::outcomes::empty_window;
-use super::rows::{Row, rows_of};
 use super::verdict::Verdict;
 
 /// One warning.
@@ -32,9 +33,7 @@ const SHORT_WINDOW_S: f64 = 10.0;
 
 /// Collects the warnings for one run, the gravest first.
 pub(crate) fn advice(analysis: &Analysis, run: &RunFacts, verdict: &Verdict) -> Vec<Advice> {
-    let summary = rows_of(analysis, "run_summary", &run.run)
-        .into_iter()
-        .next();
+    let summary = analysis.row_of::<RunSummary<'_>>(&run.run);
     let mut found = Vec::new();
     found.extend(
         verdict
@@ -145,10 +144,14 @@ fn of_the_tape(run: &RunFacts, found: &mut Vec<Advice>) {
 }
 
 /// Warns of requests that the latencies leave out.
-fn of_outcomes(run: &RunFacts, summary: Row<'_>, found: &mut Vec<Advice>) {
+fn of_outcomes(run: &RunFacts, summary: RunSummary<'_>, found: &mut Vec<Advice>) {
     let was_stopped = run.manifest.state != State::Complete;
-    let count = |column: &str| summary.number(column).unwrap_or(0.0);
-    let (requests, ok, failed) = (count("requests"), count("ok"), count("failed"));
+    let count = |n: Option<f64>| n.unwrap_or(0.0);
+    let (requests, ok, failed) = (
+        count(summary.requests),
+        count(summary.ok),
+        count(summary.failed),
+    );
     if ok <= 0.0 {
         found.push(warning(
             "no request succeeded",
@@ -167,7 +170,7 @@ fn of_outcomes(run: &RunFacts, summary: Row<'_>, found: &mut Vec<Advice>) {
             "see the errors by kind before you quote a latency",
         ));
     }
-    let resends = count("resends");
+    let resends = count(summary.resends);
     if resends > 0.0 && ok > 0.0 {
         found.push(warning(
             say!(
@@ -181,11 +184,11 @@ fn of_outcomes(run: &RunFacts, summary: Row<'_>, found: &mut Vec<Advice>) {
     }
     // A stop of the user's own is no drain that was too short.
     let cut_off = if was_stopped {
-        count("cancelled") + count("not_sent")
+        count(summary.cancelled) + count(summary.not_sent)
     } else {
         0.0
     };
-    let interrupted = count("interrupted") + cut_off;
+    let interrupted = count(summary.interrupted) + cut_off;
     if interrupted > 0.0 {
         found.push(warning(
             say!(
@@ -196,7 +199,7 @@ fn of_outcomes(run: &RunFacts, summary: Row<'_>, found: &mut Vec<Advice>) {
             "let the run end by itself before you quote its tail",
         ));
     }
-    let unfinished = count("cancelled") + count("not_sent") - cut_off;
+    let unfinished = count(summary.cancelled) + count(summary.not_sent) - cut_off;
     if unfinished > 0.0 {
         found.push(warning(
             say!(
@@ -221,9 +224,8 @@ fn of_outcomes(run: &RunFacts, summary: Row<'_>, found: &mut Vec<Advice>) {
 
 /// Warns of turns that no user could have taken.
 fn of_sessions(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
-    let sessions = rows_of(analysis, "session_fidelity", &run.run);
-    let turns = |column| sessions.first().and_then(|row| row.number(column));
-    if let (Some(early), Some(all)) = (turns("before_reply"), turns("turns"))
+    let sessions = analysis.row_of::<SessionFidelity<'_>>(&run.run);
+    if let Some((early, all)) = sessions.and_then(|row| row.before_reply.zip(row.turns))
         && early > 0.05 * all
     {
         let (early, all) = (format::decimal(early, 0), format::decimal(all, 0));
@@ -249,12 +251,10 @@ pub(super) fn nothing_in_window(lasted_s: f64) -> String {
 
 /// Warns of windows that are too short, of queues in the client and of a server that fell behind.
 fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
-    let windows = rows_of(analysis, "throughput_windows", &run.run);
-    let steady = windows
-        .iter()
-        .find(|row| row.text("window_name") == Some("steady"));
-    let seconds = steady.and_then(|row| row.number("seconds"));
-    let is_asked = steady.is_some_and(|row| row.text("basis") == Some("asked"));
+    let windows = analysis.rows_of::<ThroughputWindows<'_>>(&run.run);
+    let steady = windows.iter().find(|row| row.window_name == Some("steady"));
+    let seconds = steady.and_then(|row| row.seconds);
+    let is_asked = steady.is_some_and(|row| row.basis == Some("asked"));
     if let Some(lasted) = empty_window(analysis, &run.run) {
         found.push(warning(
             nothing_in_window(lasted),
@@ -279,13 +279,10 @@ fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
     if run.manifest.arrival_loop == Loop::Closed {
         return;
     }
-    let Some(pace) = rows_of(analysis, "schedule_fidelity", &run.run)
-        .into_iter()
-        .next()
-    else {
+    let Some(pace) = analysis.row_of::<ScheduleFidelity<'_>>(&run.run) else {
         return;
     };
-    if let Some(queued) = pace.number("queued_p99_ns").filter(|queued| *queued >= 1e6) {
+    if let Some(queued) = pace.queued_p99_ns.filter(|queued| *queued >= 1e6) {
         found.push(warning(
             say!(
                 "requests waited for a free slot, {queued} at p99",
@@ -295,9 +292,7 @@ fn of_pace(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Advice>) {
             "read the latencies from the intended time, or raise --max-concurrency",
         ));
     }
-    let rates = pace
-        .number("achieved_rate_per_s")
-        .zip(pace.number("intended_rate_per_s"));
+    let rates = pace.achieved_rate_per_s.zip(pace.intended_rate_per_s);
     if let Some((achieved, intended)) = rates.filter(|(achieved, asked)| *achieved < 0.95 * asked) {
         found.push(warning(
             say!(

@@ -2,11 +2,10 @@
 //!
 //! Pages have them in any case; a terminal has room for what was asked for.
 
-use crate::analyze::{Analysis, Yardsticks};
+use crate::analyze::{Analysis, Cost, Deadlines, Stalls, Yardsticks};
 
 use super::columns::fit_middle;
 use super::format;
-use super::rows::{Row, rows_of};
 
 /// Names and values, a line each, of every yardstick that is not the usual one.
 pub(super) fn asked(analysis: &Analysis) -> Vec<(String, String)> {
@@ -18,24 +17,23 @@ pub(super) fn asked(analysis: &Analysis) -> Vec<(String, String)> {
         } else {
             format!(", {}", fit_middle(&format::name(&run.run), 20))
         };
-        let of = |query| rows_of(analysis, query, &run.run);
-        for row in of("stalls") {
-            let bound = row.number("bound_ns").unwrap_or_default();
+        for row in analysis.rows_of::<Stalls<'_>>(&run.run) {
+            let bound = row.bound_ns.unwrap_or_default();
             if (bound - as_number(usual.stall_ns)).abs() >= 0.5 {
                 let name = format!("Stalls, gaps over {}{whose}:", format::duration(bound));
                 lines.push((name, stalls(row)));
             }
         }
-        for row in of("deadlines") {
-            let speed = row.number("reader_tps").unwrap_or_default();
+        for row in analysis.rows_of::<Deadlines<'_>>(&run.run) {
+            let speed = row.reader_tps.unwrap_or_default();
             if (speed - usual.reader_tps).abs() > f64::EPSILON {
                 let speed = format::trimmed(speed, 1);
                 let name = format!("Tokens in time for a reader of {speed}/s{whose}:");
                 lines.push((name, in_time(row)));
             }
         }
-        for row in of("cost") {
-            let window = match row.text("window_name") {
+        for row in analysis.rows_of::<Cost<'_>>(&run.run) {
+            let window = match row.window_name {
                 Some("steady") => "steady",
                 _ => "whole run",
             };
@@ -54,36 +52,36 @@ fn as_number(ns: i64) -> f64 {
     ns as f64
 }
 
-fn stalls(row: Row<'_>) -> String {
+fn stalls(row: Stalls<'_>) -> String {
     format!(
         "{} of {} gaps, in {} of {} answers; longest gap {} ms",
-        format::optional(row.number("stalls"), 0),
-        format::optional(row.number("gaps"), 0),
-        format::optional(row.number("stalled"), 0),
-        format::optional(row.number("n"), 0),
-        format::milliseconds(row.number("longest_max_ns"))
+        format::optional(row.stalls, 0),
+        format::optional(row.gaps, 0),
+        format::optional(row.stalled, 0),
+        format::optional(row.n, 0),
+        format::milliseconds(row.longest_max_ns)
     )
 }
 
-fn in_time(row: Row<'_>) -> String {
+fn in_time(row: Deadlines<'_>) -> String {
     format!(
         "{} (all of them in {} of {} answers)",
-        format::percent(row.number("in_time_share")),
-        format::percent(row.number("kept_up_share")),
-        format::optional(row.number("n"), 0)
+        format::percent(row.in_time_share),
+        format::percent(row.kept_up_share),
+        format::optional(row.n, 0)
     )
 }
 
-fn cost(row: Row<'_>) -> String {
-    let basis = match row.text("basis") {
+fn cost(row: Cost<'_>) -> String {
+    let basis = match row.basis {
         Some("price") => "by price per token",
         _ => "by GPU hour",
     };
     format!(
         "{} ({basis}; {} in all, {} a request)",
-        format::optional(row.number("cost_per_m_output"), 2),
-        small(row.number("cost")),
-        small(row.number("cost_per_request"))
+        format::optional(row.cost_per_m_output, 2),
+        small(row.cost),
+        small(row.cost_per_request)
     )
 }
 

@@ -3,10 +3,11 @@
 //! Both make TTFT rise, and a median of one bucket against another can't tell them apart. So each
 //! rule holds the lengths of the prompts and the load against each other, request by request.
 
+use crate::analyze::{LatencyByLength, LatencyByLoad, LatencyRanks};
+
 use super::diagnosis::{Diagnosis, Seen, middle};
 use super::format;
 use super::language::{said, say};
-use super::rows::rows_of;
 
 /// Fewest requests of a group whose median counts.
 const ENOUGH: f64 = 10.0;
@@ -23,10 +24,14 @@ struct Ranks {
 }
 
 fn ranks(seen: &Seen<'_>) -> Option<Ranks> {
-    let row = seen.row("latency_ranks", "ttft")?;
+    let mut rows = seen
+        .analysis
+        .rows_of::<LatencyRanks<'_>>(&seen.run.run)
+        .into_iter();
+    let row = rows.find(|row| row.metric == Some("ttft"))?;
     Some(Ranks {
-        with_input: row.number("with_input"),
-        with_in_flight: row.number("with_in_flight"),
+        with_input: row.with_input,
+        with_in_flight: row.with_in_flight,
     })
 }
 
@@ -34,12 +39,12 @@ fn ranks(seen: &Seen<'_>) -> Option<Ranks> {
 /// rises from each bucket of ten requests or more to the next, or goes with the length clearly more
 /// than with the load; and it does not go with the load as much.
 pub(super) fn long_prompts(seen: &Seen<'_>) -> Option<Diagnosis> {
-    let found = rows_of(seen.analysis, "latency_by_length", &seen.run.run);
+    let found = seen.analysis.rows_of::<LatencyByLength<'_>>(&seen.run.run);
     let buckets: Vec<(f64, f64)> = found
         .iter()
-        .filter(|row| row.text("side") == Some("input"))
-        .filter(|row| row.number("n").is_some_and(|n| n >= ENOUGH))
-        .filter_map(|row| Some((row.number("from_tokens")?, row.number("ttft_p50_ns")?)))
+        .filter(|row| row.side == Some("input"))
+        .filter(|row| row.n.is_some_and(|n| n >= ENOUGH))
+        .filter_map(|row| Some((row.from_tokens?, row.ttft_p50_ns?)))
         .collect();
     let ((short, fast), (long, slow)) = (*buckets.first()?, *buckets.last()?);
     let is_far = short > 0.0 && long >= 4.0 * short && fast > 0.0 && slow >= 3.0 * fast;
@@ -66,14 +71,14 @@ struct Quarter {
 /// The quarters that have enough requests, the emptiest first; none where there are fewer than two,
 /// or where about as many are in flight in all of them.
 fn quarters(seen: &Seen<'_>) -> Option<Vec<Quarter>> {
-    let found = rows_of(seen.analysis, "latency_by_load", &seen.run.run);
+    let found = seen.analysis.rows_of::<LatencyByLoad<'_>>(&seen.run.run);
     let quarters: Vec<Quarter> = found
         .iter()
-        .filter(|row| row.number("tpot_n").is_some_and(|n| n >= ENOUGH))
+        .filter(|row| row.tpot_n.is_some_and(|n| n >= ENOUGH))
         .filter_map(|row| {
             Some(Quarter {
-                in_flight: row.number("in_flight_p50")?,
-                tpot_ns: row.number("tpot_p50_ns")?,
+                in_flight: row.in_flight_p50?,
+                tpot_ns: row.tpot_p50_ns?,
             })
         })
         .collect();
@@ -89,8 +94,8 @@ pub(super) fn waiting(seen: &Seen<'_>) -> Option<Diagnosis> {
         |part| middle(part.iter().map(|window| window.in_flight)),
         |part| middle(part.iter().filter_map(|window| window.ttft_p50_ns)),
     );
-    let p50 = seen.latency("ttft", "p50_ns").filter(|ns| *ns > 0.0)?;
-    let p99 = seen.latency("ttft", "p99_ns")?;
+    let ttft = seen.latency("ttft")?;
+    let (p50, p99) = (ttft.p50_ns.filter(|ns| *ns > 0.0)?, ttft.p99_ns?);
     if p99 < 4.0 * p50 || together? < 0.5 {
         return None;
     }

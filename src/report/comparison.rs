@@ -1,10 +1,9 @@
 //! Several runs side by side: every number against the first run's.
 
-use crate::analyze::{Analysis, metric_row};
+use crate::analyze::{Analysis, Comparison, metric_row};
 
 use super::format::{self, NS_PER_MS};
 use super::grid::{Field, Grid, Tone};
-use super::rows::{Row, rows};
 use super::uncertainty::{CLIENTS, difference, verdict_tone};
 
 /// One number of a run and of the first run, in the unit that is shown.
@@ -30,20 +29,19 @@ pub(crate) struct Change {
 
 /// Reads the comparison; times become milliseconds.
 pub(crate) fn changes(analysis: &Analysis) -> Vec<Change> {
-    rows(analysis, "comparison")
+    analysis
+        .rows::<Comparison<'_>>()
         .into_iter()
         .map(change)
         .collect()
 }
 
-fn change(row: Row<'_>) -> Change {
-    let text = |column| format::clean(row.text(column).unwrap_or_default());
-    let is_time = row.text("unit") == Some("ns");
-    let number = |column| {
-        row.number(column)
-            .map(|value| if is_time { value / NS_PER_MS } else { value })
-    };
-    let unit = row.text("unit").map(|unit| {
+fn change(row: Comparison<'_>) -> Change {
+    let text = |word: Option<&str>| format::clean(word.unwrap_or_default());
+    let is_time = row.unit == Some("ns");
+    let number =
+        |value: Option<f64>| value.map(|value| if is_time { value / NS_PER_MS } else { value });
+    let unit = row.unit.map(|unit| {
         if is_time {
             "ms".to_owned()
         } else {
@@ -51,14 +49,14 @@ fn change(row: Row<'_>) -> Change {
         }
     });
     Change {
-        run: row.run().to_owned(),
-        metric: text("metric"),
-        stat: text("stat"),
+        run: row.run.to_owned(),
+        metric: text(row.metric),
+        stat: text(row.stat),
         unit,
-        baseline: number("baseline"),
-        value: number("value"),
-        difference: number("difference"),
-        ratio: row.number("ratio"),
+        baseline: number(row.baseline),
+        value: number(row.value),
+        difference: number(row.difference),
+        ratio: row.ratio,
     }
 }
 
@@ -131,13 +129,13 @@ pub(crate) fn tone(analysis: &Analysis, change: &Change) -> Tone {
     let Some(tested) = difference(analysis, &change.run, &change.metric, &change.stat) else {
         return Tone::Plain;
     };
-    if let Some(verdict) = tested.text("verdict") {
+    if let Some(verdict) = tested.verdict {
         return verdict_tone(verdict);
     }
-    if tested.text("lack") == Some(CLIENTS) {
+    if tested.lack == Some(CLIENTS) {
         return Tone::Plain;
     }
-    let is_up = match (tested.number("low"), tested.number("high")) {
+    let is_up = match (tested.low, tested.high) {
         (Some(low), _) if low > 0.0 => true,
         (_, Some(high)) if high < 0.0 => false,
         _ => return Tone::Plain,

@@ -9,8 +9,7 @@ use super::advice::{Advice, warning};
 use super::format;
 use super::grid::{Field, Grid};
 use super::language::{said, say};
-use super::rows::{Row, rows, rows_of};
-use crate::analyze::{Analysis, RunFacts};
+use crate::analyze::{Analysis, LatencyPercentiles, RunFacts, RunSummary, TokenCounts};
 use crate::backend;
 use crate::plan::RunPlan;
 
@@ -27,24 +26,19 @@ const ASK_FOR_RUNNING_USAGE: &str = "ask for usage in every event where the serv
 pub(super) fn of_counting(
     analysis: &Analysis,
     run: &RunFacts,
-    summary: Row<'_>,
+    summary: RunSummary<'_>,
     found: &mut Vec<Advice>,
 ) {
     of_unread_texts(run, found);
-    let counts = rows_of(analysis, "token_counts", &run.run);
+    let counts = analysis.rows_of::<TokenCounts<'_>>(&run.run);
     let plan = &run.manifest.plan;
     if let Some(counts) = counts.first() {
         of_sources(*counts, plan, found);
-        let latencies = rows_of(analysis, "latency_percentiles", &run.run);
-        let has_pace = latencies
-            .iter()
-            .any(|row| row.text("metric") == Some("tpot"));
+        let latencies = analysis.rows_of::<LatencyPercentiles<'_>>(&run.run);
+        let has_pace = latencies.iter().any(|row| row.metric == Some("tpot"));
         of_places(*counts, (plan, has_pace), found);
     }
-    if let Some(share) = summary
-        .number("unresolved_share")
-        .filter(|share| *share > 0.1)
-    {
+    if let Some(share) = summary.unresolved_share.filter(|share| *share > 0.1) {
         found.push(warning(
             say!(
                 "{share} of the gaps have an end in a shared read",
@@ -74,37 +68,36 @@ pub(super) fn count_grid(analysis: &Analysis) -> Option<Grid> {
         "#tokens after the last, mean",
     ];
     let mut grid = Grid::new("How output tokens are known", &headings);
-    for row in rows(analysis, "token_counts") {
-        let number = |column: &str| row.number(column);
-        let count = |column: &str| Field::plain(format::optional(number(column), 0));
-        let mean = |column: &str| Field::plain(format::optional(number(column), 1));
+    for row in analysis.rows::<TokenCounts<'_>>() {
+        let count = |n| Field::plain(format::optional(n, 0));
+        let mean = |tokens| Field::plain(format::optional(tokens, 1));
         grid.push(vec![
-            Field::foreign(format::name(row.run())),
+            Field::foreign(format::name(row.run)),
             Field::plain(sources(row)),
-            count("usage_refuted"),
-            count("off"),
-            count("without_text"),
-            mean("before_first"),
-            mean("before_first_p99"),
-            mean("after_last"),
+            count(row.usage_refuted),
+            count(row.off),
+            count(row.without_text),
+            mean(row.before_first),
+            mean(row.before_first_p99),
+            mean(row.after_last),
         ]);
     }
     (!grid.rows.is_empty()).then(|| grid.without_run(analysis.runs.len() == 1))
 }
 
 /// Says how many answers are counted by what.
-fn sources(counts: Row<'_>) -> String {
+fn sources(counts: TokenCounts<'_>) -> String {
     let named = [
-        ("by_usage", said("usage")),
-        ("by_ids", said("ids")),
-        ("by_limit", said("chunks, as many as the limit")),
-        ("by_tokenizer", said("tokenizer")),
-        ("by_chunks", said("chunks")),
+        (counts.by_usage, said("usage")),
+        (counts.by_ids, said("ids")),
+        (counts.by_limit, said("chunks, as many as the limit")),
+        (counts.by_tokenizer, said("tokenizer")),
+        (counts.by_chunks, said("chunks")),
     ];
     let parts: Vec<String> = named
         .into_iter()
-        .filter_map(|(column, name)| {
-            let answers = counts.number(column).filter(|n| *n > 0.0)?;
+        .filter_map(|(answers, name)| {
+            let answers = answers.filter(|n| *n > 0.0)?;
             Some(format!("{name} {}", format::decimal(answers, 0)))
         })
         .collect();
@@ -140,11 +133,10 @@ fn of_unread_texts(run: &RunFacts, found: &mut Vec<Advice>) {
 }
 
 /// Warns where the number of output tokens is not the server's, and where the server's can't be.
-fn of_sources(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
-    let number = |column: &str| counts.number(column).unwrap_or(0.0);
-    let some = |column: &str| Some(number(column)).filter(|n| *n > 0.0);
-    let answers = || format::decimal(number("answers"), 0);
-    if let Some(refuted) = some("usage_refuted") {
+fn of_sources(counts: TokenCounts<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
+    let some = |n: Option<f64>| n.filter(|n| *n > 0.0);
+    let answers = || format::decimal(counts.answers.unwrap_or(0.0), 0);
+    if let Some(refuted) = some(counts.usage_refuted) {
         found.push(warning(
             say!(
                 "in {refuted} of {answers} answers the server's usage can't be true: 0 beside tokens that came, or more than the limit that was asked for",
@@ -155,18 +147,18 @@ fn of_sources(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
             "drive the engine without the gateway, and compare",
         ));
     }
-    if some("off_ids").is_some() {
+    if some(counts.off_ids).is_some() {
         found.push(warning(
             say!(
                 "in {off} of {answers} answers usage and the token ids are more than 1 % apart",
-                off = format::decimal(number("off_ids"), 0),
+                off = format::decimal(counts.off_ids.unwrap_or(0.0), 0),
                 answers = answers()
             ),
             "one of the two counts is wrong, and usage is the one that is taken",
             "compare `usage_output_tokens` and `ids_output_tokens` in `requests`",
         ));
     }
-    if some("by_chunks").is_some() {
+    if some(counts.by_chunks).is_some() {
         found.push(warning(
             "output tokens were counted by chunks, for some requests at least",
             "there was no usage to believe, and a chunk can hold several tokens or half of one",
@@ -177,7 +169,7 @@ fn of_sources(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
             },
         ));
     }
-    if let Some(counted) = some("by_tokenizer") {
+    if let Some(counted) = some(counts.by_tokenizer) {
         found.push(warning(
             say!(
                 "{counted} of {answers} answers have no usage to believe: the tokenizer counted their tokens",
@@ -188,7 +180,7 @@ fn of_sources(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
             "ask the server for usage, if it has it; ICL and E2EL need no count",
         ));
     }
-    if let Some(silent) = some("without_text") {
+    if let Some(silent) = some(counts.without_text) {
         found.push(warning(
             say!(
                 "{silent} of {answers} answers brought no text, and the server counted tokens in them",
@@ -202,16 +194,16 @@ fn of_sources(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
 }
 
 /// Warns where it is not known when tokens came to be.
-fn of_places(counts: Row<'_>, (plan, has_pace): (&RunPlan, bool), found: &mut Vec<Advice>) {
+fn of_places(counts: TokenCounts<'_>, (plan, has_pace): (&RunPlan, bool), found: &mut Vec<Advice>) {
     let is_asked = |value: Option<&Value>| value == Some(&Value::Bool(true));
     let stream_options = plan.extra_body.get("stream_options");
     let asks_for_usage = backend::of_plan(plan)
         .is_some_and(|backend| backend.asks_for_running_usage())
         || is_asked(stream_options.and_then(|options| options.get("continuous_usage_stats")));
     let asks_for_ids = is_asked(plan.extra_body.get("return_token_ids"));
-    let is_told = counts.number("placed").is_some_and(|share| share > 0.5);
+    let is_told = counts.placed.is_some_and(|share| share > 0.5);
     if let Some(tokens) = counts
-        .number("tokens_a_chunk")
+        .tokens_a_chunk
         .filter(|tokens| *tokens >= SEVERAL_TOKENS && !is_told)
     {
         found.push(warning(
@@ -236,10 +228,7 @@ fn of_places(counts: Row<'_>, (plan, has_pace): (&RunPlan, bool), found: &mut Ve
             },
         ));
     }
-    if let Some(tokens) = counts
-        .number("before_first")
-        .filter(|tokens| *tokens >= 0.5)
-    {
+    if let Some(tokens) = counts.before_first.filter(|tokens| *tokens >= 0.5) {
         found.push(warning(
             say!(
                 "{tokens} tokens on average came to be before the first event of an answer",
@@ -252,9 +241,9 @@ fn of_places(counts: Row<'_>, (plan, has_pace): (&RunPlan, bool), found: &mut Ve
 }
 
 /// Warns of answers whose length is not the planned one.
-fn of_answers(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
-    let many = |column: &str| counts.number(column).filter(|share| *share > MANY);
-    if let Some(share) = many("output_short") {
+fn of_answers(counts: TokenCounts<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
+    let many = |share: Option<f64>| share.filter(|share| *share > MANY);
+    if let Some(share) = many(counts.output_short) {
         let share = format::percent(Some(share));
         let asks = plan.ignore_eos == Some(true)
             || plan.extra_body.get("ignore_eos") == Some(&Value::Bool(true));
@@ -275,7 +264,7 @@ fn of_answers(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
             )
         });
     }
-    if let Some(share) = many("output_cut") {
+    if let Some(share) = many(counts.output_cut) {
         found.push(warning(
             say!(
                 "{share} of the answers ended at a limit before they had the planned length",
@@ -285,7 +274,7 @@ fn of_answers(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
             "see `usage_output_tokens` beside `max_output_tokens` in `requests`",
         ));
     }
-    if let Some(share) = many("output_long") {
+    if let Some(share) = many(counts.output_long) {
         found.push(warning(
             say!(
                 "{share} of the answers are longer than planned",
@@ -299,12 +288,11 @@ fn of_answers(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
 
 /// Warns of prompts whose length is not the planned one. One and the same difference in all of them
 /// is the chat template's, and a matter of course.
-fn of_prompts(counts: Row<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
-    let number = |column: &str| counts.number(column);
-    let Some(share) = number("input_exact").filter(|share| *share < 1.0 - MANY) else {
+fn of_prompts(counts: TokenCounts<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
+    let Some(share) = counts.input_exact.filter(|share| *share < 1.0 - MANY) else {
         return;
     };
-    let Some((least, most)) = number("input_over_min").zip(number("input_over_max")) else {
+    let Some((least, most)) = counts.input_over_min.zip(counts.input_over_max) else {
         return;
     };
     if (most - least).abs() < 0.5 {
@@ -360,7 +348,7 @@ mod tests {
             }
         }
         let run = &analysis.runs[0];
-        let summaries = rows_of(&analysis, "run_summary", &run.run);
+        let summaries = analysis.rows_of::<RunSummary<'_>>(&run.run);
         let mut found = Vec::new();
         of_counting(&analysis, run, summaries[0], &mut found);
         found.into_iter().map(|it| (it.what, it.act)).collect()
@@ -483,7 +471,7 @@ mod tests {
         let texts = &mut analysis.runs[0].manifest.unread_texts;
         texts.insert("delta.thoughts".to_owned(), 12);
         let run = &analysis.runs[0];
-        let summaries = rows_of(&analysis, "run_summary", &run.run);
+        let summaries = analysis.rows_of::<RunSummary<'_>>(&run.run);
         let mut found = Vec::new();
         of_counting(&analysis, run, summaries[0], &mut found);
         assert_eq!(

@@ -8,14 +8,17 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::analyze::{Analysis, RunFacts};
+use crate::analyze::{
+    Analysis, ClientHealth, LatencyOverTime, LatencyPercentiles, RequestsByOutcome, RunFacts,
+    RunSummary, StartupBurst, ThroughputByStep, ThroughputOverTime, ThroughputWindows, Validity,
+    WarmupEnd,
+};
 use crate::plan::Loop;
 
 use super::causes::{long_prompts, waiting};
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
 use super::outcomes::outcomes;
-use super::rows::{Row, rows_of};
 use super::verdict::cached_beyond;
 
 /// Most that is told of one run.
@@ -107,74 +110,70 @@ pub(crate) fn diagnoses(analysis: &Analysis, run: &RunFacts) -> Vec<Diagnosis> {
 }
 
 fn windows(analysis: &Analysis, run: &RunFacts) -> Vec<Window> {
-    let latencies = rows_of(analysis, "latency_over_time", &run.run);
-    let spans = rows_of(analysis, "throughput_windows", &run.run);
+    let latencies = analysis.rows_of::<LatencyOverTime<'_>>(&run.run);
+    let spans = analysis.rows_of::<ThroughputWindows<'_>>(&run.run);
     let steady = spans
         .iter()
-        .find(|row| row.text("window_name") == Some("steady"))
-        .and_then(|row| row.number("from_ns").zip(row.number("to_ns")));
+        .find(|row| row.window_name == Some("steady"))
+        .and_then(|row| row.from_ns.zip(row.to_ns));
     let (from, to) = steady.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
-    let health = rows_of(analysis, "client_health", &run.run);
-    let window = |row: &Row<'_>| {
-        let at_ns = row.number("at_ns")?;
-        let width_ns = row.number("width_ns")?;
-        let same = |other: &&Row<'_>| {
-            other
-                .number("at_ns")
-                .is_some_and(|other| (other - at_ns).abs() < 0.5)
+    let health = analysis.rows_of::<ClientHealth<'_>>(&run.run);
+    let window = |row: &ThroughputOverTime<'_>| {
+        let at_ns = row.at_ns?;
+        let width_ns = row.width_ns?;
+        let is_same = |other: &&LatencyOverTime<'_>| {
+            let place = other.at_ns.map(|other| other - at_ns);
+            place.is_some_and(|place| place.abs() < 0.5)
         };
-        let latency = latencies.iter().find(same);
-        let number = |column| latency.and_then(|row| row.number(column));
+        let latency = latencies.iter().find(is_same);
         // What the client noticed late may have come in the window before.
-        let is_near = |probed: &&Row<'_>| {
-            let place = probed.number("at_ns").map(|at| at - at_ns);
+        let is_near = |probed: &&ClientHealth<'_>| {
+            let place = probed.at_ns.map(|at| at - at_ns);
             place.is_some_and(|place| place.abs() < 1.5 * width_ns)
         };
         let lags = health.iter().filter(is_near);
-        let lags = lags.filter_map(|probed| probed.number("runtime_lag_max_ns"));
+        let lags = lags.filter_map(|probed| probed.runtime_lag_max_ns);
         (at_ns >= from && at_ns + width_ns <= to).then(|| Window {
             at_ns,
             width_ns,
-            sent: row.number("sent").unwrap_or(0.0),
-            in_flight: row.number("in_flight").unwrap_or(0.0),
-            output_tps: row.number("output_tps").unwrap_or(0.0),
-            ttft_p50_ns: number("ttft_p50_ns"),
-            itl_p50_ns: number("itl_p50_ns"),
-            itl_p99_ns: number("itl_p99_ns"),
-            itl_max_ns: number("itl_max_ns"),
+            sent: row.sent.unwrap_or(0.0),
+            in_flight: row.in_flight.unwrap_or(0.0),
+            output_tps: row.output_tps.unwrap_or(0.0),
+            ttft_p50_ns: latency.and_then(|row| row.ttft_p50_ns),
+            itl_p50_ns: latency.and_then(|row| row.itl_p50_ns),
+            itl_p99_ns: latency.and_then(|row| row.itl_p99_ns),
+            itl_max_ns: latency.and_then(|row| row.itl_max_ns),
             lag_ns: lags.reduce(f64::max),
         })
     };
-    let load = rows_of(analysis, "throughput_over_time", &run.run);
+    let load = analysis.rows_of::<ThroughputOverTime<'_>>(&run.run);
     load.iter().filter_map(window).collect()
 }
 
 impl Seen<'_> {
-    pub(super) fn row(&self, table: &str, metric: &str) -> Option<Row<'_>> {
-        let found = rows_of(self.analysis, table, &self.run.run);
-        found
-            .into_iter()
-            .find(|row| row.text("metric") == Some(metric))
+    fn percentiles(&self, metric: &str) -> Option<LatencyPercentiles<'_>> {
+        let rows = self
+            .analysis
+            .rows_of::<LatencyPercentiles<'_>>(&self.run.run);
+        rows.into_iter().find(|row| row.metric == Some(metric))
     }
 
-    /// A percentile of a latency, if it has at least 100 values: a p99 of fewer is their maximum.
-    pub(super) fn latency(&self, metric: &str, column: &str) -> Option<f64> {
-        let row = self.row("latency_percentiles", metric)?;
-        row.number("n").filter(|n| *n >= 100.0)?;
-        row.number(column)
+    /// The percentiles of a latency, if it has at least 100 values: a p99 of fewer is their maximum.
+    pub(super) fn latency(&self, metric: &str) -> Option<LatencyPercentiles<'_>> {
+        let row = self.percentiles(metric)?;
+        row.n.is_some_and(|n| n >= 100.0).then_some(row)
     }
 
     /// How late the client's own threads were, at the 99th percentile.
     fn lag_p99_ns(&self) -> Option<f64> {
-        let checks = rows_of(self.analysis, "validity", &self.run.run);
+        let checks = self.analysis.rows_of::<Validity<'_>>(&self.run.run);
         let mut checks = checks.iter();
-        let is_lag = |row: &&Row<'_>| row.text("check_name") == Some("runtime_lag");
-        checks.find(is_lag)?.number("value")
+        let is_lag = |row: &&Validity<'_>| row.check_name == Some("runtime_lag");
+        checks.find(is_lag)?.value
     }
 
-    fn summary(&self, column: &str) -> Option<f64> {
-        let found = rows_of(self.analysis, "run_summary", &self.run.run);
-        found.first()?.number(column)
+    fn summary(&self) -> Option<RunSummary<'_>> {
+        self.analysis.row_of(&self.run.run)
     }
 
     /// How two sides of the windows go together, by ranks (Spearman). What one brings may show in
@@ -219,20 +218,22 @@ fn failures(seen: &Seen<'_>) -> Option<Diagnosis> {
     if requests < 1.0 || ok >= 0.99 * requests {
         return None;
     }
-    let outcomes = rows_of(seen.analysis, "requests_by_outcome", &seen.run.run);
+    let outcomes = seen
+        .analysis
+        .rows_of::<RequestsByOutcome<'_>>(&seen.run.run);
     let worst = outcomes
         .iter()
-        .filter(|row| matches!(row.text("status"), Some("error" | "timeout")))
+        .filter(|row| matches!(row.status, Some("error" | "timeout")))
         .max_by(|a, b| {
-            let n = |row: &Row<'_>| row.number("requests").unwrap_or(0.0);
+            let n = |row: &RequestsByOutcome<'_>| row.requests.unwrap_or(0.0);
             n(a).total_cmp(&n(b))
         })?;
-    let kind = worst.text("error_kind").unwrap_or("error");
-    let n = worst.number("requests")?;
-    let http = worst.number("http_status").unwrap_or(0.0);
+    let kind = worst.error_kind.unwrap_or("error");
+    let n = worst.requests?;
+    let http = worst.http_status.unwrap_or(0.0);
     let (why, act) = if (http - 429.0).abs() < 0.5 {
-        refusal(worst.text("example_message").unwrap_or_default())
-    } else if kind.starts_with("timeout") || worst.text("status") == Some("timeout") {
+        refusal(worst.example_message.unwrap_or_default())
+    } else if kind.starts_with("timeout") || worst.status == Some("timeout") {
         (
             "the server is slower than the time that was allowed, as an overloaded one is",
             "lower the load, or see where the time goes before --request-timeout is raised",
@@ -324,23 +325,21 @@ fn refusal(message: &str) -> (&'static str, &'static str) {
 /// The 99th percentile of TTFT of a closed loop is one and a half times that of the requests that
 /// were due after its start, of which there are 100 or more; and nothing was left out of it.
 fn startup(seen: &Seen<'_>) -> Option<Diagnosis> {
-    let found = rows_of(seen.analysis, "startup_burst", &seen.run.run);
-    let row = found.first()?;
-    let number = |column| row.number(column);
-    let (n, later) = (number("n")?, number("later_n").filter(|n| *n >= 100.0)?);
-    let (all_ns, later_ns) = (number("ttft_p99_ns")?, number("later_ttft_p99_ns")?);
-    let window = rows_of(seen.analysis, "warmup_end", &seen.run.run);
+    let row = seen.analysis.row_of::<StartupBurst<'_>>(&seen.run.run)?;
+    let (n, later) = (row.n?, row.later_n.filter(|n| *n >= 100.0)?);
+    let (all_ns, later_ns) = (row.ttft_p99_ns?, row.later_ttft_p99_ns?);
+    let window = seen.analysis.rows_of::<WarmupEnd<'_>>(&seen.run.run);
     let is_asked = window.first().is_some_and(|row| {
-        row.text("rule") == Some("auto")
-            || row.text("basis") == Some("asked")
-            || row.number("given_ns").is_some_and(|ns| ns > 0.0)
+        row.rule == Some("auto")
+            || row.basis == Some("asked")
+            || row.given_ns.is_some_and(|ns| ns > 0.0)
     });
     if is_asked || all_ns < 1.5 * later_ns {
         return None;
     }
     let warmup = format!(
         "--warmup {}ms",
-        format::decimal(number("warmup_ns")? / NS_PER_MS, 0).replace(',', "")
+        format::decimal(row.warmup_ns? / NS_PER_MS, 0).replace(',', "")
     );
     Some(Diagnosis {
         id: "startup-burst",
@@ -505,12 +504,12 @@ fn periodic(seen: &Seen<'_>) -> Option<Diagnosis> {
 /// follow within a millisecond each: a queue makes first tokens late as well, but not the others
 /// fast.
 fn buffered(seen: &Seen<'_>) -> Option<Diagnosis> {
-    let (ttft, e2el) = (
-        seen.latency("ttft", "p50_ns")?,
-        seen.latency("e2el", "p50_ns")?,
+    let (ttft, e2el) = (seen.latency("ttft")?.p50_ns?, seen.latency("e2el")?.p50_ns?);
+    let (tokens, ok) = (
+        seen.summary().and_then(|row| row.output_tokens)?,
+        seen.summary().and_then(|row| row.ok)?,
     );
-    let (tokens, ok) = (seen.summary("output_tokens")?, seen.summary("ok")?);
-    let is_at_once = seen.latency("tpot", "p50_ns")? <= NS_PER_MS;
+    let is_at_once = seen.latency("tpot")?.p50_ns? <= NS_PER_MS;
     (is_at_once && ttft >= 0.95 * e2el && tokens >= 10.0 * ok).then(|| Diagnosis {
         id: "buffered",
         what: say!("the first token came after {ttft} of {e2el}, at the median, though answers have {tokens} tokens", ttft = format::duration(ttft), e2el = format::duration(e2el), tokens = format::decimal(tokens / ok.max(1.0), 0)),
@@ -528,10 +527,9 @@ fn saturation(seen: &Seen<'_>) -> Option<Diagnosis> {
                same tokens";
     let act = "cap the concurrency near where tokens/s stop to rise, or give the server more compute \
                or KV cache";
-    let steps = rows_of(seen.analysis, "throughput_by_step", &seen.run.run);
+    let steps = seen.analysis.rows_of::<ThroughputByStep<'_>>(&seen.run.run);
     if let [.., before, last] = steps.as_slice() {
-        let number =
-            |row: &Row<'_>| Some((row.number("in_flight_mean")?, row.number("output_tps")?));
+        let number = |row: &ThroughputByStep<'_>| Some((row.in_flight_mean?, row.output_tps?));
         let ((few, slower), (many, faster)) = (number(before)?, number(last)?);
         return (many >= 1.3 * few && faster <= 1.05 * slower).then(|| Diagnosis {
             id: "saturation",
@@ -576,10 +574,7 @@ fn saturation(seen: &Seen<'_>) -> Option<Diagnosis> {
 /// The 99th percentile of gaps is over four times the median and over 50 ms, by more than the client's
 /// own lag; windows in which more requests begin have longer gaps.
 fn interference(seen: &Seen<'_>) -> Option<Diagnosis> {
-    let (p50, p99) = (
-        seen.latency("itl", "p50_ns")?,
-        seen.latency("itl", "p99_ns")?,
-    );
+    let (p50, p99) = (seen.latency("itl")?.p50_ns?, seen.latency("itl")?.p99_ns?);
     if p50 <= 0.0 || p99 < 4.0 * p50 || p99 < 50.0 * NS_PER_MS {
         return None;
     }
@@ -624,8 +619,8 @@ fn interference(seen: &Seen<'_>) -> Option<Diagnosis> {
 
 /// A chunk has at least one and a half tokens on average.
 fn several_a_chunk(seen: &Seen<'_>) -> Option<Diagnosis> {
-    let itl = seen.row("latency_percentiles", "itl")?.number("n")?;
-    let icl = seen.row("latency_percentiles", "icl")?.number("n")?;
+    let itl = seen.percentiles("itl")?.n?;
+    let icl = seen.percentiles("icl")?.n?;
     (icl >= 100.0 && itl >= 1.5 * icl).then(|| Diagnosis {
         id: "several-a-chunk",
         what: say!(

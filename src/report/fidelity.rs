@@ -1,12 +1,13 @@
 //! The tables that say how faithful a run was to its schedule (pace, bursts), and those of sessions
 //! and of the prefixes that their turns share.
 
-use crate::analyze::Analysis;
+use crate::analyze::{
+    Analysis, ArrivalFidelity, LatencyByTurn, PrefixHits, ScheduleFidelity, SessionFidelity,
+};
 
 use super::format;
 use super::grid::{Field, Grid};
 use super::language::said;
-use super::rows::{Row, rows};
 use super::sections::percentile;
 
 /// Returns the tables of the schedule; all but the first are left out where they have no row.
@@ -35,12 +36,12 @@ fn with_rows<const N: usize>(
         .map(move |grid| grid.without_run(is_single))
 }
 
-fn run(row: &Row<'_>) -> Field {
-    Field::foreign(format::name(row.run()))
+fn run(name: &str) -> Field {
+    Field::foreign(format::name(name))
 }
 
-fn count(row: &Row<'_>, column: &str) -> Field {
-    Field::plain(format::optional(row.number(column), 0))
+fn count(value: Option<f64>) -> Field {
+    Field::plain(format::optional(value, 0))
 }
 
 fn pace(analysis: &Analysis) -> Grid {
@@ -57,20 +58,20 @@ fn pace(analysis: &Analysis) -> Grid {
         "#sent/s",
     ];
     let mut grid = Grid::new("Slip and wait in milliseconds; lower is better", &headings);
-    for row in rows(analysis, "schedule_fidelity") {
-        let ms = |column| Field::plain(format::fine_milliseconds(row.number(column)));
-        let rate = |column| Field::plain(format::optional(row.number(column), 2));
+    for row in analysis.rows::<ScheduleFidelity<'_>>() {
+        let ms = |ns| Field::plain(format::fine_milliseconds(ns));
+        let rate = |rate| Field::plain(format::optional(rate, 2));
         grid.push(vec![
-            run(&row),
-            count(&row, "n"),
-            ms("slip_p50_ns"),
-            ms("slip_p99_ns"),
-            ms("slip_max_ns"),
-            ms("queued_p50_ns"),
-            ms("queued_p99_ns"),
-            ms("queued_max_ns"),
-            rate("intended_rate_per_s"),
-            rate("achieved_rate_per_s"),
+            run(row.run),
+            count(row.n),
+            ms(row.slip_p50_ns),
+            ms(row.slip_p99_ns),
+            ms(row.slip_max_ns),
+            ms(row.queued_p50_ns),
+            ms(row.queued_p99_ns),
+            ms(row.queued_max_ns),
+            rate(row.intended_rate_per_s),
+            rate(row.achieved_rate_per_s),
         ]);
     }
     grid
@@ -87,15 +88,15 @@ fn arrivals(analysis: &Analysis) -> Grid {
         "#off a second, max",
     ];
     let mut grid = Grid::new("Arrivals as due and as sent", &headings);
-    for row in rows(analysis, "arrival_fidelity") {
+    for row in analysis.rows::<ArrivalFidelity<'_>>() {
         grid.push(vec![
-            run(&row),
-            Field::plain(format::percent(row.number("within_1ms"))),
-            Field::plain(format::optional(row.number("gap_ks"), 3)),
-            count(&row, "peak_1s_due"),
-            count(&row, "peak_1s_sent"),
-            Field::plain(format::optional(row.number("count_off_mean"), 2)),
-            count(&row, "count_off_max"),
+            run(row.run),
+            Field::plain(format::percent(row.within_1ms)),
+            Field::plain(format::optional(row.gap_ks, 3)),
+            count(row.peak_1s_due),
+            count(row.peak_1s_sent),
+            Field::plain(format::optional(row.count_off_mean, 2)),
+            count(row.count_off_max),
         ]);
     }
     grid.notes.push(said("KS is the largest distance between the distribution of gaps that were due and that of gaps \
@@ -114,17 +115,16 @@ fn sessions(analysis: &Analysis) -> Grid {
         "#pause p90, s",
     ];
     let mut grid = Grid::new("Sessions", &headings);
-    for row in rows(analysis, "session_fidelity") {
-        let seconds =
-            |column| Field::plain(format::optional(row.number(column).map(|ns| ns / 1e9), 3));
+    for row in analysis.rows::<SessionFidelity<'_>>() {
+        let seconds = |ns: Option<f64>| Field::plain(format::optional(ns.map(|ns| ns / 1e9), 3));
         grid.push(vec![
-            run(&row),
-            count(&row, "sessions"),
-            count(&row, "turns"),
-            count(&row, "out_of_order"),
-            count(&row, "before_reply"),
-            seconds("pause_p50_ns"),
-            seconds("pause_p90_ns"),
+            run(row.run),
+            count(row.sessions),
+            count(row.turns),
+            count(row.out_of_order),
+            count(row.before_reply),
+            seconds(row.pause_p50_ns),
+            seconds(row.pause_p90_ns),
         ]);
     }
     grid
@@ -146,23 +146,23 @@ fn turns(analysis: &Analysis) -> Grid {
         "By turn; latencies in milliseconds from the send",
         &headings,
     );
-    for row in rows(analysis, "latency_by_turn") {
-        let name = match row.text("turns") {
+    for row in analysis.rows::<LatencyByTurn<'_>>() {
+        let name = match row.turns {
             Some("first") => "first of a session",
             _ => "later ones",
         };
-        let n = row.number("n").unwrap_or_default();
-        let at = |column, rank| percentile(row.number(column), n, rank);
+        let n = row.n.unwrap_or_default();
+        let at = |ns, rank| percentile(ns, n, rank);
         grid.push(vec![
-            run(&row),
+            run(row.run),
             Field::plain(name),
-            count(&row, "n"),
-            Field::plain(format::optional(row.number("input_tokens_mean"), 1)),
-            Field::plain(format::percent(row.number("cached_share"))),
-            at("ttft_p50_ns", 0.5),
-            at("ttft_p99_ns", 0.99),
-            at("tpot_p50_ns", 0.5),
-            at("e2el_p50_ns", 0.5),
+            count(row.n),
+            Field::plain(format::optional(row.input_tokens_mean, 1)),
+            Field::plain(format::percent(row.cached_share)),
+            at(row.ttft_p50_ns, 0.5),
+            at(row.ttft_p99_ns, 0.99),
+            at(row.tpot_p50_ns, 0.5),
+            at(row.e2el_p50_ns, 0.5),
         ]);
     }
     grid
@@ -184,15 +184,15 @@ fn prefixes(analysis: &Analysis) -> Grid {
     );
     grid.notes.push(said("Shares of tokens, not of blocks as `trace inspect` counts them; the last block of a prompt may \
          be short."));
-    for row in rows(analysis, "prefix_hits") {
+    for row in analysis.rows::<PrefixHits<'_>>() {
         grid.push(vec![
-            run(&row),
-            count(&row, "n"),
-            count(&row, "input_planned"),
-            Field::plain(format::percent(row.number("ideal_hit"))),
-            count(&row, "n_told"),
-            count(&row, "cached"),
-            Field::plain(format::percent(row.number("achieved_hit"))),
+            run(row.run),
+            count(row.n),
+            count(row.input_planned),
+            Field::plain(format::percent(row.ideal_hit)),
+            count(row.n_told),
+            count(row.cached),
+            Field::plain(format::percent(row.achieved_hit)),
         ]);
     }
     grid

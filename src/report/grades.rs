@@ -2,13 +2,15 @@
 
 use serde::Serialize;
 
-use crate::analyze::{Analysis, RunFacts, Threshold, Thresholds};
+use crate::analyze::{
+    Analysis, Goodput, LatencyPercentiles, Percentile, RunFacts, Threshold, Thresholds,
+    ThroughputWindows,
+};
 use crate::plan::Loop;
 
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
 use super::outcomes::{empty_window, outcomes};
-use super::rows::rows_of;
 use super::verdict::{Standing, verdict};
 
 /// One number and its grade.
@@ -148,14 +150,14 @@ fn value_of(analysis: &Analysis, run: &RunFacts, number: &str) -> Option<Value> 
         })
     };
     let is_open = run.manifest.arrival_loop == Loop::Open;
-    let percentiles = rows_of(analysis, "latency_percentiles", &run.run);
+    let percentiles = analysis.rows_of::<LatencyPercentiles<'_>>(&run.run);
     let of_metric = |metric: &str| {
         let mut found = percentiles.iter();
-        found.find(|row| row.text("metric") == Some(metric))
+        found.find(|row| row.metric == Some(metric))
     };
     // Gaps are many of few requests.
-    let covered = of_metric("e2el").and_then(|row| row.number("n"));
-    let latency = |metric: &str, stat: &str| {
+    let covered = of_metric("e2el").and_then(|row| row.n);
+    let latency = |metric: &str, percentile: Percentile| {
         let has_form = is_open && ["ttft", "e2el"].contains(&metric);
         let metric = if has_form {
             format!("{metric}_intended")
@@ -163,25 +165,25 @@ fn value_of(analysis: &Analysis, run: &RunFacts, number: &str) -> Option<Value> 
             metric.to_owned()
         };
         let row = of_metric(&metric)?;
-        let n = row.number("n")?;
-        let ms = row.number(&format!("{stat}_ns"))? / NS_PER_MS;
+        let n = row.n?;
+        let ms = row.percentile(percentile)? / NS_PER_MS;
         Some((ms, covered.map_or(n, |covered| n.min(covered))))
     };
-    let window = |column: &str| {
-        let found = rows_of(analysis, "throughput_windows", &run.run);
+    let window = |rate: fn(&ThroughputWindows<'_>) -> Option<f64>| {
+        let found = analysis.rows_of::<ThroughputWindows<'_>>(&run.run);
         let mut rates = found
             .iter()
-            .filter_map(|row| Some((row.number(column)?, row.number("requests")?)));
+            .filter_map(|row| Some((rate(row)?, row.requests?)));
         rates.next()
     };
     match number {
         "rps" if is_open => None,
         "rps" => {
-            let (rate, requests) = window("rps")?;
+            let (rate, requests) = window(|row| row.rps)?;
             some(rate, format::decimal(rate, 2), requests)
         }
         "output_tps" => {
-            let (rate, requests) = window("output_tps")?;
+            let (rate, requests) = window(|row| row.output_tps)?;
             some(rate, format::decimal(rate, 1), requests)
         }
         "ok_share" => {
@@ -190,21 +192,22 @@ fn value_of(analysis: &Analysis, run: &RunFacts, number: &str) -> Option<Value> 
             some(share, format::percent(Some(share)), outcomes.ended())
         }
         "attainment" => {
-            let found = rows_of(analysis, "goodput", &run.run);
+            let found = analysis.rows_of::<Goodput<'_>>(&run.run);
             let mut known = found
                 .iter()
-                .filter_map(|row| Some((row.number("attainment")?, row.number("offered")?)));
+                .filter_map(|row| Some((row.attainment?, row.offered?)));
             let (share, offered) = known.next()?;
             some(share, format::percent(Some(share)), offered)
         }
         "tpot_p99_by_p50" => {
-            let (middle, n) = latency("tpot", "p50").filter(|(middle, _)| *middle > 0.0)?;
-            let ratio = latency("tpot", "p99")?.0 / middle;
+            let (middle, n) =
+                latency("tpot", Percentile::new(50.0)?).filter(|(middle, _)| *middle > 0.0)?;
+            let ratio = latency("tpot", Percentile::new(99.0)?)?.0 / middle;
             some(ratio, format::decimal(ratio, 2), n)
         }
         other => {
             let (metric, stat) = other.rsplit_once('_')?;
-            let (ms, n) = latency(metric, stat)?;
+            let (ms, n) = latency(metric, Percentile::named(stat)?)?;
             some(ms, format!("{} ms", format::decimal(ms, 2)), n)
         }
     }

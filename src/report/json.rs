@@ -6,14 +6,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::analyze::{Analysis, RunFacts};
+use crate::analyze::{Analysis, Differences, RunFacts};
 
 use super::comparison::{Change, changes};
 use super::diagnosis::diagnoses;
 use super::export::{Exporter, Render};
 use super::format::NS_PER_MS;
 use super::grades::grades;
-use super::rows::Row;
 use super::tools::tools_json;
 use super::uncertainty::{difference, of_groups, shown_unit};
 use super::verdict::verdict;
@@ -142,17 +141,17 @@ fn comparison(analysis: &Analysis, change: &Change) -> Value {
 }
 
 /// One number of a group of runs against the first group's.
-fn group(row: Row<'_>) -> Value {
-    let (unit, by) = shown_unit(row);
-    let number = |column| row.number(column).map(|value| value / by);
-    let (value, baseline) = (number("value"), number("baseline_value"));
-    let metric = row.text("metric").unwrap_or_default();
+fn group(row: Differences<'_>) -> Value {
+    let (unit, by) = shown_unit(row.unit);
+    let shown = |value: Option<f64>| value.map(|value| value / by);
+    let (value, baseline) = (shown(row.value), shown(row.baseline_value));
+    let metric = row.metric.unwrap_or_default();
     let mut found = json!({
-        "group": row.run(),
-        "baseline_group": row.text("baseline"),
-        "runs": row.number("runs").map(plain),
-        "baseline_runs": row.number("baseline_runs").map(plain),
-        "metric": match row.text("stat") {
+        "group": row.run,
+        "baseline_group": row.baseline,
+        "runs": row.runs.map(plain),
+        "baseline_runs": row.baseline_runs.map(plain),
+        "metric": match row.stat {
             Some("window") | None => metric.to_owned(),
             Some(stat) => format!("{metric}_{stat}"),
         },
@@ -160,20 +159,20 @@ fn group(row: Row<'_>) -> Value {
         "baseline": baseline,
         "value": value,
         "difference": value.zip(baseline).map(|(value, baseline)| value - baseline),
-        "ratio": row.number("difference").map(|share| 1.0 + share),
+        "ratio": row.difference.map(|share| 1.0 + share),
     });
     add_test(&mut found, Some(row));
     found
 }
 
 /// Adds the 95 % confidence interval of the ratio, and what the test said.
-fn add_test(found: &mut Value, tested: Option<Row<'_>>) {
-    let number = |column| tested.and_then(|row| row.number(column));
-    found["ratio_low"] = json!(number("low").map(|share| 1.0 + share));
-    found["ratio_high"] = json!(number("high").map(|share| 1.0 + share));
-    found["p"] = json!(number("p"));
-    found["p_holm"] = json!(number("p_holm"));
-    found["verdict"] = json!(tested.and_then(|row| row.text("verdict")));
+fn add_test(found: &mut Value, tested: Option<Differences<'_>>) {
+    let ratio = |change: Option<f64>| change.map(|share| 1.0 + share);
+    found["ratio_low"] = json!(ratio(tested.and_then(|row| row.low)));
+    found["ratio_high"] = json!(ratio(tested.and_then(|row| row.high)));
+    found["p"] = json!(tested.and_then(|row| row.p));
+    found["p_holm"] = json!(tested.and_then(|row| row.p_holm));
+    found["verdict"] = json!(tested.and_then(|row| row.verdict));
 }
 
 #[cfg(test)]

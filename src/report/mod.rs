@@ -35,7 +35,6 @@ mod page;
 mod plots;
 mod pointing;
 mod requests;
-pub(crate) mod rows;
 mod run_card;
 mod scale;
 mod sections;

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::analyze::{Analysis, RunFacts};
+use crate::analyze::{
+    Analysis, Goodput, LatencyPercentiles, Percentile, RunFacts, RunSummary, ThroughputWindows,
+};
 use crate::plan::Loop;
 
 use super::ReportError;
@@ -12,7 +14,6 @@ use super::diagnosis::{Diagnosis, diagnoses};
 use super::format;
 use super::grades::{self, Grade, grades};
 use super::language::{said, say};
-use super::rows::rows_of;
 use super::run_card::{self, Fact, run_card};
 use super::sections::{self, Section, carries_note, sections};
 use super::uncertainty;
@@ -158,16 +159,21 @@ fn run_view(analysis: &Analysis, run: &RunFacts, index: usize) -> RunView {
 
 /// Says how far the goals were met, in one line.
 fn goals(analysis: &Analysis, run: &RunFacts) -> Option<String> {
-    let found = rows_of(analysis, "goodput", &run.run);
+    let found = analysis.rows_of::<Goodput<'_>>(&run.run);
     let row = found
         .iter()
-        .find(|row| row.number("offered").is_some_and(|offered| offered > 0.0))?;
-    let number = |column| row.number(column).unwrap_or(0.0);
-    let (offered, good) = (number("offered"), number("good"));
+        .find(|row| row.offered.is_some_and(|offered| offered > 0.0))?;
+    let (offered, good) = (row.offered.unwrap_or(0.0), row.good.unwrap_or(0.0));
     let each = analysis.slos.iter().map(|slo| {
         let limit = format::duration(sections::ns_from(slo.limit_ns));
         let name = format::clean(&slo.metric);
-        let met = format::percent(row.number(&format!("{name}_met")));
+        let met = match slo.metric.as_str() {
+            "ttft" => row.ttft_met,
+            "tpot" => row.tpot_met,
+            "e2el" => row.e2el_met,
+            _ => None,
+        };
+        let met = format::percent(met);
         let metric = name.to_uppercase();
         say!("{metric} ≤ {limit}: {met}", metric, limit, met)
     });
@@ -191,18 +197,17 @@ fn goals(analysis: &Analysis, run: &RunFacts) -> Option<String> {
 
 /// Picks the numbers that most readers came for.
 fn tiles(analysis: &Analysis, run: &RunFacts) -> Vec<Tile> {
-    let windows = rows_of(analysis, "throughput_windows", &run.run);
-    let steady = windows
-        .iter()
-        .find(|row| row.text("window_name") == Some("steady"));
-    let is_steady = steady.is_some_and(|row| row.number("rps").is_some());
+    let windows = analysis.rows_of::<ThroughputWindows<'_>>(&run.run);
+    let steady = windows.iter().find(|row| row.window_name == Some("steady"));
+    let is_steady = steady.is_some_and(|row| row.rps.is_some());
     let window = if is_steady { steady } else { windows.last() };
-    let rate = |column, places| format::optional(window.and_then(|row| row.number(column)), places);
-    let is_asked = steady.is_some_and(|row| row.text("basis") == Some("asked"));
+    let is_asked = steady.is_some_and(|row| row.basis == Some("asked"));
     let over = match (is_steady, is_asked) {
         (true, true) => {
-            let edge = |column| window.and_then(|row| row.number(column)).unwrap_or(0.0);
-            let [from, to] = ["from_ns", "to_ns"].map(|column| format::duration(edge(column)));
+            let edges = window
+                .map(|row| [row.from_ns, row.to_ns])
+                .unwrap_or_default();
+            let [from, to] = edges.map(|edge| format::duration(edge.unwrap_or(0.0)));
             say!("from {from} to {to}", from, to)
         }
         (true, false) => said("steady window"),
@@ -214,32 +219,29 @@ fn tiles(analysis: &Analysis, run: &RunFacts) -> Vec<Tile> {
     } else {
         ("ttft", "from send")
     };
-    let summary = rows_of(analysis, "run_summary", &run.run)
-        .into_iter()
-        .next();
-    let count = |column| summary.and_then(|row| row.number(column));
-    let share = count("ok")
-        .zip(count("requests"))
-        .filter(|(_, all)| *all > 0.0);
+    let summary = analysis.row_of::<RunSummary<'_>>(&run.run);
+    let requests = summary.and_then(|row| row.requests);
+    let ok = summary.and_then(|row| row.ok);
+    let share = ok.zip(requests).filter(|(_, all)| *all > 0.0);
     vec![
         Tile {
             label: said("Output"),
-            value: rate("output_tps", 0),
+            value: format::optional(window.and_then(|row| row.output_tps), 0),
             unit: said("tokens/s"),
             note: over.clone(),
         },
         Tile {
             label: said("Requests"),
-            value: rate("rps", 2),
+            value: format::optional(window.and_then(|row| row.rps), 2),
             unit: said("/s"),
             note: over.clone(),
         },
-        latency_tile(analysis, run, ("TTFT p50", ttft, "p50_ns", 0.5), from),
-        latency_tile(analysis, run, ("TTFT p99", ttft, "p99_ns", 0.99), from),
+        latency_tile(analysis, run, ("TTFT p50", ttft, 50.0), from),
+        latency_tile(analysis, run, ("TTFT p99", ttft, 99.0), from),
         latency_tile(
             analysis,
             run,
-            ("TPOT p50", "tpot", "p50_ns", 0.5),
+            ("TPOT p50", "tpot", 50.0),
             "per output token",
         ),
         Tile {
@@ -248,8 +250,8 @@ fn tiles(analysis: &Analysis, run: &RunFacts) -> Vec<Tile> {
             unit: said(""),
             note: say!(
                 "{ok} of {requests} requests",
-                ok = format::optional(count("ok"), 0),
-                requests = format::optional(count("requests"), 0)
+                ok = format::optional(ok, 0),
+                requests = format::optional(requests, 0)
             ),
         },
     ]
@@ -258,17 +260,17 @@ fn tiles(analysis: &Analysis, run: &RunFacts) -> Vec<Tile> {
 fn latency_tile(
     analysis: &Analysis,
     run: &RunFacts,
-    (label, metric, column, share): (&'static str, &str, &str, f64),
+    (label, metric, percent): (&'static str, &str, f64),
     note: &str,
 ) -> Tile {
-    let found = rows_of(analysis, "latency_percentiles", &run.run);
-    let row = found.iter().find(|row| row.text("metric") == Some(metric));
-    let value = row.and_then(|row| row.number(column));
-    let n = row.and_then(|row| row.number("n")).unwrap_or(0.0);
+    let found = analysis.rows_of::<LatencyPercentiles<'_>>(&run.run);
+    let row = found.iter().find(|row| row.metric == Some(metric));
+    let value = row.and_then(|row| row.percentile(Percentile::new(percent)?));
+    let n = row.and_then(|row| row.n).unwrap_or(0.0);
     Tile {
         label: said(label),
         value: format::milliseconds(value),
         unit: if value.is_some() { "ms" } else { "" }.to_owned(),
-        note: format!("{}{}", said(note), carries_note(value, n, share)),
+        note: format!("{}{}", said(note), carries_note(value, n, percent / 100.0)),
     }
 }

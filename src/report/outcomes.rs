@@ -4,10 +4,8 @@
 //! nor a failure: nobody knows what would have become of it. `ok_share` of the tables is of all
 //! measured requests; what is judged here is of those that ended by themselves.
 
-use crate::analyze::{Analysis, RunFacts};
+use crate::analyze::{Analysis, LatencyPercentiles, RunFacts, RunSummary};
 use crate::capture::manifest::State;
-
-use super::rows::rows_of;
 
 /// Counts of a run's measured requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,18 +32,16 @@ impl Outcomes {
 
 /// Counts the requests of `run`; `None` where nobody did.
 pub(crate) fn outcomes(analysis: &Analysis, run: &RunFacts) -> Option<Outcomes> {
-    let summary = rows_of(analysis, "run_summary", &run.run)
-        .into_iter()
-        .next()?;
-    let count = |column| summary.number(column).unwrap_or(0.0);
+    let summary = analysis.row_of::<RunSummary<'_>>(&run.run)?;
     let is_whole = run.manifest.state == State::Complete;
     Some(Outcomes {
-        requests: summary.number("requests")?,
-        ok: summary.number("ok")?,
+        requests: summary.requests?,
+        ok: summary.ok?,
         cut_off: if is_whole {
             0.0
         } else {
-            count("cancelled") + count("interrupted") + count("not_sent")
+            let parts = [summary.cancelled, summary.interrupted, summary.not_sent];
+            parts.into_iter().flatten().sum()
         },
     })
 }
@@ -53,11 +49,12 @@ pub(crate) fn outcomes(analysis: &Analysis, run: &RunFacts) -> Option<Outcomes> 
 /// How long `run` lasted, in seconds, where requests succeeded and none of them is among those that
 /// were asked for (`--from`, `--to`, `--warmup`): nothing was measured of it then.
 pub(crate) fn empty_window(analysis: &Analysis, run: &str) -> Option<f64> {
-    let summary = rows_of(analysis, "run_summary", run).into_iter().next()?;
-    let is_any = summary.number("ok").is_some_and(|ok| ok > 0.0);
-    let is_measured = rows_of(analysis, "latency_percentiles", run)
+    let summary = analysis.row_of::<RunSummary<'_>>(run)?;
+    let is_any = summary.ok.is_some_and(|ok| ok > 0.0);
+    let is_measured = analysis
+        .rows_of::<LatencyPercentiles<'_>>(run)
         .iter()
-        .any(|row| row.number("n").is_some_and(|n| n > 0.0));
+        .any(|row| row.n.is_some_and(|n| n > 0.0));
     let has_table = analysis.table("latency_percentiles").is_some();
-    (is_any && has_table && !is_measured).then(|| summary.number("duration_s").unwrap_or(0.0))
+    (is_any && has_table && !is_measured).then(|| summary.duration_s.unwrap_or(0.0))
 }

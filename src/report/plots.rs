@@ -3,7 +3,7 @@
 //! With one run a chart shows that run from several sides (due and done, p50 and max); with
 //! several runs it shows one side, a line a run, so that the lines can be compared.
 
-use crate::analyze::{Analysis, RunFacts};
+use crate::analyze::{Analysis, ItlHeatmap, LatencyCurve, RequestsByOutcome, RunFacts};
 use crate::plan::Loop;
 
 use super::ReportError;
@@ -11,7 +11,6 @@ use super::chart::{Join, Series};
 use super::figures::{BarPlot, Figure, HeatCount, HeatPlot, Plot, Written, series};
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
-use super::rows::{rows, rows_of};
 use super::scale::Axis;
 use super::timeline::Clock;
 
@@ -117,14 +116,14 @@ fn curve(analysis: &Analysis, metric: &str, id: &str) -> Result<Option<Figure>, 
 fn curve_points(analysis: &Analysis, run: &str, metric: &str) -> (Points, f64) {
     let mut n = 0.0;
     let mut points: Points = Vec::new();
-    for row in rows_of(analysis, "latency_curve", run) {
-        if row.text("metric") != Some(metric) {
+    for row in analysis.rows_of::<LatencyCurve<'_>>(run) {
+        if row.metric != Some(metric) {
             continue;
         }
-        let (Some(share), Some(value)) = (row.number("p"), row.number("value_ns")) else {
+        let (Some(share), Some(value)) = (row.p, row.value_ns) else {
             continue;
         };
-        n = row.number("n").unwrap_or(n);
+        n = row.n.unwrap_or(n);
         if share >= 1.0 || carries(n, share) {
             points.push((share, Some(value / NS_PER_MS)));
         }
@@ -169,22 +168,18 @@ pub(crate) fn heat_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportErr
 }
 
 fn heat_plot(analysis: &Analysis, run: &RunFacts, index: usize) -> HeatPlot {
-    let clock = Clock::of(analysis, "itl_heatmap");
+    let clock = Clock::of::<ItlHeatmap<'_>>(analysis);
     let mut cells = Vec::new();
-    for row in rows_of(analysis, "itl_heatmap", &run.run) {
-        let edges = [
-            row.number("at_ns"),
-            row.number("low_ns"),
-            row.number("high_ns"),
-        ];
+    for row in analysis.rows_of::<ItlHeatmap<'_>>(&run.run) {
+        let edges = [row.at_ns, row.low_ns, row.high_ns];
         let [Some(at), Some(low), Some(high)] = edges else {
             continue;
         };
-        let width = row.number("width_ns").unwrap_or(0.0);
+        let width = row.width_ns.unwrap_or(0.0);
         cells.push(HeatCount {
             x: (clock.at(at), clock.at(at + width)),
             y: (low / NS_PER_MS, high / NS_PER_MS),
-            n: row.number("n").unwrap_or(0.0),
+            n: row.n.unwrap_or(0.0),
         });
     }
     let total: f64 = cells.iter().map(|cell| cell.n).sum();
@@ -216,18 +211,15 @@ fn heat_plot(analysis: &Analysis, run: &RunFacts, index: usize) -> HeatPlot {
 pub(crate) fn error_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
     let mut kinds: Vec<(String, f64)> = Vec::new();
     let mut total = 0.0;
-    for row in rows(analysis, "requests_by_outcome") {
-        let (status, n) = (
-            row.text("status").unwrap_or_default(),
-            row.number("requests"),
-        );
+    for row in analysis.rows::<RequestsByOutcome<'_>>() {
+        let (status, n) = (row.status.unwrap_or_default(), row.requests);
         let n = n.unwrap_or(0.0);
         total += n;
         if status == "ok" || n <= 0.0 {
             continue;
         }
         let kind = row
-            .text("error_kind")
+            .error_kind
             .map(|kind| format!(": {kind}"))
             .unwrap_or_default();
         let name = format::clean_to(&format!("{status}{kind}"), 60);

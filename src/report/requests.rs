@@ -1,6 +1,6 @@
 //! Pictures of single requests: their lives side by side, and what the length of a prompt does.
 
-use crate::analyze::Analysis;
+use crate::analyze::{Analysis, TtftByLength, TtftByTurn, Waterfall};
 
 use super::ReportError;
 use super::chart::{self, Join, Lane};
@@ -8,7 +8,6 @@ use super::figures::{Entry, Figure, HeatCount, HeatPlot, Plot, Written, series};
 use super::format::{self, NS_PER_MS, NS_PER_S};
 use super::grid::{Field, Grid, Tone};
 use super::language::{said, say};
-use super::rows::{Row, rows, rows_of};
 use super::scale::Axis;
 
 /// Most rectangles in all pictures by length together.
@@ -35,7 +34,7 @@ fn length_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
     let limit = LENGTH_CELLS / analysis.runs.len().max(1);
     let mut figures = Vec::new();
     for (index, run) in analysis.runs.iter().enumerate() {
-        let found = rows_of(analysis, "ttft_by_length", &run.run);
+        let found = analysis.rows_of::<TtftByLength<'_>>(&run.run);
         let cells: Vec<HeatCount> = found.iter().filter_map(|row| length_cell(*row)).collect();
         let first = cells.first().map(|cell| cell.x.0.to_bits());
         // Prompts of one length have nothing to tell.
@@ -72,26 +71,30 @@ fn length_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
 /// Draws the time to first token turn by turn: two percentiles of one run, or one of several.
 pub(crate) fn turn_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
     let is_single = analysis.runs.len() == 1;
-    let turns = rows(analysis, "ttft_by_turn");
-    let turns = turns.iter().filter_map(|row| row.number("turn"));
+    let turns = analysis.rows::<TtftByTurn<'_>>();
+    let turns = turns.iter().filter_map(|row| row.turn);
     let longest = turns.fold(0.0, f64::max) + 1.0;
     let (mut lines, mut counts) = (Vec::new(), Vec::new());
     for (index, run) in analysis.runs.iter().enumerate() {
-        let found = rows_of(analysis, "ttft_by_turn", &run.run);
-        counts.push(found.iter().filter_map(|row| row.number("n")).sum());
-        let points = |column| -> Vec<(f64, Option<f64>)> {
-            let place = |row: &Row<'_>| Some((row.number("turn")? + 1.0, row.number(column)));
-            let placed = found.iter().filter_map(place);
-            placed
-                .map(|(turn, ns)| (turn, ns.map(|ns| ns / NS_PER_MS)))
-                .collect()
+        let found = analysis.rows_of::<TtftByTurn<'_>>(&run.run);
+        counts.push(found.iter().filter_map(|row| row.n).sum());
+        let points = |value_ns: fn(&TtftByTurn<'_>) -> Option<f64>| -> Vec<(f64, Option<f64>)> {
+            let place = |row: &TtftByTurn<'_>| {
+                Some((row.turn? + 1.0, value_ns(row).map(|ns| ns / NS_PER_MS)))
+            };
+            found.iter().filter_map(place).collect()
         };
         if is_single {
-            lines.push(series("p50", 0, Join::Line, points("ttft_p50_ns")));
-            lines.push(series("p90", 1, Join::Line, points("ttft_p90_ns")));
+            lines.push(series("p50", 0, Join::Line, points(|row| row.ttft_p50_ns)));
+            lines.push(series("p90", 1, Join::Line, points(|row| row.ttft_p90_ns)));
         } else {
             let name = format::name(&run.run);
-            lines.push(series(name, index, Join::Line, points("ttft_p50_ns")));
+            lines.push(series(
+                name,
+                index,
+                Join::Line,
+                points(|row| row.ttft_p50_ns),
+            ));
         }
     }
     // One turn is no course of a conversation.
@@ -133,20 +136,17 @@ pub(crate) fn turn_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportErr
     Ok(plot.figure()?.into_iter().collect())
 }
 
-fn length_cell(row: Row<'_>) -> Option<HeatCount> {
+fn length_cell(row: TtftByLength<'_>) -> Option<HeatCount> {
     Some(HeatCount {
-        x: (row.number("from_tokens")?, row.number("to_tokens")?),
-        y: (
-            row.number("low_ns")? / NS_PER_MS,
-            row.number("high_ns")? / NS_PER_MS,
-        ),
-        n: row.number("n")?,
+        x: (row.from_tokens?, row.to_tokens?),
+        y: (row.low_ns? / NS_PER_MS, row.high_ns? / NS_PER_MS),
+        n: row.n?,
     })
 }
 
 /// One request's life, in nanoseconds.
 struct Life<'a> {
-    row: Row<'a>,
+    row: Waterfall<'a>,
     intended: f64,
     sent: f64,
     first: Option<f64>,
@@ -154,18 +154,18 @@ struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    fn of(row: Row<'a>) -> Option<Self> {
+    fn of(row: Waterfall<'a>) -> Option<Self> {
         Some(Self {
             row,
-            intended: row.number("intended_ns")?,
-            sent: row.number("sent_ns")?,
-            first: row.number("first_token_ns"),
-            end: row.number("end_ns")?,
+            intended: row.intended_ns?,
+            sent: row.sent_ns?,
+            first: row.first_token_ns,
+            end: row.end_ns?,
         })
     }
 
     fn is_ok(&self) -> bool {
-        self.row.text("status") == Some("ok")
+        self.row.status == Some("ok")
     }
 
     /// The parts of the life, from `start` on and in seconds.
@@ -195,9 +195,10 @@ fn waterfalls(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
         return Ok(Vec::new());
     }
     let lives = |picked: &str| -> Vec<Life<'_>> {
-        rows(analysis, "waterfall")
+        analysis
+            .rows::<Waterfall<'_>>()
             .into_iter()
-            .filter(|row| row.text("picked") == Some(picked))
+            .filter(|row| row.picked == Some(picked))
             .filter_map(Life::of)
             .collect()
     };
@@ -290,19 +291,19 @@ fn table(lives: &[Life<'_>]) -> Grid {
     let mut grid = Grid::new("One request a row; times as in the picture", &headings);
     for life in lives {
         let ms = |ns: Option<f64>| Field::plain(format::milliseconds(ns));
-        let count = |column| Field::plain(format::optional(life.row.number(column), 0));
-        let status = format::clean(life.row.text("status").unwrap_or_default());
+        let count = |n| Field::plain(format::optional(n, 0));
+        let status = format::clean(life.row.status.unwrap_or_default());
         let tone = if life.is_ok() { Tone::Plain } else { Tone::Bad };
         grid.push(vec![
-            count("request_id"),
+            count(life.row.request_id),
             Field::plain(status).toned(tone),
             Field::plain(format::decimal(life.intended / NS_PER_S, 3)),
             ms(Some(life.sent - life.intended)),
             ms(life.first.map(|first| first - life.sent)),
             ms(life.first.map(|first| life.end - first)),
             ms(Some(life.end - life.intended)),
-            count("input_tokens"),
-            count("output_tokens"),
+            count(life.row.input_tokens),
+            count(life.row.output_tokens),
         ]);
     }
     grid
@@ -382,7 +383,7 @@ mod tests {
     fn a_life_without_a_token_that_ended_badly_is_all_one_colour() {
         let life = life("sample", None, "error");
         let analysis = with("waterfall", COLUMNS, vec![life]);
-        let row = rows(&analysis, "waterfall")[0];
+        let row = analysis.rows::<Waterfall<'_>>()[0];
         let lane = Life::of(row).unwrap().lane(0.0);
         assert_eq!(lane, [((1.0, 1.1), WAITING), ((1.1, 3.0), FAILED)]);
     }

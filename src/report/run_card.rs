@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::analyze::{Analysis, RunFacts};
+use crate::analyze::{Analysis, RunFacts, RunSummary};
 use crate::capture::manifest::{Manifest, State};
 use crate::plan::{Loop, RunPlan};
 
 use super::format::{self, NS_PER_S};
 use super::language::{said, say};
-use super::rows::{Row, rows_of};
 
 /// Length of a value, in characters, from which on it gets a line of its own on the run card.
 const LONG_VALUE: usize = 64;
@@ -39,10 +38,7 @@ pub(crate) fn run_card(analysis: &Analysis, run: &RunFacts) -> Vec<Fact> {
         });
     };
     add_origin(&run.manifest, &mut add);
-    if let Some(summary) = rows_of(analysis, "run_summary", &run.run)
-        .into_iter()
-        .next()
-    {
+    if let Some(summary) = analysis.row_of::<RunSummary<'_>>(&run.run) {
         add_counts(summary, &mut add);
     }
     add_circumstances(&run.manifest, &mut add);
@@ -110,11 +106,11 @@ pub(crate) fn subtitle(analysis: &Analysis, run: &RunFacts) -> String {
             anchor.utc_ns.saturating_sub(anchor.monotonic_ns),
         ));
     }
-    let summary = rows_of(analysis, "run_summary", &run.run);
+    let summary = analysis.rows_of::<RunSummary<'_>>(&run.run);
     if let Some(summary) = summary.first() {
-        let seconds = summary.number("duration_s");
+        let seconds = summary.duration_s;
         parts.extend(seconds.map(|seconds| format::duration(seconds * NS_PER_S)));
-        let n = format::optional(summary.number("requests"), 0);
+        let n = format::optional(summary.requests, 0);
         parts.push(say!("{n} requests", n));
     }
     parts.join(" · ")
@@ -273,12 +269,12 @@ fn add_circumstances(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
     );
 }
 
-fn add_counts(summary: Row<'_>, add: &mut impl FnMut(&str, String)) {
-    let count = |column| format::optional(summary.number(column), 0);
-    if let Some(seconds) = summary.number("duration_s") {
+fn add_counts(summary: RunSummary<'_>, add: &mut impl FnMut(&str, String)) {
+    let count = |n| format::optional(n, 0);
+    if let Some(seconds) = summary.duration_s {
         add("Duration", format::duration(seconds * NS_PER_S));
     }
-    let interrupted = summary.number("interrupted").filter(|n| *n > 0.0);
+    let interrupted = summary.interrupted.filter(|n| *n > 0.0);
     let interrupted = interrupted.map_or_else(String::new, |n| {
         say!(", {n} interrupted", n = format::decimal(n, 0))
     });
@@ -286,25 +282,23 @@ fn add_counts(summary: Row<'_>, add: &mut impl FnMut(&str, String)) {
         "Requests",
         say!(
             "{requests} measured: {ok} ok, {failed} failed{interrupted}, {cancelled} cancelled, {not_sent} not sent; {warmups} warm-ups",
-            requests = count("requests"),
-            ok = count("ok"),
-            failed = count("failed"),
+            requests = count(summary.requests),
+            ok = count(summary.ok),
+            failed = count(summary.failed),
             interrupted,
-            cancelled = count("cancelled"),
-            not_sent = count("not_sent"),
-            warmups = count("warmups")
+            cancelled = count(summary.cancelled),
+            not_sent = count(summary.not_sent),
+            warmups = count(summary.warmups)
         ),
     );
-    add("Chunks", count("chunks"));
-    let source = summary
-        .text("output_tokens_source")
-        .unwrap_or("an unknown source");
+    add("Chunks", count(summary.chunks));
+    let source = summary.output_tokens_source.unwrap_or("an unknown source");
     add(
         "Tokens",
         say!(
             "{input} in, {output} out, counted by {source}",
-            input = count("input_tokens"),
-            output = count("output_tokens"),
+            input = count(summary.input_tokens),
+            output = count(summary.output_tokens),
             source = said(&format::clean(source))
         ),
     );
@@ -312,8 +306,8 @@ fn add_counts(summary: Row<'_>, add: &mut impl FnMut(&str, String)) {
         "In flight",
         say!(
             "{most} at most, {mean} on average",
-            most = count("peak_in_flight"),
-            mean = format::optional(summary.number("mean_in_flight"), 1)
+            most = count(summary.peak_in_flight),
+            mean = format::optional(summary.mean_in_flight, 1)
         ),
     );
 }

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::analyze::{Analysis, Percentile, RunFacts};
+use crate::analyze::{
+    Analysis, Goodput, LatencyPercentiles, Percentile, RequestsByOutcome, RunFacts,
+    ThroughputWindows, TokenCounts, Validity, WarmupEnd,
+};
 use crate::plan::Loop;
 
 use super::ReportError;
@@ -15,7 +18,6 @@ use super::grid::{Field, Grid, Tone};
 use super::language::{said, say};
 use super::plots::{self, carries};
 use super::requests;
-use super::rows::{Row, rows, rows_of};
 use super::streams;
 use super::sweep;
 use super::timeline;
@@ -39,13 +41,7 @@ pub(crate) struct Section {
 }
 
 /// Percentiles of the headline table that are always there: heading, share, column.
-const SHOWN: [(&str, f64, &str); 5] = [
-    ("p50", 0.5, "p50_ns"),
-    ("p90", 0.9, "p90_ns"),
-    ("p95", 0.95, "p95_ns"),
-    ("p99", 0.99, "p99_ns"),
-    ("p99.9", 0.999, "p999_ns"),
-];
+const SHOWN: [f64; 5] = [50.0, 90.0, 95.0, 99.0, 99.9];
 
 /// Metrics of the headline table, with their short name and what they are measured from.
 pub(crate) const HEADLINE: [(&str, &str, &str); 9] = [
@@ -147,7 +143,10 @@ pub(crate) fn is_shown(run: &RunFacts, metric: &str) -> bool {
 fn latency_section(analysis: &Analysis) -> Section {
     let mut headings = vec!["run", "metric", "from", "#n", "#mean"];
     let shown = shown(analysis);
-    let names: Vec<String> = shown.iter().map(|shown| format!("#{}", shown.0)).collect();
+    let names: Vec<String> = shown
+        .iter()
+        .map(|one| format!("#p{}", one.percent()))
+        .collect();
     headings.extend(names.iter().map(String::as_str));
     headings.push("#max");
     let mut grid = Grid::new("Milliseconds; lower is better", &headings);
@@ -155,30 +154,30 @@ fn latency_section(analysis: &Analysis) -> Section {
     for (metric, name, from) in HEADLINE {
         grid.groups.push(grid.rows.len());
         for run in analysis.runs.iter().filter(|run| is_shown(run, metric)) {
-            for row in rows_of(analysis, "latency_percentiles", &run.run) {
-                if row.text("metric") != Some(metric) {
+            for row in analysis.rows_of::<LatencyPercentiles<'_>>(&run.run) {
+                if row.metric != Some(metric) {
                     continue;
                 }
-                let n = row.number("n").unwrap_or(0.0);
+                let n = row.n.unwrap_or(0.0);
                 let mut cells = vec![
                     Field::foreign(format::name(&run.run)),
                     Field::plain(name),
                     Field::plain(from),
                     Field::plain(format::decimal(n, 0)),
-                    Field::plain(format::milliseconds(row.number("mean_ns"))).within(
+                    Field::plain(format::milliseconds(row.mean_ns)).within(
                         uncertainty::latency_interval(analysis, &run.run, metric, "mean"),
                     ),
                 ];
-                for (_, share, column) in &shown {
-                    let field = percentile(row.number(column), n, *share);
+                for one in &shown {
+                    let field = percentile(row.percentile(*one), n, one.share());
                     is_any_weak |= field.tone == Tone::Faint;
-                    let stat = column.trim_end_matches("_ns");
+                    let stat = one.to_string();
                     // What leans on the maximum has no interval worth its name.
                     let interval = (field.tone != Tone::Faint)
-                        .then(|| uncertainty::latency_interval(analysis, &run.run, metric, stat));
+                        .then(|| uncertainty::latency_interval(analysis, &run.run, metric, &stat));
                     cells.push(field.within(interval.flatten()));
                 }
-                cells.push(Field::plain(format::milliseconds(row.number("max_ns"))));
+                cells.push(Field::plain(format::milliseconds(row.max_ns)));
                 grid.push(cells);
             }
         }
@@ -189,7 +188,7 @@ fn latency_section(analysis: &Analysis) -> Section {
     grid.notes.extend(left_out(analysis));
     grid.notes.extend(uncertainty::remarks(analysis, |row| {
         let mut metrics = HEADLINE.iter();
-        metrics.any(|(metric, ..)| row.text("metric") == Some(metric))
+        metrics.any(|(metric, ..)| row.metric == Some(metric))
     }));
     let is_open = analysis
         .runs
@@ -218,32 +217,24 @@ fn latency_section(analysis: &Analysis) -> Section {
 
 /// The percentiles of the headline table in order: those that are always there, and those that were
 /// asked for.
-fn shown(analysis: &Analysis) -> Vec<(String, f64, String)> {
-    let always = SHOWN.map(|(name, share, column)| (name.to_owned(), share, column.to_owned()));
-    let mut all: Vec<_> = always.into();
-    let columns = analysis
-        .table("latency_percentiles")
-        .map_or(&[][..], |table| &table.columns);
-    for column in columns {
-        let stat = column.name.strip_suffix("_ns");
-        if let Some(one) = stat.and_then(Percentile::named)
-            && all.iter().all(|(.., known)| *known != column.name)
-        {
-            let name = format!("p{}", one.percent());
-            all.push((name, one.share(), column.name.clone()));
+fn shown(analysis: &Analysis) -> Vec<Percentile> {
+    let mut all: Vec<Percentile> = SHOWN.into_iter().filter_map(Percentile::new).collect();
+    for one in analysis.percentiles() {
+        if !all.contains(&one) {
+            all.push(one);
         }
     }
-    all.sort_by(|(_, a, _), (_, b, _)| a.total_cmp(b));
+    all.sort_by(|a, b| a.share().total_cmp(&b.share()));
     all
 }
 
 /// Says how many requests the latencies leave out that were due in a warm-up, or outside of the
 /// window that was asked for.
 fn left_out(analysis: &Analysis) -> Vec<String> {
-    let found = rows(analysis, "warmup_end");
+    let found = analysis.rows::<WarmupEnd<'_>>();
     let some = found.iter().filter_map(|row| {
-        let left_out = row.number("left_out").filter(|n| *n > 0.0)?;
-        Some((format::name(row.run()), format::decimal(left_out, 0)))
+        let left_out = row.left_out.filter(|n| *n > 0.0)?;
+        Some((format::name(row.run), format::decimal(left_out, 0)))
     });
     let said = some.map(|(run, n)| {
         if is_single(analysis) {
@@ -286,15 +277,15 @@ fn throughput_section(analysis: &Analysis) -> Result<Section, ReportError> {
     ];
     let mut grid = Grid::new("Rates; higher is better", &headings);
     let mut drawn = None;
-    for row in rows(analysis, "throughput_windows") {
-        let window = match (row.text("window_name"), row.text("basis")) {
+    for row in analysis.rows::<ThroughputWindows<'_>>() {
+        let window = match (row.window_name, row.basis) {
             (Some("steady"), Some("asked")) => "asked for".to_owned(),
             (Some("steady"), _) => "steady".to_owned(),
             (Some("run"), _) => "whole run".to_owned(),
             (other, _) => format::clean(other.unwrap_or(format::NONE)),
         };
-        if let Some(note) = row.text("note") {
-            let run = format::name(row.run());
+        if let Some(note) = row.note {
+            let run = format::name(row.run);
             let whose = if is_single(analysis) {
                 String::new()
             } else {
@@ -307,19 +298,16 @@ fn throughput_section(analysis: &Analysis) -> Result<Section, ReportError> {
             ));
         }
         // The window that intervals are about is the first one that has a length.
-        let is_drawn = row.number("seconds").is_some() && drawn != Some(row.run());
+        let is_drawn = row.seconds.is_some() && drawn != Some(row.run);
         if is_drawn {
-            drawn = Some(row.run());
+            drawn = Some(row.run);
         }
-        let mut cells = vec![
-            Field::foreign(format::name(row.run())),
-            Field::plain(window),
-        ];
+        let mut cells = vec![Field::foreign(format::name(row.run)), Field::plain(window)];
         cells.extend(rates(analysis, row, is_drawn));
         grid.push(cells);
     }
     grid.notes.extend(uncertainty::remarks(analysis, |row| {
-        row.text("stat") == Some("window")
+        row.stat == Some("window")
     }));
     let mut grids = vec![grid.without_run(is_single(analysis))];
     grids.extend(goodput_grid(analysis));
@@ -345,19 +333,19 @@ fn throughput_section(analysis: &Analysis) -> Result<Section, ReportError> {
 }
 
 /// The numbers of a window, with their intervals if it is the one that those are about.
-fn rates(analysis: &Analysis, row: Row<'_>, is_drawn: bool) -> [Field; 6] {
+fn rates(analysis: &Analysis, row: ThroughputWindows<'_>, is_drawn: bool) -> [Field; 6] {
     [
-        ("seconds", 2),
-        ("requests", 0),
-        ("rps", 2),
-        ("input_tps", 1),
-        ("output_tps", 1),
-        ("total_tps", 1),
+        ("seconds", row.seconds, 2),
+        ("requests", row.requests, 0),
+        ("rps", row.rps, 2),
+        ("input_tps", row.input_tps, 1),
+        ("output_tps", row.output_tps, 1),
+        ("total_tps", row.total_tps, 1),
     ]
-    .map(|(column, places)| {
+    .map(|(metric, value, places)| {
         let interval =
-            is_drawn.then(|| uncertainty::rate_interval(analysis, row.run(), column, places));
-        Field::plain(format::optional(row.number(column), places)).within(interval.flatten())
+            is_drawn.then(|| uncertainty::rate_interval(analysis, row.run, metric, places));
+        Field::plain(format::optional(value, places)).within(interval.flatten())
     })
 }
 
@@ -373,7 +361,7 @@ fn goals(analysis: &Analysis) -> String {
 
 /// Lays out goodput; `None` where no goal was stated.
 fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
-    let found = rows(analysis, "goodput");
+    let found = analysis.rows::<Goodput<'_>>();
     if analysis.slos.is_empty() || found.is_empty() {
         return None;
     }
@@ -398,38 +386,37 @@ fn goodput_grid(analysis: &Analysis) -> Option<Grid> {
     let mut grid = Grid::new(caption, &headings);
     let mut drawn = None;
     for row in found {
-        let is_drawn = row.number("goodput_rps").is_some() && drawn != Some(row.run());
+        let is_drawn = row.goodput_rps.is_some() && drawn != Some(row.run);
         if is_drawn {
-            drawn = Some(row.run());
+            drawn = Some(row.run);
         }
-        let count = |column| Field::plain(format::optional(row.number(column), 0));
-        let share = |column| {
-            let interval =
-                is_drawn.then(|| uncertainty::share_interval(analysis, row.run(), column));
-            Field::plain(format::percent(row.number(column))).within(interval.flatten())
+        let count = |n| Field::plain(format::optional(n, 0));
+        let share = |metric, share| {
+            let interval = is_drawn.then(|| uncertainty::share_interval(analysis, row.run, metric));
+            Field::plain(format::percent(share)).within(interval.flatten())
         };
-        let rate = |column, places| {
+        let rate = |metric, rate, places| {
             let interval =
-                is_drawn.then(|| uncertainty::rate_interval(analysis, row.run(), column, places));
-            Field::plain(format::optional(row.number(column), places)).within(interval.flatten())
+                is_drawn.then(|| uncertainty::rate_interval(analysis, row.run, metric, places));
+            Field::plain(format::optional(rate, places)).within(interval.flatten())
         };
-        let window = match row.text("window_name") {
+        let window = match row.window_name {
             Some("run") | None => "whole run".to_owned(),
             Some(window) => format::clean(window),
         };
         grid.push(vec![
-            Field::foreign(format::name(row.run())),
+            Field::foreign(format::name(row.run)),
             Field::plain(window),
-            count("offered"),
-            count("good"),
-            share("attainment"),
-            rate("goodput_rps", 2),
-            Field::plain(format::optional(row.number("ok_rps"), 2)),
-            rate("goodput_tps", 1),
-            share("ttft_met"),
-            share("tpot_met"),
-            share("e2el_met"),
-            count("tpot_n"),
+            count(row.offered),
+            count(row.good),
+            share("attainment", row.attainment),
+            rate("goodput_rps", row.goodput_rps, 2),
+            Field::plain(format::optional(row.ok_rps, 2)),
+            rate("goodput_tps", row.goodput_tps, 1),
+            share("ttft_met", row.ttft_met),
+            share("tpot_met", row.tpot_met),
+            share("e2el_met", row.e2el_met),
+            count(row.tpot_n),
         ]);
     }
     grid.notes.push(said(
@@ -456,11 +443,27 @@ fn token_grid(analysis: &Analysis) -> Option<Grid> {
         "#requests with exactly the plan",
     ];
     let mut grid = Grid::new("Tokens planned and got", &headings);
-    for row in rows(analysis, "token_counts") {
-        for side in ["input", "output"] {
-            let number = |what: &str| row.number(&format!("{side}_{what}"));
-            let exact = format::percent(number("exact"));
-            let same = number("over_min").filter(|more| number("over_max") == Some(*more));
+    for row in analysis.rows::<TokenCounts<'_>>() {
+        let same = row
+            .input_over_min
+            .filter(|more| row.input_over_max == Some(*more));
+        for (side, planned, got, exact, same) in [
+            (
+                "input",
+                row.input_planned,
+                row.input_got,
+                row.input_exact,
+                same,
+            ),
+            (
+                "output",
+                row.output_planned,
+                row.output_got,
+                row.output_exact,
+                None,
+            ),
+        ] {
+            let exact = format::percent(exact);
             let exact = match same.filter(|more| more.abs() >= 1.0) {
                 Some(more) => say!(
                     "{exact} ({more} more in each)",
@@ -470,10 +473,10 @@ fn token_grid(analysis: &Analysis) -> Option<Grid> {
                 None => exact,
             };
             grid.push(vec![
-                Field::foreign(format::name(row.run())),
+                Field::foreign(format::name(row.run)),
                 Field::plain(side),
-                Field::plain(format::optional(number("planned"), 0)),
-                Field::plain(format::optional(number("got"), 0)),
+                Field::plain(format::optional(planned, 0)),
+                Field::plain(format::optional(got, 0)),
                 Field::plain(exact),
             ]);
         }
@@ -513,24 +516,24 @@ fn schedule_section(analysis: &Analysis) -> Result<Section, ReportError> {
 fn errors_section(analysis: &Analysis) -> Result<Section, ReportError> {
     let headings = ["run", "status", "kind", "HTTP", "#requests", "example"];
     let mut grid = Grid::new("Measured requests by outcome", &headings);
-    for row in rows(analysis, "requests_by_outcome") {
-        let word = |column| match row.text(column) {
+    for row in analysis.rows::<RequestsByOutcome<'_>>() {
+        let word = |word| match word {
             Some(text) => Field::foreign(format::clean(text)),
             None => Field::plain(format::NONE),
         };
-        let status = word("status");
-        let is_ok = row.text("status") == Some("ok");
+        let status = word(row.status);
+        let is_ok = row.status == Some("ok");
         let tone = if is_ok { Tone::Good } else { Tone::Bad };
         let http = row
-            .number("http_status")
+            .http_status
             .map_or(format::NONE.to_owned(), |code| format!("{code:.0}"));
         grid.push(vec![
-            Field::foreign(format::name(row.run())),
+            Field::foreign(format::name(row.run)),
             status.toned(tone),
-            word("error_kind"),
+            word(row.error_kind),
             Field::plain(http),
-            Field::plain(format::optional(row.number("requests"), 0)),
-            word("example_message"),
+            Field::plain(format::optional(row.requests, 0)),
+            word(row.example_message),
         ]);
     }
     Ok(Section {
@@ -547,7 +550,7 @@ fn client_section(analysis: &Analysis) -> Result<Section, ReportError> {
         "Checks on the client",
         &["run", "check", "#measured", "#limit", "result"],
     );
-    for row in rows(analysis, "validity") {
+    for row in analysis.rows::<Validity<'_>>() {
         grid.push(check_row(row));
     }
     Ok(Section {
@@ -559,19 +562,19 @@ fn client_section(analysis: &Analysis) -> Result<Section, ReportError> {
     })
 }
 
-fn check_row(row: Row<'_>) -> Vec<Field> {
-    let unit = row.text("unit");
-    let (result, tone) = match row.flag("ok") {
+fn check_row(row: Validity<'_>) -> Vec<Field> {
+    let unit = row.unit;
+    let (result, tone) = match row.ok {
         Some(true) => ("passed", Tone::Good),
         Some(false) => ("over the limit", Tone::Bad),
         None => ("not checked", Tone::Faint),
     };
     let name = verdict::name(row);
     vec![
-        Field::foreign(format::name(row.run())),
+        Field::foreign(format::name(row.run)),
         Field::foreign(verdict::subject(&name)),
-        Field::plain(verdict::quantity(row.number("value"), unit)),
-        Field::plain(verdict::quantity(row.number("limit_value"), unit)),
+        Field::plain(verdict::quantity(row.value, unit)),
+        Field::plain(verdict::quantity(row.limit_value, unit)),
         Field::plain(result).toned(tone),
     ]
 }

@@ -1,32 +1,34 @@
 //! The tables about single requests: their speed, how smoothly they were streamed, and what their
 //! length does to them.
 
-use crate::analyze::Analysis;
+use crate::analyze::{
+    Analysis, Deadlines, Jitter, LatencyByLength, LatencyByStep, RequestSpeeds, Stalls,
+    ThroughputByStep,
+};
 
 use super::format;
 use super::grid::{Field, Grid};
 use super::language::say;
-use super::rows::{Row, rows};
 use super::sections::percentile;
 use super::sweep::step_name;
 
 /// Rows of the table by length a run and side.
 const LENGTHS: usize = 60;
 
-fn run(row: &Row<'_>) -> Field {
-    Field::foreign(format::name(row.run()))
+fn run(name: &str) -> Field {
+    Field::foreign(format::name(name))
 }
 
-fn count(row: &Row<'_>, column: &str) -> Field {
-    Field::plain(format::optional(row.number(column), 0))
+fn count(value: Option<f64>) -> Field {
+    Field::plain(format::optional(value, 0))
 }
 
-fn share(row: &Row<'_>, column: &str) -> Field {
-    Field::plain(format::percent(row.number(column)))
+fn share(value: Option<f64>) -> Field {
+    Field::plain(format::percent(value))
 }
 
-fn ms(row: &Row<'_>, column: &str) -> Field {
-    Field::plain(format::milliseconds(row.number(column)))
+fn ms(ns: Option<f64>) -> Field {
+    Field::plain(format::milliseconds(ns))
 }
 
 /// Returns the table if it has a row, without the run where there is one.
@@ -42,25 +44,25 @@ pub(super) fn speeds(analysis: &Analysis) -> Option<Grid> {
     ];
     let caption = "Speed of each request in tokens/s; higher is better, and p1 is the slow end";
     let mut grid = Grid::new(caption, &headings);
-    for row in rows(analysis, "request_speeds") {
-        let (name, is) = match row.text("metric") {
+    for row in analysis.rows::<RequestSpeeds<'_>>() {
+        let (name, is) = match row.metric {
             Some("request_tps") => ("request", "output tokens ÷ E2EL"),
             Some("decode_tps") => ("decode", "1 ÷ TPOT"),
             Some("prefill_tps") => ("prefill", "input tokens ÷ TTFT"),
             _ => continue,
         };
-        let speed = |column| Field::plain(format::optional(row.number(column), 1));
+        let speed = |speed| Field::plain(format::optional(speed, 1));
         grid.push(vec![
-            run(&row),
+            run(row.run),
             Field::plain(name),
             Field::plain(is),
-            count(&row, "n"),
-            speed("mean"),
-            speed("p1"),
-            speed("p10"),
-            speed("p50"),
-            speed("p90"),
-            speed("max"),
+            count(row.n),
+            speed(row.mean),
+            speed(row.p1),
+            speed(row.p10),
+            speed(row.p50),
+            speed(row.p90),
+            speed(row.max),
         ]);
     }
     kept(grid, analysis)
@@ -83,41 +85,43 @@ pub(super) fn steps(analysis: &Analysis) -> Option<Grid> {
         "#TPOT p99",
     ];
     let mut grid = Grid::new("By step; latencies in milliseconds", &headings);
-    for row in rows(analysis, "throughput_by_step") {
-        let latencies = rows(analysis, "latency_by_step");
-        let at = |metric, column, rank| {
+    for row in analysis.rows::<ThroughputByStep<'_>>() {
+        let latencies = analysis.rows::<LatencyByStep<'_>>();
+        let of = |metric| {
             let found = latencies.iter().find(|other| {
-                other.run() == row.run()
-                    && other.number("step") == row.number("step")
-                    && other.text("phase") == Some("measure")
-                    && other.text("metric") == Some(metric)
+                other.run == row.run
+                    && other.step == row.step
+                    && other.phase == Some("measure")
+                    && other.metric == Some(metric)
             });
-            let n = found.and_then(|found| found.number("n")).unwrap_or(0.0);
-            percentile(found.and_then(|found| found.number(column)), n, rank)
+            let n = found.and_then(|found| found.n).unwrap_or(0.0);
+            let [p50_ns, p99_ns] = [
+                found.and_then(|found| found.p50_ns),
+                found.and_then(|found| found.p99_ns),
+            ];
+            [percentile(p50_ns, n, 0.5), percentile(p99_ns, n, 0.99)]
         };
-        let rate = |column, places| Field::plain(format::optional(row.number(column), places));
-        grid.push(vec![
-            run(&row),
+        let rate = |rate, places| Field::plain(format::optional(rate, places));
+        let mut cells = vec![
+            run(row.run),
             Field::foreign(step_name(row)),
-            rate("seconds", 1),
-            rate("offered_rps", 2),
-            rate("rps", 2),
-            rate("output_tps", 1),
-            rate("in_flight_mean", 1),
-            share(&row, "ok_share"),
-            at("ttft", "p50_ns", 0.5),
-            at("ttft", "p99_ns", 0.99),
-            at("tpot", "p50_ns", 0.5),
-            at("tpot", "p99_ns", 0.99),
-        ]);
+            rate(row.seconds, 1),
+            rate(row.offered_rps, 2),
+            rate(row.rps, 2),
+            rate(row.output_tps, 1),
+            rate(row.in_flight_mean, 1),
+            share(row.ok_share),
+        ];
+        cells.extend(["ttft", "tpot"].into_iter().flat_map(of));
+        grid.push(cells);
     }
     kept(grid.cut(LENGTHS), analysis)
 }
 
 /// Lays out how smoothly answers were streamed.
 pub(super) fn smoothness(analysis: &Analysis) -> Option<Grid> {
-    let all = rows(analysis, "stalls");
-    let bound = all.first().and_then(|row| row.number("bound_ns"));
+    let all = analysis.rows::<Stalls<'_>>();
+    let bound = all.first().and_then(|row| row.bound_ns);
     let bound = format::duration(bound.unwrap_or_default());
     let caption = say!(
         "Smoothness: stalls are gaps over {bound}, gaps and jitter in milliseconds",
@@ -138,34 +142,24 @@ pub(super) fn smoothness(analysis: &Analysis) -> Option<Grid> {
     ];
     let mut grid = Grid::new(caption, &headings);
     for row in all {
-        let of = |query| {
-            let found = rows(analysis, query).into_iter();
-            found.rev().find(|other| other.run() == row.run())
-        };
-        let jitter = |column| {
-            let value = of("jitter").and_then(|other| other.number(column));
-            Field::plain(format::milliseconds(value))
-        };
-        let deadline = |column| {
-            let value = of("deadlines").and_then(|other| other.number(column));
-            Field::plain(format::percent(value))
-        };
+        let jitter = analysis.row_of::<Jitter<'_>>(row.run);
+        let deadlines = analysis.row_of::<Deadlines<'_>>(row.run);
         grid.push(vec![
-            run(&row),
-            count(&row, "n"),
-            share(&row, "stalled_share"),
-            count(&row, "stalls"),
-            ms(&row, "longest_p50_ns"),
-            ms(&row, "longest_p99_ns"),
-            ms(&row, "longest_max_ns"),
-            jitter("p50_ns"),
-            jitter("p99_ns"),
-            deadline("in_time_share"),
-            deadline("fluidity"),
+            run(row.run),
+            count(row.n),
+            share(row.stalled_share),
+            count(row.stalls),
+            ms(row.longest_p50_ns),
+            ms(row.longest_p99_ns),
+            ms(row.longest_max_ns),
+            ms(jitter.and_then(|row| row.p50_ns)),
+            ms(jitter.and_then(|row| row.p99_ns)),
+            share(deadlines.and_then(|row| row.in_time_share)),
+            share(deadlines.and_then(|row| row.fluidity)),
         ]);
     }
-    if let Some(row) = rows(analysis, "deadlines").first() {
-        let speed = format::optional(row.number("reader_tps"), 1);
+    if let Some(row) = analysis.rows::<Deadlines<'_>>().first() {
+        let speed = format::optional(row.reader_tps, 1);
         let text = say!(
             "In time: tokens that came no later than a reader of {speed} tokens/s needs them.",
             speed
@@ -177,7 +171,7 @@ pub(super) fn smoothness(analysis: &Analysis) -> Option<Grid> {
 
 /// Lays out latency by how long prompts and answers were; nothing where all have one length.
 pub(super) fn lengths(analysis: &Analysis) -> Option<Grid> {
-    let all = rows(analysis, "latency_by_length");
+    let all = analysis.rows::<LatencyByLength<'_>>();
     let headings = [
         "run",
         "tokens",
@@ -192,32 +186,31 @@ pub(super) fn lengths(analysis: &Analysis) -> Option<Grid> {
     ];
     let mut grid = Grid::new("By length, in milliseconds from the send", &headings);
     for row in &all {
-        let is_alike =
-            |other: &Row<'_>| other.run() == row.run() && other.text("side") == row.text("side");
+        let is_alike = |other: &LatencyByLength<'_>| other.run == row.run && other.side == row.side;
         if all.iter().filter(|other| is_alike(other)).count() < 2 {
             continue;
         }
-        let (Some(from), Some(to)) = (row.number("from_tokens"), row.number("to_tokens")) else {
+        let (Some(from), Some(to)) = (row.from_tokens, row.to_tokens) else {
             continue;
         };
-        let n = row.number("n").unwrap_or_default();
-        let at = |column, rank| percentile(row.number(column), n, rank);
+        let n = row.n.unwrap_or_default();
+        let at = |ns, rank| percentile(ns, n, rank);
         let range = say!(
             "{from} to {to}",
             from = format::decimal(from, 0),
             to = format::decimal(to - 1.0, 0)
         );
         grid.push(vec![
-            run(row),
-            Field::plain(format::clean(row.text("side").unwrap_or_default())),
+            run(row.run),
+            Field::plain(format::clean(row.side.unwrap_or_default())),
             Field::plain(range),
-            count(row, "n"),
-            at("ttft_p50_ns", 0.5),
-            at("ttft_p99_ns", 0.99),
-            at("tpot_p50_ns", 0.5),
-            at("tpot_p99_ns", 0.99),
-            at("e2el_p50_ns", 0.5),
-            at("e2el_p99_ns", 0.99),
+            count(row.n),
+            at(row.ttft_p50_ns, 0.5),
+            at(row.ttft_p99_ns, 0.99),
+            at(row.tpot_p50_ns, 0.5),
+            at(row.tpot_p99_ns, 0.99),
+            at(row.e2el_p50_ns, 0.5),
+            at(row.e2el_p99_ns, 0.99),
         ]);
     }
     kept(grid.cut(LENGTHS), analysis)

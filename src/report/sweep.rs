@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::analyze::{Analysis, Place, RunFacts};
+use crate::analyze::{
+    Analysis, LatencyByStep, LatencyPercentiles, Place, RunFacts, ThroughputByStep,
+    ThroughputWindows,
+};
 
 use super::ReportError;
 use super::chart::{Join, Series};
@@ -14,7 +17,6 @@ use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
 use super::outcomes::outcomes;
 use super::plots::full_name;
-use super::rows::{Row, rows_of};
 use super::scale::Axis;
 
 /// Fewest values of a label that make a line.
@@ -64,43 +66,42 @@ pub(crate) fn sweep_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportEr
 }
 
 fn run_dot(analysis: &Analysis, run: &RunFacts) -> Option<Dot> {
-    let windows = rows_of(analysis, "throughput_windows", &run.run);
-    let steady = windows
-        .iter()
-        .find(|row| row.text("window_name") == Some("steady"));
-    let rate = steady
-        .or(windows.first())
-        .and_then(|row| row.number("output_tps"));
-    let latencies = rows_of(analysis, "latency_percentiles", &run.run);
+    let windows = analysis.rows_of::<ThroughputWindows<'_>>(&run.run);
+    let steady = windows.iter().find(|row| row.window_name == Some("steady"));
+    let rate = steady.or(windows.first()).and_then(|row| row.output_tps);
+    let latencies = analysis.rows_of::<LatencyPercentiles<'_>>(&run.run);
+    let of = |metric| {
+        let row = latencies.iter().find(|row| row.metric == Some(metric));
+        milliseconds(row.map(|row| [row.p50_ns, row.p99_ns]))
+    };
     Some(Dot {
         name: format::name(&run.run),
         place: run.place.clone(),
         output_tps: rate?,
         ok_share: outcomes(analysis, run).and_then(|outcomes| outcomes.ok_share()),
-        ttft_ms: percentiles(&latencies, "ttft"),
-        tpot_ms: percentiles(&latencies, "tpot"),
+        ttft_ms: of("ttft"),
+        tpot_ms: of("tpot"),
     })
 }
 
-/// p50 and p99 of a metric, in milliseconds.
-fn percentiles(latencies: &[Row<'_>], metric: &str) -> [Option<f64>; 2] {
-    let row = latencies
-        .iter()
-        .find(|row| row.text("metric") == Some(metric));
-    ["p50_ns", "p99_ns"].map(|column| Some(row?.number(column)? / NS_PER_MS))
+/// Two percentiles in milliseconds.
+fn milliseconds(percentiles_ns: Option<[Option<f64>; 2]>) -> [Option<f64>; 2] {
+    let percentiles_ns = percentiles_ns.unwrap_or_default();
+    percentiles_ns.map(|ns| ns.map(|ns| ns / NS_PER_MS))
 }
 
 fn step_dots(analysis: &Analysis, run: &RunFacts) -> Vec<Dot> {
-    let latencies = rows_of(analysis, "latency_by_step", &run.run);
-    let steps = rows_of(analysis, "throughput_by_step", &run.run);
+    let latencies = analysis.rows_of::<LatencyByStep<'_>>(&run.run);
+    let steps = analysis.rows_of::<ThroughputByStep<'_>>(&run.run);
     let axis = step_axis(&steps);
-    let dot = |step: &Row<'_>| {
-        let number = step.number("step");
-        let own: Vec<Row<'_>> = latencies
-            .iter()
-            .filter(|row| row.number("step") == number && row.text("phase") == Some("measure"))
-            .copied()
-            .collect();
+    let dot = |step: &ThroughputByStep<'_>| {
+        let number = step.step;
+        let of = |metric| {
+            let row = latencies.iter().find(|row| {
+                row.step == number && row.phase == Some("measure") && row.metric == Some(metric)
+            });
+            milliseconds(row.map(|row| [row.p50_ns, row.p99_ns]))
+        };
         let place = axis.as_ref().and_then(|label| {
             Some(Place {
                 label: label.clone(),
@@ -111,17 +112,17 @@ fn step_dots(analysis: &Analysis, run: &RunFacts) -> Vec<Dot> {
         Some(Dot {
             name: step_name(*step),
             place,
-            output_tps: step.number("output_tps")?,
-            ok_share: step.number("ok_share"),
-            ttft_ms: percentiles(&own, "ttft"),
-            tpot_ms: percentiles(&own, "tpot"),
+            output_tps: step.output_tps?,
+            ok_share: step.ok_share,
+            ttft_ms: of("ttft"),
+            tpot_ms: of("tpot"),
         })
     };
     steps.iter().filter_map(dot).collect()
 }
 
 /// The only label that all steps have with different numbers.
-fn step_axis(steps: &[Row<'_>]) -> Option<String> {
+fn step_axis(steps: &[ThroughputByStep<'_>]) -> Option<String> {
     let numbers: Vec<BTreeMap<String, f64>> = steps.iter().copied().map(step_numbers).collect();
     let mut axes = numbers.first()?.iter().filter(|(label, first)| {
         let values = || numbers.iter().map(|own| own.get(*label));
@@ -134,7 +135,7 @@ fn step_axis(steps: &[Row<'_>]) -> Option<String> {
 }
 
 /// The labels of a step that are numbers.
-fn step_numbers(step: Row<'_>) -> BTreeMap<String, f64> {
+fn step_numbers(step: ThroughputByStep<'_>) -> BTreeMap<String, f64> {
     let number = |value: &serde_json::Value| match value.as_str() {
         Some(text) => text.parse().ok().filter(|value: &f64| value.is_finite()),
         None => value.as_f64(),
@@ -146,13 +147,13 @@ fn step_numbers(step: Row<'_>) -> BTreeMap<String, f64> {
     numbers.collect()
 }
 
-fn step_labels(step: Row<'_>) -> serde_json::Map<String, serde_json::Value> {
-    let labels = step.text("labels").unwrap_or_default();
+fn step_labels(step: ThroughputByStep<'_>) -> serde_json::Map<String, serde_json::Value> {
+    let labels = step.labels.unwrap_or_default();
     serde_json::from_str(labels).unwrap_or_default()
 }
 
 /// What a step is called: its labels, or its number.
-pub(crate) fn step_name(step: Row<'_>) -> String {
+pub(crate) fn step_name(step: ThroughputByStep<'_>) -> String {
     let labels = step_labels(step);
     let words = labels.iter().map(|(name, value)| match value.as_str() {
         Some(text) => format!("{name}={text}"),
@@ -160,10 +161,7 @@ pub(crate) fn step_name(step: Row<'_>) -> String {
     });
     let words: Vec<String> = words.collect();
     if words.is_empty() {
-        return say!(
-            "step {step}",
-            step = format::optional(step.number("step"), 0)
-        );
+        return say!("step {step}", step = format::optional(step.step, 0));
     }
     format::clean_to(&words.join(", "), 60)
 }
@@ -595,7 +593,7 @@ mod tests {
                     .to_vec(),
                 sql: String::new(),
             });
-            step_axis(&rows_of(&analysis, "throughput_by_step", "demo"))
+            step_axis(&analysis.rows_of("demo"))
         };
         let found = axis([r#"{"rate":"1","gpu":8}"#, r#"{"rate":"2","gpu":8}"#]);
         assert_eq!(found.as_deref(), Some("rate"));

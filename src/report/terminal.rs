@@ -7,7 +7,10 @@
 #[cfg(test)]
 mod tests;
 
-use crate::analyze::{Analysis, Percentile, RunFacts};
+use crate::analyze::{
+    Analysis, Differences, Goodput, LatencyPercentiles, Percentile, RunFacts, RunSummary,
+    ThroughputWindows,
+};
 
 use super::advice::{Advice, advice, nothing_in_window};
 use super::asked::asked;
@@ -18,7 +21,6 @@ use super::format;
 use super::grades::{grades, source};
 use super::grid::{Field, Grid, Tone, VERDICT};
 use super::outcomes::empty_window;
-use super::rows::{Row, rows, rows_of};
 use super::run_card::differs;
 use super::sections::{FEW, HEADLINE, is_shown};
 use super::tools;
@@ -163,39 +165,38 @@ fn failed_block(out: &mut String, analysis: &Analysis, run: &RunFacts, options: 
 /// Writes counts and rates in the order that `vllm bench serve` has them.
 fn run_block(out: &mut String, analysis: &Analysis, run: &RunFacts, options: &TerminalOptions) {
     rule(out, '=', " Serving Benchmark Result ");
-    let summary = rows_of(analysis, "run_summary", &run.run)
-        .into_iter()
-        .next();
-    let number = |column| summary.and_then(|row| row.number(column));
+    let Some(summary) = analysis.row_of::<RunSummary<'_>>(&run.run) else {
+        return;
+    };
     let mut fact = |name: &str, value: String| push_line(out, &format!("{name:<44} {value}"));
-    let count = |column| plain(number(column), 0);
+    let count = |n| plain(n, 0);
     fact(
         "Run:",
         fit_middle(&format::name(&run.run), options.width - 45),
     );
-    fact("Successful requests:", count("ok"));
-    fact("Failed requests:", count("failed"));
-    for (name, column) in [
-        ("Interrupted requests:", "interrupted"),
-        ("Cancelled requests:", "cancelled"),
-        ("Never sent:", "not_sent"),
+    fact("Successful requests:", count(summary.ok));
+    fact("Failed requests:", count(summary.failed));
+    for (name, n) in [
+        ("Interrupted requests:", summary.interrupted),
+        ("Cancelled requests:", summary.cancelled),
+        ("Never sent:", summary.not_sent),
     ] {
-        if number(column).is_some_and(|value| value > 0.0) {
-            fact(name, count(column));
+        if n.is_some_and(|n| n > 0.0) {
+            fact(name, count(n));
         }
     }
-    fact("Peak requests in flight:", count("peak_in_flight"));
-    fact("Benchmark duration (s):", plain(number("duration_s"), 2));
-    fact("Total input tokens:", count("input_tokens"));
-    fact("Total generated tokens:", count("output_tokens"));
+    fact("Peak requests in flight:", count(summary.peak_in_flight));
+    fact("Benchmark duration (s):", plain(summary.duration_s, 2));
+    fact("Total input tokens:", count(summary.input_tokens));
+    fact("Total generated tokens:", count(summary.output_tokens));
     for row in rated_windows(analysis, &run.run) {
         let suffix = window_name(row);
-        for (name, unit, column) in [
-            ("Request throughput", "req/s", "rps"),
-            ("Output token throughput", "tok/s", "output_tps"),
-            ("Total token throughput", "tok/s", "total_tps"),
+        for (name, unit, rate) in [
+            ("Request throughput", "req/s", row.rps),
+            ("Output token throughput", "tok/s", row.output_tps),
+            ("Total token throughput", "tok/s", row.total_tps),
         ] {
-            let value = match (row.number(column), row.text("note")) {
+            let value = match (rate, row.note) {
                 (None, Some(why)) => format!("{} ({})", plain(None, 2), format::clean(why)),
                 (rate, _) => plain(rate, 2),
             };
@@ -205,18 +206,15 @@ fn run_block(out: &mut String, analysis: &Analysis, run: &RunFacts, options: &Te
 }
 
 /// The windows of a run that have any rate, the headline first.
-fn rated_windows<'a>(analysis: &'a Analysis, run: &str) -> Vec<Row<'a>> {
-    let has_rate = |row: &Row<'_>| {
-        let mut rates = ["rps", "output_tps"].into_iter();
-        rates.any(|column| row.number(column).is_some())
-    };
-    let windows = rows_of(analysis, "throughput_windows", run).into_iter();
+fn rated_windows<'a>(analysis: &'a Analysis, run: &str) -> Vec<ThroughputWindows<'a>> {
+    let has_rate = |row: &ThroughputWindows<'_>| row.rps.or(row.output_tps).is_some();
+    let windows = analysis.rows_of::<ThroughputWindows<'_>>(run).into_iter();
     windows.filter(has_rate).collect()
 }
 
 /// Says which window a row is about.
-fn window_name(row: Row<'_>) -> &'static str {
-    match (row.text("window_name"), row.text("basis")) {
+fn window_name(row: ThroughputWindows<'_>) -> &'static str {
+    match (row.window_name, row.basis) {
         (Some("steady"), Some("asked")) => "asked for",
         (Some("steady"), _) => "steady",
         _ => "whole run",
@@ -237,25 +235,20 @@ fn runs_table(out: &mut String, analysis: &Analysis, options: &TerminalOptions) 
     ];
     let mut grid = Grid::new("", &headings);
     for run in &analysis.runs {
-        let summary = rows_of(analysis, "run_summary", &run.run)
-            .into_iter()
-            .next();
+        let summary = analysis.row_of::<RunSummary<'_>>(&run.run);
         let window = rated_windows(analysis, &run.run).into_iter().next();
-        let cell = |row: Option<Row<'_>>, column, places| {
-            Field::plain(format::optional(
-                row.and_then(|row| row.number(column)),
-                places,
-            ))
-        };
+        let cell = |value, places| Field::plain(format::optional(value, places));
+        let rates = window.map(|row| (row.rps, row.output_tps, row.total_tps));
+        let (rps, output_tps, total_tps) = rates.unwrap_or_default();
         grid.push(vec![
             Field::foreign(format::name(&run.run)),
-            cell(summary, "ok", 0),
-            cell(summary, "failed", 0),
-            cell(summary, "duration_s", 1),
+            cell(summary.and_then(|row| row.ok), 0),
+            cell(summary.and_then(|row| row.failed), 0),
+            cell(summary.and_then(|row| row.duration_s), 1),
             Field::plain(window.map_or(format::NONE, window_name)),
-            cell(window, "rps", 2),
-            cell(window, "output_tps", 1),
-            cell(window, "total_tps", 1),
+            cell(rps, 2),
+            cell(output_tps, 1),
+            cell(total_tps, 1),
         ]);
     }
     rule(out, '=', " Runs ");
@@ -327,24 +320,24 @@ fn latency_grid(
     for asked in &options.metrics {
         for form in [asked.clone(), format!("{asked}_intended")] {
             for run in analysis.runs.iter().filter(|run| is_shown(run, &form)) {
-                for row in rows_of(analysis, "latency_percentiles", &run.run) {
-                    if row.text("metric") != Some(form.as_str()) {
+                for row in analysis.rows_of::<LatencyPercentiles<'_>>(&run.run) {
+                    if row.metric != Some(form.as_str()) {
                         continue;
                     }
-                    let n = row.number("n").unwrap_or(0.0);
+                    let n = row.n.unwrap_or(0.0);
                     let mut cells = vec![
                         Field::foreign(format::name(&run.run)),
                         Field::plain(metric_name(&form)),
                     ];
                     if is_first {
                         cells.push(Field::plain(format::decimal(n, 0)));
-                        cells.push(Field::plain(format::milliseconds(row.number("mean_ns"))));
+                        cells.push(Field::plain(format::milliseconds(row.mean_ns)));
                     }
                     cells.extend(percentiles.iter().map(|one| {
-                        super::sections::percentile(row.number(&one.column()), n, one.share())
+                        super::sections::percentile(row.percentile(*one), n, one.share())
                     }));
                     if is_first {
-                        cells.push(Field::plain(format::milliseconds(row.number("max_ns"))));
+                        cells.push(Field::plain(format::milliseconds(row.max_ns)));
                     }
                     grid.push(cells);
                 }
@@ -375,15 +368,15 @@ fn goodput_lines(out: &mut String, analysis: &Analysis) {
         } else {
             format!(", {}", fit_middle(&format::name(&run.run), 20))
         };
-        for row in rows_of(analysis, "goodput", &run.run) {
-            let is_whole = row.text("window_name") == Some("run");
+        for row in analysis.rows_of::<Goodput<'_>>(&run.run) {
+            let is_whole = row.window_name == Some("run");
             let window = if is_whole { ", whole run" } else { "" };
             let name = format!("Goodput by due time{whose}{window} (req/s):");
             let text = format!(
                 "{name:<44} {} ({} of {} met every goal)",
-                plain(row.number("goodput_rps"), 2),
-                format::percent(row.number("attainment")),
-                plain(row.number("offered"), 0),
+                plain(row.goodput_rps, 2),
+                format::percent(row.attainment),
+                plain(row.offered, 0),
             );
             push_line(out, &text);
         }
@@ -422,7 +415,7 @@ fn comparison_table(out: &mut String, analysis: &Analysis, options: &TerminalOpt
         ));
     }
     notes.extend(power(analysis));
-    notes.extend(of_clients(rows(analysis, "differences").into_iter()));
+    notes.extend(of_clients(analysis.rows::<Differences<'_>>().into_iter()));
     if is_any_unjudged {
         notes.push(format!(
             "{NOT_JUDGED}: not tested; the interval is one of 95 % by itself"
@@ -461,7 +454,7 @@ fn verdict_field(verdict: Option<&str>) -> Field {
 }
 
 /// The headline numbers of each group of runs beside the first group's.
-fn group_changes(groups: &[Row<'_>], options: &TerminalOptions) -> Grid {
+fn group_changes(groups: &[Differences<'_>], options: &TerminalOptions) -> Grid {
     let headings = [
         "group",
         "number",
@@ -473,23 +466,23 @@ fn group_changes(groups: &[Row<'_>], options: &TerminalOptions) -> Grid {
     ];
     let mut grid = Grid::new("", &headings);
     for row in groups {
-        let (metric, stat) = (row.text("metric"), row.text("stat"));
+        let (metric, stat) = (row.metric, row.stat);
         let (metric, stat) = (metric.unwrap_or_default(), stat.unwrap_or_default());
-        let verdict = row.text("verdict");
+        let verdict = row.verdict;
         if verdict.is_none() && shown_as_rate(metric, stat, options).is_none() {
             continue;
         }
-        let (unit, by) = shown_unit(*row);
-        let number = |column| row.number(column).map(|value| value / by);
+        let (unit, by) = shown_unit(row.unit);
+        let shown = |value: Option<f64>| format::optional(value.map(|value| value / by), 2);
         let stat = if stat == "window" { "" } else { stat };
         let named = format!("{metric} {stat} {unit}");
         let words: Vec<&str> = named.split_whitespace().collect();
         grid.push(vec![
-            Field::foreign(fit_middle(&format::name(row.run()), 20)),
+            Field::foreign(fit_middle(&format::name(row.run), 20)),
             Field::plain(words.join(" ")),
-            Field::plain(format::optional(number("baseline_value"), 2)),
-            Field::plain(format::optional(number("value"), 2)),
-            Field::plain(signed_percent(row.number("difference")))
+            Field::plain(shown(row.baseline_value)),
+            Field::plain(shown(row.value)),
+            Field::plain(signed_percent(row.difference))
                 .toned(verdict_tone(verdict.unwrap_or_default())),
             Field::plain(interval_of(Some(*row))),
             verdict_field(verdict),
@@ -530,7 +523,7 @@ fn run_changes(analysis: &Analysis, options: &TerminalOptions) -> Grid {
             change.stat.as_str()
         };
         let tested = difference(analysis, &change.run, &change.metric, stat);
-        let verdict = tested.and_then(|row| row.text("verdict"));
+        let verdict = tested.and_then(|row| row.verdict);
         let stat = match (is_rate, is_whole) {
             (true, true) => "whole run",
             (true, false) => "",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::analyze::{Analysis, Cell, Thresholds};
+use crate::analyze::{Analysis, CATALOG, Cell, Thresholds};
 
 /// Options with templates of a user's own.
 fn with(files: impl IntoIterator<Item = (String, String)>) -> PageOptions {
@@ -44,6 +44,25 @@ pub(super) fn all() -> Vec<(&'static str, Analysis)> {
         ),
         ("much", much()),
     ]
+}
+
+#[test]
+fn the_tables_of_the_fixture_have_columns_that_their_queries_return() {
+    for (what, analysis) in all() {
+        for table in &analysis.tables {
+            let query = CATALOG.iter().find(|query| query.name == table.name);
+            let query = query.unwrap_or_else(|| panic!("{what}: no query {}", table.name));
+            for column in &table.columns {
+                let mut known = query.columns.iter().map(|(name, _)| name);
+                assert!(
+                    known.any(|name| *name == column.name),
+                    "{what}: {} returns no {}",
+                    table.name,
+                    column.name
+                );
+            }
+        }
+    }
 }
 
 /// Several runs with far more windows, cells and errors than a query should return.

@@ -1,13 +1,15 @@
 //! Pictures over time: load, latency and the client itself, by window or probe.
 
-use crate::analyze::Analysis;
+use crate::analyze::{
+    Analysis, ClientHealth, ItlHeatmap, LatencyOverTime, ResultRow, ThroughputOverTime,
+    ThroughputWindows,
+};
 
 use super::ReportError;
 use super::chart::Join;
 use super::figures::{Figure, Plot, Written, series};
 use super::format::{self, NS_PER_MS, NS_PER_S};
 use super::language::{said, say};
-use super::rows::{Row, rows, rows_of};
 use super::scale::Axis;
 
 /// A line's points.
@@ -22,18 +24,72 @@ const HIGHEST: &str = "max";
 /// Name of the line that shows how many requests were due, which the others are measured against.
 const OFFERED: &str = "offered";
 
-/// A column of a table over time, and how to draw it.
-struct Track<'a> {
+/// A row of a table over time.
+pub(crate) trait OverTime<'a>: ResultRow<'a> {
+    /// When its window begins, or when it was probed.
+    fn at_ns(&self) -> Option<f64>;
+    /// How long its window is; none for a probe.
+    fn width_ns(&self) -> Option<f64> {
+        None
+    }
+    /// How many requests it counts; none for what counts none.
+    fn requests(&self) -> Option<f64> {
+        None
+    }
+}
+
+impl<'a> OverTime<'a> for ThroughputOverTime<'a> {
+    fn at_ns(&self) -> Option<f64> {
+        self.at_ns
+    }
+    fn width_ns(&self) -> Option<f64> {
+        self.width_ns
+    }
+    fn requests(&self) -> Option<f64> {
+        self.completed
+    }
+}
+
+impl<'a> OverTime<'a> for LatencyOverTime<'a> {
+    fn at_ns(&self) -> Option<f64> {
+        self.at_ns
+    }
+    fn width_ns(&self) -> Option<f64> {
+        self.width_ns
+    }
+    fn requests(&self) -> Option<f64> {
+        self.n
+    }
+}
+
+impl<'a> OverTime<'a> for ItlHeatmap<'a> {
+    fn at_ns(&self) -> Option<f64> {
+        self.at_ns
+    }
+    fn width_ns(&self) -> Option<f64> {
+        self.width_ns
+    }
+}
+
+impl<'a> OverTime<'a> for ClientHealth<'a> {
+    fn at_ns(&self) -> Option<f64> {
+        self.at_ns
+    }
+}
+
+/// A column over time: its value, its name in the legend, and what makes the value fit the unit.
+type Line<R> = (fn(&R) -> Option<f64>, &'static str, Scale);
+
+/// Columns of a table over time, and how to draw them.
+struct Track<'a, R> {
     id: &'a str,
-    table: &'a str,
     title: &'a str,
     /// Its title where it shows one side of several runs.
     title_of_several: &'a str,
     unit: &'a str,
     places: usize,
     join: Join,
-    /// Column, its name in the legend, and what makes its value fit the unit.
-    columns: &'a [(&'a str, &'a str, Scale)],
+    columns: Vec<Line<R>>,
     /// The one of `columns` that is shown with several runs.
     leading: usize,
 }
@@ -48,11 +104,11 @@ enum Scale {
 }
 
 impl Scale {
-    fn apply(self, value: f64, row: Row<'_>) -> Option<f64> {
+    fn apply(self, value: f64, width_ns: Option<f64>) -> Option<f64> {
         match self {
             Self::AsIs => Some(value),
             Self::PerSecond => {
-                let width = row.number("width_ns").filter(|width| *width > 0.0)?;
+                let width = width_ns.filter(|width| *width > 0.0)?;
                 Some(value * NS_PER_S / width)
             }
             Self::Milliseconds => Some(value / NS_PER_MS),
@@ -68,11 +124,14 @@ pub(crate) fn time_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportErr
     Ok(figures)
 }
 
-fn load_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+fn load_figures<'a>(analysis: &'a Analysis) -> Result<Vec<Figure>, ReportError> {
     use Scale::{AsIs, PerSecond};
-    let load = |id, (title, title_of_several), unit, columns, leading| Track {
+    let load = |id,
+                (title, title_of_several),
+                unit,
+                columns: Vec<Line<ThroughputOverTime<'a>>>,
+                leading| Track {
         id,
-        table: "throughput_over_time",
         title,
         title_of_several,
         unit,
@@ -89,11 +148,11 @@ fn load_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
                 "Achieved rate of requests (higher is better)",
             ),
             "requests/s",
-            &[
-                ("offered", OFFERED, PerSecond),
-                ("sent", "sent", PerSecond),
-                ("completed", "achieved", PerSecond),
-                ("failed", "failed", PerSecond),
+            vec![
+                (|row| row.offered, OFFERED, PerSecond),
+                (|row| row.sent, "sent", PerSecond),
+                (|row| row.completed, "achieved", PerSecond),
+                (|row| row.failed, "failed", PerSecond),
             ],
             2,
         ),
@@ -101,7 +160,7 @@ fn load_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
             "in-flight-over-time",
             ("Requests in flight", "Requests in flight"),
             "requests",
-            &[("in_flight", "in flight", AsIs)],
+            vec![(|row| row.in_flight, "in flight", AsIs)],
             0,
         ),
         load(
@@ -111,18 +170,17 @@ fn load_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
                 "Output tokens arriving (higher is better)",
             ),
             "tokens/s",
-            &[("output_tps", "output tokens/s", AsIs)],
+            vec![(|row| row.output_tps, "output tokens/s", AsIs)],
             0,
         ),
     ];
     draw_all(analysis, &tracks)
 }
 
-fn latency_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
+fn latency_figures<'a>(analysis: &'a Analysis) -> Result<Vec<Figure>, ReportError> {
     use Scale::Milliseconds;
-    let latency = |id, title, title_of_several, columns| Track {
+    let latency = |id, title, title_of_several, columns: Vec<Line<LatencyOverTime<'a>>>| Track {
         id,
-        table: "latency_over_time",
         title,
         title_of_several,
         unit: "ms",
@@ -136,20 +194,20 @@ fn latency_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
             "ttft-over-time",
             "Time to first token over time (lower is better)",
             "p99 time to first token over time (lower is better)",
-            &[
-                ("ttft_p50_ns", "p50", Milliseconds),
-                ("ttft_p99_ns", "p99", Milliseconds),
-                ("ttft_max_ns", HIGHEST, Milliseconds),
+            vec![
+                (|row| row.ttft_p50_ns, "p50", Milliseconds),
+                (|row| row.ttft_p99_ns, "p99", Milliseconds),
+                (|row| row.ttft_max_ns, HIGHEST, Milliseconds),
             ],
         ),
         latency(
             "itl-over-time",
             "Inter-token time over time (lower is better)",
             "p99 inter-token time over time (lower is better)",
-            &[
-                ("itl_p50_ns", "p50", Milliseconds),
-                ("itl_p99_ns", "p99", Milliseconds),
-                ("itl_max_ns", HIGHEST, Milliseconds),
+            vec![
+                (|row| row.itl_p50_ns, "p50", Milliseconds),
+                (|row| row.itl_p99_ns, "p99", Milliseconds),
+                (|row| row.itl_max_ns, HIGHEST, Milliseconds),
             ],
         ),
     ];
@@ -157,10 +215,9 @@ fn latency_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
 }
 
 /// Draws the client's own state over time.
-pub(crate) fn client_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
-    let track = |id, title, unit, columns| Track {
+pub(crate) fn client_figures<'a>(analysis: &'a Analysis) -> Result<Vec<Figure>, ReportError> {
+    let track = |id, title, unit, columns: Vec<Line<ClientHealth<'a>>>| Track {
         id,
-        table: "client_health",
         title,
         title_of_several: title,
         unit,
@@ -174,19 +231,26 @@ pub(crate) fn client_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportE
             "client-lag",
             "How late the client's own runtime woke up (lower is better)",
             "ms",
-            &[("runtime_lag_max_ns", "longest lag", Scale::Milliseconds)],
+            vec![(
+                |row| row.runtime_lag_max_ns,
+                "longest lag",
+                Scale::Milliseconds,
+            )],
         ),
         track(
             "client-cpu",
             "CPU share of the client",
             "%",
-            &[("cpu_share", "CPU", Scale::Percent)],
+            vec![(|row| row.cpu_share, "CPU", Scale::Percent)],
         ),
     ];
     draw_all(analysis, &tracks)
 }
 
-fn draw_all(analysis: &Analysis, tracks: &[Track<'_>]) -> Result<Vec<Figure>, ReportError> {
+fn draw_all<'a, R: OverTime<'a>>(
+    analysis: &'a Analysis,
+    tracks: &[Track<'_, R>],
+) -> Result<Vec<Figure>, ReportError> {
     let mut figures = Vec::new();
     for track in tracks {
         figures.extend(draw_track(analysis, track)?);
@@ -194,14 +258,17 @@ fn draw_all(analysis: &Analysis, tracks: &[Track<'_>]) -> Result<Vec<Figure>, Re
     Ok(figures)
 }
 
-fn draw_track(analysis: &Analysis, track: &Track<'_>) -> Result<Option<Figure>, ReportError> {
-    let clock = Clock::of(analysis, track.table);
+fn draw_track<'a, R: OverTime<'a>>(
+    analysis: &'a Analysis,
+    track: &Track<'_, R>,
+) -> Result<Option<Figure>, ReportError> {
+    let clock = Clock::of::<R>(analysis);
     let is_single = analysis.runs.len() == 1;
     let mut lines = Vec::new();
     for (index, run) in analysis.runs.iter().enumerate() {
-        let rows = rows_of(analysis, track.table, &run.run);
-        for (order, (column, label, scale)) in track.columns.iter().enumerate() {
-            let points = clock.points(&rows, column, *scale, track.join);
+        let rows = analysis.rows_of::<R>(&run.run);
+        for (order, (value, label, scale)) in track.columns.iter().enumerate() {
+            let points = clock.points(&rows, *value, *scale, track.join);
             if is_single {
                 let mut line = series(said(label), order, track.join, points);
                 if *label == OFFERED {
@@ -238,7 +305,7 @@ fn draw_track(analysis: &Analysis, track: &Track<'_>) -> Result<Option<Figure>, 
             "{}{}{}{shade}",
             said(track.unit),
             clock.window(),
-            counts(analysis, track.table)
+            counts::<R>(analysis)
         ),
         x: clock.axis(),
         x_written: Written {
@@ -257,36 +324,31 @@ fn draw_track(analysis: &Analysis, track: &Track<'_>) -> Result<Option<Figure>, 
 }
 
 /// Writes how many values stand behind a table over time.
-fn counts(analysis: &Analysis, table: &str) -> String {
-    let column = match table {
-        "latency_over_time" => "n",
-        "throughput_over_time" => "completed",
-        // Each row of the client's health is one probe.
-        _ => {
-            let n = u32::try_from(rows(analysis, table).len()).unwrap_or(u32::MAX);
-            return say!(" · n = {n} probes", n = format::decimal(f64::from(n), 0));
-        }
-    };
+fn counts<'a, R: OverTime<'a>>(analysis: &'a Analysis) -> String {
+    if R::TABLE == ClientHealth::TABLE {
+        let n = u32::try_from(analysis.rows::<R>().len()).unwrap_or(u32::MAX);
+        return say!(" · n = {n} probes", n = format::decimal(f64::from(n), 0));
+    }
     let sums: Vec<f64> = analysis
         .runs
         .iter()
-        .map(|run| rows_of(analysis, table, &run.run))
-        .map(|rows| rows.iter().filter_map(|row| row.number(column)).sum())
+        .map(|run| analysis.rows_of::<R>(&run.run))
+        .map(|rows| rows.iter().filter_map(R::requests).sum())
         .collect();
     say!(" · n = {n} requests", n = format::counts(&sums))
 }
 
 /// Returns what lies outside the headline's window of the only run, and what a caption says of it.
 fn outside(analysis: &Analysis, clock: &Clock) -> (Vec<(f64, f64)>, String) {
-    let windows = rows(analysis, "throughput_windows");
+    let windows = analysis.rows::<ThroughputWindows<'_>>();
     let steady = windows
         .into_iter()
-        .find(|row| row.text("window_name") == Some("steady"));
-    let edges = steady.and_then(|row| row.number("from_ns").zip(row.number("to_ns")));
+        .find(|row| row.window_name == Some("steady"));
+    let edges = steady.and_then(|row| row.from_ns.zip(row.to_ns));
     let Some((from, to)) = edges else {
         return (Vec::new(), String::new());
     };
-    let is_asked = steady.is_some_and(|row| row.text("basis") == Some("asked"));
+    let is_asked = steady.is_some_and(|row| row.basis == Some("asked"));
     let (begin, end) = (clock.at(from), clock.at(to));
     let (mut bands, mut parts) = (Vec::new(), Vec::new());
     if begin > clock.first && from > 0.0 {
@@ -316,14 +378,14 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Lays out the times of `table`.
-    pub(crate) fn of(analysis: &Analysis, table: &str) -> Self {
-        let rows = rows(analysis, table);
-        let width = |row: &Row<'_>| row.number("width_ns").unwrap_or(0.0);
-        let starts = rows.iter().filter_map(|row| row.number("at_ns"));
+    /// Lays out the times of a table.
+    pub(crate) fn of<'a, R: OverTime<'a>>(analysis: &'a Analysis) -> Self {
+        let rows = analysis.rows::<R>();
+        let width = |row: &R| row.width_ns().unwrap_or(0.0);
+        let starts = rows.iter().filter_map(R::at_ns);
         let ends = rows
             .iter()
-            .filter_map(|row| row.number("at_ns").map(|at| at + width(row)));
+            .filter_map(|row| row.at_ns().map(|at| at + width(row)));
         let first = starts.reduce(f64::min).unwrap_or(0.0);
         let last = ends.reduce(f64::max).unwrap_or(0.0);
         let is_long = last - first >= 600.0 * NS_PER_S;
@@ -332,7 +394,7 @@ impl Clock {
         } else {
             (NS_PER_S, "s")
         };
-        let width_ns = rows.first().and_then(|row| row.number("width_ns"));
+        let width_ns = rows.first().and_then(R::width_ns);
         Self {
             unit_ns,
             unit,
@@ -367,15 +429,19 @@ impl Clock {
     }
 
     /// Returns a column over time; a level line also gets the end of its last window.
-    fn points(&self, rows: &[Row<'_>], column: &str, scale: Scale, join: Join) -> Points {
+    fn points<'a, R: OverTime<'a>>(
+        &self,
+        rows: &[R],
+        value: fn(&R) -> Option<f64>,
+        scale: Scale,
+        join: Join,
+    ) -> Points {
         let mut points: Points = Vec::with_capacity(rows.len() + 1);
         for row in rows {
-            let Some(at) = row.number("at_ns") else {
+            let Some(at) = row.at_ns() else {
                 continue;
             };
-            let value = row
-                .number(column)
-                .and_then(|value| scale.apply(value, *row));
+            let value = value(row).and_then(|value| scale.apply(value, row.width_ns()));
             points.push((self.at(at), value));
         }
         if join == Join::Step

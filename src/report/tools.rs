@@ -9,7 +9,6 @@ use crate::analyze::{Analysis, Query, Table, definition_of_table};
 use super::format::{self, NS_PER_MS};
 use super::grid::{Field, Grid, Tone};
 use super::language::{said, say};
-use super::rows::rows_of;
 use super::sections::Section;
 
 /// One number of a definition, in the unit that is shown.
@@ -35,21 +34,22 @@ fn answered(analysis: &Analysis) -> Vec<(&'static Query, &str)> {
 /// Reads what a definition says of a run; times become milliseconds.
 fn numbers(analysis: &Analysis, table: &str, run: &str) -> Vec<Number> {
     let text = |value: Option<&str>| format::clean(value.unwrap_or_default());
-    rows_of(analysis, table, run)
+    analysis
+        .definition(table, run)
         .into_iter()
         .map(|row| {
-            let is_time = row.text("unit") == Some("ns");
-            let value = row.number("value");
+            let is_time = row.unit == Some("ns");
+            let value = row.value;
             Number {
-                metric: text(row.text("metric")),
-                stat: text(row.text("stat")),
+                metric: text(row.metric),
+                stat: text(row.stat),
                 unit: if is_time {
                     "ms".to_owned()
                 } else {
-                    text(row.text("unit"))
+                    text(row.unit)
                 },
                 value: value.map(|value| if is_time { value / NS_PER_MS } else { value }),
-                note: row.text("note").map(format::clean),
+                note: row.note.map(format::clean),
             }
         })
         .collect()

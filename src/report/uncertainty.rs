@@ -1,11 +1,10 @@
 //! How surely the numbers are known, and what differs between runs, as tables.
 
-use crate::analyze::Analysis;
+use crate::analyze::{Analysis, Differences, Intervals, Stationarity};
 
 use super::format::{self, NS_PER_MS};
 use super::grid::{Field, Grid, Tone, VERDICT};
 use super::language::{said, say};
-use super::rows::{Row, rows, rows_of};
 
 /// Stands in the place of a verdict where the client may have made the difference, and is why a
 /// number has none.
@@ -21,10 +20,11 @@ pub(crate) fn interval(
     metric: &str,
     stat: &str,
 ) -> Option<(f64, f64)> {
-    let found = rows_of(analysis, "intervals", run)
+    let found = analysis
+        .rows_of::<Intervals<'_>>(run)
         .into_iter()
-        .find(|row| row.text("metric") == Some(metric) && row.text("stat") == Some(stat))?;
-    bounds(found, 1.0)
+        .find(|row| row.metric == Some(metric) && row.stat == Some(stat))?;
+    found.low.zip(found.high)
 }
 
 /// What was tested of one number of a run against the first.
@@ -33,7 +33,7 @@ pub(crate) fn difference<'a>(
     run: &str,
     metric: &str,
     stat: &str,
-) -> Option<Row<'a>> {
+) -> Option<Differences<'a>> {
     // A rate has one number for the window that is its headline.
     let stat = if stat == "steady" || metric == "ok_share" {
         "window"
@@ -45,15 +45,16 @@ pub(crate) fn difference<'a>(
     } else {
         metric
     };
-    rows_of(analysis, "differences", run)
+    analysis
+        .rows_of::<Differences<'_>>(run)
         .into_iter()
-        .find(|row| row.text("metric") == Some(metric) && row.text("stat") == Some(stat))
+        .find(|row| row.metric == Some(metric) && row.stat == Some(stat))
 }
 
 /// What was tested of groups of runs; nothing where each run stands for itself.
-pub(crate) fn of_groups(analysis: &Analysis) -> Vec<Row<'_>> {
-    let is_group = |row: &Row<'_>| analysis.runs.iter().all(|run| run.run != row.run());
-    let mut tested = rows(analysis, "differences");
+pub(crate) fn of_groups(analysis: &Analysis) -> Vec<Differences<'_>> {
+    let is_group = |row: &Differences<'_>| analysis.runs.iter().all(|run| run.run != row.run);
+    let mut tested = analysis.rows::<Differences<'_>>();
     if !tested.iter().any(is_group) {
         tested.clear();
     }
@@ -76,13 +77,10 @@ pub(crate) fn groups(analysis: &Analysis) -> Option<String> {
         }
     };
     let first = rows.first()?;
-    let baseline = spelled(
-        first.text("baseline").unwrap_or_default(),
-        first.number("baseline_runs"),
-    );
+    let baseline = spelled(first.baseline.unwrap_or_default(), first.baseline_runs);
     let mut others: Vec<String> = Vec::new();
     for row in &rows {
-        let other = spelled(row.run(), row.number("runs"));
+        let other = spelled(row.run, row.runs);
         if !others.contains(&other) {
             others.push(other);
         }
@@ -93,12 +91,17 @@ pub(crate) fn groups(analysis: &Analysis) -> Option<String> {
 
 /// The interval of a change, as a reader is told it: where there is a verdict, the one that it
 /// stands on.
-pub(crate) fn interval_of(row: Option<Row<'_>>) -> String {
-    row.map_or_else(|| format::NONE.to_owned(), percent_bounds)
-}
-
-fn bounds(row: Row<'_>, by: f64) -> Option<(f64, f64)> {
-    Some((row.number("low")? / by, row.number("high")? / by))
+pub(crate) fn interval_of(row: Option<Differences<'_>>) -> String {
+    row.map_or_else(
+        || format::NONE.to_owned(),
+        |row| {
+            if row.verdict.is_some() && row.tested_low.is_some() {
+                percent_bounds(row.tested_low, row.tested_high)
+            } else {
+                percent_bounds(row.low, row.high)
+            }
+        },
+    )
 }
 
 /// Spells the interval of a latency, in milliseconds; `None` where there is none.
@@ -145,8 +148,12 @@ fn between(low: String, high: String) -> String {
 
 /// What is to be said of the intervals of some metrics: what they are, and which are missing for
 /// what reason.
-pub(crate) fn remarks(analysis: &Analysis, is_about: impl Fn(Row<'_>) -> bool) -> Vec<String> {
-    let all: Vec<Row<'_>> = rows(analysis, "intervals")
+pub(crate) fn remarks(
+    analysis: &Analysis,
+    is_about: impl Fn(Intervals<'_>) -> bool,
+) -> Vec<String> {
+    let all: Vec<Intervals<'_>> = analysis
+        .rows::<Intervals<'_>>()
         .into_iter()
         .filter(|row| is_about(*row))
         .collect();
@@ -154,18 +161,19 @@ pub(crate) fn remarks(analysis: &Analysis, is_about: impl Fn(Row<'_>) -> bool) -
         return Vec::new();
     }
     let mut remarks = Vec::new();
-    if all.iter().any(|row| bounds(*row, 1.0).is_some()) {
+    let has_interval = |row: &Intervals<'_>| row.low.zip(row.high).is_some();
+    if all.iter().any(has_interval) {
         remarks.push(said("In small print or in brackets: the interval that holds the true value with 95 % confidence, were \
              the run to go on (block bootstrap over time). What differs from run to run is not in \
              it."));
-        if all.iter().all(|row| bounds(*row, 1.0).is_some()) {
+        if all.iter().all(has_interval) {
             return remarks;
         }
         remarks.push(said("Numbers without an interval:"));
     } else {
         remarks.push(said("No number here has a confidence interval:"));
     }
-    let reasons = lacks(all.into_iter());
+    let reasons = lacks(all.iter().map(|row| row.lack));
     let last = remarks.len() - 1;
     let reasons = reasons.join(&said("; "));
     remarks[last] = say!("{numbers} {reasons}.", numbers = remarks[last], reasons);
@@ -173,9 +181,8 @@ pub(crate) fn remarks(analysis: &Analysis, is_about: impl Fn(Row<'_>) -> bool) -
 }
 
 /// What keeps numbers from having an interval, one remark a reason that occurs.
-fn lacks<'a>(rows: impl Iterator<Item = Row<'a>>) -> Vec<String> {
-    let lacks = rows.filter_map(|row| row.text("lack"));
-    let mut found: Vec<&str> = lacks.filter(|lack| *lack != CLIENTS).collect();
+fn lacks<'a>(lacks: impl Iterator<Item = Option<&'a str>>) -> Vec<String> {
+    let mut found: Vec<&str> = lacks.flatten().filter(|lack| *lack != CLIENTS).collect();
     found.sort_unstable();
     found.dedup();
     let remark = |lack: &str| match lack {
@@ -193,8 +200,8 @@ fn lacks<'a>(rows: impl Iterator<Item = Row<'a>>) -> Vec<String> {
 }
 
 /// Why some rows have no result.
-fn not_enough<'a>(rows: impl Iterator<Item = Row<'a>>) -> Option<String> {
-    let reasons = lacks(rows);
+fn not_enough<'a>(all: impl Iterator<Item = Option<&'a str>>) -> Option<String> {
+    let reasons = lacks(all);
     (!reasons.is_empty()).then(|| {
         say!(
             "Not enough data: {reasons}.",
@@ -217,20 +224,20 @@ pub(crate) fn stationarity(analysis: &Analysis) -> Option<Grid> {
         "result",
     ];
     let mut grid = Grid::new("First half of the window against the second", &headings);
-    let all = rows(analysis, "stationarity");
+    let all = analysis.rows::<Stationarity<'_>>();
     for row in &all {
-        let (unit, by) = shown_unit(*row);
-        let number = |column| row.number(column).map(|value| value / by);
-        let verdict = row.text("verdict").unwrap_or_default();
+        let (unit, by) = shown_unit(row.unit);
+        let shown = |value: Option<f64>| format::optional(value.map(|value| value / by), 2);
+        let verdict = row.verdict.unwrap_or_default();
         grid.push(vec![
-            Field::foreign(format::name(row.run())),
-            Field::verbatim(row.text("metric").unwrap_or_default()),
-            Field::verbatim(row.text("stat").unwrap_or_default()),
+            Field::foreign(format::name(row.run)),
+            Field::verbatim(row.metric.unwrap_or_default()),
+            Field::verbatim(row.stat.unwrap_or_default()),
             Field::plain(unit),
-            Field::plain(format::optional(number("first_half"), 2)),
-            Field::plain(format::optional(number("second_half"), 2)),
-            Field::plain(signed_percent(row.number("difference"))),
-            Field::plain(percent_bounds(*row)),
+            Field::plain(shown(row.first_half)),
+            Field::plain(shown(row.second_half)),
+            Field::plain(signed_percent(row.difference)),
+            Field::plain(percent_bounds(row.low, row.high)),
             Field::plain(verdict).toned(match verdict {
                 "drifts" => Tone::Bad,
                 "not enough data" => Tone::Faint,
@@ -238,13 +245,14 @@ pub(crate) fn stationarity(analysis: &Analysis) -> Option<Grid> {
             }),
         ]);
     }
-    grid.notes.extend(not_enough(all.into_iter()));
+    grid.notes
+        .extend(not_enough(all.iter().map(|row| row.lack)));
     (!grid.rows.is_empty()).then(|| grid.without_run(analysis.runs.len() == 1))
 }
 
 /// Unit that a row is shown in, and what its numbers are divided by for it.
-pub(crate) fn shown_unit(row: Row<'_>) -> (String, f64) {
-    match row.text("unit") {
+pub(crate) fn shown_unit(unit: Option<&str>) -> (String, f64) {
+    match unit {
         Some("ns") => ("ms".to_owned(), NS_PER_MS),
         other => (format::clean(other.unwrap_or_default()), 1.0),
     }
@@ -261,14 +269,9 @@ pub(crate) fn signed_percent(share: Option<f64>) -> String {
     )
 }
 
-fn percent_bounds(row: Row<'_>) -> String {
-    let bounds = if row.text("verdict").is_some() && row.number("tested_low").is_some() {
-        ["tested_low", "tested_high"]
-    } else {
-        ["low", "high"]
-    };
-    match bounds.map(|column| row.number(column)) {
-        [Some(low), Some(high)] => say!(
+fn percent_bounds(low: Option<f64>, high: Option<f64>) -> String {
+    match (low, high) {
+        (Some(low), Some(high)) => say!(
             "{from} to {to}",
             from = signed_percent(Some(low)),
             to = signed_percent(Some(high))
@@ -295,10 +298,10 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
     let mut grid = Grid::new("Against the first", &headings);
     let headline = judged(analysis);
     for row in &headline {
-        let (unit, by) = shown_unit(*row);
-        let number = |column| row.number(column).map(|value| value / by);
-        let verdict = row.text("verdict").unwrap_or_default();
-        let needs = row.number("times_as_long").map_or_else(
+        let (unit, by) = shown_unit(row.unit);
+        let shown = |value: Option<f64>| format::optional(value.map(|value| value / by), 2);
+        let verdict = row.verdict.unwrap_or_default();
+        let needs = row.times_as_long.map_or_else(
             || format::NONE.to_owned(),
             |times| {
                 if times <= 1.0 {
@@ -309,16 +312,16 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
             },
         );
         grid.push(vec![
-            Field::foreign(format::name(row.run())),
-            Field::verbatim(row.text("metric").unwrap_or_default()),
-            Field::verbatim(row.text("stat").unwrap_or_default()),
+            Field::foreign(format::name(row.run)),
+            Field::verbatim(row.metric.unwrap_or_default()),
+            Field::verbatim(row.stat.unwrap_or_default()),
             Field::plain(unit),
-            Field::plain(format::optional(number("baseline_value"), 2)),
-            Field::plain(format::optional(number("value"), 2)),
-            Field::plain(signed_percent(row.number("difference"))),
-            Field::plain(percent_bounds(*row)),
+            Field::plain(shown(row.baseline_value)),
+            Field::plain(shown(row.value)),
+            Field::plain(signed_percent(row.difference)),
+            Field::plain(interval_of(Some(*row))),
             Field::plain(verdict).toned(verdict_tone(verdict)),
-            Field::plain(match row.number("smallest_seen") {
+            Field::plain(match row.smallest_seen {
                 Some(share) if share > LARGEST_SEEN => size(share),
                 share => signed_percent(share).replace('+', "±"),
             }),
@@ -337,38 +340,39 @@ pub(crate) fn verdicts(analysis: &Analysis) -> Option<Grid> {
     ));
     grid.notes.extend(power(analysis));
     grid.notes.extend(of_clients(headline.iter().copied()));
-    grid.notes.extend(not_enough(headline.into_iter()));
+    grid.notes
+        .extend(not_enough(headline.iter().map(|row| row.lack)));
     let is_one = analysis.runs.len() == 2 && of_groups(analysis).is_empty();
     Some(grid.without_run(is_one))
 }
 
 /// The rows that have a verdict.
-fn judged(analysis: &Analysis) -> Vec<Row<'_>> {
-    let all = rows(analysis, "differences").into_iter();
-    all.filter(|row| row.text("verdict").is_some()).collect()
+fn judged(analysis: &Analysis) -> Vec<Differences<'_>> {
+    let all = analysis.rows::<Differences<'_>>().into_iter();
+    all.filter(|row| row.verdict.is_some()).collect()
 }
 
-fn has_repeats(judged: &[Row<'_>]) -> bool {
-    let repeats = |row: &Row<'_>, column| row.number(column).is_some_and(|runs| runs > 1.0);
+fn has_repeats(judged: &[Differences<'_>]) -> bool {
+    let repeats = |runs: Option<f64>| runs.is_some_and(|runs| runs > 1.0);
     judged
         .iter()
-        .all(|row| repeats(row, "runs") && repeats(row, "baseline_runs"))
+        .all(|row| repeats(row.runs) && repeats(row.baseline_runs))
 }
 
 /// What size of a change the comparison can show, and what it would take to show 20 %; `None` where
 /// nothing was tested.
 pub(crate) fn power(analysis: &Analysis) -> Option<String> {
     let judged = judged(analysis);
-    let named = |row: &Row<'_>| {
-        let metric = row.text("metric").unwrap_or_default();
-        match row.text("stat") {
+    let named = |row: &Differences<'_>| {
+        let metric = row.metric.unwrap_or_default();
+        match row.stat {
             Some("window") | None => metric.to_owned(),
             Some(stat) => format!("{metric} {stat}"),
         }
     };
     let mut sizes: Vec<(f64, String)> = judged
         .iter()
-        .filter_map(|row| Some((row.number("smallest_seen")?, named(row))))
+        .filter_map(|row| Some((row.smallest_seen?, named(row))))
         .collect();
     sizes.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let ((least, easy), (most, hard)) = (sizes.first()?, sizes.last()?);
@@ -382,12 +386,10 @@ pub(crate) fn power(analysis: &Analysis) -> Option<String> {
             hard
         ));
     }
-    let of_all = |column| judged.iter().filter_map(move |row| row.number(column));
-    let fewest = of_all("runs")
-        .chain(of_all("baseline_runs"))
-        .reduce(f64::min)?;
+    let sides = judged.iter().flat_map(|row| [row.runs, row.baseline_runs]);
+    let fewest = sides.flatten().reduce(f64::min)?;
     let runs = format::decimal(fewest, 0);
-    let mut needed: Vec<f64> = of_all("runs_needed").collect();
+    let mut needed: Vec<f64> = judged.iter().filter_map(|row| row.runs_needed).collect();
     needed.sort_by(f64::total_cmp);
     let least_needed = needed
         .first()
@@ -434,14 +436,14 @@ pub(crate) fn reach(analysis: &Analysis) -> Option<&'static str> {
 }
 
 /// How far the verdicts reach.
-fn scope(judged: &[Row<'_>]) -> String {
+fn scope(judged: &[Differences<'_>]) -> String {
     let reach = if has_repeats(judged) {
         "Over runs that repeat each other: what differs from run to run is in the intervals."
     } else {
         "Within these runs: what would differ from one run to the next, such as a warmer cache or \
          a busier host, is not in the intervals; repeat the runs and use --by for that."
     };
-    if judged.iter().any(|row| row.flag("paired") == Some(true)) {
+    if judged.iter().any(|row| row.paired == Some(true)) {
         say!(
             "{reach} Runs with the same schedule are compared pair by pair.",
             reach = said(reach)
@@ -462,8 +464,8 @@ pub(crate) fn verdict_tone(verdict: &str) -> Tone {
 }
 
 /// Says what a verdict means that is none, since the client may have made the difference.
-pub(crate) fn of_clients<'a>(mut rows: impl Iterator<Item = Row<'a>>) -> Option<String> {
-    let is_any = rows.any(|row| row.text("verdict") == Some(CLIENTS));
+pub(crate) fn of_clients<'a>(mut rows: impl Iterator<Item = Differences<'a>>) -> Option<String> {
+    let is_any = rows.any(|row| row.verdict == Some(CLIENTS));
     is_any.then(|| {
         said(
             "client-limited: a client was the bottleneck and may have made a difference of this size, \

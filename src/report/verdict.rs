@@ -4,12 +4,13 @@
 
 use serde::Serialize;
 
-use crate::analyze::{Analysis, added_ns};
+use crate::analyze::{
+    Analysis, PrefixHits, RequestsByOutcome, RunSummary, ThroughputWindows, Validity, added_ns,
+};
 use crate::capture::manifest::SelfCheck;
 
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
-use super::rows::{Row, rows_of};
 
 /// What the checks on the client came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -69,8 +70,8 @@ pub fn has_success(analysis: &Analysis) -> bool {
 
 /// Tells whether a request of `run` succeeded; `None` where nobody counted.
 fn succeeded(analysis: &Analysis, run: &str) -> Option<bool> {
-    let summary = rows_of(analysis, "run_summary", run).into_iter().next()?;
-    Some(summary.number("ok")? > 0.0)
+    let summary = analysis.row_of::<RunSummary<'_>>(run)?;
+    Some(summary.ok? > 0.0)
 }
 
 /// Returns the first line for `run`.
@@ -80,10 +81,11 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
     if let Some(check) = runs.next().and_then(|facts| facts.manifest.self_check) {
         // What was found before the run did not hold in it where that was limited, and where more
         // was found than a client that kept up can have added.
-        let lag_limit_ns = rows_of(analysis, "validity", run)
+        let lag_limit_ns = analysis
+            .rows_of::<Validity<'_>>(run)
             .into_iter()
-            .find(|row| row.text("check_name") == Some("runtime_lag"))
-            .and_then(|row| row.number("limit_value"));
+            .find(|row| row.check_name == Some("runtime_lag"))
+            .and_then(|row| row.limit_value);
         let is_over = lag_limit_ns.is_some_and(|limit_ns| p99_ns(&check) > limit_ns);
         let is_past = verdict.standing == Standing::ClientLimited || is_over;
         let sentence = self_check_sentence(&check, is_past);
@@ -118,12 +120,12 @@ fn add(line: &mut String, sentence: &str) {
 
 /// Says how many requests that were due never went out.
 fn never_sent(analysis: &Analysis, run: &str) -> Option<String> {
-    let summary = rows_of(analysis, "run_summary", run).into_iter().next()?;
-    let n = summary.number("not_sent").filter(|n| *n > 0.0)?;
+    let summary = analysis.row_of::<RunSummary<'_>>(run)?;
+    let n = summary.not_sent.filter(|n| *n > 0.0)?;
     Some(say!(
         "{n} of the {of} requests that were due were never sent",
         n = format::decimal(n, 0),
-        of = format::decimal(summary.number("requests")?, 0)
+        of = format::decimal(summary.requests?, 0)
     ))
 }
 
@@ -132,13 +134,13 @@ fn never_sent(analysis: &Analysis, run: &str) -> Option<String> {
 fn unsteady(analysis: &Analysis, run: &str) -> Option<String> {
     let mut runs = analysis.runs.iter().filter(|facts| facts.run == run);
     let plan = &runs.next()?.manifest.plan;
-    let windows = rows_of(analysis, "throughput_windows", run);
+    let windows = analysis.rows_of::<ThroughputWindows<'_>>(run);
     let of = |name| {
         let mut windows = windows.iter();
-        windows.find(|row| row.text("window_name") == Some(name))
+        windows.find(|row| row.window_name == Some(name))
     };
     let (steady, whole) = (of("steady")?, of("run")?);
-    if steady.text("basis") == Some("asked") {
+    if steady.basis == Some("asked") {
         return None;
     }
     let ramp = plan.arrivals.as_ref().and_then(|one| one.ramp_up.as_ref());
@@ -147,7 +149,10 @@ fn unsteady(analysis: &Analysis, run: &str) -> Option<String> {
             "the load was made to rise, so no rate of it is steady: see it over time",
         ));
     }
-    let rates = ["rps", "output_tps"].map(|column| (steady.number(column), whole.number(column)));
+    let rates = [
+        (steady.rps, whole.rps),
+        (steady.output_tps, whole.output_tps),
+    ];
     let [requests, tokens] = rates.map(|pair| match pair {
         (Some(steady), Some(whole)) if steady < 0.5 * whole => {
             Some((format::decimal(steady, 2), format::decimal(whole, 2)))
@@ -183,16 +188,16 @@ const CACHED_UNSEEN: f64 = 0.05;
 
 /// Tells whether a server answered from prompts that the run itself did not send before.
 pub(super) fn cached_beyond(analysis: &Analysis, run: &str) -> Option<Cached> {
-    let hits = rows_of(analysis, "prefix_hits", run);
+    let hits = analysis.rows_of::<PrefixHits<'_>>(run);
     let row = hits.first()?;
     let cached = Cached {
-        had: row.number("achieved_hit")?,
-        shared: row.number("ideal_hit")?,
+        had: row.achieved_hit?,
+        shared: row.ideal_hit?,
     };
     // What a chat template and tools add is the same in each prompt.
-    let number = |column| row.number(column).unwrap_or(0.0);
-    let planned = number("input_planned") * number("n_told") / number("n").max(1.0);
-    let added = 1.0 - planned / number("input_told").max(1.0);
+    let or_none = |n: Option<f64>| n.unwrap_or(0.0);
+    let planned = or_none(row.input_planned) * or_none(row.n_told) / or_none(row.n).max(1.0);
+    let added = 1.0 - planned / or_none(row.input_told).max(1.0);
     (cached.had > cached.shared + added.max(0.0) + CACHED_UNSEEN).then_some(cached)
 }
 
@@ -219,10 +224,10 @@ fn self_check_sentence(check: &SelfCheck, is_past: bool) -> String {
 }
 
 /// Says in plain words what failed checks mean for the numbers.
-fn too_busy(failed: &[Row<'_>]) -> String {
+fn too_busy(failed: &[Validity<'_>]) -> String {
     if failed
         .iter()
-        .all(|check| check.text("check_name") == Some("not_sent"))
+        .all(|check| check.check_name == Some("not_sent"))
     {
         return said(
             "This computer could not send all that was due. Do not quote what follows as the server's.",
@@ -248,16 +253,13 @@ fn too_busy(failed: &[Row<'_>]) -> String {
 }
 
 fn checked(analysis: &Analysis, run: &str) -> Verdict {
-    let checks = rows_of(analysis, "validity", run);
-    let failed: Vec<Row<'_>> = checks
+    let checks = analysis.rows_of::<Validity<'_>>(run);
+    let failed: Vec<Validity<'_>> = checks
         .iter()
         .copied()
-        .filter(|check| check.flag("ok") == Some(false))
+        .filter(|check| check.ok == Some(false))
         .collect();
-    let made = checks
-        .iter()
-        .filter(|check| check.flag("ok").is_some())
-        .count();
+    let made = checks.iter().filter(|check| check.ok.is_some()).count();
     if !failed.is_empty() {
         return Verdict {
             standing: Standing::ClientLimited,
@@ -283,7 +285,7 @@ fn checked(analysis: &Analysis, run: &str) -> Verdict {
     }
     let unmade: Vec<String> = checks
         .iter()
-        .filter(|check| check.flag("ok").is_none())
+        .filter(|check| check.ok.is_none())
         .map(|check| subject(&name(*check)))
         .collect();
     let kept_up = sentences(&checks);
@@ -322,30 +324,26 @@ fn checked(analysis: &Analysis, run: &str) -> Verdict {
 
 /// How requests failed, a kind a line, the commonest first: how many, and what was said.
 pub(crate) fn failures(analysis: &Analysis, run: &str) -> Vec<String> {
-    let outcomes = rows_of(analysis, "requests_by_outcome", run).into_iter();
-    let failed = outcomes.filter(|row| row.text("status") != Some("ok"));
+    let outcomes = analysis.rows_of::<RequestsByOutcome<'_>>(run).into_iter();
+    let failed = outcomes.filter(|row| row.status != Some("ok"));
     let spelled = failed.map(|row| {
-        let status = row.text("status").unwrap_or("error");
-        let kind = format::clean_to(row.text("error_kind").unwrap_or(status), 40);
-        let n = format::optional(row.number("requests"), 0);
-        let http = row
-            .number("http_status")
-            .map_or_else(String::new, |status| {
-                format!(" (HTTP {})", format::decimal(status, 0))
-            });
-        let message = row
-            .text("example_message")
-            .map_or_else(String::new, |message| {
-                format!(": {}", format::clean_to(message, 200))
-            });
+        let status = row.status.unwrap_or("error");
+        let kind = format::clean_to(row.error_kind.unwrap_or(status), 40);
+        let n = format::optional(row.requests, 0);
+        let http = row.http_status.map_or_else(String::new, |status| {
+            format!(" (HTTP {})", format::decimal(status, 0))
+        });
+        let message = row.example_message.map_or_else(String::new, |message| {
+            format!(": {}", format::clean_to(message, 200))
+        });
         format!("{n} × {kind}{http}{message}")
     });
     spelled.collect()
 }
 
 /// Returns the name of a check.
-pub(crate) fn name(check: Row<'_>) -> String {
-    format::name(check.text("check_name").unwrap_or("check"))
+pub(crate) fn name(check: Validity<'_>) -> String {
+    format::name(check.check_name.unwrap_or("check"))
 }
 
 /// Returns what a check measures, in words.
@@ -373,17 +371,17 @@ pub(crate) fn quantity(value: Option<f64>, unit: Option<&str>) -> String {
     }
 }
 
-fn sentences(checks: &[Row<'_>]) -> String {
+fn sentences(checks: &[Validity<'_>]) -> String {
     let parts: Vec<String> = checks
         .iter()
-        .filter(|check| check.flag("ok").is_some())
+        .filter(|check| check.ok.is_some())
         .map(|check| {
-            let unit = check.text("unit");
+            let unit = check.unit;
             say!(
                 "{subject} {value} (limit {limit})",
                 subject = subject(&name(*check)),
-                value = quantity(check.number("value"), unit),
-                limit = quantity(check.number("limit_value"), unit)
+                value = quantity(check.value, unit),
+                limit = quantity(check.limit_value, unit)
             )
         })
         .collect();

@@ -28,23 +28,6 @@ const SCHEMA: u32 = 1;
 /// Nanoseconds in a millisecond.
 const NS_PER_MS: f64 = 1e6;
 
-/// Statistics of an error: key, column.
-const STATS: [(&str, &str); 5] = [
-    ("min", "min_ns"),
-    ("p50", "p50_ns"),
-    ("p99", "p99_ns"),
-    ("p999", "p999_ns"),
-    ("max", "max_ns"),
-];
-
-/// What a rung got through: key, column, unit.
-const THROUGHPUT: [(&str, &str, &str); 4] = [
-    ("events_rate", "events_per_s", "events/s"),
-    ("cpu_share", "cpu_share", "share"),
-    ("requests_total", "requests", "requests"),
-    ("requests_ok", "ok", "requests"),
-];
-
 /// Renders all that was measured. `tape` says where the tape of a rung was kept.
 pub(crate) fn json(
     verification: &Verification,
@@ -90,18 +73,28 @@ fn metrics(verification: &Verification, measured: &Measurement) -> Map<String, V
         let Some(row) = measured.error(metric.key) else {
             continue;
         };
-        let n = row.number("n");
-        for (stat, column) in STATS {
-            let value = row.number(column).map(|value| value / NS_PER_MS);
+        let n = row.n;
+        for (stat, value_ns) in [
+            ("min", row.min_ns),
+            ("p50", row.p50_ns),
+            ("p99", row.p99_ns),
+            ("p999", row.p999_ns),
+            ("max", row.max_ns),
+        ] {
+            let value = value_ns.map(|value| value / NS_PER_MS);
             add_metric(&mut found, format!("{}_{stat}", metric.key), value, "ms", n);
         }
         let key = format!("{}_unstamped", metric.key);
-        add_metric(&mut found, key, row.number("unstamped"), "values", n);
+        add_metric(&mut found, key, row.unstamped, "values", n);
     }
     if let Some(row) = measured.throughput() {
-        for (key, column, unit) in THROUGHPUT {
-            let n = row.number("requests");
-            add_metric(&mut found, key.to_owned(), row.number(column), unit, n);
+        for (key, value, unit) in [
+            ("events_rate", row.events_per_s, "events/s"),
+            ("cpu_share", row.cpu_share, "share"),
+            ("requests_total", row.requests, "requests"),
+            ("requests_ok", row.ok, "requests"),
+        ] {
+            add_metric(&mut found, key.to_owned(), value, unit, row.requests);
         }
     }
     found

@@ -63,7 +63,7 @@ impl Verification {
         let least = self
             .rungs
             .iter()
-            .filter_map(|rung| rung.error("read_lag")?.number("min_ns"));
+            .filter_map(|rung| rung.error("read_lag")?.min_ns);
         if least.fold(0.0, f64::min) < LEAST_LAG_NS {
             return Some("events came before they were sent, so the server's clock is another one");
         }
@@ -115,9 +115,7 @@ impl Verification {
         let rung = &measured.rung;
         // In an open loop the streams in flight are a mean, and few of them may well be none.
         let is_steady = rung.arrival_loop == Loop::Closed || rung.streams >= 100;
-        let got = measured
-            .throughput()
-            .and_then(|row| row.number("events_per_s"));
+        let got = measured.throughput().and_then(|row| row.events_per_s);
         self.target.is_none()
             && is_steady
             && got.is_some_and(|got| got < KEPT_PACE * rung.tokens_per_s())

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use super::VerifyError;
 use super::rung::Rung;
-use crate::analyze::{Analysis, Options, Span, analyze};
+use crate::analyze::{Analysis, ClientError, ClientThroughput, Options, Span, analyze};
 use crate::backend::Backend;
 use crate::capture::manifest::State;
 use crate::load::{LoadError, Private, Run, RunListener, RunReport, Setup, run};
 use crate::plan::RunPlan;
-use crate::report::rows::{Row, rows_of};
 use crate::report::verdict::{Verdict, verdict};
 use crate::runtime::block_on;
 use crate::wire::{WireKind, is_loopback};
@@ -66,22 +65,20 @@ impl Measurement {
     }
 
     /// The rows of `client_error`, one a metric.
-    pub(crate) fn errors(&self) -> Vec<Row<'_>> {
-        rows_of(&self.analysis, "client_error", self.run())
+    pub(crate) fn errors(&self) -> Vec<ClientError<'_>> {
+        self.analysis.rows_of(self.run())
     }
 
     /// The row of `client_error` for one metric.
-    pub(crate) fn error(&self, metric: &str) -> Option<Row<'_>> {
+    pub(crate) fn error(&self, metric: &str) -> Option<ClientError<'_>> {
         self.errors()
             .into_iter()
-            .find(|row| row.text("metric") == Some(metric))
+            .find(|row| row.metric == Some(metric))
     }
 
     /// The row of `client_throughput`.
-    pub(crate) fn throughput(&self) -> Option<Row<'_>> {
-        rows_of(&self.analysis, "client_throughput", self.run())
-            .into_iter()
-            .next()
+    pub(crate) fn throughput(&self) -> Option<ClientThroughput<'_>> {
+        self.analysis.row_of(self.run())
     }
 
     /// Whether the client kept up, and why not.
@@ -91,7 +88,7 @@ impl Measurement {
 
     fn is_stamped(&self) -> bool {
         let lag = self.error("read_lag");
-        lag.and_then(|row| row.number("n")).unwrap_or(0.0) > 0.0
+        lag.and_then(|row| row.n).unwrap_or(0.0) > 0.0
     }
 }
 

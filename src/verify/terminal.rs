@@ -9,9 +9,6 @@ use crate::report::grid::{Field, Grid, Tone};
 use crate::report::verdict::Standing;
 use crate::report::{FEW, carries, format};
 
-/// Percentiles that are shown: share, column.
-const PERCENTILES: [(f64, &str); 3] = [(0.5, "p50_ns"), (0.99, "p99_ns"), (0.999, "p999_ns")];
-
 const HEADINGS: [&str; 10] = [
     "#streams",
     "error",
@@ -90,7 +87,6 @@ fn grid(verification: &Verification, rungs: &[&Measurement]) -> Grid {
     let mut grid = Grid::new("", &HEADINGS);
     for measured in rungs {
         let throughput = measured.throughput();
-        let number = |column| throughput.and_then(|row| row.number(column));
         let (word, tone) = match measured.verdict().standing {
             Standing::Valid => ("valid", Tone::Good),
             Standing::ClientLimited => ("LIMITED", Tone::Bad),
@@ -98,9 +94,14 @@ fn grid(verification: &Verification, rungs: &[&Measurement]) -> Grid {
         };
         let mut rung = vec![
             Field::plain(format::decimal(f64::from(measured.rung.streams), 0)),
-            Field::plain(format::optional(number("events_per_s"), 0)),
             Field::plain(format::optional(
-                number("cpu_share").map(|share| share * 100.0),
+                throughput.and_then(|row| row.events_per_s),
+                0,
+            )),
+            Field::plain(format::optional(
+                throughput
+                    .and_then(|row| row.cpu_share)
+                    .map(|share| share * 100.0),
                 0,
             )),
             Field::plain(word).toned(tone),
@@ -121,14 +122,17 @@ fn grid(verification: &Verification, rungs: &[&Measurement]) -> Grid {
 /// The name of a metric, its number of values, and its percentiles with the maximum.
 fn error_fields(measured: &Measurement, metric: Metric) -> Vec<Field> {
     let row = measured.error(metric.key);
-    let number = |column| row.and_then(|row| row.number(column));
-    let n = number("n").unwrap_or(0.0);
+    let n = row.and_then(|row| row.n).unwrap_or(0.0);
     let mut fields = vec![
         Field::plain(metric.name),
         Field::plain(format::decimal(n, 0)),
     ];
-    for (share, column) in PERCENTILES {
-        let value = number(column);
+    let percentiles = [
+        (0.5, row.and_then(|row| row.p50_ns)),
+        (0.99, row.and_then(|row| row.p99_ns)),
+        (0.999, row.and_then(|row| row.p999_ns)),
+    ];
+    for (share, value) in percentiles {
         let text = format::fine_milliseconds(value);
         fields.push(if value.is_none() || carries(n, share) {
             Field::plain(text)
@@ -136,7 +140,9 @@ fn error_fields(measured: &Measurement, metric: Metric) -> Vec<Field> {
             Field::plain(format!("†{text}")).toned(Tone::Faint)
         });
     }
-    fields.push(Field::plain(format::fine_milliseconds(number("max_ns"))));
+    fields.push(Field::plain(format::fine_milliseconds(
+        row.and_then(|row| row.max_ns),
+    )));
     fields
 }
 
@@ -149,9 +155,7 @@ fn reasons(out: &mut String, verification: &Verification, rungs: &[&Measurement]
             let said = format!("{} at {streams}: {}", verdict.word, verdict.numbers());
             paragraph(out, &said);
         }
-        let unstamped = measured
-            .error("itl_error")
-            .and_then(|row| row.number("unstamped"));
+        let unstamped = measured.error("itl_error").and_then(|row| row.unstamped);
         if let Some(unstamped) = unstamped.filter(|count| *count > 0.0) {
             let said = format!(
                 "At {streams}, {} inter-token times had no stamp on both sides and are left out.",
@@ -196,7 +200,7 @@ fn meaning(verification: &Verification, arrival_loop: Loop) -> Option<String> {
     let rungs = verification.of_loop(arrival_loop);
     let most = rungs.last()?;
     let loop_name = name(arrival_loop);
-    let error = most.error("itl_error").and_then(|row| row.number("p99_ns"));
+    let error = most.error("itl_error").and_then(|row| row.p99_ns);
     let error = error.map_or_else(String::new, |error_ns| {
         format!(
             "at {} x {} tokens/s this client adds at most {} ms to an inter-token time at p99. ",

@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use super::{analysed, spelled};
+use crate::analyze::results::READ;
 use crate::analyze::{Analysis, CATALOG, Options, Slo, Yardsticks};
 use crate::sql::fixture::{MS, TapeFixture};
 
@@ -68,6 +69,28 @@ fn every_answer_has_the_columns_of_its_header() {
         let header: Vec<_> = query.columns.iter().map(|(name, _)| name).collect();
         assert_eq!(names, header, "{}", query.name);
         assert_eq!(table.columns[0].name, "run", "{}", query.name);
+    }
+}
+
+#[test]
+fn every_column_that_is_read_is_one_that_is_returned() {
+    let tapes = [
+        ("small", TapeFixture::small()),
+        ("closed", TapeFixture::closed()),
+    ];
+    let options = Options {
+        definitions: vec!["vllm".to_owned()],
+        ..Options::default()
+    };
+    let usual = analysed(&tapes, &options).unwrap();
+    for (name, read) in READ {
+        let name = name.replace('*', "vllm");
+        let table = BOTH.table(&name).or_else(|| usual.table(&name));
+        let table = table.unwrap_or_else(|| panic!("nothing returns {name}"));
+        for column in *read {
+            let mut names = table.columns.iter().map(|column| column.name.as_str());
+            assert!(names.any(|other| other == *column), "{name}.{column}");
+        }
     }
 }
 
