@@ -1,9 +1,9 @@
 -- name: block_rates
 -- purpose: what was offered, done and streamed in each block of the window, which intervals of rates are drawn from
--- input: block_grid, judged, measured, run_spans, token_arrivals, settings
+-- input: block_grid, slo_results, measured, run_spans, token_arrivals, settings
 -- columns (unit): run, block (position in time, from the start of the window), seconds (s), requests (requests), input_tokens (tokens), output_tokens (tokens), offered (requests), good (requests), good_tokens (tokens), owed_tokens (tokens), due (requests), due_ok (requests)
 -- notes: the blocks are those of block_grid, inside the window alone
---   requests, input_tokens and output_tokens as in throughput_windows; good are those of the offered ones that met every goal; tokens of judged as in goodput, at the time when their request was due
+--   requests, input_tokens and output_tokens as in throughput_windows; good are those of the offered ones that met every goal; tokens of slo_results as in goodput, at the time when their request was due
 --   due and due_ok are of all requests of the run: their blocks are as many, of one length, from the first intended time to the last
 WITH blocks AS (
   SELECT r.run, unnest(range(0, s.blocks)) AS block FROM run_spans r CROSS JOIN settings s
@@ -16,7 +16,7 @@ events AS (
       WHEN 'prompt' THEN j.begun_ns
       ELSE j.intended_ns
     END AS at_ns
-  FROM judged j
+  FROM slo_results j
   CROSS JOIN (VALUES ('done'), ('prompt'), ('due')) AS k (kind)
 ),
 counted AS (

@@ -1,6 +1,6 @@
 -- name: itl_heatmap
 -- purpose: how the times between tokens spread, over time
--- input: tokens, covered, run_spans, runs
+-- input: tokens, latency_scope, run_spans, runs
 -- columns (unit): run, at_ns (ns), width_ns (ns), low_ns (ns), high_ns (ns), n (tokens)
 -- notes: two cells an octave from 2^10 ns up; everything below is one cell; empty cells are left out
 WITH placed AS (
@@ -11,7 +11,7 @@ WITH placed AS (
     CASE WHEN t.itl_ns >= 1024 THEN CAST(floor(2 * log2(CAST(t.itl_ns AS DOUBLE))) AS BIGINT) ELSE 0 END AS cell
   FROM tokens t
   JOIN run_spans s ON s.run = t.run
-  LEFT SEMI JOIN covered ok
+  LEFT SEMI JOIN latency_scope ok
     ON ok.run = t.run AND ok.request_id = t.request_id AND ok.attempt = t.attempt
 ),
 cells AS (

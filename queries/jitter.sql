@@ -2,7 +2,7 @@
 -- purpose: how unevenly the chunks of an answer came
 -- input: smoothness, runs
 -- columns (unit): run, n (requests), mean_ns (ns), p50_ns (ns), p90_ns (ns), p99_ns (ns), max_ns (ns)
--- notes: one value a covered request that has at least two gaps: the mean absolute difference of its successive gaps between token-bearing chunks
+-- notes: one value a request in latency_scope that has at least two gaps: the mean absolute difference of its successive gaps between token-bearing chunks
 --   the differences are those of RFC 3550 (6.4.1), averaged over the answer rather than smoothed
 -- defines: jitter (ns): mean absolute difference of successive gaps; one value a request
 SELECT

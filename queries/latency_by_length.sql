@@ -1,8 +1,8 @@
 -- name: latency_by_length
 -- purpose: latency by how long prompts and answers were
--- input: requests, covered, runs
+-- input: requests, latency_scope, runs
 -- columns (unit): run, side (input or output), from_tokens (tokens), to_tokens (tokens), n (requests), ttft_p50_ns (ns), ttft_p99_ns (ns), tpot_p50_ns (ns), tpot_p99_ns (ns), e2el_p50_ns (ns), e2el_p99_ns (ns)
--- notes: one row a power of two that holds a request: from_tokens belongs to it, to_tokens does not; of covered requests whose length is known
+-- notes: one row a power of two that holds a request: from_tokens belongs to it, to_tokens does not; of requests in latency_scope whose length is known
 --   lengths are input_tokens and output_tokens of `requests`, latencies are from the send
 WITH lengths AS (
   SELECT
@@ -10,7 +10,7 @@ WITH lengths AS (
     unnest(make_array('input', 'output')) AS side,
     unnest(make_array(q.input_tokens, q.output_tokens)) AS tokens
   FROM requests q
-  LEFT SEMI JOIN covered k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
+  LEFT SEMI JOIN latency_scope k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
 ),
 placed AS (
   SELECT

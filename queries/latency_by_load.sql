@@ -1,8 +1,8 @@
 -- name: latency_by_load
 -- purpose: latency by how many requests were in flight when a request was sent
--- input: requests, covered, in_flight, runs
+-- input: requests, latency_scope, in_flight, runs
 -- columns (unit): run, quarter (1 to 4), n (requests), in_flight_min (requests), in_flight_p50 (requests), in_flight_max (requests), ttft_p50_ns (ns), ttft_p99_ns (ns), tpot_n (requests), tpot_p50_ns (ns), tpot_p99_ns (ns)
--- notes: of covered requests, in quarters by the requests in flight at the dispatch, itself among them, the emptiest first; latencies are from the send
+-- notes: of requests in latency_scope, in quarters by the requests in flight at the dispatch, itself among them, the emptiest first; latencies are from the send
 --   requests with equally many in flight are in one quarter, so that a run in which their number hardly changes has fewer than four
 WITH placed AS (
   SELECT
@@ -11,7 +11,7 @@ WITH placed AS (
       4.0 * (rank() OVER (PARTITION BY q.run ORDER BY i.in_flight) - 1) / count(*) OVER (PARTITION BY q.run)
     ) AS BIGINT) AS quarter
   FROM requests q
-  LEFT SEMI JOIN covered k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
+  LEFT SEMI JOIN latency_scope k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
   JOIN in_flight i ON i.run = q.run AND i.from_ns = coalesce(q.dispatched_ns, q.sent_ns)
 ),
 statistics AS (

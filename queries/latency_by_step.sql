@@ -1,15 +1,15 @@
 -- name: latency_by_step
 -- purpose: every latency in each step of a tape, and in its warm-up
--- input: attempts, measured, covered, tape_requests, tokens, steps, metrics, runs
+-- input: attempts, measured, latency_scope, tape_requests, tokens, steps, metrics, runs
 -- columns (unit): run, phase (warmup or measure), step, labels (JSON), metric, n (values), mean_ns (ns), p50_ns (ns), p90_ns (ns), p99_ns (ns), max_ns (ns)
--- notes: a request belongs to the step that it was sent for; covered requests alone, and in a row of their own the warm-up requests that were ok, which no other query counts
+-- notes: a request belongs to the step that it was sent for; requests in latency_scope alone, and in a row of their own the warm-up requests that were ok, which no other query counts
 --   metrics are those of latency_percentiles; percentiles are exact, with linear interpolation
 --   there are no rows for a tape without steps and warm-up requests
 WITH members AS (
   SELECT m.run, m.request_id, m.attempt, 'measure' AS phase, s.step, s.labels
   FROM measured m
   JOIN steps s ON s.run = m.run AND s.step = m.step
-  LEFT SEMI JOIN covered k ON k.run = m.run AND k.request_id = m.request_id AND k.attempt = m.attempt
+  LEFT SEMI JOIN latency_scope k ON k.run = m.run AND k.request_id = m.request_id AND k.attempt = m.attempt
   UNION ALL
   SELECT
     run, request_id, attempt, 'warmup' AS phase, CAST(NULL AS BIGINT) AS step, CAST(NULL AS VARCHAR) AS labels

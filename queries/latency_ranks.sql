@@ -1,16 +1,16 @@
 -- name: latency_ranks
 -- purpose: whether latencies go with the length of the prompt or with the load
--- input: requests, covered, in_flight, runs
+-- input: requests, latency_scope, in_flight, runs
 -- columns (unit): run, metric (ttft or tpot), n (requests), with_input, with_in_flight
 -- notes: Spearman's rank correlations, from -1 to 1, of a latency from the send with input_tokens and with the requests in flight at the dispatch, itself among them; equal values share their mean rank
---   of covered requests whose input_tokens are known; null where one side is the same throughout
+--   of requests in latency_scope whose input_tokens are known; null where one side is the same throughout
 WITH samples AS (
   SELECT
     q.run, i.in_flight, q.input_tokens,
     unnest(make_array('ttft', 'tpot')) AS metric,
     unnest(make_array(CAST(q.ttft_ns AS DOUBLE), q.tpot_ns)) AS value_ns
   FROM requests q
-  LEFT SEMI JOIN covered k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
+  LEFT SEMI JOIN latency_scope k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
   JOIN in_flight i ON i.run = q.run AND i.from_ns = coalesce(q.dispatched_ns, q.sent_ns)
   WHERE q.input_tokens IS NOT NULL
 ),

@@ -1,8 +1,8 @@
 -- name: request_speeds
 -- purpose: how fast each request was served, in tokens a second of its own
--- input: requests, covered, metrics, runs
+-- input: requests, latency_scope, metrics, runs
 -- columns (unit): run, metric, unit, n (requests), mean, min, p1, p10, p50, p90, p99, max
--- notes: one value a covered request; for a speed the low percentiles are the slow requests, so p1 of a speed is what p99 is of a latency
+-- notes: one value a request in latency_scope; for a speed the low percentiles are the slow requests, so p1 of a speed is what p99 is of a latency
 --   percentiles are exact, with linear interpolation
 -- defines: request_tps (tokens/s): output tokens ÷ e2el: LLMPerf's request output throughput
 --   decode_tps (tokens/s): 1 ÷ tpot: AIPerf's output token throughput per user
@@ -20,7 +20,7 @@ WITH parts AS (
     q.e2el_ns - q.ttft_ns AS generation_ns,
     q.input_tokens, q.output_tokens
   FROM requests q
-  LEFT SEMI JOIN covered k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
+  LEFT SEMI JOIN latency_scope k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
 ),
 samples AS (
   SELECT

@@ -2,7 +2,7 @@
 -- purpose: how often, and for how long, answers paused once they had begun
 -- input: smoothness, settings, runs
 -- columns (unit): run, bound_ns (ns), n (requests), stalled (requests), stalled_share (share), gaps (gaps), stalls (gaps), stalls_share (share), stalled_time_share (share), longest_p50_ns (ns), longest_p90_ns (ns), longest_p99_ns (ns), longest_max_ns (ns)
--- notes: of the covered requests that streamed a token; a stall is a gap between token-bearing chunks longer than `--stall`, 1 s unless said, which is where a pause begins to interrupt the flow of thought (Nielsen, Usability Engineering, 1993)
+-- notes: of the requests in latency_scope that streamed a token; a stall is a gap between token-bearing chunks longer than `--stall`, 1 s unless said, which is where a pause begins to interrupt the flow of thought (Nielsen, Usability Engineering, 1993)
 --   stalled requests have at least one stall; stalled_time_share is the time in stalls ÷ the time in gaps, of all of them together
 --   longest is the longest gap of each request, over those that have a gap
 --   a request that never recovered from a stall is not ok, and so is not in here: requests_by_outcome counts it

@@ -1,8 +1,8 @@
 -- name: ttft_by_length
 -- purpose: how the time to first token spreads by the length of the prompt
--- input: requests, covered, runs
+-- input: requests, latency_scope, runs
 -- columns (unit): run, from_tokens (tokens), to_tokens (tokens), low_ns (ns), high_ns (ns), n (requests)
--- notes: of covered requests whose input_tokens are known and not 0; latencies are from the send
+-- notes: of requests in latency_scope whose input_tokens are known and not 0; latencies are from the send
 --   four steps an octave of tokens and of time; empty cells are left out, and all below 2^10 ns is one step
 WITH placed AS (
   SELECT
@@ -10,7 +10,7 @@ WITH placed AS (
     CAST(floor(4 * log2(CAST(q.input_tokens AS DOUBLE)) + 1e-9) AS BIGINT) AS place,
     CASE WHEN q.ttft_ns >= 1024 THEN CAST(floor(4 * log2(CAST(q.ttft_ns AS DOUBLE))) AS BIGINT) ELSE 39 END AS cell
   FROM requests q
-  LEFT SEMI JOIN covered k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
+  LEFT SEMI JOIN latency_scope k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
   WHERE q.input_tokens > 0 AND q.ttft_ns IS NOT NULL
 ),
 cells AS (

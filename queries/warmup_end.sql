@@ -1,6 +1,6 @@
 -- name: warmup_end
 -- purpose: where the warm-up ends as it was given, and where the run itself says it ends
--- input: runs, warmup_found, windows, measured, covered
+-- input: runs, warmup_found, windows, measured, latency_scope
 -- columns (unit): run, rule (given or auto), given_ns (ns), n (requests), batches (batches), cut (batches), found_ns (ns), steady_from_ns (ns), steady_to_ns (ns), basis, left_out (requests)
 -- notes: found_ns is what `--warmup auto` would take: as the view warmup_found has it; it is shown whether or not it is used
 --   n, batches and cut are what that looked at; found_ns is null where the run was too short or never became level; then `--warmup auto` cuts nothing
@@ -8,7 +8,7 @@
 WITH outside AS (
   SELECT m.run, count(*) AS requests
   FROM measured m
-  LEFT ANTI JOIN covered k ON k.run = m.run AND k.request_id = m.request_id AND k.attempt = m.attempt
+  LEFT ANTI JOIN latency_scope k ON k.run = m.run AND k.request_id = m.request_id AND k.attempt = m.attempt
   WHERE m.status = 'ok'
   GROUP BY m.run
 )

@@ -1,8 +1,8 @@
 -- name: latencies
--- purpose: every latency of every covered request, one row a value
--- input: requests, covered, tokens, chunks
+-- purpose: every latency of every request in latency_scope, one row a value
+-- input: requests, latency_scope, tokens, chunks
 -- columns (unit): run, metric, request_id, at_ns (ns), value_ns (ns)
--- notes: covered are the measured requests that were ok; with `--from` and `--to` those of them that were due in the window
+-- notes: latency_scope has the measured requests that were ok; with `--from` and `--to` those of them that were due in the window
 --   at_ns is the send time, or the arrival for itl, itl_spread, itl_resolved and icl
 -- defines: ttft (ns): from the send to the first event that bears a token; one value a request
 --   ttft_intended (ns): the same from when the request was due
@@ -29,13 +29,13 @@ WITH per_request AS (
       CAST(q.connect_ns AS DOUBLE), CAST(q.slip_ns AS DOUBLE)
     )) AS value_ns
   FROM requests q
-  LEFT SEMI JOIN covered k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
+  LEFT SEMI JOIN latency_scope k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
 )
 SELECT run, metric, request_id, at_ns, value_ns FROM per_request WHERE value_ns IS NOT NULL
 UNION ALL
 SELECT t.run, 'itl' AS metric, t.request_id, t.arrival_ns AS at_ns, CAST(t.itl_ns AS DOUBLE) AS value_ns
 FROM tokens t
-LEFT SEMI JOIN covered k ON k.run = t.run AND k.request_id = t.request_id AND k.attempt = t.attempt
+LEFT SEMI JOIN latency_scope k ON k.run = t.run AND k.request_id = t.request_id AND k.attempt = t.attempt
 UNION ALL
 SELECT run, 'itl_spread' AS metric, request_id, at_ns, unnest(array_repeat(value_ns, tokens)) AS value_ns
 FROM (
@@ -44,16 +44,16 @@ FROM (
     greatest(coalesce(CAST(c.tokens AS BIGINT), 1), 1) AS tokens,
     c.gap_ns / CAST(greatest(coalesce(CAST(c.tokens AS BIGINT), 1), 1) AS DOUBLE) AS value_ns
   FROM chunks c
-  LEFT SEMI JOIN covered k ON k.run = c.run AND k.request_id = c.request_id AND k.attempt = c.attempt
+  LEFT SEMI JOIN latency_scope k ON k.run = c.run AND k.request_id = c.request_id AND k.attempt = c.attempt
   WHERE c.is_token_bearing AND c.gap_ns >= 0
 )
 UNION ALL
 SELECT t.run, 'itl_resolved' AS metric, t.request_id, t.arrival_ns AS at_ns, CAST(t.itl_ns AS DOUBLE) AS value_ns
 FROM tokens t
-LEFT SEMI JOIN covered k ON k.run = t.run AND k.request_id = t.request_id AND k.attempt = t.attempt
+LEFT SEMI JOIN latency_scope k ON k.run = t.run AND k.request_id = t.request_id AND k.attempt = t.attempt
 WHERE t.is_resolved
 UNION ALL
 SELECT c.run, 'icl' AS metric, c.request_id, c.arrival_ns AS at_ns, CAST(c.gap_ns AS DOUBLE) AS value_ns
 FROM chunks c
-LEFT SEMI JOIN covered k ON k.run = c.run AND k.request_id = c.request_id AND k.attempt = c.attempt
+LEFT SEMI JOIN latency_scope k ON k.run = c.run AND k.request_id = c.request_id AND k.attempt = c.attempt
 WHERE c.is_token_bearing AND c.gap_ns >= 0

@@ -1,17 +1,17 @@
 -- name: smoothness
--- purpose: how evenly each covered request was streamed: its gaps, stalls, jitter and deadlines
--- input: chunks, judged, covered, goals, settings
+-- purpose: how evenly each request in latency_scope was streamed: its gaps, stalls, jitter and deadlines
+-- input: chunks, slo_results, latency_scope, goals, settings
 -- columns (unit): run, request_id, attempt, chunks (chunks), tokens (tokens), gaps (gaps), gaps_ns (ns), longest_gap_ns (ns), stalls (gaps), stalled_ns (ns), jitter_ns (ns), read_in_time (tokens), deadlines (deadlines), deadlines_missed (deadlines)
 -- notes: of token-bearing chunks; tokens are those that the chunks say, unlike output_tokens; a gap below zero is no gap
 --   a stall is a gap longer than settings.stall_ns; stalled_ns sums those gaps whole
 --   jitter_ns is the mean absolute difference of successive gaps, as RFC 3550 (6.4.1) takes differences of spacings, but averaged over the answer and not smoothed; it needs two gaps
 --   read_in_time counts tokens for a reader of settings.reader_tps who begins with the first token and waits for nothing: token i, from 0, is due i ÷ reader_tps after the first one
---   deadlines are those of the fluidity index of Etalon (arXiv 2407.07000), as its code counts them: the first token within the goal on ttft, from judged.goals_from_ns, each later one within the goal on tpot after the one before, with the time that earlier ones were early; a late token misses as many deadlines as passed, and the next is due from then on; null without both goals
+--   deadlines are those of the fluidity index of Etalon (arXiv 2407.07000), as its code counts them: the first token within the goal on ttft, from slo_results.goals_from_ns, each later one within the goal on tpot after the one before, with the time that earlier ones were early; a late token misses as many deadlines as passed, and the next is due from then on; null without both goals
 WITH begun AS (
   SELECT j.run, j.request_id, j.attempt, j.first_token_ns, j.goals_from_ns, g.ttft_ns, g.tpot_ns
-  FROM judged j
+  FROM slo_results j
   CROSS JOIN goals g
-  LEFT SEMI JOIN covered k ON k.run = j.run AND k.request_id = j.request_id AND k.attempt = j.attempt
+  LEFT SEMI JOIN latency_scope k ON k.run = j.run AND k.request_id = j.request_id AND k.attempt = j.attempt
 ),
 bearing AS (
   SELECT

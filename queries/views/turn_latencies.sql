@@ -1,15 +1,15 @@
 -- name: turn_latencies
 -- purpose: latency, prompt length and cache hits by turn, twice: the first turn against all others, and turn by turn
--- input: requests, covered
+-- input: requests, latency_scope
 -- columns (unit): run, last_turn (1 or 63), turn, n (requests), input_tokens_mean (tokens), cached_share (share), ttft_p50_ns (ns), ttft_p90_ns (ns), ttft_p99_ns (ns), tpot_p50_ns (ns), e2el_p50_ns (ns), e2el_p99_ns (ns)
--- notes: of the covered requests that belong to a session; turn counts from 0, as in requests, and last_turn gathers every turn from it on; there are no rows without sessions
+-- notes: of the requests in latency_scope that belong to a session; turn counts from 0, as in requests, and last_turn gathers every turn from it on; there are no rows without sessions
 --   cached_share is what the server says it took from its prefix cache ÷ the input tokens, of those requests where it says both
 WITH placed AS (
   SELECT
     q.run, l.last_turn, least(CAST(q.turn AS BIGINT), l.last_turn) AS turn,
     q.input_tokens, q.usage_input_tokens, q.usage_cached_tokens, q.ttft_ns, q.tpot_ns, q.e2el_ns
   FROM requests q
-  LEFT SEMI JOIN covered k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
+  LEFT SEMI JOIN latency_scope k ON k.run = q.run AND k.request_id = q.request_id AND k.attempt = q.attempt
   CROSS JOIN (VALUES (1), (63)) l(last_turn)
   WHERE q.session_id IS NOT NULL AND q.turn IS NOT NULL
 )

@@ -9,11 +9,13 @@ mod definitions;
 mod error;
 mod metric_table;
 mod metrics;
+mod outcomes;
 mod percentiles;
 mod recount;
 mod results;
 mod rows;
 mod run;
+mod standing;
 mod statistics;
 mod sweep;
 mod table;
@@ -22,13 +24,14 @@ mod tests;
 mod thresholds;
 mod uncertainty;
 
-pub use crate::sql::{SloFrom, Span, Yardsticks};
+pub use crate::sql::{ReportSettings, SloFrom, Span};
 pub use analysis::{Analysis, RunFacts, Slo};
 pub use catalog::{CATALOG, Query, View, listing, needed_by, shown, table_names, views};
 pub use condition::{Condition, ConditionError, Judged};
 pub use definitions::{DEFINITION_COLUMNS, DEFINITIONS, definition_of_table};
 pub use error::AnalyzeError;
 pub use metrics::{Metric, metrics};
+pub use outcomes::{Outcomes, empty_window, outcomes};
 pub use percentiles::Percentile;
 pub use recount::TokenCounter;
 pub use results::{
@@ -41,6 +44,10 @@ pub use results::{
     ThroughputWindows, TokenCounts, TtftByLength, TtftByTurn, Validity, WarmupEnd, Waterfall,
 };
 pub use run::{Options, analyze};
+pub use standing::{
+    Cached, Checks, Standing, Unsteady, cached_beyond, has_success, is_client_limited, standing,
+    unsteady,
+};
 pub use sweep::Place;
 pub use table::{Cell, Column, Table};
 pub use thresholds::{Threshold, Thresholds, ThresholdsError};

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::plan::Loop;
 use crate::sql::{
-    Goal, OpenedTape, Recounts, Settings, Span, Tapes, Yardsticks, collect, keep, keep_view,
+    Goal, OpenedTape, Recounts, ReportSettings, Settings, Span, Tapes, collect, keep, keep_view,
     message, open_tapes,
 };
 
@@ -42,7 +42,7 @@ pub struct Options {
     /// Which part of each run is looked at.
     pub span: Span,
     /// What some numbers are held against, and what they cost.
-    pub yardsticks: Yardsticks,
+    pub report_settings: ReportSettings,
     /// What runs are grouped by, and tapes are split by: a label or a column of `requests`.
     pub by: Option<String>,
     /// Names of the queries to answer, and of the tables drawn from them; empty answers all that
@@ -68,7 +68,7 @@ impl Options {
             goals: self.slos.iter().map(goal).collect(),
             slo_from: self.slo_from,
             span: self.span,
-            yardsticks: self.yardsticks.clone(),
+            report_settings: self.report_settings.clone(),
             by: self.by.clone(),
             partitions: self.partitions,
             ..Settings::default()
@@ -416,7 +416,7 @@ fn command(tapes: &[PathBuf], options: &Options) -> String {
         None => {}
     }
     words.extend(span_words(&options.span));
-    words.extend(yardstick_words(&options.yardsticks));
+    words.extend(setting_words(&options.report_settings));
     if let Some(by) = &options.by {
         words.push(format!("--by {}", quoted(Path::new(by))));
     }
@@ -444,24 +444,27 @@ fn span_words(span: &Span) -> Vec<String> {
     words
 }
 
-fn yardstick_words(yardsticks: &Yardsticks) -> Vec<String> {
-    let usual = Yardsticks::default();
+fn setting_words(report_settings: &ReportSettings) -> Vec<String> {
+    let usual = ReportSettings::default();
     let mut words = Vec::new();
-    if yardsticks.stall_ns != usual.stall_ns {
-        words.push(format!("--stall {}ms", milliseconds(yardsticks.stall_ns)));
+    if report_settings.stall_ns != usual.stall_ns {
+        words.push(format!(
+            "--stall {}ms",
+            milliseconds(report_settings.stall_ns)
+        ));
     }
-    if yardsticks.reader_tps.to_bits() != usual.reader_tps.to_bits() {
-        words.push(format!("--reader {}", yardsticks.reader_tps));
+    if report_settings.reader_tps.to_bits() != usual.reader_tps.to_bits() {
+        words.push(format!("--reader {}", report_settings.reader_tps));
     }
     for (flag, price) in [
-        ("--price-input", yardsticks.price_input),
-        ("--price-output", yardsticks.price_output),
-        ("--gpu-hour", yardsticks.gpu_hour),
+        ("--price-input", report_settings.price_input),
+        ("--price-output", report_settings.price_output),
+        ("--gpu-hour", report_settings.gpu_hour),
     ] {
         words.extend(price.map(|price| format!("{flag} {price}")));
     }
-    if yardsticks.gpus != usual.gpus {
-        words.push(format!("--gpus {}", yardsticks.gpus));
+    if report_settings.gpus != usual.gpus {
+        words.push(format!("--gpus {}", report_settings.gpus));
     }
     words
 }
@@ -489,7 +492,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::{Options, command};
-    use crate::analyze::{Slo, SloFrom, Span, Yardsticks};
+    use crate::analyze::{ReportSettings, Slo, SloFrom, Span};
 
     #[test]
     fn spells_the_command_that_makes_the_same_analysis() {
@@ -537,7 +540,7 @@ mod tests {
                 to_ns: Some(20_000_000_000),
                 ..Span::default()
             },
-            yardsticks: Yardsticks {
+            report_settings: ReportSettings {
                 stall_ns: 250_000_000,
                 reader_tps: 7.5,
                 price_input: Some(0.5),

@@ -8,12 +8,12 @@ use super::output::{Draft, Output, WholeFolder};
 use super::talk::{has_color, print_painted, say, terminal_columns};
 use crate::analyze::{
     Analysis, Condition, ConditionError, DEFINITIONS, Judged, Options, Percentile, Thresholds,
-    TokenCounter, analyze,
+    TokenCounter, analyze, has_success, is_client_limited,
 };
 use crate::error::{Error, exit};
 use crate::report::{
     Exported, Exporter, PageOptions, Render, RenderFile, RenderFolder, Templates, TerminalOptions,
-    has_success, is_client_limited, terminal,
+    terminal,
 };
 use crate::runtime::block_on;
 use crate::workload::Tokenizer;

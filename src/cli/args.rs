@@ -19,7 +19,7 @@ mod question;
 mod trace;
 mod view;
 
-pub(crate) use judge::{JudgeArgs, SloForm, Warmup, WindowArgs, YardstickArgs};
+pub(crate) use judge::{JudgeArgs, ReportSettingArgs, SloForm, Warmup, WindowArgs};
 pub(crate) use kinds::{DatasetArgs, ExportArgs, ScheduleFlags};
 pub(crate) use question::QuestionArgs;
 pub(crate) use trace::{

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::args::{JudgeArgs, SloForm, Warmup, WindowArgs, YardstickArgs};
-use crate::analyze::{Options, SloFrom, Span, Yardsticks};
+use super::args::{JudgeArgs, ReportSettingArgs, SloForm, Warmup, WindowArgs};
+use crate::analyze::{Options, ReportSettings, SloFrom, Span};
 use crate::error::Error;
 
 impl JudgeArgs {
@@ -21,7 +21,7 @@ impl JudgeArgs {
                 SloForm::Sent => SloFrom::Sent,
             }),
             span: span(&self.window)?,
-            yardsticks: yardsticks(&self.yardsticks),
+            report_settings: report_settings(&self.report_settings),
             ..Options::default()
         })
     }
@@ -47,8 +47,8 @@ pub(super) fn span(args: &WindowArgs) -> Result<Span, Error> {
     })
 }
 
-fn yardsticks(args: &YardstickArgs) -> Yardsticks {
-    Yardsticks {
+fn report_settings(args: &ReportSettingArgs) -> ReportSettings {
+    ReportSettings {
         stall_ns: args.stall,
         reader_tps: args.reader,
         price_input: args.price_input,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::analyze::{
     Analysis, RunFacts, RunSummary, ScheduleFidelity, SessionFidelity, ThroughputWindows,
+    empty_window,
 };
 use crate::capture::manifest::{INTERRUPTED, LEFT_LOG, State};
 use crate::plan::Loop;
@@ -11,7 +12,6 @@ use crate::plan::Loop;
 use super::counting::of_counting;
 use super::format::{self, NS_PER_S};
 use super::language::{said, say};
-use super::outcomes::empty_window;
 use super::verdict::Verdict;
 
 /// One warning.

@@ -1,15 +1,15 @@
-//! What the terminal says of the yardsticks that were given: stalls, a reader, a price.
+//! What the terminal says of the report settings that were given: stalls, a reader, a price.
 //!
 //! Pages have them in any case; a terminal has room for what was asked for.
 
-use crate::analyze::{Analysis, Cost, Deadlines, Stalls, Yardsticks};
+use crate::analyze::{Analysis, Cost, Deadlines, ReportSettings, Stalls};
 
 use super::columns::fit_middle;
 use super::format;
 
-/// Names and values, a line each, of every yardstick that is not the usual one.
+/// Names and values, a line each, of every setting that is not the usual one.
 pub(super) fn asked(analysis: &Analysis) -> Vec<(String, String)> {
-    let usual = Yardsticks::default();
+    let usual = ReportSettings::default();
     let mut lines = Vec::new();
     for run in &analysis.runs {
         let whose = if analysis.runs.len() == 1 {

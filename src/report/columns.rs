@@ -2,6 +2,8 @@
 //!
 //! What is measured here is columns, not bytes or letters: a run's name may be in any script.
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 use super::grid::{Grid, Tone, VERDICT};
 
 /// Widest line where nobody said how wide the terminal is, in columns.
@@ -128,18 +130,11 @@ pub(crate) fn fit_middle(text: &str, width: usize) -> String {
 
 /// Counts the columns that text takes in a terminal.
 pub(crate) fn columns(text: &str) -> usize {
-    text.chars().map(wide).sum()
+    text.width()
 }
 
-/// Returns how many columns a letter takes: two for East Asian scripts and emoji, none for marks.
 fn wide(letter: char) -> usize {
-    match u32::from(letter) {
-        0x300..=0x36f | 0x200b..=0x200d | 0xfe00..=0xfe0f => 0,
-        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff => 2,
-        0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1faff => 2,
-        0x20000..=0x3fffd => 2,
-        _ => 1,
-    }
+    letter.width().unwrap_or(0)
 }
 
 /// Breaks text into lines of at most `width` columns, with `indent` before all but the first.

@@ -2,6 +2,7 @@
 //!
 //! Nothing is rounded and no unit is changed; times stay in nanoseconds, as their names say.
 
+use super::ReportError;
 use super::export::{Exporter, Render};
 use crate::analyze::{Analysis, Cell, Table, table_names};
 
@@ -11,7 +12,7 @@ pub(super) const CSV: Exporter = Exporter {
     value_name: "DIR",
     help: "Write every table as CSV into a folder",
     render: Render::Folder {
-        files: |exported| Ok(csv_files(exported.analysis)),
+        files: |exported| csv_files(exported.analysis),
         is_own: is_csv_file,
     },
 };
@@ -19,11 +20,11 @@ pub(super) const CSV: Exporter = Exporter {
 /// Renders every table as a CSV file, and returns file names with their contents.
 ///
 /// Null is an empty field; lines end in a line feed; a field is quoted where it has to be.
-fn csv_files(analysis: &Analysis) -> Vec<(String, String)> {
+fn csv_files(analysis: &Analysis) -> Result<Vec<(String, String)>, ReportError> {
     analysis
         .tables
         .iter()
-        .map(|table| (format!("{}.csv", table.name), render(table)))
+        .map(|table| Ok((format!("{}.csv", table.name), render(table)?)))
         .collect()
 }
 
@@ -33,32 +34,18 @@ fn is_csv_file(name: &str) -> bool {
     table.is_some_and(|table| table_names().any(|known| known == table))
 }
 
-fn render(table: &Table) -> String {
-    let mut out = String::new();
-    line(
-        &mut out,
-        table.columns.iter().map(|column| column.name.clone()),
-    );
-    for row in &table.rows {
-        line(&mut out, row.iter().map(field));
-    }
-    out
-}
-
-fn line(out: &mut String, fields: impl Iterator<Item = String>) {
-    for (index, field) in fields.enumerate() {
-        if index > 0 {
-            out.push(',');
+fn render(table: &Table) -> Result<String, ReportError> {
+    let write = || {
+        let mut out = csv::Writer::from_writer(Vec::new());
+        out.write_record(table.columns.iter().map(|column| &column.name))?;
+        for row in &table.rows {
+            out.write_record(row.iter().map(field))?;
         }
-        if field.contains(['"', ',', '\n', '\r']) {
-            out.push('"');
-            out.push_str(&field.replace('"', "\"\""));
-            out.push('"');
-        } else {
-            out.push_str(&field);
-        }
-    }
-    out.push('\n');
+        out.into_inner().map_err(|error| error.into_error().into())
+    };
+    let bytes: Result<Vec<u8>, csv::Error> = write();
+    let bytes = bytes.map_err(ReportError::Csv)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn field(cell: &Cell) -> String {
@@ -99,7 +86,7 @@ mod tests {
             sql: String::new(),
         };
         assert_eq!(
-            render(&table),
+            render(&table).unwrap(),
             "run,value_ns,ok\n\"a \"\"b\"\", c\nd\",0.5,true\nplain,-3,\n,,false\n"
         );
     }

@@ -11,15 +11,13 @@ use serde::Serialize;
 use crate::analyze::{
     Analysis, ClientHealth, LatencyOverTime, LatencyPercentiles, RequestsByOutcome, RunFacts,
     RunSummary, StartupBurst, ThroughputByStep, ThroughputOverTime, ThroughputWindows, Validity,
-    WarmupEnd,
+    WarmupEnd, cached_beyond, outcomes,
 };
 use crate::plan::Loop;
 
 use super::causes::{long_prompts, waiting};
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
-use super::outcomes::outcomes;
-use super::verdict::cached_beyond;
 
 /// Most that is told of one run.
 const MOST: usize = 5;

@@ -3,15 +3,13 @@
 use serde::Serialize;
 
 use crate::analyze::{
-    Analysis, Goodput, LatencyPercentiles, Percentile, RunFacts, Threshold, Thresholds,
-    ThroughputWindows,
+    Analysis, Goodput, LatencyPercentiles, Percentile, RunFacts, Standing, Threshold, Thresholds,
+    ThroughputWindows, empty_window, outcomes, standing,
 };
 use crate::plan::Loop;
 
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
-use super::outcomes::{empty_window, outcomes};
-use super::verdict::{Standing, verdict};
 
 /// One number and its grade.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -85,7 +83,7 @@ pub(crate) fn grades(analysis: &Analysis, run: &RunFacts) -> Vec<Grade> {
 
 /// Why the latencies and rates of a run are not graded.
 fn ungraded(analysis: &Analysis, run: &RunFacts) -> Option<String> {
-    if verdict(analysis, &run.run).standing == Standing::ClientLimited {
+    if standing(analysis, &run.run) == Standing::ClientLimited {
         return Some(said("not graded: client-limited"));
     }
     let share = outcomes(analysis, run)?.ok_share()?;

@@ -6,8 +6,8 @@
 //! what the schemas of Jenkins and of GitLab have in common.
 
 use super::export::{Exported, Exporter, Render};
-use super::verdict::{Standing, Verdict, verdict};
-use crate::analyze::{Condition, Judged};
+use super::verdict::{Verdict, verdict};
+use crate::analyze::{Condition, Judged, Standing};
 
 /// Verdicts for CI systems.
 pub(super) const JUNIT: Exporter = Exporter {

@@ -30,7 +30,6 @@ mod junit;
 mod language;
 mod markdown;
 mod model;
-mod outcomes;
 mod page;
 mod plots;
 mod pointing;
@@ -59,7 +58,6 @@ pub use language::Language;
 pub use markdown::markdown;
 pub use page::{Live, PageOptions, Templates, refused_page};
 pub use terminal::{TerminalOptions, terminal};
-pub use verdict::{has_success, is_client_limited};
 
 pub(crate) use json::add_metric;
 pub(crate) use plots::carries;
@@ -83,6 +81,9 @@ pub enum ReportError {
     /// The view model has a value that JSON cannot hold.
     #[error("lay out the report")]
     Model(#[source] serde_json::Error),
+    /// A table has rows of other lengths than its header.
+    #[error("write a table as CSV")]
+    Csv(#[source] ::csv::Error),
     /// The chart library refused.
     #[error("draw a chart: {0}")]
     Draw(String),

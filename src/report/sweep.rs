@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::analyze::{
     Analysis, LatencyByStep, LatencyPercentiles, Place, RunFacts, ThroughputByStep,
-    ThroughputWindows,
+    ThroughputWindows, outcomes,
 };
 
 use super::ReportError;
@@ -15,7 +15,6 @@ use super::chart::{Join, Series};
 use super::figures::{Figure, Plot, Written, series};
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
-use super::outcomes::outcomes;
 use super::plots::full_name;
 use super::scale::Axis;
 

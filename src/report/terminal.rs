@@ -8,8 +8,8 @@
 mod tests;
 
 use crate::analyze::{
-    Analysis, Differences, Goodput, LatencyPercentiles, Percentile, RunFacts, RunSummary,
-    ThroughputWindows,
+    Analysis, Differences, Goodput, LatencyPercentiles, Percentile, RunFacts, RunSummary, Standing,
+    ThroughputWindows, empty_window, has_success,
 };
 
 use super::advice::{Advice, advice, nothing_in_window};
@@ -20,7 +20,6 @@ use super::diagnosis::diagnoses;
 use super::format;
 use super::grades::{grades, source};
 use super::grid::{Field, Grid, Tone, VERDICT};
-use super::outcomes::empty_window;
 use super::run_card::differs;
 use super::sections::{FEW, HEADLINE, is_shown};
 use super::tools;
@@ -28,7 +27,7 @@ use super::uncertainty::{
     difference, groups as named_groups, interval_of, of_clients, of_groups, power, reach,
     shown_unit, signed_percent, verdict_tone,
 };
-use super::verdict::{Standing, Verdict, failures, has_success, verdict};
+use super::verdict::{Verdict, failures, verdict};
 
 /// Stands in the place of a verdict on a number that is not tested.
 const NOT_JUDGED: &str = "not judged";

@@ -5,26 +5,13 @@
 use serde::Serialize;
 
 use crate::analyze::{
-    Analysis, PrefixHits, RequestsByOutcome, RunSummary, ThroughputWindows, Validity, added_ns,
+    Analysis, Checks, RequestsByOutcome, RunSummary, Standing, Unsteady, Validity, added_ns,
+    cached_beyond, unsteady,
 };
 use crate::capture::manifest::SelfCheck;
 
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
-
-/// What the checks on the client came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Standing {
-    /// Every check passed.
-    Valid,
-    /// The client was the bottleneck, so the latencies are partly its own.
-    ClientLimited,
-    /// The tape lacks what the checks need, or some of them.
-    NotChecked,
-    /// No request succeeded: there is nothing to be valid.
-    NoResult,
-}
 
 /// The first line for one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,28 +39,6 @@ impl Verdict {
     }
 }
 
-/// Tells whether any run was limited by the client that measured it.
-///
-/// With `--strict` such a run ends with exit code 1.
-pub fn is_client_limited(analysis: &Analysis) -> bool {
-    analysis
-        .runs
-        .iter()
-        .any(|run| verdict(analysis, &run.run).standing == Standing::ClientLimited)
-}
-
-/// Tells whether a request of any run succeeded.
-pub fn has_success(analysis: &Analysis) -> bool {
-    let mut runs = analysis.runs.iter();
-    runs.any(|run| succeeded(analysis, &run.run) != Some(false))
-}
-
-/// Tells whether a request of `run` succeeded; `None` where nobody counted.
-fn succeeded(analysis: &Analysis, run: &str) -> Option<bool> {
-    let summary = analysis.row_of::<RunSummary<'_>>(run)?;
-    Some(summary.ok? > 0.0)
-}
-
 /// Returns the first line for `run`.
 pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
     let mut verdict = checked(analysis, run);
@@ -95,7 +60,7 @@ pub(crate) fn verdict(analysis: &Analysis, run: &str) -> Verdict {
             add(&mut verdict.details, &sentence);
         }
     }
-    let more = [never_sent(analysis, run), unsteady(analysis, run)];
+    let more = [never_sent(analysis, run), unsteady_sentence(analysis, run)];
     for sentence in more.into_iter().flatten() {
         add(&mut verdict.reason, &sentence);
     }
@@ -131,74 +96,22 @@ fn never_sent(analysis: &Analysis, run: &str) -> Option<String> {
 
 /// Says where the rates of the steady window are none that lasted: on a ramp, and where the window has
 /// less than half of what the whole run has.
-fn unsteady(analysis: &Analysis, run: &str) -> Option<String> {
-    let mut runs = analysis.runs.iter().filter(|facts| facts.run == run);
-    let plan = &runs.next()?.manifest.plan;
-    let windows = analysis.rows_of::<ThroughputWindows<'_>>(run);
-    let of = |name| {
-        let mut windows = windows.iter();
-        windows.find(|row| row.window_name == Some(name))
-    };
-    let (steady, whole) = (of("steady")?, of("run")?);
-    if steady.basis == Some("asked") {
-        return None;
-    }
-    let ramp = plan.arrivals.as_ref().and_then(|one| one.ramp_up.as_ref());
-    if ramp.is_some() {
-        return Some(said(
-            "the load was made to rise, so no rate of it is steady: see it over time",
-        ));
-    }
-    let rates = [
-        (steady.rps, whole.rps),
-        (steady.output_tps, whole.output_tps),
-    ];
-    let [requests, tokens] = rates.map(|pair| match pair {
-        (Some(steady), Some(whole)) if steady < 0.5 * whole => {
-            Some((format::decimal(steady, 2), format::decimal(whole, 2)))
+fn unsteady_sentence(analysis: &Analysis, run: &str) -> Option<String> {
+    Some(match unsteady(analysis, run)? {
+        Unsteady::Ramp => {
+            said("the load was made to rise, so no rate of it is steady: see it over time")
         }
-        _ => None,
-    });
-    if let Some((steady, whole)) = requests {
-        return Some(say!(
+        Unsteady::Requests { steady, whole } => say!(
             "the steady window has {steady} requests/s and the whole run {whole}: quote neither as the run's rate without the other",
-            steady,
-            whole
-        ));
-    }
-    let (steady, whole) = tokens?;
-    Some(say!(
-        "the steady window has {steady} output tokens/s and the whole run {whole}: quote neither as the run's rate without the other",
-        steady,
-        whole
-    ))
-}
-
-/// Shares of the prompt tokens of a run.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Cached {
-    /// What the server had in its prefix cache.
-    pub(super) had: f64,
-    /// What it could have had of earlier requests of the run.
-    pub(super) shared: f64,
-}
-
-/// Share of the prompt tokens that a server may have cached beyond what requests share.
-const CACHED_UNSEEN: f64 = 0.05;
-
-/// Tells whether a server answered from prompts that the run itself did not send before.
-pub(super) fn cached_beyond(analysis: &Analysis, run: &str) -> Option<Cached> {
-    let hits = analysis.rows_of::<PrefixHits<'_>>(run);
-    let row = hits.first()?;
-    let cached = Cached {
-        had: row.achieved_hit?,
-        shared: row.ideal_hit?,
-    };
-    // What a chat template and tools add is the same in each prompt.
-    let or_none = |n: Option<f64>| n.unwrap_or(0.0);
-    let planned = or_none(row.input_planned) * or_none(row.n_told) / or_none(row.n).max(1.0);
-    let added = 1.0 - planned / or_none(row.input_told).max(1.0);
-    (cached.had > cached.shared + added.max(0.0) + CACHED_UNSEEN).then_some(cached)
+            steady = format::decimal(steady, 2),
+            whole = format::decimal(whole, 2)
+        ),
+        Unsteady::OutputTokens { steady, whole } => say!(
+            "the steady window has {steady} output tokens/s and the whole run {whole}: quote neither as the run's rate without the other",
+            steady = format::decimal(steady, 2),
+            whole = format::decimal(whole, 2)
+        ),
+    })
 }
 
 /// What the client was found to add to a latency before the run, in nanoseconds.
@@ -253,72 +166,51 @@ fn too_busy(failed: &[Validity<'_>]) -> String {
 }
 
 fn checked(analysis: &Analysis, run: &str) -> Verdict {
-    let checks = analysis.rows_of::<Validity<'_>>(run);
-    let failed: Vec<Validity<'_>> = checks
-        .iter()
-        .copied()
-        .filter(|check| check.ok == Some(false))
-        .collect();
-    let made = checks.iter().filter(|check| check.ok.is_some()).count();
-    if !failed.is_empty() {
-        return Verdict {
-            standing: Standing::ClientLimited,
-            word: said("CLIENT-LIMITED"),
-            reason: too_busy(&failed),
-            details: sentences(&failed),
-            failed_checks: failed.iter().map(|check| name(*check)).collect(),
-        };
-    }
-    let failed_checks = Vec::new();
-    if made == 0 {
-        let reason = match succeeded(analysis, run) {
-            Some(false) => "no request succeeded, and nothing is there to check the client by",
-            _ => "the tape holds nothing to check the client by",
-        };
-        return Verdict {
-            standing: Standing::NotChecked,
-            word: said("NOT CHECKED"),
-            reason: said(reason),
-            details: String::new(),
-            failed_checks,
-        };
-    }
-    let unmade: Vec<String> = checks
-        .iter()
-        .filter(|check| check.ok.is_none())
-        .map(|check| subject(&name(*check)))
-        .collect();
-    let kept_up = sentences(&checks);
-    let (standing, word, reason) = if succeeded(analysis, run) == Some(false) {
-        let reason = match failures(analysis, run).into_iter().next() {
-            Some(cause) => say!("no request succeeded: {cause}", cause),
-            None => said("no request succeeded"),
-        };
-        let details = say!("the client kept up: {kept_up}", kept_up);
-        return Verdict {
-            standing: Standing::NoResult,
-            word: said("NO RESULT"),
-            reason,
-            details,
-            failed_checks,
-        };
-    } else if unmade.is_empty() {
-        let reason = say!("the client kept up: {kept_up}", kept_up);
-        (Standing::Valid, "VALID", reason)
-    } else {
-        let reason = say!(
-            "{kept_up}; not checked: {unmade}",
-            kept_up,
-            unmade = unmade.join(&said(", "))
-        );
-        (Standing::NotChecked, "PARTLY CHECKED", reason)
+    let checks = Checks::of(analysis, run);
+    let kept_up = || {
+        say!(
+            "the client kept up: {kept_up}",
+            kept_up = sentences(&checks.all)
+        )
+    };
+    let standing = checks.standing();
+    let unmade = checks.unmade();
+    let (word, reason, details) = match standing {
+        Standing::ClientLimited => {
+            let failed = checks.failed();
+            ("CLIENT-LIMITED", too_busy(&failed), sentences(&failed))
+        }
+        Standing::NotChecked if unmade.len() == checks.all.len() => {
+            let reason = match checks.has_success {
+                Some(false) => "no request succeeded, and nothing is there to check the client by",
+                _ => "the tape holds nothing to check the client by",
+            };
+            ("NOT CHECKED", said(reason), String::new())
+        }
+        Standing::NotChecked => {
+            let unmade: Vec<String> = unmade.iter().map(|it| subject(&name(*it))).collect();
+            let reason = say!(
+                "{kept_up}; not checked: {unmade}",
+                kept_up = sentences(&checks.all),
+                unmade = unmade.join(&said(", "))
+            );
+            ("PARTLY CHECKED", reason, String::new())
+        }
+        Standing::NoResult => {
+            let reason = match failures(analysis, run).into_iter().next() {
+                Some(cause) => say!("no request succeeded: {cause}", cause),
+                None => said("no request succeeded"),
+            };
+            ("NO RESULT", reason, kept_up())
+        }
+        Standing::Valid => ("VALID", kept_up(), String::new()),
     };
     Verdict {
         standing,
         word: said(word),
         reason,
-        details: String::new(),
-        failed_checks,
+        details,
+        failed_checks: checks.failed().into_iter().map(name).collect(),
     }
 }
 
@@ -391,7 +283,7 @@ fn sentences(checks: &[Validity<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analyze::Cell;
+    use crate::analyze::{Cell, has_success, is_client_limited};
     use crate::plan::{Arrivals, Process, RampStrategy, RampUp};
     use crate::report::fixture;
 

@@ -163,14 +163,14 @@ pub(super) fn slos(settings: &Settings) -> Result<LogicalPlan, DataFusionError> 
 
 /// Returns one row: what numbers are held against.
 pub(super) fn settings(settings: &Settings) -> Result<LogicalPlan, DataFusionError> {
-    let yardsticks = &settings.yardsticks;
+    let report_settings = &settings.report_settings;
     let row = vec![
-        yardsticks.stall_ns.into(),
-        yardsticks.reader_tps.into(),
-        yardsticks.price_input.into(),
-        yardsticks.price_output.into(),
-        yardsticks.gpu_hour.into(),
-        i64::from(yardsticks.gpus).into(),
+        report_settings.stall_ns.into(),
+        report_settings.reader_tps.into(),
+        report_settings.price_input.into(),
+        report_settings.price_output.into(),
+        report_settings.gpu_hour.into(),
+        i64::from(report_settings.gpus).into(),
         WINDOW_BLOCKS.into(),
     ];
     literals(

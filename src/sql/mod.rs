@@ -26,7 +26,7 @@ mod views;
 pub use error::SqlError;
 pub use header::Definition;
 pub use statements::understood;
-pub use tapes::{SloFrom, Span, Yardsticks};
+pub use tapes::{ReportSettings, SloFrom, Span};
 
 pub(crate) use answer::{Question, answer, results_of};
 pub(crate) use door::MOST_BYTES;

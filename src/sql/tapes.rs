@@ -43,7 +43,7 @@ pub(crate) struct Goal {
 
 /// What some numbers are held against, and what they cost. Money has the unit that it is given in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Yardsticks {
+pub struct ReportSettings {
     /// A longer gap between chunks is a stall, in nanoseconds.
     pub stall_ns: i64,
     /// How fast a reader reads, in tokens a second.
@@ -58,7 +58,7 @@ pub struct Yardsticks {
     pub gpus: u32,
 }
 
-impl Default for Yardsticks {
+impl Default for ReportSettings {
     fn default() -> Self {
         Self {
             stall_ns: 1_000_000_000,
@@ -102,7 +102,7 @@ pub(crate) struct Settings {
     /// Which part of each run is looked at.
     pub(crate) span: Span,
     /// What some numbers are held against.
-    pub(crate) yardsticks: Yardsticks,
+    pub(crate) report_settings: ReportSettings,
     /// What runs are grouped by, and tapes are split by: a label or a column of `requests`.
     pub(crate) by: Option<String>,
     /// True when the small views that many queries build upon are computed once, at the start.

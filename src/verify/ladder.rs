@@ -2,8 +2,8 @@
 
 use super::cores::Cores;
 use super::measure::Measurement;
+use crate::analyze::Standing;
 use crate::plan::Loop;
-use crate::report::verdict::Standing;
 
 /// How far below 0 a read lag may be on one clock, in nanoseconds: its readings on the two sides
 /// are not taken at one instant.
@@ -95,7 +95,7 @@ impl Verification {
     pub(super) fn believed_up_to(&self, arrival_loop: Loop) -> Option<u32> {
         self.of_loop(arrival_loop)
             .into_iter()
-            .rfind(|measured| measured.verdict().standing == Standing::Valid)
+            .rfind(|measured| measured.standing() == Standing::Valid)
             .map(|measured| measured.rung.streams)
     }
 
@@ -105,7 +105,7 @@ impl Verification {
         self.of_loop(arrival_loop)
             .into_iter()
             .filter(|measured| measured.rung.streams < up_to)
-            .filter(|measured| measured.verdict().standing == Standing::ClientLimited)
+            .filter(|measured| measured.standing() == Standing::ClientLimited)
             .map(|measured| measured.rung.streams)
             .collect()
     }
@@ -123,7 +123,7 @@ impl Verification {
 
     /// Tells whether the client was the bottleneck at any rung.
     pub(crate) fn is_client_limited(&self) -> bool {
-        let mut verdicts = self.rungs.iter().map(Measurement::verdict);
-        verdicts.any(|verdict| verdict.standing == Standing::ClientLimited)
+        let mut verdicts = self.rungs.iter().map(Measurement::standing);
+        verdicts.any(|standing| standing == Standing::ClientLimited)
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::VerifyError;
 use super::rung::Rung;
-use crate::analyze::{Analysis, ClientError, ClientThroughput, Options, Span, analyze};
+use crate::analyze::{
+    Analysis, ClientError, ClientThroughput, Options, Span, Standing, analyze, standing,
+};
 use crate::backend::Backend;
 use crate::capture::manifest::State;
 use crate::load::{LoadError, Private, Run, RunListener, RunReport, Setup, run};
@@ -81,7 +83,12 @@ impl Measurement {
         self.analysis.row_of(self.run())
     }
 
-    /// Whether the client kept up, and why not.
+    /// Whether the client kept up.
+    pub(crate) fn standing(&self) -> Standing {
+        standing(&self.analysis, self.run())
+    }
+
+    /// Whether the client kept up, and why not, in words.
     pub(crate) fn verdict(&self) -> Verdict {
         verdict(&self.analysis, self.run())
     }

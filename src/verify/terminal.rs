@@ -3,10 +3,10 @@
 use super::cores::listed;
 use super::ladder::{Metric, Verification};
 use super::measure::Measurement;
+use crate::analyze::Standing;
 use crate::plan::Loop;
 use crate::report::columns::{WIDTH, push_line, rule, table, wrap};
 use crate::report::grid::{Field, Grid, Tone};
-use crate::report::verdict::Standing;
 use crate::report::{FEW, carries, format};
 
 const HEADINGS: [&str; 10] = [
@@ -87,7 +87,7 @@ fn grid(verification: &Verification, rungs: &[&Measurement]) -> Grid {
     let mut grid = Grid::new("", &HEADINGS);
     for measured in rungs {
         let throughput = measured.throughput();
-        let (word, tone) = match measured.verdict().standing {
+        let (word, tone) = match measured.standing() {
             Standing::Valid => ("valid", Tone::Good),
             Standing::ClientLimited => ("LIMITED", Tone::Bad),
             Standing::NotChecked | Standing::NoResult => ("unknown", Tone::Plain),

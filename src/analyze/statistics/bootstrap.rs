@@ -35,7 +35,7 @@ pub(super) const HOPELESS_FROM: f64 = 0.5;
 
 /// Why nothing is said of a number's spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lack {
+pub(crate) enum InsufficientData {
     /// Under 20 blocks have any value.
     Blocks,
     /// The values beyond the quantile come from too few blocks.
@@ -48,7 +48,7 @@ pub(crate) enum Lack {
     Client,
 }
 
-impl Lack {
+impl InsufficientData {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Blocks => "few blocks",
@@ -170,12 +170,15 @@ pub(crate) struct Grouped {
 
 /// Joins blocks until neighbours are independent enough, for all of `statistics` at once: how long
 /// a run remembers is a matter of the run, and its rarest values show it least.
-pub(crate) fn group(series: &Series, statistics: &[Statistic]) -> Result<Grouped, Lack> {
+pub(crate) fn group(
+    series: &Series,
+    statistics: &[Statistic],
+) -> Result<Grouped, InsufficientData> {
     let mut by = 1;
     loop {
         let merged = series.merged(by);
         if !is_fillable(&merged) {
-            return Err(Lack::Blocks);
+            return Err(InsufficientData::Blocks);
         }
         let correlation = merged.correlation(statistics);
         let is_last = !is_fillable(&series.merged(2 * by));
@@ -184,7 +187,7 @@ pub(crate) fn group(series: &Series, statistics: &[Statistic]) -> Result<Grouped
             continue;
         }
         if correlation > HOPELESS_FROM {
-            return Err(Lack::Independence);
+            return Err(InsufficientData::Independence);
         }
         return Ok(Grouped {
             series: merged,
@@ -238,13 +241,17 @@ impl Sampled {
     }
 
     /// How far a statistic is known.
-    pub(crate) fn spread(&self, statistic: Statistic, preferred: Scale) -> Result<Spread, Lack> {
+    pub(crate) fn spread(
+        &self,
+        statistic: Statistic,
+        preferred: Scale,
+    ) -> Result<Spread, InsufficientData> {
         let series = &self.grouped.series;
-        let sources = series.sources_beyond(statistic);
+        let sources = series.effective_blocks_beyond(statistic);
         ensure_sources(sources)?;
         let values = self.drawn(statistic);
         if values.len() < 2 {
-            return Err(Lack::Values);
+            return Err(InsufficientData::Values);
         }
         let scale = if values.iter().any(|value| *value <= 0.0) {
             Scale::Plain
@@ -261,16 +268,16 @@ impl Sampled {
         };
         let (low, high) = spread.interval(1.0, 0.95);
         if scale == Scale::Log && high > WIDEST * low {
-            return Err(Lack::Width);
+            return Err(InsufficientData::Width);
         }
         Ok(spread)
     }
 }
 
 /// Refuses a quantile beyond which too few blocks have anything.
-pub(crate) fn ensure_sources(sources: f64) -> Result<(), Lack> {
+pub(crate) fn ensure_sources(sources: f64) -> Result<(), InsufficientData> {
     if sources < SOURCES_BEYOND {
-        Err(Lack::Values)
+        Err(InsufficientData::Values)
     } else {
         Ok(())
     }

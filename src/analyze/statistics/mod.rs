@@ -11,7 +11,7 @@ mod series;
 mod tests;
 
 pub(super) use bootstrap::{
-    Drawing, FEWEST_BLOCKS, Grouped, Lack, Sampled, Scale, Spread, count, group,
+    Drawing, FEWEST_BLOCKS, Grouped, InsufficientData, Sampled, Scale, Spread, count, group,
 };
 pub(super) use difference::{ALARM, Difference, Raised, Side, difference, holm};
 pub(super) use pair::Pair;

@@ -2,8 +2,8 @@
 //! both, so that what the schedule does to both of them cancels out.
 
 use super::bootstrap::{
-    Drawing, Grouped, HOPELESS_FROM, JOINED_FROM, Lack, Sampled, Scale, count, deviation,
-    ensure_sources, is_fillable, small_sample, widening,
+    Drawing, Grouped, HOPELESS_FROM, InsufficientData, JOINED_FROM, Sampled, Scale, count,
+    deviation, ensure_sources, is_fillable, small_sample, widening,
 };
 use super::difference::Difference;
 use super::series::{Series, Statistic, lag_one};
@@ -27,12 +27,12 @@ impl Pair {
         (first, second): (&Series, &Series),
         (joined_by, statistics): (&[Statistic], &[Statistic]),
         scale: Scale,
-    ) -> Result<Self, Lack> {
+    ) -> Result<Self, InsufficientData> {
         let mut by = 1;
         loop {
             let (one, other) = (first.merged(by), second.merged(by));
             if !is_fillable(&one) || !is_fillable(&other) {
-                return Err(Lack::Blocks);
+                return Err(InsufficientData::Blocks);
             }
             let is_last =
                 !is_fillable(&first.merged(2 * by)) || !is_fillable(&second.merged(2 * by));
@@ -44,7 +44,7 @@ impl Pair {
                 continue;
             }
             if high > HOPELESS_FROM {
-                return Err(Lack::Independence);
+                return Err(InsufficientData::Independence);
             }
             let [first, second] = [one, other].map(|series| {
                 let grouped = Grouped {
@@ -64,15 +64,15 @@ impl Pair {
         (from, to): (f64, f64),
         statistic: Statistic,
         preferred: Scale,
-    ) -> Result<Difference, Lack> {
+    ) -> Result<Difference, InsufficientData> {
         let series = [&self.first.grouped.series, &self.second.grouped.series];
-        let sources = series.map(|series| series.sources_beyond(statistic));
+        let sources = series.map(|series| series.effective_blocks_beyond(statistic));
         let sources = sources[0].min(sources[1]);
         ensure_sources(sources)?;
         let (drawn_from, drawn_to) = (self.first.drawn(statistic), self.second.drawn(statistic));
         // A sample without a value would shift all pairs behind it.
         if drawn_from.len() != drawn_to.len() || drawn_from.len() < 2 {
-            return Err(Lack::Values);
+            return Err(InsufficientData::Values);
         }
         let drawn = drawn_from.iter().zip(drawn_to);
         let pairs: Vec<(f64, f64)> = drawn.map(|(from, to)| (*from, *to)).collect();

@@ -158,14 +158,14 @@ impl Series {
             .iter()
             .filter_map(|statistic| {
                 let value = self.value(*statistic)?;
-                Some(lag_one(&self.pulls(*statistic, value)))
+                Some(lag_one(&self.scores(*statistic, value)))
             })
             .fold(f64::NEG_INFINITY, f64::max)
     }
 
     /// From how many blocks the rarer side of a quantile comes, counting each by what it brings:
     /// the participation ratio, (sum x)^2 / sum x^2. A ratio of sums comes from all of them.
-    pub(crate) fn sources_beyond(&self, statistic: Statistic) -> f64 {
+    pub(crate) fn effective_blocks_beyond(&self, statistic: Statistic) -> f64 {
         let Statistic::Quantile(share) = statistic else {
             return f64::INFINITY;
         };
@@ -192,9 +192,9 @@ impl Series {
         }
     }
 
-    /// How each block pulls at the statistic, whose value over all of them is `value`: the
+    /// How each block scores at the statistic, whose value over all of them is `value`: the
     /// influence of its values, up to a factor that all blocks share.
-    pub(crate) fn pulls(&self, statistic: Statistic, value: f64) -> Vec<f64> {
+    pub(crate) fn scores(&self, statistic: Statistic, value: f64) -> Vec<f64> {
         let pull = |block: &Block| match statistic {
             Statistic::Ratio => block.numerator - value * block.denominator,
             Statistic::Quantile(share) => {
@@ -204,7 +204,7 @@ impl Series {
         self.blocks.iter().map(pull).collect()
     }
 
-    /// How each block pulls at the statistic itself: on a [`Scale::Log`] by which share a mean or a
+    /// How each block scores at the statistic itself: on a [`Scale::Log`] by which share a mean or a
     /// rate would change, on a [`Scale::Plain`] by how much; at a quantile by which share of all
     /// values would cross it. `None` where the statistic has no value.
     pub(crate) fn influences(&self, statistic: Statistic, scale: Scale) -> Option<Vec<f64>> {
@@ -214,8 +214,8 @@ impl Series {
             (Statistic::Ratio, Scale::Log) => numerator,
             _ => denominator,
         };
-        let pulls = self.pulls(statistic, value);
-        (by > 0.0).then(|| pulls.iter().map(|pull| pull / by).collect())
+        let scores = self.scores(statistic, value);
+        (by > 0.0).then(|| scores.iter().map(|pull| pull / by).collect())
     }
 
     /// The numerators and the denominators of all blocks.
@@ -259,9 +259,9 @@ impl Bin {
 }
 
 /// The correlation of neighbours, 0 where nothing varies.
-pub(super) fn lag_one(pulls: &[f64]) -> f64 {
-    let mean = pulls.iter().sum::<f64>() / super::count(pulls.len().max(1));
-    let centred: Vec<f64> = pulls.iter().map(|pull| pull - mean).collect();
+pub(super) fn lag_one(scores: &[f64]) -> f64 {
+    let mean = scores.iter().sum::<f64>() / super::count(scores.len().max(1));
+    let centred: Vec<f64> = scores.iter().map(|pull| pull - mean).collect();
     let square: f64 = centred.iter().map(|pull| pull * pull).sum();
     let neighbours: f64 = centred.windows(2).map(|pair| pair[0] * pair[1]).sum();
     if square > 0.0 {

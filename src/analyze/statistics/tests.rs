@@ -64,7 +64,7 @@ const ALL: [Statistic; 4] = [
     Statistic::Quantile(0.99),
 ];
 
-fn sampled(series: &Series) -> Result<Sampled, Lack> {
+fn sampled(series: &Series) -> Result<Sampled, InsufficientData> {
     group(series, &ALL).map(|grouped| Sampled::new(grouped, &ALL, Drawing(0)))
 }
 
@@ -187,22 +187,25 @@ fn the_error_of_a_mean_is_the_one_of_the_textbook() {
 #[test]
 fn what_too_little_stands_behind_has_no_interval() {
     let few = series(&vec![vec![1.0, 2.0]; 19]);
-    assert_eq!(group(&few, &ALL).unwrap_err(), Lack::Blocks);
+    assert_eq!(group(&few, &ALL).unwrap_err(), InsufficientData::Blocks);
     // One pile-up brings all that is slow: its hundred values are one observation.
     let mut blocks = vec![vec![1.0, 1.5, 2.0]; 320];
     blocks[7] = vec![50.0; 100];
     let one = sampled(&series(&blocks)).unwrap();
     assert_eq!(
         one.spread(Statistic::Quantile(0.99), Scale::Log),
-        Err(Lack::Values)
+        Err(InsufficientData::Values)
     );
     // Values that climb all along depend on each other however long the blocks are.
     let climbing: Vec<Vec<f64>> = (1..=320).map(|block| vec![count(block)]).collect();
     assert_eq!(
         group(&series(&climbing), &ALL).unwrap_err(),
-        Lack::Independence
+        InsufficientData::Independence
     );
-    assert_eq!(group(&Series::default(), &ALL).unwrap_err(), Lack::Blocks);
+    assert_eq!(
+        group(&Series::default(), &ALL).unwrap_err(),
+        InsufficientData::Blocks
+    );
 }
 
 #[test]

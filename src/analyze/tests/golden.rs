@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use super::{analysed, spelled};
 use crate::analyze::results::READ;
-use crate::analyze::{Analysis, CATALOG, Options, Slo, Yardsticks};
+use crate::analyze::{Analysis, CATALOG, Options, ReportSettings, Slo};
 use crate::sql::fixture::{MS, TapeFixture};
 
 /// Both tapes, with goals of 20 ms on TTFT and 9 ms on TPOT. A stall is longer than 15 ms, the
@@ -20,7 +20,7 @@ pub(super) static BOTH: LazyLock<Analysis> = LazyLock::new(|| {
     };
     let options = Options {
         slos: vec![slo("ttft", 20), slo("tpot", 9)],
-        yardsticks: Yardsticks {
+        report_settings: ReportSettings {
             stall_ns: 15 * MS,
             reader_tps: 100.0,
             price_input: Some(1e6),

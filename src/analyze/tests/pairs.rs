@@ -14,7 +14,7 @@ use super::model::{
     Known, WARMUP_NS, count, float, known, levels, mean, peak_second, percentile, samples, steady,
 };
 use super::{after, analysed};
-use crate::analyze::{Analysis, Cell, Options, Slo, Span, Yardsticks};
+use crate::analyze::{Analysis, Cell, Options, ReportSettings, Slo, Span};
 use crate::capture::schema::Status;
 use crate::plan::Loop;
 use crate::sql::fixture::{MS, TapeFixture};
@@ -522,7 +522,7 @@ proptest! {
         let options = Options {
             slos: vec![slo("ttft", TTFT_GOAL_NS), slo("tpot", TPOT_GOAL_NS)],
             span: after(WARMUP_NS),
-            yardsticks: Yardsticks { stall_ns: STALL_NS, reader_tps: READER_TPS, ..Yardsticks::default() },
+            report_settings: ReportSettings { stall_ns: STALL_NS, reader_tps: READER_TPS, ..ReportSettings::default() },
             only: [
                 "latency_percentiles", "latency_curve", "throughput_windows", "goodput",
                 "throughput_over_time", "itl_heatmap", "throughput_peaks", "request_speeds",

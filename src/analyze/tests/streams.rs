@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use super::golden::{BOTH, answer, answer_where};
 use super::{analysed, spelled};
 use crate::analyze::{
-    Analysis, CATALOG, Cell, Condition, Options, Percentile, Slo, Span, Yardsticks, metrics, views,
+    Analysis, CATALOG, Cell, Condition, Options, Percentile, ReportSettings, Slo, Span, metrics,
+    views,
 };
 use crate::capture::schema::{RequestRow, Status};
 use crate::plan::Loop;
@@ -616,10 +617,10 @@ fn the_parts_of_a_tape_share_its_cost() {
         }
         let options = Options {
             by: by.map(str::to_owned),
-            yardsticks: Yardsticks {
+            report_settings: ReportSettings {
                 gpu_hour: Some(3_600.0),
                 gpus: 2,
-                ..Yardsticks::default()
+                ..ReportSettings::default()
             },
             ..Options::default()
         };
@@ -760,8 +761,8 @@ fn every_metric_that_is_named_is_defined() {
 }
 
 #[test]
-fn the_usual_yardsticks_are_those_of_the_headers() {
-    let usual = Yardsticks::default();
+fn the_usual_report_settings_are_those_of_the_headers() {
+    let usual = ReportSettings::default();
     let notes = |name: &str| {
         let query = CATALOG.iter().find(|query| query.name == name).unwrap();
         query.notes.join(" ")

@@ -7,7 +7,7 @@ use super::numbers::{
 use super::rows::{float, table, text, whole};
 use super::{CONFIDENCE, Member, Uncertainty};
 use crate::analyze::statistics::{
-    ALARM, Difference, Lack, Pair, Raised, Scale, Side, Spread, count, difference, holm,
+    ALARM, Difference, InsufficientData, Pair, Raised, Scale, Side, Spread, count, difference, holm,
 };
 use crate::analyze::{Cell, Table};
 
@@ -151,9 +151,9 @@ impl Uncertainty {
         stat: &'static str,
         (first, from): (&[&Member], &[f64]),
         (second, to): (&[&Member], &[f64]),
-    ) -> Result<Difference, Lack> {
+    ) -> Result<Difference, InsufficientData> {
         let side = |members: &[&Member], values: &[f64]| {
-            let spreads: Result<Vec<Spread>, Lack> = members
+            let spreads: Result<Vec<Spread>, InsufficientData> = members
                 .iter()
                 .map(|member| self.spread(&member.run, metric, stat))
                 .collect();
@@ -169,7 +169,8 @@ impl Uncertainty {
             })
         };
         let sides = (side(first, from)?, side(second, to)?);
-        let mut change = difference(&sides.0, &sides.1, scale(metric)).ok_or(Lack::Values)?;
+        let mut change =
+            difference(&sides.0, &sides.1, scale(metric)).ok_or(InsufficientData::Values)?;
         // Runs that were alike to the last digit do not prove that others would be, either.
         let least = self
             .least_error(metric, first)
@@ -180,7 +181,7 @@ impl Uncertainty {
         if change.error > 0.0 {
             Ok(change)
         } else {
-            Err(Lack::Values)
+            Err(InsufficientData::Values)
         }
     }
 
@@ -198,13 +199,15 @@ impl Uncertainty {
         metric: &str,
         first: &[&Member],
         second: &[&Member],
-    ) -> Option<Result<Pair, Lack>> {
+    ) -> Option<Result<Pair, InsufficientData>> {
         let ([first], [second]) = (first, second) else {
             return None;
         };
         let series = |member: &Member| Some(&self.drawn(&member.run, metric)?.series);
         second.is_pair.then(|| {
-            let series = series(first).zip(series(second)).ok_or(Lack::Values)?;
+            let series = series(first)
+                .zip(series(second))
+                .ok_or(InsufficientData::Values)?;
             Pair::new(
                 series,
                 (&joined_by(metric), &statistics(metric)),
@@ -216,10 +219,10 @@ impl Uncertainty {
     fn paired(
         &self,
         (metric, stat): (&str, &str),
-        pair: &Result<Pair, Lack>,
+        pair: &Result<Pair, InsufficientData>,
         (first, from): (&Member, f64),
         (second, to): (&Member, f64),
-    ) -> Result<Difference, Lack> {
+    ) -> Result<Difference, InsufficientData> {
         let pair = pair.as_ref().map_err(|lack| *lack)?;
         let mut change = pair.difference((from, to), statistic(stat), scale(metric))?;
         // Two runs without a failure do not prove that neither would have one: as if one more
@@ -266,7 +269,7 @@ struct Compared<'a> {
     is_headline: bool,
     from: Vec<f64>,
     to: Vec<f64>,
-    change: Result<Difference, Lack>,
+    change: Result<Difference, InsufficientData>,
     /// How much longer the client of a run may have made its latencies.
     added_ns: Option<f64>,
 }
@@ -315,9 +318,9 @@ impl Compared<'_> {
         let repeats = sides.iter().all(|runs| *runs > 1.0);
         let is_clients = self.is_clients(from, to);
         let lack = match &self.change {
-            _ if is_wide => Some(Lack::Width),
+            _ if is_wide => Some(InsufficientData::Width),
             Err(lack) => Some(*lack),
-            Ok(_) => is_clients.then_some(Lack::Client),
+            Ok(_) => is_clients.then_some(InsufficientData::Client),
         };
         let numbers = tested.max(1);
         vec![
@@ -353,10 +356,10 @@ impl Compared<'_> {
     }
 
     /// What the test says, in words; null for a number that is not tested.
-    fn verdict(&self, raised: Option<Raised>, lack: Option<Lack>) -> Cell {
+    fn verdict(&self, raised: Option<Raised>, lack: Option<InsufficientData>) -> Cell {
         match (&self.change, raised) {
             (Err(_), _) if self.is_headline => text("not enough data"),
-            (Ok(_), Some(_)) if lack == Some(Lack::Client) => text("client-limited"),
+            (Ok(_), Some(_)) if lack == Some(InsufficientData::Client) => text("client-limited"),
             (Ok(change), Some(raised)) if raised.p < ALARM => {
                 let is_up = change.place > 0.0;
                 text(if is_up == is_higher_better(&self.metric) {

@@ -4,7 +4,8 @@ use super::numbers::{STEADY, scale, statistic, unit};
 use super::rows::{float, table, text};
 use super::{CONFIDENCE, Drawn, Uncertainty};
 use crate::analyze::statistics::{
-    ALARM, Difference, Drawing, FEWEST_BLOCKS, Grouped, Lack, Sampled, Side, difference, holm,
+    ALARM, Difference, Drawing, FEWEST_BLOCKS, Grouped, InsufficientData, Sampled, Side,
+    difference, holm,
 };
 use crate::analyze::{Cell, Table};
 
@@ -81,16 +82,16 @@ impl Uncertainty {
         )
     }
 
-    fn halves(&self, drawn: &Drawn, metric: &str, stat: &str) -> Result<Halves, Lack> {
+    fn halves(&self, drawn: &Drawn, metric: &str, stat: &str) -> Result<Halves, InsufficientData> {
         let sampled = drawn.sampled.as_ref().map_err(|lack| *lack)?;
         let middle = self.window.start + self.window.len() / 2;
         let wanted = statistic(stat);
         let half = |places| {
             let series = drawn.series.part(places).merged(sampled.grouped.by);
             if 2 * series.filled() + 2 < FEWEST_BLOCKS {
-                return Err(Lack::Blocks);
+                return Err(InsufficientData::Blocks);
             }
-            let value = series.value(wanted).ok_or(Lack::Values)?;
+            let value = series.value(wanted).ok_or(InsufficientData::Values)?;
             let grouped = Grouped {
                 series,
                 ..sampled.grouped.clone()
@@ -113,7 +114,7 @@ impl Uncertainty {
         Ok(Halves {
             first,
             second,
-            change: change.ok_or(Lack::Values)?,
+            change: change.ok_or(InsufficientData::Values)?,
         })
     }
 }

@@ -9,7 +9,7 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::statistics::{Drawing, Lack, Sampled, Scale, Series, Spread, group};
+use super::statistics::{Drawing, InsufficientData, Sampled, Scale, Series, Spread, group};
 use super::{Cell, Table};
 use crate::sql::WINDOW_BLOCKS;
 use numbers::{
@@ -62,7 +62,7 @@ pub(super) fn is_pair(pairs: &Table, run: &str) -> bool {
 /// What is drawn of one metric of one run.
 struct Drawn {
     series: Series,
-    sampled: Result<Sampled, Lack>,
+    sampled: Result<Sampled, InsufficientData>,
 }
 
 /// All that is drawn.
@@ -106,8 +106,8 @@ impl Uncertainty {
         self.exact.get(&key).copied()
     }
 
-    fn spread(&self, run: &str, metric: &str, stat: &str) -> Result<Spread, Lack> {
-        let drawn = self.drawn(run, metric).ok_or(Lack::Values)?;
+    fn spread(&self, run: &str, metric: &str, stat: &str) -> Result<Spread, InsufficientData> {
+        let drawn = self.drawn(run, metric).ok_or(InsufficientData::Values)?;
         let sampled = drawn.sampled.as_ref().map_err(|lack| *lack)?;
         let mut spread = sampled.spread(statistic(stat), scale(metric))?;
         let least = self.least(run, metric);
@@ -171,7 +171,7 @@ impl Uncertainty {
                             true => Ok((low.clamp(0.0, 1.0), high.clamp(0.0, 1.0))),
                             // No time and no rate is below 0: one that may be so is not known,
                             // unless there was none.
-                            false if low < 0.0 && value > 0.0 => Err(Lack::Width),
+                            false if low < 0.0 && value > 0.0 => Err(InsufficientData::Width),
                             false => Ok((low, high)),
                         }
                     });

@@ -25,7 +25,7 @@ pub(crate) struct JudgeArgs {
     #[command(flatten)]
     pub(crate) window: WindowArgs,
     #[command(flatten)]
-    pub(crate) yardsticks: YardstickArgs,
+    pub(crate) report_settings: ReportSettingArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,8 +65,8 @@ pub(crate) struct WindowArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Yardsticks")]
-pub(crate) struct YardstickArgs {
+#[command(next_help_heading = "ReportSettings")]
+pub(crate) struct ReportSettingArgs {
     /// A longer gap between the chunks of an answer is a stall
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_positive_duration_ns)]
     pub(crate) stall: i64,

@@ -4,34 +4,34 @@
 //! nor a failure: nobody knows what would have become of it. `ok_share` of the tables is of all
 //! measured requests; what is judged here is of those that ended by themselves.
 
-use crate::analyze::{Analysis, LatencyPercentiles, RunFacts, RunSummary};
+use super::{Analysis, LatencyPercentiles, RunFacts, RunSummary};
 use crate::capture::manifest::State;
 
 /// Counts of a run's measured requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Outcomes {
+pub struct Outcomes {
     /// Those that were due.
-    pub(crate) requests: f64,
+    pub requests: f64,
     /// Those that succeeded.
-    pub(crate) ok: f64,
+    pub ok: f64,
     /// Those whose end the stop of the run cut off, or that it kept from being sent.
-    pub(crate) cut_off: f64,
+    pub cut_off: f64,
 }
 
 impl Outcomes {
     /// Those that ended by themselves.
-    pub(crate) fn ended(self) -> f64 {
+    pub fn ended(self) -> f64 {
         self.requests - self.cut_off
     }
 
     /// The share of them that succeeded; `None` where there are none.
-    pub(crate) fn ok_share(self) -> Option<f64> {
+    pub fn ok_share(self) -> Option<f64> {
         (self.ended() > 0.0).then(|| self.ok / self.ended())
     }
 }
 
 /// Counts the requests of `run`; `None` where nobody did.
-pub(crate) fn outcomes(analysis: &Analysis, run: &RunFacts) -> Option<Outcomes> {
+pub fn outcomes(analysis: &Analysis, run: &RunFacts) -> Option<Outcomes> {
     let summary = analysis.row_of::<RunSummary<'_>>(&run.run)?;
     let is_whole = run.manifest.state == State::Complete;
     Some(Outcomes {
@@ -48,7 +48,7 @@ pub(crate) fn outcomes(analysis: &Analysis, run: &RunFacts) -> Option<Outcomes> 
 
 /// How long `run` lasted, in seconds, where requests succeeded and none of them is among those that
 /// were asked for (`--from`, `--to`, `--warmup`): nothing was measured of it then.
-pub(crate) fn empty_window(analysis: &Analysis, run: &str) -> Option<f64> {
+pub fn empty_window(analysis: &Analysis, run: &str) -> Option<f64> {
     let summary = analysis.row_of::<RunSummary<'_>>(run)?;
     let is_any = summary.ok.is_some_and(|ok| ok > 0.0);
     let is_measured = analysis

@@ -1,4 +1,4 @@
--- name: judged
+-- name: slo_results
 -- purpose: every measured request with whether it met each goal
 -- input: requests, runs, goals
 -- columns (unit): run, request_id, attempt, status, intended_ns (ns), goals_from_ns (ns), begun_ns (ns), first_token_ns (ns), answered_ns (ns), input_tokens (tokens), output_tokens (tokens), tpot_ns (ns), is_ok, owed_tokens (tokens), meets_ttft, meets_tpot, meets_e2el, is_good

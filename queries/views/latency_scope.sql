@@ -1,4 +1,4 @@
--- name: covered
+-- name: latency_scope
 -- purpose: the key of each request that statistics of latency cover
 -- input: measured, runs, warmups
 -- columns (unit): run, request_id, attempt
