@@ -283,7 +283,7 @@ pub enum RampStrategy {
 /// What is sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dataset {
-    /// Name of the kind of data set (`workload/dataset.rs`).
+    /// Name of the kind of data set (`workload/mod.rs`).
     pub name: String,
     /// Where it is, of one that is a file.
     #[serde(

@@ -10,11 +10,12 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use super::failure;
 use super::lenient::{Count, Lenient, Text, parse, read_from_object};
+use super::protocol::{EventReader, Protocol};
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::request::{Message, Overridable, RequestInput, RequestSpec, content_text, room_for};
 use super::sse::{Event, Kind};
-use super::{EventReader, Protocol, failure};
 use crate::capture::schema::{Channel, TokensSource};
 use crate::secrets::Secrets;
 

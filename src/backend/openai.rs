@@ -16,10 +16,11 @@ mod unread;
 
 use std::borrow::Cow;
 
+use super::failure;
 use super::lenient::{self, Lenient, parse};
+use super::protocol::EventReader;
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::sse::{END_MARK, Event, Kind};
-use super::{EventReader, failure};
 use crate::capture::schema::Channel;
 use crate::secrets::Secrets;
 use event_template::EventTemplates;

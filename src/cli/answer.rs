@@ -2,22 +2,14 @@
 
 use std::error::Error as _;
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
-use std::path::PathBuf;
 
-use clap::Args;
-
+use super::args::AnswerArgs;
 use super::sql::engine;
 use crate::analyze::needed_by;
 use crate::error::Error;
 use crate::runtime::block_on;
 use crate::sql::{SqlError, Word, answer, confine, hear, tell};
 use crate::visible::{visible, visible_lines};
-
-#[derive(Debug, Args)]
-pub(crate) struct AnswerArgs {
-    /// The tapes
-    tapes: Vec<PathBuf>,
-}
 
 pub(super) fn run(args: &AnswerArgs) -> u8 {
     let mut out = Pipe {

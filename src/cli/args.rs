@@ -7,20 +7,19 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::{Backend, PROTOCOLS, protocol};
 use crate::plan::RampStrategy;
-use crate::report::Language;
 use crate::simulate::ServerSettings;
 use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
 
-use super::answer::AnswerArgs;
-
 mod judge;
 mod kinds;
+mod language;
 mod question;
 mod trace;
 mod view;
 
-pub(crate) use judge::{JudgeArgs, ReportSettingArgs, SloForm, Warmup, WindowArgs};
+pub(crate) use judge::{GoalArgs, JudgeArgs, ReportSettingArgs, SloForm, Warmup, WindowArgs};
 pub(crate) use kinds::{DatasetArgs, ExportArgs, ScheduleFlags};
+pub(crate) use language::Lang;
 pub(crate) use question::QuestionArgs;
 pub(crate) use trace::{
     ChangeArgs, ConvertArgs, InspectArgs, SelectionArgs, ServeGenArgs, SynthesizeArgs, TraceVerb,
@@ -65,24 +64,6 @@ pub(crate) struct Global {
     /// Colour of what is printed for people
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
-}
-
-/// A language of reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Lang {
-    /// English
-    En,
-    /// Chinese
-    Zh,
-}
-
-impl From<Lang> for Language {
-    fn from(lang: Lang) -> Self {
-        match lang {
-            Lang::En => Self::English,
-            Lang::Zh => Self::Chinese,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -450,10 +431,9 @@ pub(crate) enum Keep {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct GoalArgs {
-    /// Goals in milliseconds: ttft:200 tpot:50 e2el:5000
-    #[arg(long, alias = "slo", value_name = "METRIC:MS", num_args = 1..)]
-    pub(crate) goodput: Vec<String>,
+pub(crate) struct AnswerArgs {
+    /// The tapes
+    pub(crate) tapes: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

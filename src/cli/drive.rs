@@ -1,4 +1,4 @@
-//! `load`, `replay` and `run`: from a plan to a tape and its summary.
+//! `load` and `replay`: from a plan to a tape and its summary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,12 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::analyze::{run_analysis, terminal_options, verdict_code};
-use super::args::{
-    DriveArgs, Global, LoadArgs, OutputArgs, ReplayArgs, RunArgs, ShapeArgs, TargetArgs,
-};
+use super::args::{DriveArgs, Global, LoadArgs, OutputArgs, ReplayArgs, ShapeArgs, TargetArgs};
 use super::goals;
 use super::interrupt::{self, RunStage};
 use super::output::{Output, write_error};
 use super::talk::{complain, print, print_painted, say};
-use super::{ending, masks, plan, progress, run};
+use super::{ending, masks, plan, progress};
 use crate::analyze::{Options, Slo};
 use crate::error::{Error, exit};
 use crate::load::{Private, Run, RunListener, RunReport, Setup};
@@ -74,7 +72,7 @@ pub(super) struct ResultFile {
 }
 
 impl RunOutput {
-    fn of(args: &OutputArgs, global: &Global) -> Result<Self, Error> {
+    pub(super) fn of(args: &OutputArgs, global: &Global) -> Result<Self, Error> {
         Ok(Self {
             tape: args.out.clone(),
             goals: args.goals.parse()?,
@@ -106,15 +104,6 @@ pub(super) fn replay(args: &ReplayArgs, global: &Global) -> Result<u8, Error> {
     let output = RunOutput::of(&common.output, global)?;
     let planned = Planned::of(plan::of_replay(args)?, common)?;
     drive(planned, &output, global)
-}
-
-/// Drives the plan of a tape, or one in a file, once more.
-pub(super) fn run_again(args: &RunArgs, global: &Global) -> Result<u8, Error> {
-    if let Some(stray) = args.output.goals.strays().first() {
-        return Err(goals::not_a_goal(&stray.display().to_string()));
-    }
-    let output = RunOutput::of(&args.output, global)?;
-    drive(run::planned(args)?, &output, global)
 }
 
 /// What is known of a trace before it is replayed.

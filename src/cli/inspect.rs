@@ -2,15 +2,15 @@
 
 mod advice;
 mod json;
+mod numbers;
 mod terminal;
 #[cfg(test)]
 mod tests;
 
 use super::args::{Global, InspectArgs};
-use super::talk::{has_color, print, print_painted, say};
-use super::trace::interrupted;
+use super::interrupt::until_interrupted;
+use super::talk::{has_color, print, print_painted};
 use crate::error::{Error, exit};
-use crate::runtime::block_on;
 use crate::trace::{Inspection, inspect};
 
 /// Columns of the sketch of the rate over time.
@@ -29,15 +29,8 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
         limit: args.limit,
         sketch_columns: SKETCH_COLUMNS,
     };
-    let ended = block_on(async {
-        tokio::select! {
-            inspected = Box::pin(inspect(&asked)) => Some(inspected),
-            () = interrupted() => None,
-        }
-    })
-    .map_err(|error| Error::System("start the SQL engine".into(), error))?;
-    let Some(inspected) = ended else {
-        say("interrupted: the trace was not read to its end");
+    let left = "the trace was not read to its end";
+    let Some(inspected) = until_interrupted(inspect(&asked), left)? else {
         return Ok(exit::INTERRUPTED);
     };
     let inspected = inspected?;

@@ -1,6 +1,7 @@
 //! Ctrl-C: once stops sending and drains, twice gives up what is in flight, three times ends the
 //! process. After a run the first ends it.
 
+use std::future::pending;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use super::talk::say;
 use crate::error::{Error, exit};
 use crate::load::{RunCounters, Stop};
+use crate::runtime::block_on;
 use crate::units::seconds;
 
 /// Listens for Ctrl-C and SIGTERM for the rest of the process's life.
@@ -151,6 +153,36 @@ fn listen_and(
 /// Fails when the system refuses a handler.
 pub(super) async fn once() -> io::Result<()> {
     Signals::new()?.next().await
+}
+
+/// What a wish to stop leaves of work that writes one file.
+pub(super) const NOTHING_WRITTEN: &str = "nothing was written";
+
+/// Does work on a trace that can be broken off by a wish to stop; returns none then, and says what that
+/// left.
+pub(super) fn until_interrupted<F>(work: F, left: &str) -> Result<Option<F::Output>, Error>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let ended = block_on(async {
+        tokio::select! {
+            done = Box::pin(work) => Some(done),
+            () = interrupted() => None,
+        }
+    })
+    .map_err(|error| Error::System("start the SQL engine".into(), error))?;
+    if ended.is_none() {
+        say(&format!("interrupted: {left}"));
+    }
+    Ok(ended)
+}
+
+/// Waits for a wish to stop; for ever where the system refuses to pass one on.
+pub(super) async fn interrupted() {
+    if once().await.is_err() {
+        pending::<()>().await;
+    }
 }
 
 async fn wait(

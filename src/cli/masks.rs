@@ -10,7 +10,6 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::plan::extra_body;
 use crate::load::Private;
 use crate::secrets::{MASK, Secrets, is_secret_name, looks_like_key};
 
@@ -241,7 +240,7 @@ fn masked_value(flag: &str, value: &str) -> String {
             Some((name, _)) => format!("{name}: {MASK}"),
             None => MASK.to_owned(),
         },
-        "--extra-body" => extra_body(Some(value)).map_or_else(
+        "--extra-body" => serde_json::from_str(value).map_or_else(
             |_| MASK.to_owned(),
             |fields| Value::Object(masked_fields(&fields)).to_string(),
         ),
@@ -312,10 +311,10 @@ mod tests {
         ] {
             assert_eq!(masked(&Url::parse(url).unwrap()), shown);
         }
-        let fields = extra_body(Some(
+        let fields = serde_json::from_str(
             r#"{"top_k": 3, "api-key": "abc", "max_tokens": 5, "auth": {"n": "t"},
                 "m": [{"password": 1, "x": "sk-0123456789abcdef"}]}"#,
-        ))
+        )
         .unwrap();
         assert_eq!(
             Value::Object(masked_fields(&fields)),
@@ -356,9 +355,9 @@ mod tests {
             "Accept: text/event-stream",
         ];
         let url = Url::parse("http://so:pass%2Fword@h/v1?key=in-query&v=plain-text").unwrap();
-        let fields = extra_body(Some(
+        let fields = serde_json::from_str(
             r#"{"m": {"auth": ["in-body", {"x": "deep-body"}]}, "s": "of-the-text"}"#,
-        ));
+        );
         let secrets = secrets(&headers.map(str::to_owned), &url, &fields.unwrap());
         for value in [
             "bWUtbXlzZWxmOmh1bnRlcjI=",

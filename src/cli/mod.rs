@@ -62,7 +62,7 @@ fn run(app: &App) -> Result<u8, Error> {
     match &app.verb {
         Verb::Demo(args) => demo::run(args, global),
         Verb::Replay(args) => drive::replay(args, global),
-        Verb::Run(args) => drive::run_again(args, global),
+        Verb::Run(args) => run::run(args, global),
         Verb::Load(args) => drive::load(args, global),
         Verb::Analyze(args) => analyze::run(args, global),
         Verb::Sql(args) => sql::run(args),

@@ -252,6 +252,29 @@ impl WholeFile {
         })
     }
 
+    /// Opens the file that a trace is written to.
+    ///
+    /// # Errors
+    ///
+    /// As [`WholeFile::open`], and for stdout and names that promise text.
+    pub(super) fn open_parquet(path: &Path, replaces: bool) -> Result<Self, Error> {
+        if path.as_os_str() == "-" {
+            return Err(Error::usage(
+                "`--out -`: Parquet does not go to stdout",
+                "name a file, such as `--out trace.parquet`",
+            ));
+        }
+        let ending = path.extension().unwrap_or_default().to_string_lossy();
+        if ["csv", "json", "jsonl", "ndjson", "gz", "txt"].contains(&&*ending.to_ascii_lowercase())
+        {
+            return Err(Error::usage(
+                format!("`--out {}`: what is written is Parquet", path.display()),
+                "name a file, such as `--out trace.parquet`",
+            ));
+        }
+        Self::open(path, replaces)
+    }
+
     /// Returns what to write to.
     pub(super) fn file(&self) -> &File {
         &self.file

@@ -5,9 +5,9 @@ use std::fs;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::args::{RunArgs, WireArg};
-use super::drive::{Planned, api_key, private_for};
-use super::{masks, plan};
+use super::args::{Global, RunArgs, WireArg};
+use super::drive::{Planned, RunOutput, api_key, drive, private_for};
+use super::{goals, masks, plan};
 use crate::capture::Manifest;
 use crate::error::Error;
 use crate::load::Private;
@@ -20,8 +20,17 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Most characters of the reason why a plan can't be read.
 const MAX_REASON_CHARS: usize = 300;
 
+/// Drives the plan of a tape, or one in a file, once more.
+pub(super) fn run(args: &RunArgs, global: &Global) -> Result<u8, Error> {
+    if let Some(stray) = args.output.goals.strays().first() {
+        return Err(goals::not_a_goal(&stray.display().to_string()));
+    }
+    let output = RunOutput::of(&args.output, global)?;
+    drive(planned(args)?, &output, global)
+}
+
 /// Reads the plan that is named, and makes of it what is to be driven now.
-pub(super) fn planned(args: &RunArgs) -> Result<Planned, Error> {
+fn planned(args: &RunArgs) -> Result<Planned, Error> {
     let mut plan = read(args)?;
     let private = private(&plan, args)?;
     if args.base_url.is_some() {

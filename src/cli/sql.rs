@@ -10,8 +10,8 @@ use tokio::runtime::Builder;
 
 use super::args::{SqlArgs, SqlFormat};
 use super::host::half_of_the_memory;
+use super::interrupt::interrupted;
 use super::talk::{print, say};
-use super::trace::interrupted;
 use crate::analyze::{listing, shown};
 use crate::error::{Error, exit};
 use crate::sql::{Format, Limits, MOST_BYTES, Output, Question, ask};

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use super::args::{ChangeArgs, Global, ServeGenArgs, SynthesizeArgs};
+use super::interrupt::{NOTHING_WRITTEN, until_interrupted};
 use super::output::WholeFile;
 use super::talk::{say, warn};
-use super::trace::{open_parquet, until_interrupted};
 use crate::error::{Error, exit};
 use crate::trace::{Changes, ServeGen, ServeGenMade, Synthesis, Synthesized, generate, synthesize};
 use crate::units::seconds;
 
 pub(super) fn run(args: &SynthesizeArgs, global: &Global) -> Result<u8, Error> {
-    let output = open_parquet(&args.out, global)?;
+    let output = WholeFile::open_parquet(&args.out, global.force)?;
     match (&args.clients.servegen, &args.trace) {
         (Some(folder), _) => of_clients(folder.clone(), args, output),
         (None, Some(trace)) => of_trace(trace.clone(), args, output),
@@ -31,7 +31,8 @@ fn of_trace(trace: PathBuf, args: &SynthesizeArgs, output: WholeFile) -> Result<
         changes: changes(&args.changes, args.seed),
         output: args.out.clone(),
     };
-    let Some(made) = until_interrupted(synthesize(&synthesis, output.file()))? else {
+    let Some(made) = until_interrupted(synthesize(&synthesis, output.file()), NOTHING_WRITTEN)?
+    else {
         return Ok(exit::INTERRUPTED);
     };
     let made = made?;
@@ -57,7 +58,7 @@ fn of_clients(folder: PathBuf, args: &SynthesizeArgs, output: WholeFile) -> Resu
         seed: args.seed,
         output: args.out.clone(),
     };
-    let Some(made) = until_interrupted(generate(&asked, output.file()))? else {
+    let Some(made) = until_interrupted(generate(&asked, output.file()), NOTHING_WRITTEN)? else {
         return Ok(exit::INTERRUPTED);
     };
     let made = made?;

@@ -1,18 +1,14 @@
 //! `trace`: looking at arrival traces, and turning them into canonical ones.
 
 use std::fmt::Write as _;
-use std::future::pending;
-use std::path::Path;
 
 use super::args::{ConvertArgs, Global, TraceVerb};
-use super::inspect;
-use super::interrupt;
+use super::interrupt::{NOTHING_WRITTEN, until_interrupted};
 use super::output::WholeFile;
-use super::synthesize;
 use super::talk::{print, say};
+use super::{inspect, synthesize};
 use crate::error::{Error, exit};
 use crate::plan::Restarts;
-use crate::runtime::block_on;
 use crate::trace::{Conversion, Converted, FormatInfo, convert, formats};
 
 pub(super) fn run(verb: &TraceVerb, global: &Global) -> Result<u8, Error> {
@@ -25,7 +21,7 @@ pub(super) fn run(verb: &TraceVerb, global: &Global) -> Result<u8, Error> {
 }
 
 fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
-    let output = open_parquet(&args.out, global)?;
+    let output = WholeFile::open_parquet(&args.out, global.force)?;
     let conversion = Conversion {
         path: args.trace.clone(),
         format: args.format.clone(),
@@ -35,57 +31,14 @@ fn run_conversion(args: &ConvertArgs, global: &Global) -> Result<u8, Error> {
         is_sorted: args.sort,
         output: args.out.clone(),
     };
-    let Some(converted) = until_interrupted(convert(&conversion, output.file()))? else {
+    let Some(converted) = until_interrupted(convert(&conversion, output.file()), NOTHING_WRITTEN)?
+    else {
         return Ok(exit::INTERRUPTED);
     };
     let converted = converted?;
     output.keep()?;
     tell(&converted, args);
     Ok(exit::DONE)
-}
-
-/// Opens the file that a trace is written to.
-pub(super) fn open_parquet(path: &Path, global: &Global) -> Result<WholeFile, Error> {
-    if path.as_os_str() == "-" {
-        return Err(Error::usage(
-            "`--out -`: Parquet does not go to stdout",
-            "name a file, such as `--out trace.parquet`",
-        ));
-    }
-    let ending = path.extension().unwrap_or_default().to_string_lossy();
-    if ["csv", "json", "jsonl", "ndjson", "gz", "txt"].contains(&&*ending.to_ascii_lowercase()) {
-        return Err(Error::usage(
-            format!("`--out {}`: what is written is Parquet", path.display()),
-            "name a file, such as `--out trace.parquet`",
-        ));
-    }
-    WholeFile::open(path, global.force)
-}
-
-/// Does work that can be broken off by a wish to stop, which is said; returns none then.
-pub(super) fn until_interrupted<F>(work: F) -> Result<Option<F::Output>, Error>
-where
-    F: Future + Send,
-    F::Output: Send,
-{
-    let ended = block_on(async {
-        tokio::select! {
-            done = Box::pin(work) => Some(done),
-            () = interrupted() => None,
-        }
-    })
-    .map_err(|error| Error::System("start the SQL engine".into(), error))?;
-    if ended.is_none() {
-        say("interrupted: nothing was written");
-    }
-    Ok(ended)
-}
-
-/// Waits for a wish to stop; for ever where the system refuses to pass one on.
-pub(super) async fn interrupted() {
-    if interrupt::once().await.is_err() {
-        pending::<()>().await;
-    }
 }
 
 fn tell(converted: &Converted, args: &ConvertArgs) {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use bytes::BytesMut;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::driver::Limits;
 use super::events::RunEvent;
+use super::limits::Limits;
 use super::prepared::PreparedRequest;
 use super::recorder::{End, NOT_YET, Opened, Outcome, Progress, Recorder};
 use crate::capture::schema::{ErrorKind, RequestRow, Status};

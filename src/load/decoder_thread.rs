@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 
 use super::attempt_decoder::{AttemptDecoder, Keeping};
 use super::backlog::Backlog;
-use super::events::{Reply, RunEvent, RunEvents};
+use super::events::{Reply, RunEvent};
+use super::listeners::RunEvents;
 use super::memory_budget::MemoryBudget;
 use super::recorder::{Batch, CHANNEL_BATCHES, Opened, Recorder};
 use crate::backend::Backend;

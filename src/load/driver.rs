@@ -15,6 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use super::attempt::{Attempt, Shared};
+use super::limits::Limits;
 use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
 use super::supply::{Supplied, Supply};
@@ -59,26 +60,6 @@ pub enum Stop {
     Drain,
     /// Give up what is in flight.
     Leave,
-}
-
-/// The bounds that a run is driven within. Durations are in nanoseconds.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Requests in flight at most.
-    pub max_concurrency: Option<usize>,
-    /// Requests in flight at most where the user named no cap: sockets are finite.
-    pub max_in_flight: usize,
-    /// Time that requests in flight have after a stop before they are cancelled.
-    pub drain_ns: i64,
-    /// Time that one attempt may take.
-    pub request_timeout_ns: i64,
-    /// Time until the first token.
-    pub first_timeout_ns: Option<i64>,
-    /// Time between two reads of one answer.
-    pub idle_timeout_ns: Option<i64>,
-    /// The run ends early where nothing but one and the same refusal comes back from the first request
-    /// on.
-    pub gives_up: bool,
 }
 
 /// What a drive came to.

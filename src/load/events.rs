@@ -1,5 +1,4 @@
-//! The events of a run, and those who listen to them: the counters, the turns of sessions, the
-//! progress line.
+//! The events of a run, and what listens to them.
 //!
 //! The driver's thread emits what needs no decoding (a request goes out, an answer has ended), the
 //! decoder thread the rest, just before it writes the same to the tape. A listener is called on those
@@ -8,7 +7,6 @@
 
 use std::sync::Arc;
 
-use super::counters::RunCounters;
 use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow};
 
 /// Something that has happened in a run. Times are nanoseconds of the run's clock.
@@ -58,40 +56,4 @@ pub struct Reply {
 pub trait RunListener: Send + Sync {
     /// Takes one event. Several threads call it, and it must not block.
     fn on_event(&self, event: &RunEvent<'_>);
-}
-
-/// The listeners of a run, the counters first.
-#[derive(Clone, Default)]
-pub struct RunEvents {
-    counters: Arc<RunCounters>,
-    listeners: Vec<Arc<dyn RunListener>>,
-}
-
-impl RunEvents {
-    /// Sends events to `listeners`, and to the counters.
-    pub fn to(listeners: Vec<Arc<dyn RunListener>>) -> Self {
-        Self {
-            counters: Arc::default(),
-            listeners,
-        }
-    }
-
-    /// The counters of the run.
-    pub(super) fn counters(&self) -> &Arc<RunCounters> {
-        &self.counters
-    }
-
-    /// Gives an event to all of them.
-    pub(super) fn emit(&self, event: &RunEvent<'_>) {
-        self.counters.on_event(event);
-        for listener in &self.listeners {
-            listener.on_event(event);
-        }
-    }
-}
-
-impl std::fmt::Debug for RunEvents {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "RunEvents({} listeners)", self.listeners.len())
-    }
 }

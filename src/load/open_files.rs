@@ -8,9 +8,6 @@ use std::fs::File;
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use super::driver::Limits;
-use super::error::LoadError;
-
 /// Requests in flight at most, however many files may be open.
 const MAX_IN_FLIGHT: usize = 50_000;
 
@@ -47,17 +44,6 @@ fn room(open_files: Option<u64>) -> usize {
         let left = usize::try_from(limit.saturating_sub(OWN_FILES)).unwrap_or(MAX_IN_FLIGHT);
         left.min(MAX_IN_FLIGHT)
     })
-}
-
-impl Limits {
-    /// Refuses a cap that could never be reached, and a system without room for any request.
-    pub(super) fn check(&self) -> Result<(), LoadError> {
-        let room = self.max_in_flight;
-        if room < self.max_concurrency.unwrap_or(1) {
-            return Err(LoadError::OpenFiles { room });
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

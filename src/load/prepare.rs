@@ -9,9 +9,10 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use url::Url;
 
-use super::driver::{Limits, Stop};
+use super::driver::Stop;
 use super::error::LoadError;
 use super::feed::{Feed, Source, TraceReplay};
+use super::limits::Limits;
 use super::open_files::max_in_flight;
 use super::run::Run;
 use super::self_check::SelfCheckPlan;

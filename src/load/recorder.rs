@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 
 use super::backlog::Backlog;
 use super::counters::RunCounters;
-use super::events::{RunEvent, RunEvents};
+use super::events::RunEvent;
+use super::listeners::RunEvents;
 use crate::capture::manifest::SelfCheck;
 use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow};
 use crate::wire::Arrival;

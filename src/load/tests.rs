@@ -8,9 +8,10 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::decoder_thread::DecoderThread;
-use super::driver::{Driven, Driver, Limits, Stop};
-use super::events::RunEvents;
+use super::driver::{Driven, Driver, Stop};
 use super::health::watch as watch_health;
+use super::limits::Limits;
+use super::listeners::RunEvents;
 use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
 use super::supply::Supply;

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::error::LoadError;
-use super::feed::{PREPARED_KIB, RequestSender, kib};
 use super::prepared::PreparedRequest;
 use super::replies::Replies;
+use super::request_sender::{PREPARED_KIB, RequestSender, kib};
 use super::supply::{Feedback, TurnNotes, TurnSender};
 use super::template::RequestTemplate;
 use super::turns::{Turn, Turns};

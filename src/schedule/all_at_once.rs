@@ -1,6 +1,7 @@
 //! All requests due at the start.
 
-use super::{Bounds, Due, Schedule, ScheduleError, ScheduleKind};
+use super::error::ScheduleError;
+use super::kind::{Bounds, Due, Schedule, ScheduleKind};
 use crate::plan::Process;
 
 /// A burst.

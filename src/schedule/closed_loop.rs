@@ -1,6 +1,6 @@
 //! A closed loop: a request is due when a slot is free.
 
-use super::{Bounds, Due, Schedule, ScheduleKind};
+use super::kind::{Bounds, Due, Schedule, ScheduleKind};
 use crate::plan::Process;
 
 /// Slots that are filled again.

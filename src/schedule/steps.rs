@@ -3,8 +3,9 @@
 //! Arrivals are those of a process at a rate of one, at the times at which the integral of the rate
 //! has come to them: what is drawn does not begin anew where a step does.
 
+use super::error::ScheduleError;
+use super::kind::{Bounds, Due, Schedule, ScheduleKind};
 use super::process::{NS_PER_S, UnitGaps};
-use super::{Bounds, Due, Schedule, ScheduleError, ScheduleKind};
 use crate::flag::{Flag, FlagKind};
 use crate::plan::Arrivals;
 use crate::units::{parse_positive_duration_ns, parse_rate_per_s, seconds};

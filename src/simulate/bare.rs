@@ -22,9 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::SimulateError;
 use super::answer::Text;
 use super::engine::Finish;
+use super::error::SimulateError;
 use super::protocol::{self, Refusal};
 use super::server::OWN_FILES;
 use super::settings::ServerSettings;

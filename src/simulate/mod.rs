@@ -13,6 +13,7 @@ mod answer;
 mod bare;
 mod draw;
 pub mod engine;
+mod error;
 mod metrics;
 mod protocol;
 mod realtime;
@@ -24,10 +25,10 @@ pub mod virtual_time;
 mod words;
 
 use std::future::Future;
-use std::io;
 
 use tokio::net::TcpListener;
 
+pub use error::SimulateError;
 pub use settings::{EngineSettings, ServerSettings};
 
 /// Serves until `shutdown` is ready; answers under way are then given up.
@@ -51,22 +52,6 @@ pub async fn serve(
         served = bare::serve(listener, settings, interval_ns) => served,
         () = shutdown => Ok(()),
     }
-}
-
-/// Why the simulated server could not do its own work.
-#[derive(Debug, thiserror::Error)]
-pub enum SimulateError {
-    /// A setting makes no sense, alone or beside another.
-    #[error("`{flag}` {problem}")]
-    Setting {
-        /// The flag that sets it.
-        flag: &'static str,
-        /// What is wrong with it, and what would be right.
-        problem: String,
-    },
-    /// The precise timer could not be opened.
-    #[error("could not open a timer (raise the limit on open files, `ulimit -n`)")]
-    Timer(#[source] io::Error),
 }
 
 #[cfg(test)]

@@ -20,9 +20,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::SimulateError;
 use super::answer::{Outcome, Text, Ticket, TokenStream};
 use super::engine::Engine;
+use super::error::SimulateError;
 use super::protocol::{self, Ask, Refusal};
 use super::realtime::{EngineHandle, EngineTask};
 use super::settings::ServerSettings;

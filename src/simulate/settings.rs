@@ -4,7 +4,7 @@
 
 use clap::Args;
 
-use super::SimulateError;
+use super::error::SimulateError;
 
 const NS_PER_S: f64 = 1e9;
 

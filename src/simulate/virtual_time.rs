@@ -8,8 +8,8 @@ use std::path::Path;
 
 use bytes::BytesMut;
 
-use super::SimulateError;
 use super::engine::{Engine, Event, EventKind, Finish, Job, Rejection};
+use super::error::SimulateError;
 use super::protocol::Refusal;
 use super::settings::EngineSettings;
 use super::template::{Api, Identity, StreamTemplate, UsageEvents};

@@ -6,42 +6,13 @@ use std::path::PathBuf;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::ipc::reader::StreamReader;
-use serde::{Deserialize, Serialize};
 
-use super::process::Limits;
-use super::statements::{Statements, refused};
+use super::error::{SqlError, refused};
+use super::question::Question;
+use super::settings::Settings;
+use super::statements::Statements;
+use super::tapes::open_tapes;
 use super::views::keep;
-use super::{Format, Settings, SqlError, open_tapes};
-
-/// Statements over tapes, and what their answer may take.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Question {
-    /// The statements, separated by `;`.
-    pub(crate) sql: String,
-    /// How results are written.
-    pub(crate) format: Format,
-    /// What the statements judge by.
-    pub(crate) settings: Settings,
-    /// What the answer may take.
-    pub(crate) limits: Limits,
-}
-
-#[cfg(test)]
-impl Question {
-    /// Makes a question that may take what is usual.
-    pub(crate) fn new(sql: &str, format: Format) -> Self {
-        Self {
-            sql: sql.to_owned(),
-            format,
-            settings: Settings::default(),
-            limits: Limits {
-                memory_bytes: 1 << 30,
-                timeout: None,
-                gives_way: false,
-            },
-        }
-    }
-}
 
 /// Returns the queries of the catalogue, with their SQL, that names of relations stand for, each
 /// after those that it reads.

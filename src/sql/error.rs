@@ -8,6 +8,7 @@ use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use thiserror::Error;
 
+use super::view_files::PUBLIC_VIEWS;
 use crate::capture::CaptureError;
 
 /// A tape that could not be opened, or a statement that could not be run.
@@ -169,7 +170,7 @@ impl SqlError {
             Self::Statement { .. } => {
                 return Some(format!(
                     "query the views {}; `DESCRIBE requests` lists a view's columns",
-                    super::views::PUBLIC_VIEWS.join(", ")
+                    PUBLIC_VIEWS.join(", ")
                 ));
             }
             Self::TornFile { .. } => "restore it from a copy, or move it away to read the rest",
@@ -248,5 +249,12 @@ pub(crate) fn message(error: &DataFusionError) -> String {
     match text.char_indices().nth(MOST_LETTERS) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
+    }
+}
+
+/// Says what the engine says of a statement.
+pub(super) fn refused(error: &DataFusionError) -> SqlError {
+    SqlError::Statement {
+        reason: message(error),
     }
 }

@@ -9,8 +9,9 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, lit};
 
+use super::opened_tape::OpenedTape;
+use super::settings::{Settings, SloFrom};
 use super::utc::{Offset, offsets, utc_type};
-use super::{OpenedTape, Settings, SloFrom};
 use crate::plan::Loop;
 
 /// Into how many blocks of time a window is cut, for intervals and verdicts.

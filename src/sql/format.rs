@@ -18,8 +18,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::SqlError;
-use super::statements::refused;
+use super::error::{SqlError, refused};
 use crate::visible::visible_lines;
 
 /// How a result is written.

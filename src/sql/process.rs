@@ -14,14 +14,14 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, nice, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Question, SqlError};
+use super::error::SqlError;
+use super::question::{Limits, Question};
 use crate::runtime::{STACK_BYTES, cores};
 
 /// Begin of the name of a folder for what does not fit into memory.
@@ -43,17 +43,6 @@ const ARENA_BYTES: usize = 64 << 20;
 
 /// The lowest precedence there is.
 const LAST: i32 = 19;
-
-/// What one question may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Limits {
-    /// Memory in bytes, beyond what every process takes.
-    pub(crate) memory_bytes: usize,
-    /// Time from the start to the end of the answer; none for as long as it takes.
-    pub(crate) timeout: Option<Duration>,
-    /// True where it gets the processor only when nobody else wants it.
-    pub(crate) gives_way: bool,
-}
 
 /// What a process that answers says, a line each, on its stderr.
 #[derive(Debug, Serialize, Deserialize)]
@@ -398,6 +387,7 @@ fn arenas() -> usize {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
+    use std::time::Duration;
 
     use super::*;
 

@@ -10,9 +10,10 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::prelude::SessionContext;
 
+use super::error::{SqlError, message};
+use super::opened_tape::OpenedTape;
 use super::order::by_value;
 use super::views::requests_of;
-use super::{OpenedTape, SqlError, message};
 use crate::capture::schema::RequestRow;
 
 /// The most parts that tapes are split into.

@@ -14,7 +14,9 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::resolve::resolve_table_references;
 
-use super::{Format, SqlError, door, format, message};
+use super::door;
+use super::error::{SqlError, refused};
+use super::format::{self, Format};
 use crate::runtime::STACK_BYTES;
 
 /// Longest that a text may take to be parsed; one of 1 MiB takes a small part of it.
@@ -180,13 +182,6 @@ pub(crate) async fn collect(
         batches.push(RecordBatch::new_empty(schema));
     }
     Ok(batches)
-}
-
-/// Says what the engine says of a statement.
-pub(super) fn refused(error: &DataFusionError) -> SqlError {
-    SqlError::Statement {
-        reason: message(error),
-    }
 }
 
 #[cfg(test)]

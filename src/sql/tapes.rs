@@ -1,4 +1,4 @@
-//! Opens tapes: from the paths that a user typed to named runs with their manifests.
+//! Opens tapes: from the paths that a user typed to the views over all of them.
 //!
 //! Several tapes are told apart by the column `run`: the folder's name without `.tape`, and `#2`
 //! after it for the second one of that name.
@@ -6,139 +6,17 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use datafusion::datasource::listing::ListingTableUrl;
-use datafusion::logical_expr::Expr;
-use datafusion::object_store::local::LocalFileSystem;
 use datafusion::prelude::SessionContext;
-use serde::{Deserialize, Serialize};
-use url::Url;
 
+use super::error::{SqlError, message};
+use super::opened_tape::{OpenedTape, open_tape};
 use super::order::natural;
+use super::session::{new_bounded_session, new_session};
+use super::settings::Settings;
 use super::split::split;
-use super::{Recounts, SqlError, message, new_bounded_session, new_session, views};
-use crate::capture::manifest::{INTERRUPTED, LEFT_LOG, Manifest, State};
-use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, TapeRow as _};
-use crate::capture::{CaptureError, count_rows, recover};
-use crate::visible::visible;
-
-/// Which form of a latency a goal applies to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SloFrom {
-    /// From when the request was due.
-    Intended,
-    /// From when the request was sent.
-    Sent,
-}
-
-/// A goal on one latency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Goal {
-    /// Name of the latency.
-    pub(crate) metric: String,
-    /// Upper bound, in nanoseconds.
-    pub(crate) limit_ns: i64,
-}
-
-/// What some numbers are held against, and what they cost. Money has the unit that it is given in.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ReportSettings {
-    /// A longer gap between chunks is a stall, in nanoseconds.
-    pub stall_ns: i64,
-    /// How fast a reader reads, in tokens a second.
-    pub reader_tps: f64,
-    /// Price of a million input tokens.
-    pub price_input: Option<f64>,
-    /// Price of a million output tokens.
-    pub price_output: Option<f64>,
-    /// Price of a GPU for an hour.
-    pub gpu_hour: Option<f64>,
-    /// How many GPUs the server has.
-    pub gpus: u32,
-}
-
-impl Default for ReportSettings {
-    fn default() -> Self {
-        Self {
-            stall_ns: 1_000_000_000,
-            reader_tps: 5.0,
-            price_input: None,
-            price_output: None,
-            gpu_hour: None,
-            gpus: 1,
-        }
-    }
-}
-
-/// Which part of a run is looked at, in nanoseconds on its own axis.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
-    /// Where the steady window may begin.
-    pub warmup_ns: i64,
-    /// True where the run itself says where its warm-up ends, in place of `warmup_ns`.
-    pub finds_warmup: bool,
-    /// Begin of a window that replaces the steady one.
-    pub from_ns: Option<i64>,
-    /// End of a window that replaces the steady one; without it that window is open.
-    pub to_ns: Option<i64>,
-}
-
-impl Span {
-    /// Returns the begin and the end of the window that was asked for: from 0, where only its end
-    /// was.
-    pub(super) fn asked_ns(&self) -> (Option<i64>, Option<i64>) {
-        (self.from_ns.or(self.to_ns.map(|_| 0)), self.to_ns)
-    }
-}
-
-/// What the views need to know beside the tapes.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Settings {
-    /// The goals of goodput.
-    pub(crate) goals: Vec<Goal>,
-    /// Which form they apply to; by default the intended one in an open loop.
-    pub(crate) slo_from: Option<SloFrom>,
-    /// Which part of each run is looked at.
-    pub(crate) span: Span,
-    /// What some numbers are held against.
-    pub(crate) report_settings: ReportSettings,
-    /// What runs are grouped by, and tapes are split by: a label or a column of `requests`.
-    pub(crate) by: Option<String>,
-    /// True when the small views that many queries build upon are computed once, at the start.
-    pub(crate) keeps_results: bool,
-    /// How many ways the engine splits its work; 0 takes one per core.
-    pub(crate) partitions: usize,
-    /// Tokens of kept texts that were counted anew.
-    #[serde(skip)]
-    pub(crate) recounts: Recounts,
-    /// Most rows of the result of a statement that a user typed; none for all.
-    pub(crate) row_limit: Option<usize>,
-    /// Most memory that a statement may take, beyond which the engine goes to disk or gives up;
-    /// none for all there is.
-    pub(crate) memory_bytes: Option<usize>,
-}
-
-/// One tape that has been opened.
-#[derive(Debug, Clone)]
-pub(crate) struct OpenedTape {
-    /// Name in the column `run`.
-    pub(crate) run: String,
-    /// Name of the tape; the parts of one share it.
-    pub(crate) tape: String,
-    /// The runs of one group repeat each other; by default each is a group of its own.
-    pub(crate) group: String,
-    /// The folder, absolute.
-    pub(crate) path: PathBuf,
-    /// Where the engine finds what is in it.
-    pub(super) address: Url,
-    /// Its manifest.
-    pub(crate) manifest: Manifest,
-    /// What has to be said about it.
-    pub(crate) notes: Vec<String>,
-    /// What tells the run's requests from others of the tape, where it is a part of one.
-    pub(crate) part: Option<Expr>,
-}
+use super::views;
+use crate::capture::{CaptureError, Manifest, recover};
 
 /// Tapes with the views over them.
 pub(crate) struct Tapes {
@@ -189,86 +67,6 @@ pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result
     }
     views::register(&context, &runs, settings).await?;
     Ok(Tapes { context, runs })
-}
-
-fn open_tape(path: &Path, context: &SessionContext, index: usize) -> Result<OpenedTape, SqlError> {
-    let read = |source| SqlError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    // A tape whose writer died is recovered here, before anything reads its tables.
-    recover(path)?;
-    let manifest = Manifest::read(path)?;
-    let mut notes: Vec<String> = manifest
-        .recovered
-        .as_deref()
-        .map(|note| visible(note).chars().take(NOTE_LETTERS).collect())
-        .into_iter()
-        .collect();
-    let path = fs::canonicalize(path).map_err(read)?;
-    match manifest.state {
-        State::Interrupted if notes.is_empty() => {
-            notes.push(INTERRUPTED.to_owned());
-        }
-        State::Running | State::Interrupted | State::Complete => {}
-    }
-    if manifest.state == State::Complete && fs::symlink_metadata(path.join("wal")).is_ok() {
-        notes.push(LEFT_LOG.to_owned());
-    }
-    notes.extend(missing_rows(&path, &manifest));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let run = visible(name.strip_suffix(".tape").unwrap_or(&name)).into_owned();
-    Ok(OpenedTape {
-        address: address(&path, context, index)?,
-        group: run.clone(),
-        tape: run.clone(),
-        run,
-        path,
-        manifest,
-        notes,
-        part: None,
-    })
-}
-
-/// Most letters that are said of what a manifest notes: it may be anybody's file.
-const NOTE_LETTERS: usize = 200;
-
-/// Returns the address of a tape's folder, for the engine. One whose name no address can have, such as
-/// one with a line end, gets a scheme of its own.
-fn address(path: &Path, context: &SessionContext, index: usize) -> Result<Url, SqlError> {
-    let is_usable = |url: &Url| ListingTableUrl::try_new(url.clone(), None).is_ok();
-    if let Some(url) = Url::from_directory_path(path).ok().filter(is_usable) {
-        return Ok(url);
-    }
-    let unusable = |error: String| SqlError::Read {
-        path: path.to_owned(),
-        source: std::io::Error::other(error),
-    };
-    let url =
-        Url::parse(&format!("tape://{index}/")).map_err(|error| unusable(error.to_string()))?;
-    let files =
-        LocalFileSystem::new_with_prefix(path).map_err(|error| unusable(error.to_string()))?;
-    context.register_object_store(&url, Arc::new(files));
-    Ok(url)
-}
-
-/// Says which tables have other rows than the manifest counted when the tape was finished.
-fn missing_rows(path: &Path, manifest: &Manifest) -> Vec<String> {
-    let counts = &manifest.counts;
-    let tables = [
-        (RequestRow::TABLE, counts.requests),
-        (ChunkRow::TABLE, counts.chunks),
-        (ProbeRow::TABLE, counts.probes),
-    ];
-    let found = tables.map(|(table, counted)| (table, counted, count_rows(path, table)));
-    // A part that can't be read is told of by whoever reads it.
-    let differs = |(table, counted, found): (&str, u64, Option<u64>)| {
-        let found = found.filter(|found| *found != counted)?;
-        Some(format!(
-            "`{table}` has {found} of the {counted} rows that were written: parts of it are missing"
-        ))
-    };
-    found.into_iter().filter_map(differs).collect()
 }
 
 /// Returns the tapes that paths stand for at this moment. Of a folder of tapes, those that are still

@@ -15,12 +15,13 @@ use futures::StreamExt;
 
 use super::decode::{self, Decoded, FileRow};
 use super::encode;
-use super::error::{Place, TraceError, quoted};
+use super::error::{Place, TraceError};
 use super::format::{self, FormatInfo, TraceClock};
 use super::history::{Habits, PromptFacts};
 use super::json::{BODY, MESSAGE};
 use super::mapping::{self, Extras};
 use super::pipe::Pipe;
+use super::quote::quoted;
 use super::restart::RunningClock;
 use super::sessions::{Misplaced, Prompts, Sessions};
 use super::source::{Handed, Origin, Source};

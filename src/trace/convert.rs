@@ -14,10 +14,11 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
 use super::checked::{Asked, Checked, Restarts};
+use super::columns::{NUMBER, NUMBER_AT};
 use super::decode::FileRow;
 use super::error::TraceError;
 use super::mapping::Extras;
-use super::write::{Failure, NUMBER, NUMBER_AT, SORT_BYTES, Target, write_rows};
+use super::write::{Failure, SORT_BYTES, Target, write_rows};
 use crate::plan::SessionPrompts;
 
 /// Which trace to convert, and how.

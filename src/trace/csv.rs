@@ -11,8 +11,9 @@ use arrow::csv::reader::Decoder;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use csv_core::{ReadRecordResult, Reader, Terminator};
 
-use super::error::{TraceError, quoted};
+use super::error::TraceError;
 use super::lines::{BATCH_BYTES, BATCH_ROWS, COLUMNS_MAX, Lines, too_many};
+use super::quote::quoted;
 
 /// Bytes that the decoder reserves for a field, about: those of its text and of its end.
 const FIELD_BYTES: usize = 16;

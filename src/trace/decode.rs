@@ -7,9 +7,9 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Int64Type, Schema, UInt64Type};
 use serde_json::{Map, Value};
 
-use super::mapping::{CANONICAL, canonical_type};
+use super::columns::{CANONICAL, LINE, canonical_type};
 use super::row::{BlockScope, RowText, TraceRow};
-use super::source::{LINE, file_of};
+use super::source::file_of;
 
 /// Blocks that a row may have beyond what its length needs: published lengths are a few tokens off.
 const SPARE_BLOCKS: usize = 1;

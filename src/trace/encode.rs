@@ -6,8 +6,8 @@ use arrow::array::{
     ArrayRef, BooleanArray, Int64Array, ListBuilder, RecordBatch, StringArray, UInt64Builder,
 };
 
+use super::columns::CANONICAL;
 use super::decode::FileRow;
-use super::mapping::CANONICAL;
 use super::row::{BlockScope, RowText, TraceRow};
 
 /// Returns the canonical columns of rows, in their order.

@@ -1,14 +1,16 @@
 //! What can be wrong with a trace, and what to do about it.
 
+mod servegen;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use parquet::errors::ParquetError;
 
-use super::files::FILES_MAX;
-use super::servegen::ServeGenError;
-use super::timeline::TIES_MAX;
+use super::quote::{Short, quoted};
+
+pub use servegen::ServeGenError;
 
 /// Where in a file a row stands, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,10 +57,12 @@ pub enum TraceError {
         message: String,
     },
     /// The folder or glob has more files than a trace is made of.
-    #[error("`{}` is one file too many: a trace has at most {FILES_MAX}", path.display())]
+    #[error("`{}` is one file too many: a trace has at most {most}", path.display())]
     TooManyFiles {
         /// The first file past the bound.
         path: PathBuf,
+        /// Most files of a trace.
+        most: usize,
     },
     /// A file of several has columns that are not those of the first one.
     #[error("trace `{}` does not go together with the files before it: {}", path.display(), Short(message))]
@@ -240,12 +244,14 @@ pub enum TraceError {
         message: String,
     },
     /// More rows have one time than can be spread.
-    #[error("`{}` {place}: more than {TIES_MAX} rows have the same time", path.display())]
+    #[error("`{}` {place}: more than {most} rows have the same time", path.display())]
     TooManyTies {
         /// The file.
         path: PathBuf,
         /// The first row past the bound.
         place: Place,
+        /// Most rows that can be spread.
+        most: usize,
     },
     /// The trace's clock starts again, and its format does not say that it may.
     #[error("`{}` {place}: the clock starts again: several recordings stand one behind another", path.display())]
@@ -445,67 +451,6 @@ impl fmt::Display for Seconds {
 /// Names that a message lists.
 const NAMES_MAX: usize = 40;
 
-/// Characters of a name or a value that a message quotes.
-const QUOTED_CHARS: usize = 120;
-
-/// Characters of a message in the engine's or a parser's words, which may quote anything.
-const MESSAGE_CHARS: usize = 600;
-
-/// A text of anybody's, in a message: what is too long ends with an ellipsis, and control characters
-/// but line breaks are spaces.
-pub(super) struct Short<'a>(pub(super) &'a str);
-
-impl fmt::Display for Short<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_short(self.0, MESSAGE_CHARS, out)
-    }
-}
-
-fn write_short(text: &str, chars: usize, out: &mut dyn fmt::Write) -> fmt::Result {
-    for (at, letter) in text.chars().enumerate() {
-        if at == chars {
-            return out.write_char('…');
-        }
-        let is_shown = !letter.is_control() || letter == '\n';
-        out.write_char(if is_shown { letter } else { ' ' })?;
-    }
-    Ok(())
-}
-
-/// Takes the start of what is written into it, on one line, and then no more: a value may be far
-/// larger than what is shown of it.
-#[derive(Default)]
-pub(super) struct Quoted {
-    pub(super) text: String,
-    chars: usize,
-}
-
-impl fmt::Write for Quoted {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        for letter in part.chars() {
-            if self.chars == QUOTED_CHARS {
-                self.text.push('…');
-                self.chars += 1;
-            }
-            if self.chars > QUOTED_CHARS {
-                return Err(fmt::Error);
-            }
-            self.text
-                .push(if letter.is_control() { ' ' } else { letter });
-            self.chars += 1;
-        }
-        Ok(())
-    }
-}
-
-/// Returns the start of a text of anybody's, for a message that quotes it.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = Quoted::default();
-    // It fails where it has enough.
-    let _ = fmt::Write::write_str(&mut quoted, text);
-    quoted.text
-}
-
 /// Renders names in backticks, separated by commas.
 fn name_list(names: &[String]) -> String {
     let shown = names.iter().take(NAMES_MAX);
@@ -524,20 +469,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_quote_a_line_of_what_a_file_has() {
-        assert_eq!(quoted("a\u{1b}[2J\nb"), "a [2J b");
-        assert_eq!(
-            quoted(&"x".repeat(1_000_000)).chars().count(),
-            QUOTED_CHARS + 1
-        );
+    fn messages_are_short_whatever_a_file_has() {
         let names: Vec<String> = (0..100_000).map(|_| "n".repeat(1_000)).collect();
-        assert!(name_list(&names).len() < NAMES_MAX * (QUOTED_CHARS + 10));
+        assert!(name_list(&names).len() < NAMES_MAX * (200));
         let error = TraceError::BadRow {
             path: PathBuf::from("t.csv"),
             place: Place::Line(2),
             message: "\u{1b}m".repeat(1_000_000),
         };
-        assert!(error.to_string().chars().count() < MESSAGE_CHARS + 50);
+        assert!(error.to_string().chars().count() < 700);
         assert!(!error.to_string().contains('\u{1b}'));
     }
 }

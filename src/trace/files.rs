@@ -8,7 +8,7 @@ use super::error::TraceError;
 /// What the names of trace files end in, where a folder is read; each also with `.gz`.
 const ENDINGS: [&str; 5] = ["csv", "jsonl", "ndjson", "json", "parquet"];
 /// Most files of one trace: more are a sign that the wrong folder was named.
-pub(super) const FILES_MAX: usize = 100_000;
+const FILES_MAX: usize = 100_000;
 
 /// Returns the files of a trace in the order in which they are read: by name, folder by folder.
 ///
@@ -77,7 +77,10 @@ fn append_folder(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), TraceErr
 
 fn push(file: PathBuf, files: &mut Vec<PathBuf>) -> Result<(), TraceError> {
     if files.len() == FILES_MAX {
-        return Err(TraceError::TooManyFiles { path: file });
+        return Err(TraceError::TooManyFiles {
+            path: file,
+            most: FILES_MAX,
+        });
     }
     files.push(file);
     Ok(())

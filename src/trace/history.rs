@@ -15,8 +15,8 @@ use crate::draw::hash_text;
 use crate::plan::SessionPrompts;
 
 use super::decode::{Decoded, TOKENS_MAX};
+use super::recent::{KEPT, Recent};
 use super::row::{RowText, Said, TraceRow};
-use super::sessions::{KEPT, Recent};
 
 /// What was found of a trace's sessions so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
-use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -26,37 +26,14 @@ use futures::StreamExt;
 
 use crate::sql::new_session;
 
-use super::error::{Quoted, TraceError, quoted};
+use super::columns::{CANONICAL, EXTRA, LINE, canonical_type};
+use super::error::TraceError;
 use super::format::FormatInfo;
 use super::json::BODY;
-use super::source::LINE;
+use super::quote::{Quoted, quoted};
 
-/// The canonical columns, in the order in which the planned stream has them.
-pub(super) const CANONICAL: [&str; 20] = [
-    "arrival_ns",
-    "input_tokens",
-    "output_tokens",
-    "id",
-    "session_id",
-    "parent_id",
-    "turn",
-    "think_ns",
-    "elapsed_ns",
-    "prefix_tokens",
-    "prefix_blocks",
-    "block_size",
-    "block_scope",
-    "model",
-    "class",
-    "failed",
-    "prompt",
-    "messages",
-    "body",
-    "new_only",
-];
+/// How many of the canonical columns, the first ones, every mapping has to make.
 const REQUIRED: usize = 3;
-/// What the names of all other columns begin with.
-pub(super) const EXTRA: &str = "extra_";
 
 /// What becomes of a mapping's `extra_` columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -366,18 +343,6 @@ fn canonical_cast(column: Expr, has: &DataType, wanted: DataType) -> Result<Expr
         }
         _ => cast(column, wanted),
     })
-}
-
-/// Returns the type of a canonical column.
-pub(super) fn canonical_type(name: &str) -> DataType {
-    match name {
-        "id" | "session_id" | "parent_id" | "block_scope" | "model" | "class" | "prompt"
-        | "messages" | "body" => DataType::Utf8,
-        "prefix_blocks" => DataType::List(Arc::new(Field::new_list_field(DataType::UInt64, true))),
-        "failed" | "new_only" => DataType::Boolean,
-        LINE => DataType::UInt64,
-        _ => DataType::Int64,
-    }
 }
 
 /// Finds the row that the engine failed on: the line it stands on, and what is wrong with it.

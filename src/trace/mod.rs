@@ -12,6 +12,7 @@
 
 mod bundled;
 mod checked;
+mod columns;
 mod convert;
 mod csv;
 mod decode;
@@ -27,8 +28,10 @@ mod lines;
 mod mapping;
 mod pipe;
 mod prefixes;
+mod quote;
 mod ratio;
 mod reader;
+mod recent;
 mod reorder;
 mod restart;
 mod row;
@@ -49,7 +52,7 @@ mod write;
 
 pub use bundled::{BUNDLED, BundledTrace, DEMO};
 pub use convert::{Conversion, Converted, convert};
-pub use error::{Place, TraceError};
+pub use error::{Place, ServeGenError, TraceError};
 pub use format::{BodyField, FormatInfo, TraceClock, formats};
 pub use history::{PromptFacts, reply_id};
 pub(crate) use inspect::{Distribution, Inspected, Inspection, NameFacts, Peak, inspect};
@@ -57,5 +60,5 @@ pub use pipe::Pipe;
 pub use reader::{LOOK_AHEAD_ROWS, TraceCounts, TraceOptions, TraceReader, open};
 pub use row::{BlockScope, RowText, Said, TraceRow};
 pub use select::Selection;
-pub use servegen::{ServeGen, ServeGenError, ServeGenMade, generate};
+pub use servegen::{ServeGen, ServeGenMade, generate};
 pub use synthesize::{Changes, Synthesis, Synthesized, Window, synthesize};

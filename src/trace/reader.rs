@@ -15,7 +15,7 @@ use super::reorder::Reorder;
 use super::row::TraceRow;
 use super::select::{Position, Selection};
 use super::ties;
-use super::timeline::{Timeline, TooManyTies};
+use super::timeline::{TIES_MAX, Timeline, TooManyTies};
 use crate::plan::{FailedRows, SessionPrompts, TracePlan};
 use crate::units::seconds;
 
@@ -281,7 +281,11 @@ impl TraceReader {
         self.timeline.push(inside_ns, row).map_err(|TooManyTies| {
             self.is_done = true;
             let (path, place) = self.checked.place(file_row.line);
-            TraceError::TooManyTies { path, place }
+            TraceError::TooManyTies {
+                path,
+                place,
+                most: TIES_MAX,
+            }
         })
     }
 

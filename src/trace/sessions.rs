@@ -7,7 +7,6 @@
 //! Memory is bounded: the last [`KEPT`] to twice as many sessions are known, and as many rows with a
 //! name, at about 100 bytes each. A session that has had no row since begins anew.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::draw::hash_text;
@@ -15,15 +14,13 @@ use crate::plan::SessionPrompts;
 
 use super::decode::{Decoded, FileRow};
 use super::history::{History, PromptFacts};
+use super::recent::{KEPT, Recent};
 use super::row::{BlockScope, TraceRow};
 
 /// Size of the blocks that stand for a prefix of which only the length is known, in tokens.
 const BLOCK_TOKENS: u32 = 16;
 /// Bits of a block's id below the number of the row that brought it: a prompt of 268 million tokens.
 const BLOCK_BITS: u32 = 24;
-
-/// Sessions, and rows with a name, that are known at least.
-pub(super) const KEPT: usize = 1 << 18;
 
 /// The sessions of a trace, as far as its rows have been seen.
 #[derive(Debug)]
@@ -58,40 +55,6 @@ pub(super) enum Misplaced {
     NoArrival,
     /// With its history, it is longer than a prompt can be.
     TooLong,
-}
-
-/// What was last used, by a hash. When there are too many, those are forgotten that were not used
-/// since there were too many the last time.
-#[derive(Debug)]
-pub(super) struct Recent<T> {
-    kept: usize,
-    young: HashMap<u64, T>,
-    old: HashMap<u64, T>,
-}
-
-impl<T> Recent<T> {
-    pub(super) fn new(kept: usize) -> Self {
-        Self {
-            kept,
-            young: HashMap::new(),
-            old: HashMap::new(),
-        }
-    }
-
-    pub(super) fn find(&mut self, key: u64) -> Option<&mut T> {
-        if let Some(found) = self.old.remove(&key) {
-            self.insert(key, found);
-        }
-        self.young.get_mut(&key)
-    }
-
-    pub(super) fn insert(&mut self, key: u64, value: T) -> &mut T {
-        if self.young.len() >= self.kept && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        let entry = self.young.entry(key).insert_entry(value);
-        entry.into_mut()
-    }
 }
 
 /// A session so far.
@@ -286,7 +249,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use super::{Decoded, FileRow, Recent, Sessions};
+    use super::{Decoded, FileRow, Sessions};
     use crate::trace::TraceRow;
 
     /// Places a row; returns its turn and the number of the row that it follows.
@@ -376,16 +339,5 @@ mod tests {
             "a first request shares with other sessions"
         );
         assert!(first[2..].iter().all(|id| !other.contains(id)));
-    }
-
-    #[test]
-    fn what_was_not_used_for_long_is_forgotten() {
-        let mut recent = Recent::new(2);
-        for key in 0..4 {
-            recent.insert(key, key);
-            assert_eq!(recent.find(0), Some(&mut 0), "it is used all the time");
-        }
-        assert_eq!(recent.find(1), None);
-        assert!(recent.young.len() <= 2 && recent.old.len() <= 2);
     }
 }

@@ -14,7 +14,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 
 use crate::sql::new_spilling_session;
 
-use super::write::NUMBER;
+use super::columns::NUMBER;
 
 /// Returns `rows` in order of arrival; rows with equal arrivals keep the order of their numbers.
 ///

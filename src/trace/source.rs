@@ -24,18 +24,17 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
+use super::columns::{EXTRA, LINE};
 use super::csv::CsvBatches;
-use super::error::{Place, TraceError, quoted};
+use super::error::{Place, TraceError};
 use super::file::{self, Opened};
 use super::files;
 use super::format::{FormatInfo, check_columns};
 use super::json::{BODY, JsonBatches, MESSAGE};
 use super::lines::{BATCH_ROWS, Lines};
-use super::mapping::EXTRA;
 use super::pipe::Pipe;
+use super::quote::quoted;
 
-/// Column with the line, or the row of a Parquet file, that a row comes from.
-pub(super) const LINE: &str = "__line";
 /// Bits of [`LINE`] below the number of the file: a trillion lines.
 const LINE_BITS: u32 = 40;
 /// Files in which the columns of JSON lines are looked for.

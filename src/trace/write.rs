@@ -1,6 +1,6 @@
 //! Writes canonical rows as Parquet, wherever they come from, in order of arrival if that is wanted.
 //!
-//! Rows come as a stream of batches with the canonical columns, then [`NUMBER`], then extra columns.
+//! Rows come as a stream of batches with the canonical columns, then [`NUMBER`](super::columns::NUMBER), then extra columns.
 //! The stream may fail with an error of this stage, which a sort in between could not hand through:
 //! it leaves the error in a [`Failure`] and ends.
 
@@ -18,19 +18,14 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
+use super::columns::NUMBER_AT;
 use super::error::TraceError;
-use super::mapping::CANONICAL;
 use super::sort;
 
 /// Memory that sorting may take before it goes to disk, in bytes.
 pub(super) const SORT_BYTES: usize = 512 << 20;
 /// Encoded size after which a row group is written out, in bytes; it is held in memory until then.
 const ROW_GROUP_BYTES: usize = 64 << 20;
-
-/// Column with a row's number, which orders rows of equal arrival; it is not written.
-pub(super) const NUMBER: &str = "__number";
-/// Where that column stands: behind the canonical ones, where a mapping has the line.
-pub(super) const NUMBER_AT: usize = CANONICAL.len();
 
 /// Where rows are written to, and how.
 #[derive(Debug, Clone, Copy)]

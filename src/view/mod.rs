@@ -7,6 +7,7 @@
 mod fields;
 mod pages;
 mod questions;
+mod response;
 #[cfg(test)]
 mod tests;
 mod token_auth;
@@ -14,64 +15,29 @@ mod token_auth;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::analyze::Options;
 use crate::http_server;
-use crate::report::PageOptions;
-use crate::sql::Limits;
 
 pub(crate) use fields::Fields;
 use pages::Pages;
-pub(crate) use questions::Ask;
+pub(crate) use pages::{Reader, View, Wanted};
+use response::plain;
 use token_auth::TokenAuth;
 pub(crate) use token_auth::new_token;
-
-/// Largest answer to a question of CSV, in rows.
-pub(crate) const CSV_ROWS: usize = 1_000_000;
 
 /// Files that are open beside connections: of the server, of an analysis, and of questions.
 const OWN_FILES: u64 = 32;
 
 /// Most connections at a time: a few for each of a person's windows.
 const MOST_CONNECTIONS: usize = 256;
-
-/// What a form asks for, in the words of an analysis and of its page.
-#[derive(Debug, Clone)]
-pub(crate) struct Wanted {
-    /// What the analysis is asked for.
-    pub(crate) options: Options,
-    /// How its page is written.
-    pub(crate) page: PageOptions,
-}
-
-/// Reads a form, or says what is wrong with it.
-pub(crate) type Reader = Box<dyn Fn(&Fields) -> Result<Wanted, String> + Send + Sync>;
-
-/// What is viewed.
-pub(crate) struct View {
-    /// The tapes, the first one being what the others are compared with.
-    pub(crate) tapes: Vec<PathBuf>,
-    /// What the form has in it at first.
-    pub(crate) fields: Fields,
-    /// Reads the form.
-    pub(crate) reader: Reader,
-    /// Has questions answered.
-    pub(crate) ask: Ask,
-    /// What one question may take.
-    pub(crate) limits: Limits,
-    /// Whoever has it may look.
-    pub(crate) token: String,
-}
 
 /// Serves for as long as it is polled. What is being answered then is given up: it can be asked
 /// again.
@@ -140,27 +106,5 @@ async fn answer(State(desk): State<Arc<AppState>>, request: Request) -> Response
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    response
-}
-
-fn plain(status: StatusCode, text: &str) -> Response {
-    typed(status, "text/plain; charset=utf-8", format!("{text}\n"))
-}
-
-fn page(status: StatusCode, html: String) -> Response {
-    typed(status, "text/html; charset=utf-8", html)
-}
-
-fn typed(status: StatusCode, content_type: &'static str, text: String) -> Response {
-    streamed(status, content_type, Body::from(text))
-}
-
-fn streamed(status: StatusCode, content_type: &'static str, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let content_type = HeaderValue::from_static(content_type);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
     response
 }

@@ -13,14 +13,18 @@ use futures::{StreamExt as _, stream};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
 
-use super::questions::{Questions, Turn};
-use super::{CSV_ROWS, Fields, Reader, View, Wanted, page, plain, streamed};
-use crate::analyze::{Table, analyze, result_tables, shown};
+use super::fields::Fields;
+use super::questions::{Ask, Questions, Turn};
+use super::response::{page, plain, streamed};
+use crate::analyze::{Options, Table, analyze, result_tables, shown};
 use crate::report::{Drawing, Language, Live, PageOptions, SqlAsked, html, refused_page, sql_page};
 use crate::sql::{
     Format, Limits, Question, SqlError, collect, open_tapes, results_of, whole_tapes,
 };
 use crate::time::clock::Clock;
+
+/// Largest answer to a question of CSV, in rows.
+const CSV_ROWS: usize = 1_000_000;
 
 /// Most reports that are kept.
 const KEPT: usize = 6;
@@ -30,6 +34,34 @@ const PAGE_ROWS: usize = 5_000;
 
 /// Longest answer that a page is given, in bytes.
 const PAGE_BYTES: usize = 32 << 20;
+
+/// What a form asks for, in the words of an analysis and of its page.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// What the analysis is asked for.
+    pub(crate) options: Options,
+    /// How its page is written.
+    pub(crate) page: PageOptions,
+}
+
+/// Reads a form, or says what is wrong with it.
+pub(crate) type Reader = Box<dyn Fn(&Fields) -> Result<Wanted, String> + Send + Sync>;
+
+/// What is viewed.
+pub(crate) struct View {
+    /// The tapes, the first one being what the others are compared with.
+    pub(crate) tapes: Vec<PathBuf>,
+    /// What the form has in it at first.
+    pub(crate) fields: Fields,
+    /// Reads the form.
+    pub(crate) reader: Reader,
+    /// Has questions answered.
+    pub(crate) ask: Ask,
+    /// What one question may take.
+    pub(crate) limits: Limits,
+    /// Whoever has it may look.
+    pub(crate) token: String,
+}
 
 /// How the tapes stood when a report was made of them: each with the size and the time of its
 /// manifest.

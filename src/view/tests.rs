@@ -1,22 +1,24 @@
 //! The server as its browser sees it, without a socket.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread;
 
 use axum::Router;
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use tower_service::Service as _;
 
+use super::questions::Ask;
 use super::*;
-use crate::analyze::{Slo, needed_by};
-use crate::report::Language;
+use crate::analyze::{Options, Slo, needed_by};
+use crate::report::{Language, PageOptions};
 use crate::runtime::block_on;
 use crate::sql::fixture::TapeFixture;
-use crate::sql::{Answering, answer};
+use crate::sql::{Answering, Limits, answer};
 
 /// A page as it came: its status, its headers, its text.
 type Came = (StatusCode, HeaderMap, String);

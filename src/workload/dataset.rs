@@ -1,7 +1,4 @@
-//! Data sets: what the requests of a load send, where no trace says it.
-//!
-//! Adding one is a file with a [`DatasetKind`] and a line in [`DATASETS`]. Its flags, what the plan
-//! keeps of them and what they mean stand in that file.
+//! What a data set is: what the requests of a load send, where no trace says it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +8,6 @@ use serde_json::{Map, Value};
 use super::error::WorkloadError;
 use super::prompt::Workload;
 use super::tokenizer::TokenCounter;
-use super::{random, sharegpt};
 use crate::flag::Flag;
 
 /// What requests send. A pure function of the request's index: any thread gets the same.
@@ -61,7 +57,7 @@ pub struct DatasetSetup<'a> {
 }
 
 /// Opens a data set.
-pub(super) type OpenDataset = fn(DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError>;
+pub type OpenDataset = fn(DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError>;
 
 /// One kind of data set.
 pub struct DatasetKind {
@@ -75,12 +71,4 @@ pub struct DatasetKind {
     pub flags: &'static [Flag],
     /// Opens it.
     pub open: OpenDataset,
-}
-
-/// All data sets that there are.
-pub const DATASETS: &[DatasetKind] = &[random::RANDOM, sharegpt::SHAREGPT];
-
-/// Returns the kind of that name.
-pub fn dataset_kind(name: &str) -> Option<&'static DatasetKind> {
-    DATASETS.iter().find(|kind| kind.name == name)
 }

@@ -3,6 +3,9 @@
 //! A prompt is a pure function of the seed, the salt, the request's index and what the trace or the flags
 //! say of it, so any thread or machine makes the same one. Lengths count the user's text alone:
 //! what a server adds to it (a beginning-of-sequence token, a chat template) is the server's.
+//!
+//! Adding a data set is a file with a [`DatasetKind`] and a line in [`DATASETS`]. Its flags, what the
+//! plan keeps of them and what they mean stand in that file.
 
 mod dataset;
 mod error;
@@ -12,7 +15,15 @@ mod sharegpt;
 mod tokenizer;
 mod words;
 
-pub use dataset::{Content, DATASETS, Dataset, DatasetKind, DatasetSetup, dataset_kind};
+pub use dataset::{Content, Dataset, DatasetKind, DatasetSetup, OpenDataset};
 pub use error::WorkloadError;
 pub use prompt::{Blocks, Prompt, PromptSpec, Workload};
 pub use tokenizer::{TokenCounter, Tokenizer};
+
+/// All data sets that there are.
+pub const DATASETS: &[DatasetKind] = &[random::RANDOM, sharegpt::SHAREGPT];
+
+/// Returns the kind of that name.
+pub fn dataset_kind(name: &str) -> Option<&'static DatasetKind> {
+    DATASETS.iter().find(|kind| kind.name == name)
+}

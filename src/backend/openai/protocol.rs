@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde::ser::Serializer;
 
 use super::OpenAiReader;
+use crate::backend::protocol::{EventReader, Protocol};
 use crate::backend::request::{Message, Overridable, RequestInput, RequestSpec, room_for};
-use crate::backend::{EventReader, Protocol};
 
 /// One of the OpenAI protocols.
 #[derive(Debug)]

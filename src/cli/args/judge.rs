@@ -2,7 +2,6 @@
 
 use clap::{Args, ValueEnum};
 
-use super::GoalArgs;
 use crate::units::{parse_duration_ns, parse_positive_duration_ns};
 
 /// Where the warm-up ends.
@@ -26,6 +25,13 @@ pub(crate) struct JudgeArgs {
     pub(crate) window: WindowArgs,
     #[command(flatten)]
     pub(crate) report_settings: ReportSettingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GoalArgs {
+    /// Goals in milliseconds: ttft:200 tpot:50 e2el:5000
+    #[arg(long, alias = "slo", value_name = "METRIC:MS", num_args = 1..)]
+    pub(crate) goodput: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

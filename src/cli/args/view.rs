@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
-use super::{GoalArgs, JudgeArgs, Lang, QuestionArgs, WindowArgs};
+use super::judge::{GoalArgs, JudgeArgs, WindowArgs};
+use super::language::Lang;
+use super::question::QuestionArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct ViewArgs {

@@ -1,6 +1,6 @@
 //! What to know before a trace is replayed, and before its numbers are believed.
 
-use super::terminal::{count, fine};
+use super::numbers::{count, fine, float};
 use crate::report::format::trimmed;
 use crate::trace::{Inspected, LOOK_AHEAD_ROWS};
 
@@ -52,7 +52,7 @@ fn ties(inspected: &Inspected) -> Option<String> {
             trimmed(rows, 1)
         ));
     }
-    let step = fine_step(step_ns?);
+    let step = fine(float(step_ns?));
     (instants.tied_rows > 0).then(|| {
         format!(
             "the clock counts in steps of {step}, and {} rows share a time with another: when they \
@@ -61,14 +61,6 @@ fn ties(inspected: &Inspected) -> Option<String> {
             count(instants.tied_rows)
         )
     })
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "people read no more than a float has"
-)]
-fn fine_step(step_ns: u64) -> String {
-    fine(step_ns as f64)
 }
 
 fn failed(inspected: &Inspected) -> Option<String> {

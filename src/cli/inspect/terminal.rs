@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::advice::advice;
+use super::numbers::{count, fine, float};
 use crate::report::columns::{self, columns, fit, paint, push_line, rule, table, wrap};
 use crate::report::format::{
     NONE, NS_PER_S, clean, decimal, duration, name, optional, percent, trimmed,
@@ -229,19 +230,6 @@ fn known(text: Option<String>) -> String {
     text.unwrap_or_else(|| NONE.to_owned())
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "people read no more than a float has"
-)]
-fn float(value: u64) -> f64 {
-    value as f64
-}
-
-/// Writes a whole number with commas between thousands.
-pub(super) fn count(value: u64) -> String {
-    decimal(float(value), 0)
-}
-
 /// Writes a number in at most 9 columns, unless it is beyond all that a trace can have.
 fn short(value: f64, places: usize) -> String {
     if value < 1e6 {
@@ -263,14 +251,4 @@ fn time(in_s: f64) -> String {
         }
     }
     duration(in_s * NS_PER_S)
-}
-
-/// Writes a length of time that may be a step of a clock, given in nanoseconds.
-pub(super) fn fine(ns: f64) -> String {
-    for (unit_ns, unit) in [(1e9, "s"), (1e6, "ms"), (1e3, "µs")] {
-        if ns >= unit_ns {
-            return format!("{} {unit}", trimmed(ns / unit_ns, 3));
-        }
-    }
-    format!("{} ns", trimmed(ns, 0))
 }

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 
 use super::super::draw;
 use super::super::settings::EngineSettings;
-use super::{Event, EventKind, Finish, Job, Load, Rejection};
+use super::event::{Event, EventKind, Finish, Job, Load, Rejection};
 
 const NS_PER_S: u64 = 1_000_000_000;
 

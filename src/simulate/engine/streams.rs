@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Event, EventKind, Job, Load};
+use super::event::{Event, EventKind, Job, Load};
 
 #[derive(Debug)]
 pub(super) struct Streams {

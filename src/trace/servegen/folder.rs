@@ -6,9 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::client::Client;
-use super::error::ServeGenError;
 use super::lengths::Lengths;
 use super::rates;
+use crate::trace::error::ServeGenError;
 
 /// Most bytes of one file: tens of times what the published ones have.
 const FILE_BYTES_MAX: u64 = 64 << 20;

@@ -10,9 +10,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::error::ServeGenError;
 use super::pdf::Pdf;
 use crate::draw::{Draw, field, hash_text};
+use crate::trace::error::ServeGenError;
 
 const INPUT: &str = "input_tokens";
 const OUTPUT: &str = "output_tokens";

@@ -14,8 +14,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
 use super::client::{Arrival, Arrivals, Client, Stretch};
 use super::lengths::{Drawn, is_whole};
-use crate::trace::mapping::{CANONICAL, EXTRA, canonical_type};
-use crate::trace::write::NUMBER;
+use crate::trace::columns::{CANONICAL, EXTRA, NUMBER, canonical_type};
 
 /// Rows of one batch.
 const BATCH_ROWS: usize = 8192;

@@ -17,7 +17,6 @@
 //! of a trace is the same as in the whole one.
 
 mod client;
-mod error;
 mod folder;
 mod gaps;
 mod lengths;
@@ -32,12 +31,10 @@ use std::path::PathBuf;
 
 use self::client::{Client, Stretch};
 use self::folder::Folder;
-use super::error::TraceError;
+use super::error::{ServeGenError, TraceError};
 use super::write::{Failure, Target, write_rows};
 use crate::draw::{Draw, field};
 use crate::units::seconds;
-
-pub use error::ServeGenError;
 
 /// Largest mean rate of all clients together, in requests a second.
 const RATE_MAX_PER_S: f64 = 1e6;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::error::ServeGenError;
 use super::gaps::Gaps;
+use crate::trace::error::ServeGenError;
 
 /// Length of a window, in seconds.
 pub(super) const WINDOW_S: u32 = 600;

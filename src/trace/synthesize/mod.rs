@@ -41,9 +41,10 @@ use self::columns::Problem;
 use self::rows::{PlacedBatch, Rewriter};
 use self::survey::Survey;
 use super::checked::{Asked, Checked, Restarts};
+use super::columns::{NUMBER, NUMBER_AT};
 use super::error::TraceError;
 use super::mapping::Extras;
-use super::write::{Failure, NUMBER, NUMBER_AT, SORT_BYTES, Target, write_rows};
+use super::write::{Failure, SORT_BYTES, Target, write_rows};
 use crate::plan::SessionPrompts;
 
 pub use plan::{Changes, Window};

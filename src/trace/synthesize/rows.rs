@@ -15,9 +15,9 @@ use super::columns::{Problem, Start, Taken, ids, input, output, parents, thinks,
 use super::lengths::{Blocks, copy_id, scale_blocks, scale_tokens};
 use super::plan::{Changes, Plan};
 use super::survey::Survey;
+use crate::trace::columns::NUMBER_AT;
 use crate::trace::decode::FileRow;
 use crate::trace::row::{BlockScope, TraceRow};
-use crate::trace::write::NUMBER_AT;
 
 /// Canonical columns by their place; the others are taken as they are.
 mod at {
@@ -326,7 +326,7 @@ fn earlier(copies: u32, places: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::at;
-    use crate::trace::mapping::CANONICAL;
+    use crate::trace::columns::CANONICAL;
 
     #[test]
     fn columns_stand_where_they_are_looked_for() {

@@ -7,6 +7,7 @@
 //! What it does not do: proxies (see [`ReqwestWire`](super::ReqwestWire)), HTTP/2, redirects, retries
 //! of what has been answered.
 
+mod body;
 mod dial;
 mod pool;
 mod read_loop;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _};
 
-use super::chunked::{ChunkedDecoder, ChunkedError};
-use super::response::{self, Framing, HeadError, ResponseHead};
+use super::chunked::ChunkedError;
+use super::response::{self, HeadError, ResponseHead};
 use super::{
     Head, Read, ReadingThread, SendTimings, Sink, StreamEnd, Target, Wire, WireBody, WireError,
     is_end,
@@ -29,6 +30,7 @@ use super::{
 use crate::capture::schema::ErrorKind;
 use crate::time::clock::Clock;
 
+use body::{BodyDecoder, bad_body, cut_short};
 use dial::Dialer;
 use pool::{Origin, Pool};
 use read_loop::ReadLoop;
@@ -417,111 +419,6 @@ fn read(body: Vec<u8>, stamp: ReadStamp) -> Read {
         bytes: body.into(),
         read_seq: Some(stamp.seq),
         kernel_lag_us: stamp.kernel_lag_us,
-    }
-}
-
-fn bad_body(error: ChunkedError) -> WireError {
-    let kind = match error {
-        ChunkedError::Aside => ErrorKind::TooLarge,
-        ChunkedError::Size | ChunkedError::End => ErrorKind::Truncated,
-    };
-    WireError {
-        kind,
-        message: error.to_string(),
-    }
-}
-
-fn cut_short(missing: Missing) -> WireError {
-    let message = match missing {
-        Missing::Bytes(bytes) => format!(
-            "the server closed the connection {bytes} bytes before the end that it had announced"
-        ),
-        Missing::LastChunk => {
-            "the server closed the connection before the body's last chunk".to_owned()
-        }
-    };
-    WireError {
-        kind: ErrorKind::Truncated,
-        message,
-    }
-}
-
-/// Takes a body out of its framing, whatever that is.
-#[derive(Debug, Default)]
-struct BodyDecoder {
-    framing: BodyFraming,
-    is_done: bool,
-    /// The server sent more than the body: nobody knows what that is.
-    has_excess: bool,
-}
-
-#[derive(Debug, Default)]
-enum BodyFraming {
-    Chunked(ChunkedDecoder),
-    Length {
-        left: u64,
-    },
-    #[default]
-    UntilClose,
-}
-
-/// What a body that ended too early lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Missing {
-    Bytes(u64),
-    LastChunk,
-}
-
-impl BodyDecoder {
-    fn new(framing: Framing) -> Self {
-        let framing = match framing {
-            Framing::Chunked => BodyFraming::Chunked(ChunkedDecoder::default()),
-            Framing::Length(left) => BodyFraming::Length { left },
-            Framing::UntilClose => BodyFraming::UntilClose,
-        };
-        Self {
-            is_done: matches!(framing, BodyFraming::Length { left: 0 }),
-            framing,
-            has_excess: false,
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8], body: &mut Vec<u8>) -> Result<(), ChunkedError> {
-        let taken = match &mut self.framing {
-            BodyFraming::Chunked(decoder) => {
-                let taken = decoder.push(bytes, |part| body.extend_from_slice(part))?;
-                self.is_done = decoder.is_done();
-                taken
-            }
-            BodyFraming::Length { left } => {
-                let taken = usize::try_from(*left)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
-                body.extend_from_slice(&bytes[..taken]);
-                *left -= taken as u64;
-                self.is_done = *left == 0;
-                taken
-            }
-            BodyFraming::UntilClose => {
-                body.extend_from_slice(bytes);
-                bytes.len()
-            }
-        };
-        self.has_excess |= taken < bytes.len();
-        Ok(())
-    }
-
-    /// Takes the end of the connection.
-    fn end(&mut self) -> Result<(), Missing> {
-        self.has_excess = true;
-        match &self.framing {
-            BodyFraming::UntilClose => {
-                self.is_done = true;
-                Ok(())
-            }
-            BodyFraming::Length { left } => Err(Missing::Bytes(*left)),
-            BodyFraming::Chunked(_) => Err(Missing::LastChunk),
-        }
     }
 }
 

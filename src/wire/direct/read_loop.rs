@@ -27,8 +27,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry, Token, Waker};
 use tokio::sync::oneshot;
 
+use super::body::{BodyDecoder, bad_body, cut_short};
 use super::socket::{READ_BYTES, Stamps};
-use super::{BodyDecoder, bad_body, cut_short};
 use crate::capture::schema::ErrorKind;
 use crate::throttle::thread_cpu_ns;
 use crate::time::clock::Clock;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::trace::error::Short;
+use crate::trace::quote::Short;
 
 /// Why no trace can be made of a ServeGen folder.
 #[derive(Debug, thiserror::Error)]
