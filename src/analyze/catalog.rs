@@ -8,31 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use super::definitions::{DEFINITIONS, table_name};
+use super::query::{Query, parsed, read};
 use super::uncertainty::DRAWN;
-use crate::sql::{Definition, Header, PUBLIC_VIEWS, VIEWS};
-
-/// One query of the catalogue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Query {
-    /// What it is about, with others.
-    pub group: &'static str,
-    /// Name of the file without its ending, and of the result.
-    pub name: &'static str,
-    /// What it answers, in one line.
-    pub purpose: String,
-    /// Relations that it reads.
-    pub input: Vec<String>,
-    /// Names of its columns in order, each with its unit where it has one.
-    pub columns: Vec<(String, Option<String>)>,
-    /// What a reader must know besides, a sentence each.
-    pub notes: Vec<String>,
-    /// The metrics that it defines.
-    pub defines: Vec<Definition>,
-    /// The whole file.
-    pub sql: &'static str,
-    /// Answered only where it is asked for by name: it means nothing for most tapes.
-    pub is_on_request: bool,
-}
+use crate::sql::{Definition, PUBLIC_VIEWS, VIEWS};
 
 /// One view, on which queries stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,26 +137,6 @@ pub static CATALOG: LazyLock<Vec<Query>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Makes a query of a file and its header.
-pub(super) fn read(
-    group: &'static str,
-    (name, sql): (&'static str, &'static str),
-    is_on_request: bool,
-) -> Query {
-    let header = parsed(sql);
-    Query {
-        group,
-        name,
-        purpose: header.purpose,
-        input: header.input,
-        columns: header.columns,
-        notes: header.notes,
-        defines: header.defines,
-        sql,
-        is_on_request,
-    }
-}
-
 /// Returns the views, those that people query first.
 pub fn views() -> Vec<View> {
     let mut views: Vec<View> = VIEWS
@@ -199,10 +157,6 @@ pub fn views() -> Vec<View> {
         place.unwrap_or(PUBLIC_VIEWS.len())
     });
     views
-}
-
-fn parsed(sql: &str) -> Header {
-    Header::parse(sql).expect("the tests parse every header of this build")
 }
 
 /// Returns the file of a query, a view or a definition, header and SQL.

@@ -8,8 +8,7 @@
 
 use std::sync::LazyLock;
 
-use super::Query;
-use super::catalog::read;
+use super::query::{Query, read};
 
 macro_rules! definition {
     ($name:literal) => {

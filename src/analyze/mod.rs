@@ -11,6 +11,7 @@ mod metric_table;
 mod metrics;
 mod outcomes;
 mod percentiles;
+mod query;
 mod recount;
 mod results;
 mod rows;
@@ -26,13 +27,14 @@ mod uncertainty;
 
 pub use crate::sql::{ReportSettings, SloFrom, Span};
 pub use analysis::{Analysis, RunFacts, Slo};
-pub use catalog::{CATALOG, Query, View, listing, needed_by, shown, table_names, views};
+pub use catalog::{CATALOG, View, listing, needed_by, shown, table_names, views};
 pub use condition::{Condition, ConditionError, Judged};
 pub use definitions::{DEFINITION_COLUMNS, DEFINITIONS, definition_of_table};
 pub use error::AnalyzeError;
 pub use metrics::{Metric, metrics};
 pub use outcomes::{Outcomes, empty_window, outcomes};
 pub use percentiles::Percentile;
+pub use query::Query;
 pub use recount::TokenCounter;
 pub use results::{
     ArrivalFidelity, ClientError, ClientHealth, ClientThroughput, Comparison, Concurrency, Cost,

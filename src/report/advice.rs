@@ -1,7 +1,5 @@
 //! Warnings as advice: what was seen, why it matters, what to do.
 
-use serde::Serialize;
-
 use crate::analyze::{
     Analysis, RunFacts, RunSummary, ScheduleFidelity, SessionFidelity, ThroughputWindows,
     empty_window,
@@ -11,19 +9,9 @@ use crate::plan::Loop;
 
 use super::counting::of_counting;
 use super::format::{self, NS_PER_S};
-use super::language::{said, say};
+use super::language::say;
 use super::verdict::Verdict;
-
-/// One warning.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Advice {
-    /// What was seen.
-    pub(crate) what: String,
-    /// Why it matters.
-    pub(crate) why: String,
-    /// What to do about it.
-    pub(crate) act: String,
-}
+use super::warning::{Advice, warning};
 
 /// Fewest values from which a 99th percentile is more than the maximum under another name.
 const ENOUGH_FOR_P99: f64 = 100.0;
@@ -55,15 +43,6 @@ pub(crate) fn advice(analysis: &Analysis, run: &RunFacts, verdict: &Verdict) -> 
     of_pace(analysis, run, &mut found);
     of_sessions(analysis, run, &mut found);
     found
-}
-
-/// Makes a warning of sentences; those that have no values are said in the report's language.
-pub(super) fn warning(what: impl AsRef<str>, why: &str, act: &str) -> Advice {
-    Advice {
-        what: said(what.as_ref()),
-        why: said(why),
-        act: said(act),
-    }
 }
 
 /// Advises on a check that failed; a debug build has a remedy that a release build has not.

@@ -6,11 +6,12 @@ use crate::analyze::{CATALOG, Cell, Table, views};
 
 use super::ReportError;
 use super::chart::{Join, Series};
-use super::figures::{BarPlot, Figure, MOST_BARS, Plot, Written, series};
+use super::figures::{Figure, MOST_BARS, series};
 use super::format::{self, NS_PER_MS};
 use super::grid::{Field, Grid};
 use super::language::{said, say};
 use super::page::{self, PageOptions};
+use super::plot::{BarPlot, Plot, Written};
 use super::scale::Axis;
 
 /// Most rows of a result that a page shows.

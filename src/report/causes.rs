@@ -5,9 +5,9 @@
 
 use crate::analyze::{LatencyByLength, LatencyByLoad, LatencyRanks};
 
-use super::diagnosis::{Diagnosis, Seen, middle};
 use super::format;
 use super::language::{said, say};
+use super::seen::{Diagnosis, Seen, middle};
 
 /// Fewest requests of a group whose median counts.
 const ENOUGH: f64 = 10.0;

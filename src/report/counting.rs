@@ -5,10 +5,10 @@
 
 use serde_json::Value;
 
-use super::advice::{Advice, warning};
 use super::format;
 use super::grid::{Field, Grid};
 use super::language::{said, say};
+use super::warning::{Advice, warning};
 use crate::analyze::{Analysis, LatencyPercentiles, RunFacts, RunSummary, TokenCounts};
 use crate::backend;
 use crate::plan::RunPlan;

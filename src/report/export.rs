@@ -1,10 +1,10 @@
 //! Formats of reports: what `analyze` can write of an analysis.
 //!
-//! Adding one is a file with an [`Exporter`] and a line in [`EXPORTERS`]; its flag, and that nothing is
+//! Adding one is a file with an [`Exporter`] and a line in [`EXPORTERS`](super::EXPORTERS); its flag, and that nothing is
 //! written half, come with that.
 
+use super::ReportError;
 use super::page::PageOptions;
-use super::{ReportError, csv, html, json, junit, markdown};
 use crate::analyze::{Analysis, Condition, Judged};
 
 /// What a report is made of.
@@ -52,18 +52,4 @@ pub struct Exporter {
     pub help: &'static str,
     /// Renders it.
     pub render: Render,
-}
-
-/// All formats that there are.
-pub const EXPORTERS: &[Exporter] = &[
-    html::HTML,
-    markdown::MARKDOWN,
-    json::JSON,
-    csv::CSV,
-    junit::JUNIT,
-];
-
-/// Returns the format with that flag.
-pub fn exporter(flag: &str) -> Option<&'static Exporter> {
-    EXPORTERS.iter().find(|exporter| exporter.flag == flag)
 }

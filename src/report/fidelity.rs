@@ -5,10 +5,10 @@ use crate::analyze::{
     Analysis, ArrivalFidelity, LatencyByTurn, PrefixHits, ScheduleFidelity, SessionFidelity,
 };
 
+use super::few::percentile;
 use super::format;
 use super::grid::{Field, Grid};
 use super::language::said;
-use super::sections::percentile;
 
 /// Returns the tables of the schedule; all but the first are left out where they have no row.
 pub(super) fn grids(analysis: &Analysis) -> Vec<Grid> {

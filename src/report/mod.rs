@@ -17,6 +17,7 @@ mod csv;
 mod definitions;
 mod diagnosis;
 mod export;
+mod few;
 mod fidelity;
 mod figures;
 #[cfg(any(test, fuzzing))]
@@ -31,12 +32,15 @@ mod language;
 mod markdown;
 mod model;
 mod page;
+mod plot;
 mod plots;
 mod pointing;
 mod requests;
 mod run_card;
 mod scale;
+mod section;
 mod sections;
+mod seen;
 mod sparks;
 mod streams;
 mod sweep;
@@ -47,11 +51,10 @@ mod timeline;
 mod tools;
 mod uncertainty;
 pub(crate) mod verdict;
+mod warning;
 
 pub use answer::{Drawing, SqlAsked, sql_page};
-pub use export::{
-    EXPORTERS, Exported, Exporter, NamedFile, Render, RenderFile, RenderFolder, exporter,
-};
+pub use export::{Exported, Exporter, NamedFile, Render, RenderFile, RenderFolder};
 pub use html::html;
 pub use json::json;
 pub use language::Language;
@@ -59,9 +62,22 @@ pub use markdown::markdown;
 pub use page::{Live, PageOptions, Templates, refused_page};
 pub use terminal::{TerminalOptions, terminal};
 
+pub(crate) use few::{FEW, carries};
 pub(crate) use json::add_metric;
-pub(crate) use plots::carries;
-pub(crate) use sections::FEW;
+
+/// All formats that there are.
+pub const EXPORTERS: &[Exporter] = &[
+    html::HTML,
+    markdown::MARKDOWN,
+    json::JSON,
+    csv::CSV,
+    junit::JUNIT,
+];
+
+/// Returns the format with that flag.
+pub fn exporter(flag: &str) -> Option<&'static Exporter> {
+    EXPORTERS.iter().find(|exporter| exporter.flag == flag)
+}
 
 /// Why a report could not be rendered.
 ///

@@ -8,16 +8,20 @@ use crate::analyze::{
 use crate::plan::Loop;
 
 use super::ReportError;
-use super::advice::{Advice, advice};
+use super::advice::advice;
 use super::definitions::{Definition, definitions};
-use super::diagnosis::{Diagnosis, diagnoses};
+use super::diagnosis::diagnoses;
+use super::few::carries_note;
 use super::format;
 use super::grades::{self, Grade, grades};
 use super::language::{said, say};
 use super::run_card::{self, Fact, run_card};
-use super::sections::{self, Section, carries_note, sections};
+use super::section::Section;
+use super::sections::{self, sections};
+use super::seen::Diagnosis;
 use super::uncertainty;
 use super::verdict::{Verdict, verdict};
+use super::warning::Advice;
 
 /// Longest SQL text and longest plan that a page shows, in bytes.
 const LONG_TEXT: usize = 6_000;

@@ -8,9 +8,11 @@ use crate::plan::Loop;
 
 use super::ReportError;
 use super::chart::{Join, Series};
-use super::figures::{BarPlot, Figure, HeatCount, HeatPlot, Plot, Written, series};
+use super::few::carries;
+use super::figures::{Figure, series};
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
+use super::plot::{BarPlot, HeatCount, HeatPlot, Plot, Written};
 use super::scale::Axis;
 use super::timeline::Clock;
 
@@ -129,11 +131,6 @@ fn curve_points(analysis: &Analysis, run: &str, metric: &str) -> (Points, f64) {
         }
     }
     (points, n)
-}
-
-/// Tells whether `n` values have at least one beyond the percentile `share`.
-pub(crate) fn carries(n: f64, share: f64) -> bool {
-    n * (1.0 - share) >= 1.0 - 1e-6
 }
 
 /// Lays out milliseconds from zero, or by their logarithm where the tail would flatten the body.

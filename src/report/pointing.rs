@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::chart::{Join, PALETTE, PLANE};
-use super::figures::{HeatCount, Plot};
+use super::plot::{HeatCount, Plot};
 use super::scale::Axis;
 
 /// The lines of a plot: `{box: [left, right, top, bottom], x: axis, y: axis, s: [series]}`.
@@ -98,7 +98,8 @@ fn short(value: f64) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::figures::{Written, series};
+    use crate::report::figures::series;
+    use crate::report::plot::Written;
 
     #[test]
     fn numbers_are_short_and_what_is_none_is_null() {

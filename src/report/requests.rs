@@ -4,10 +4,11 @@ use crate::analyze::{Analysis, TtftByLength, TtftByTurn, Waterfall};
 
 use super::ReportError;
 use super::chart::{self, Join, Lane};
-use super::figures::{Entry, Figure, HeatCount, HeatPlot, Plot, Written, series};
+use super::figures::{Entry, Figure, series};
 use super::format::{self, NS_PER_MS, NS_PER_S};
 use super::grid::{Field, Grid, Tone};
 use super::language::{said, say};
+use super::plot::{HeatCount, HeatPlot, Plot, Written};
 use super::scale::Axis;
 
 /// Most rectangles in all pictures by length together.

@@ -1,7 +1,5 @@
 //! The report's tables: which rows and columns a reader gets, in the order of their importance.
 
-use serde::Serialize;
-
 use crate::analyze::{
     Analysis, Goodput, LatencyPercentiles, Percentile, RequestsByOutcome, RunFacts,
     ThroughputWindows, TokenCounts, Validity, WarmupEnd,
@@ -11,34 +9,20 @@ use crate::plan::Loop;
 use super::ReportError;
 use super::comparison::comparison_grid;
 use super::counting;
+use super::few::{FEW, percentile};
 use super::fidelity;
-use super::figures::Figure;
 use super::format;
 use super::grid::{Field, Grid, Tone};
 use super::language::{said, say};
-use super::plots::{self, carries};
+use super::plots;
 use super::requests;
+use super::section::Section;
 use super::streams;
 use super::sweep;
 use super::timeline;
 use super::tools::tools_section;
 use super::uncertainty;
 use super::verdict;
-
-/// A part of the report under one heading.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Section {
-    /// Anchor inside the page.
-    pub(crate) id: &'static str,
-    /// Its heading.
-    pub(crate) heading: String,
-    /// What is to be known before reading it.
-    pub(crate) lead: String,
-    /// Its tables.
-    pub(crate) grids: Vec<Grid>,
-    /// Its pictures.
-    pub(crate) figures: Vec<Figure>,
-}
 
 /// Percentiles of the headline table that are always there: heading, share, column.
 const SHOWN: [f64; 5] = [50.0, 90.0, 95.0, 99.0, 99.9];
@@ -61,10 +45,6 @@ const OUTCOMES: usize = 60;
 
 /// The section on single requests.
 const SINGLE: &str = "requests";
-
-/// Said where a percentile has fewer values behind it than it needs.
-pub(crate) const FEW: &str =
-    "† fewer values than this percentile needs (at least one beyond it); it leans on the maximum.";
 
 /// Lays out all sections but the first lines, the definitions and the queries.
 pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError> {
@@ -244,24 +224,6 @@ fn left_out(analysis: &Analysis) -> Vec<String> {
         }
     });
     said.collect()
-}
-
-/// Writes a percentile in milliseconds, marked where `n` is too small for it.
-pub(crate) fn percentile(ns: Option<f64>, n: f64, share: f64) -> Field {
-    let text = format::milliseconds(ns);
-    if ns.is_some() && !carries(n, share) {
-        return Field::plain(format!("†{text}")).toned(Tone::Faint);
-    }
-    Field::plain(text)
-}
-
-/// Returns the mark for a single number that too few values stand behind.
-pub(crate) fn carries_note(value: Option<f64>, n: f64, share: f64) -> String {
-    if value.is_some() && !carries(n, share) {
-        said(" · † few values")
-    } else {
-        String::new()
-    }
 }
 
 fn throughput_section(analysis: &Analysis) -> Result<Section, ReportError> {

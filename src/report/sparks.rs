@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::chart::{Join, Series};
-use super::figures::Written;
 use super::format;
 use super::language::said;
+use super::plot::Written;
 
 /// Most letters of one line.
 const LETTERS: usize = 40;

@@ -6,10 +6,10 @@ use crate::analyze::{
     ThroughputByStep,
 };
 
+use super::few::percentile;
 use super::format;
 use super::grid::{Field, Grid};
 use super::language::say;
-use super::sections::percentile;
 use super::sweep::step_name;
 
 /// Rows of the table by length a run and side.

@@ -12,9 +12,10 @@ use crate::analyze::{
 
 use super::ReportError;
 use super::chart::{Join, Series};
-use super::figures::{Figure, Plot, Written, series};
+use super::figures::{Figure, series};
 use super::format::{self, NS_PER_MS};
 use super::language::{said, say};
+use super::plot::{Plot, Written};
 use super::plots::full_name;
 use super::scale::Axis;
 

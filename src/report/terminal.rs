@@ -12,22 +12,24 @@ use crate::analyze::{
     ThroughputWindows, empty_window, has_success,
 };
 
-use super::advice::{Advice, advice, nothing_in_window};
+use super::advice::{advice, nothing_in_window};
 use super::asked::asked;
 use super::columns::{WIDTH, fit, fit_middle, natural_width, paint, push_line, rule, table, wrap};
 use super::comparison::{changes, is_higher_better, percent_change, tone};
 use super::diagnosis::diagnoses;
+use super::few::FEW;
 use super::format;
 use super::grades::{grades, source};
 use super::grid::{Field, Grid, Tone, VERDICT};
 use super::run_card::differs;
-use super::sections::{FEW, HEADLINE, is_shown};
+use super::sections::{HEADLINE, is_shown};
 use super::tools;
 use super::uncertainty::{
     difference, groups as named_groups, interval_of, of_clients, of_groups, power, reach,
     shown_unit, signed_percent, verdict_tone,
 };
 use super::verdict::{Verdict, failures, verdict};
+use super::warning::Advice;
 
 /// Stands in the place of a verdict on a number that is not tested.
 const NOT_JUDGED: &str = "not judged";
@@ -332,9 +334,11 @@ fn latency_grid(
                         cells.push(Field::plain(format::decimal(n, 0)));
                         cells.push(Field::plain(format::milliseconds(row.mean_ns)));
                     }
-                    cells.extend(percentiles.iter().map(|one| {
-                        super::sections::percentile(row.percentile(*one), n, one.share())
-                    }));
+                    cells.extend(
+                        percentiles.iter().map(|one| {
+                            super::few::percentile(row.percentile(*one), n, one.share())
+                        }),
+                    );
                     if is_first {
                         cells.push(Field::plain(format::milliseconds(row.max_ns)));
                     }

@@ -7,9 +7,10 @@ use crate::analyze::{
 
 use super::ReportError;
 use super::chart::Join;
-use super::figures::{Figure, Plot, Written, series};
+use super::figures::{Figure, series};
 use super::format::{self, NS_PER_MS, NS_PER_S};
 use super::language::{said, say};
+use super::plot::{Plot, Written};
 use super::scale::Axis;
 
 /// A line's points.

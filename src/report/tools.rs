@@ -9,7 +9,7 @@ use crate::analyze::{Analysis, Query, Table, definition_of_table};
 use super::format::{self, NS_PER_MS};
 use super::grid::{Field, Grid, Tone};
 use super::language::{said, say};
-use super::sections::Section;
+use super::section::Section;
 
 /// One number of a definition, in the unit that is shown.
 #[derive(Debug, Clone, PartialEq)]

@@ -274,6 +274,22 @@ impl Mock {
         Self::start(move |request, reply| reply.answer(request, words))
     }
 
+    /// As [`answering`](Self::answering), with words so far apart that a client on a busy machine reads
+    /// most of them one by one.
+    pub(crate) fn answering_slowly(words: &'static [&'static str]) -> Self {
+        Self::start(move |request, reply| {
+            reply.begin();
+            for word in words {
+                reply.text(word);
+                thread::sleep(Duration::from_millis(5));
+            }
+            reply.finish();
+            reply.usage(request.prompt().split(' ').count(), words.len());
+            reply.done();
+            reply.end();
+        })
+    }
+
     /// Returns the server's address as a URL.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)

@@ -11,7 +11,7 @@ use crate::program::{Folder, without_numbers};
 
 /// A folder with two tapes, `run.tape` and `other.tape`, that every test here reads.
 static TAPES: LazyLock<PathBuf> = LazyLock::new(|| {
-    let mock = Mock::answering(&["a", "b", "c"]);
+    let mock = Mock::answering_slowly(&["a", "b", "c"]);
     let folder = Folder::new();
     for (name, cap) in [("run.tape", "1"), ("other.tape", "2")] {
         let label = format!("cap={cap}");

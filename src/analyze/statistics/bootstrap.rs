@@ -9,7 +9,7 @@
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::series::{Series, Statistic};
+use super::series::{Scale, Series, Statistic};
 use crate::draw::{Draw, field};
 
 /// Fewer blocks than this know too little of their own spread.
@@ -56,31 +56,6 @@ impl InsufficientData {
             Self::Independence => "correlated blocks",
             Self::Width => "wide interval",
             Self::Client => "client-limited",
-        }
-    }
-}
-
-/// On which scale a number varies evenly to both sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scale {
-    /// By factors: times and rates.
-    Log,
-    /// By amounts: shares, and what may be 0.
-    Plain,
-}
-
-impl Scale {
-    pub(crate) fn place_of(self, value: f64) -> f64 {
-        match self {
-            Self::Log => value.ln(),
-            Self::Plain => value,
-        }
-    }
-
-    pub(crate) fn value_at(self, place: f64) -> f64 {
-        match self {
-            Self::Log => place.exp(),
-            Self::Plain => place,
         }
     }
 }

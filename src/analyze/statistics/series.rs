@@ -1,6 +1,29 @@
 //! The values of one metric of one run, by block of time.
 
-use super::bootstrap::Scale;
+/// On which scale a number varies evenly to both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// By factors: times and rates.
+    Log,
+    /// By amounts: shares, and what may be 0.
+    Plain,
+}
+
+impl Scale {
+    pub(crate) fn place_of(self, value: f64) -> f64 {
+        match self {
+            Self::Log => value.ln(),
+            Self::Plain => value,
+        }
+    }
+
+    pub(crate) fn value_at(self, place: f64) -> f64 {
+        match self {
+            Self::Log => place.exp(),
+            Self::Plain => place,
+        }
+    }
+}
 
 /// What one block of time brought.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -4,6 +4,7 @@ use super::*;
 use crate::analyze::{Cell, Column, Table};
 use crate::capture::manifest::State;
 use crate::report::fixture;
+use crate::report::seen::spearman;
 use crate::report::verdict::verdict;
 
 const SECOND: i64 = 1_000_000_000;
