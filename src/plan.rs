@@ -446,7 +446,7 @@ pub enum Restarts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum OutputLength {
-    /// Exactly, where the backend knows how (vllm), else at most
+    /// Exactly, where the backend knows how, else at most
     #[default]
     Enforce,
     /// At most

@@ -1,11 +1,12 @@
-//! The readers of OpenAI's events: whatever a server sends is read without a panic, and what is
-//! said of it keeps its word.
+//! The readers of all protocols: whatever a server sends is read without a panic, and what is said
+//! of it keeps its word.
 //!
-//! Input: a byte that chooses the protocol, then a stream of events. Each event is read as a server
-//! sends it, and the whole stream once more as the body of a response that is no stream.
+//! Input: a byte that chooses the protocol, then the body of an answer. Each event is read as a
+//! server sends it, and the whole body once more as that of a response that was not expected.
 
-use tokentape::backend::sse::{Decoder, Event, Kind};
-use tokentape::backend::{NotAStream, PROTOCOLS, Reading, error_message, read_unary};
+use tokentape::backend::{
+    Event, Kind, NotAStream, Reading, error_message, protocols, read_unexpected,
+};
 use tokentape::secrets::Secrets;
 
 /// Most characters of a server's words that are kept, and an ellipsis.
@@ -15,7 +16,9 @@ pub(crate) fn check(bytes: &[u8]) {
     let [protocol, stream @ ..] = bytes else {
         return;
     };
-    let protocol = PROTOCOLS[usize::from(*protocol) % PROTOCOLS.len()];
+    let Some(protocol) = protocols().nth(usize::from(*protocol) % protocols().count()) else {
+        return;
+    };
     let mut plain = protocol.reader(false);
     let mut keeping = protocol.reader(true);
     let mut ids = 0;
@@ -39,7 +42,7 @@ pub(crate) fn check(bytes: &[u8]) {
         };
         assert_eq!(bare, without);
     };
-    let mut decoder = Decoder::new();
+    let mut decoder = protocol.framing().decoder(protocol.end_mark());
     if decoder.push(stream, &mut compare).is_ok() {
         decoder.finish(&mut compare);
     }
@@ -51,7 +54,7 @@ pub(crate) fn check(bytes: &[u8]) {
     }));
     let secrets = Secrets::new(["sk-0123456789"]);
     assert_message(&error_message(stream, &secrets));
-    match read_unary(stream, &secrets) {
+    match read_unexpected(stream, protocol.framing(), &secrets) {
         NotAStream::Error(error) => assert_message(&error.message),
         NotAStream::Unsupported(message) => assert!(message.chars().count() < 2 * MESSAGE_CHARS),
     }

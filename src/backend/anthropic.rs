@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::failure;
+use super::framing::Framing;
 use super::lenient::{Count, Lenient, Text, parse, read_from_object};
-use super::protocol::{EventReader, Protocol};
+use super::protocol::{EventReader, ExactLength, Protocol};
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::request::{Message, Overridable, RequestInput, RequestSpec, content_text, room_for};
 use super::sse::{Event, Kind};
@@ -25,6 +26,9 @@ pub(super) struct Messages;
 
 /// The one that there is.
 pub(super) static MESSAGES: Messages = Messages;
+
+/// The type of the event that ends a stream.
+const END_MARK: &str = "message_stop";
 
 /// What is asked for where nothing limits the answer: the protocol has no request without a limit.
 const NO_LIMIT: u32 = 4_096;
@@ -46,11 +50,28 @@ impl Protocol for Messages {
         &[("anthropic-version", "2023-06-01")]
     }
 
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    fn end_mark(&self) -> Option<&'static str> {
+        Some(END_MARK)
+    }
+
+    fn exact_length(&self) -> ExactLength {
+        ExactLength::Never
+    }
+
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
         let mut body = room_for(spec);
         serde_json::to_writer(&mut body, &Body(spec))
             .expect("strings, numbers and JSON values can be written to memory");
         body
+    }
+
+    fn output_limit(&self, spec: &RequestSpec<'_>) -> Option<u32> {
+        let own = (!spec.is_limited_by_user()).then_some(NO_LIMIT);
+        spec.output_limit().or(own)
     }
 
     fn reader(&self, keep_text: bool) -> Box<dyn EventReader> {
@@ -244,7 +265,7 @@ impl MessagesReader {
             },
             Some("content_block_stop") => Reading::of(Channel::Empty),
             Some("message_delta") => self.end(event.delta.0.as_ref()),
-            Some("message_stop") => Reading {
+            Some(END_MARK) => Reading {
                 is_done: true,
                 ..Reading::of(Channel::Done)
             },

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::framing::Framing;
 use super::lenient;
 use super::reading::StreamError;
 use crate::secrets::Secrets;
@@ -9,7 +10,7 @@ use crate::secrets::Secrets;
 /// A server's words are kept up to this many characters.
 const MESSAGE_CHARS: usize = 500;
 
-/// A response that succeeded by its status and is no event stream.
+/// A response that succeeded by its status and is not what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotAStream {
     /// The server reports a failure under a status of success.
@@ -29,11 +30,12 @@ pub fn error_message(body: &[u8], secrets: &Secrets) -> String {
         )
 }
 
-/// Says what a whole body that came with status 200 is, when it was not sent as an event stream.
-/// Secrets are masked.
-pub fn read_unary(body: &[u8], secrets: &Secrets) -> NotAStream {
+/// Says what the start of a body is that came with status 200, and not as the answer that was
+/// expected. Secrets are masked.
+pub fn read_unexpected(body: &[u8], expected: Framing, secrets: &Secrets) -> NotAStream {
+    let expected = expected.described();
     let Some(value) = lenient::any(body) else {
-        return NotAStream::Unsupported(describe_text(body, secrets));
+        return NotAStream::Unsupported(describe_text(body, expected, secrets));
     };
     let is_error = value.get("error").is_some_and(|error| !error.is_null())
         || value.get("object").and_then(Value::as_str) == Some("error");
@@ -44,37 +46,37 @@ pub fn read_unary(body: &[u8], secrets: &Secrets) -> NotAStream {
             code: code_of(object.unwrap_or(&value), secrets),
         });
     }
-    if value.get("choices").is_some() {
-        return NotAStream::Unsupported(
-            "the server sent the whole answer as one JSON object instead of a stream: \
+    if value.get("choices").is_some() || value.get("done") == Some(&Value::Bool(true)) {
+        return NotAStream::Unsupported(format!(
+            "the server sent the whole answer as one JSON object instead of {expected}: \
              it ignores `\"stream\": true`"
-                .to_owned(),
-        );
+        ));
     }
     let message = message_of(&value).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
     NotAStream::Unsupported(format!(
-        "the server sent JSON instead of a stream: {}",
+        "the server sent JSON instead of {expected}: {}",
         cleaned(&message, secrets)
     ))
 }
 
-fn describe_text(body: &[u8], secrets: &Secrets) -> String {
+fn describe_text(body: &[u8], expected: &str, secrets: &Secrets) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start();
     if text.is_empty() {
-        return "the server sent an empty body instead of a stream".to_owned();
+        return format!("the server sent an empty body instead of {expected}");
     }
     let is_page = ["<!doctype", "<html"].iter().any(|start| {
         text.get(..start.len())
             .is_some_and(|begin| begin.eq_ignore_ascii_case(start))
     });
     if is_page {
-        return "the server sent an HTML page instead of a stream: \
-                check `--base-url` and `--endpoint`"
-            .to_owned();
+        return format!(
+            "the server sent an HTML page instead of {expected}: \
+             check `--base-url` and `--endpoint`"
+        );
     }
     format!(
-        "the server sent no event stream: {}",
+        "the server sent text instead of {expected}: {}",
         cleaned(text, secrets)
     )
 }
@@ -166,8 +168,8 @@ mod tests {
         super::error_message(body, &Secrets::default())
     }
 
-    fn read_unary(body: &[u8]) -> NotAStream {
-        super::read_unary(body, &Secrets::default())
+    fn read_unexpected(body: &[u8]) -> NotAStream {
+        super::read_unexpected(body, Framing::Sse, &Secrets::default())
     }
 
     fn cleaned(text: &str) -> String {
@@ -182,7 +184,7 @@ mod tests {
         assert!(shown.ends_with("x***"), "{shown}");
         let body = br#"{"error":{"message":"no: sk-01234567\u00389","code":"sk-0123456789"}}"#;
         assert_eq!(super::error_message(body, &secrets), "no: ***");
-        let NotAStream::Error(error) = super::read_unary(body, &secrets) else {
+        let NotAStream::Error(error) = super::read_unexpected(body, Framing::Sse, &secrets) else {
             panic!("no error")
         };
         assert_eq!(
@@ -237,7 +239,8 @@ mod tests {
 
     #[test]
     fn tells_an_error_under_a_200_from_a_whole_answer_and_from_a_web_page() {
-        let error = read_unary(br#"{"error":{"message":"no","type":"BadRequest","code":400}}"#);
+        let error =
+            read_unexpected(br#"{"error":{"message":"no","type":"BadRequest","code":400}}"#);
         assert_eq!(
             error,
             NotAStream::Error(StreamError {
@@ -249,10 +252,17 @@ mod tests {
             (r#"{"choices":[{"text":"hi"}]}"#, "one JSON object"),
             ("\n<!DOCTYPE html><html></html>", "HTML page"),
             ("  ", "empty body"),
-            ("hello", "no event stream: hello"),
+            (
+                r#"{"message":{"content":"hi"},"done":true}"#,
+                "one JSON object",
+            ),
+            (
+                "hello",
+                "text instead of an event stream (`text/event-stream`): hello",
+            ),
             (r#"{"status":"loading"}"#, "loading"),
         ] {
-            let NotAStream::Unsupported(message) = read_unary(body.as_bytes()) else {
+            let NotAStream::Unsupported(message) = read_unexpected(body.as_bytes()) else {
                 panic!("{body} is no error");
             };
             assert!(message.contains(words), "{message}");

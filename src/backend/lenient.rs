@@ -17,7 +17,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Lenient<T>(pub(super) T);
 
-/// Text, a number, a list or an object that a type can be read from; the rest is the default.
+/// Text, a number, a truth, a list or an object that a type can be read from; the rest is the default.
 pub(super) trait FromJson<'de>: Default {
     /// Reads a string.
     fn from_text(_text: Cow<'de, str>) -> Self {
@@ -26,6 +26,11 @@ pub(super) trait FromJson<'de>: Default {
 
     /// Reads a whole number that is not negative.
     fn from_whole(_number: u64) -> Self {
+        Self::default()
+    }
+
+    /// Reads `true` or `false`.
+    fn from_truth(_truth: bool) -> Self {
         Self::default()
     }
 
@@ -113,8 +118,8 @@ impl<'de, T: FromJson<'de>> Visitor<'de> for LenientVisitor<T> {
         Ok(Lenient::default())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Lenient::default())
+    fn visit_bool<E>(self, truth: bool) -> Result<Self::Value, E> {
+        Ok(Lenient(T::from_truth(truth)))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
@@ -168,6 +173,12 @@ impl FromJson<'_> for Option<u32> {
     fn from_whole(number: u64) -> Self {
         // What is too large for a count of tokens is none.
         u32::try_from(number).ok()
+    }
+}
+
+impl FromJson<'_> for bool {
+    fn from_truth(truth: bool) -> Self {
+        truth
     }
 }
 

@@ -20,12 +20,13 @@ use super::failure;
 use super::lenient::{self, Lenient, parse};
 use super::protocol::EventReader;
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
-use super::sse::{END_MARK, Event, Kind};
+use super::sse::{Event, Kind};
 use crate::capture::schema::Channel;
 use crate::secrets::Secrets;
 use event_template::EventTemplates;
 use meter::TokenMeter;
-pub(super) use protocol::{CHAT, COMPLETIONS, VLLM, VLLM_CHAT};
+use protocol::END_MARK;
+pub(super) use protocol::NAMES;
 use shape::{Choice, Chunk, Delta, Function, UsageObject};
 use tools::Calls;
 
@@ -110,7 +111,7 @@ impl OpenAiReader {
             let text = self.keep_text.then(|| text.to_owned());
             return self.repeat(channel, text);
         }
-        if data == END_MARK {
+        if data == END_MARK.as_bytes() {
             return Reading {
                 is_done: true,
                 ..Reading::of(Channel::Done)

@@ -2,6 +2,9 @@
 
 use std::fmt::Debug;
 
+use serde_json::Value;
+
+use super::framing::Framing;
 use super::reading::{Reading, TokenTally};
 use super::request::RequestSpec;
 use super::sse::Event;
@@ -23,17 +26,60 @@ pub trait Protocol: Debug + Sync {
         &[]
     }
 
+    /// How its answers are cut into events.
+    fn framing(&self) -> Framing;
+
+    /// The data or the name of the event that does nothing but end an answer; `None` where there is no
+    /// such event.
+    fn end_mark(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The path of the list of models on its servers.
+    fn models_endpoint(&self) -> &'static str {
+        "/v1/models"
+    }
+
+    /// Returns the name of the first model in that list.
+    fn first_model<'a>(&self, list: &'a Value) -> Option<&'a str> {
+        list["data"][0]["id"].as_str()
+    }
+
     /// Says whether requests ask for usage in every event: vLLM puts several tokens into one event
     /// whenever it is behind, and usage tells how many.
     fn asks_for_running_usage(&self) -> bool {
         false
     }
 
+    /// How a server is asked for exactly the planned output length.
+    fn exact_length(&self) -> ExactLength;
+
+    /// Fields that requests have by themselves and some servers refuse, each with what to do then.
+    fn refusable_fields(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// Returns the JSON body of a streaming request that also asks for token usage.
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8>;
 
+    /// Returns the most output tokens that such a body allows; `None` where it sets no limit.
+    fn output_limit(&self, spec: &RequestSpec<'_>) -> Option<u32> {
+        spec.output_limit()
+    }
+
     /// Returns a reader for the events of one response; it keeps the decoded text if told to.
     fn reader(&self, keep_text: bool) -> Box<dyn EventReader>;
+}
+
+/// How a protocol asks for exactly the planned output length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExactLength {
+    /// By the field `ignore_eos`, which its servers are known to have: a replay sends it by itself.
+    Known,
+    /// By the same field, which some of its servers have: it is sent where the user asks for it.
+    OnDemand,
+    /// Not at all: the planned length is a limit, and an answer may end before it.
+    Never,
 }
 
 /// Reads the events of one response, in order.

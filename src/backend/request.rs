@@ -95,6 +95,12 @@ pub enum BackendError {
         /// What to do instead.
         remedy: &'static str,
     },
+    /// Exactly the planned output length is asked for, which the protocol can't say.
+    #[error("the backend `{backend}` can't ask for exact output lengths (`--ignore-eos`)")]
+    NoExactLength {
+        /// Name of the backend.
+        backend: &'static str,
+    },
 }
 
 impl BackendError {
@@ -102,6 +108,9 @@ impl BackendError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Refused { remedy, .. } => remedy,
+            Self::NoExactLength { .. } => {
+                "leave out `--ignore-eos`: the planned length then limits an answer, which may end before"
+            }
         }
     }
 }

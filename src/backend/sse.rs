@@ -11,12 +11,9 @@ mod tests;
 /// The largest event that a [`Decoder`] accepts unless it is told otherwise, in bytes.
 pub const MAX_EVENT_BYTES: usize = 4 << 20;
 
-/// The data of the event that ends an OpenAI-style stream.
-pub const END_MARK: &[u8] = b"[DONE]";
-
 /// A buffer that an unusually large event has grown beyond this is given back, so that one such
 /// event a stream does not fix the memory of the whole run.
-const KEPT_CAPACITY: usize = 64 << 10;
+pub(super) const KEPT_CAPACITY: usize = 64 << 10;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -58,7 +55,8 @@ pub enum Tail {
     /// After a whole event.
     Clean,
     /// After whole lines, without the blank line that completes the last event. The event was
-    /// handed out all the same: many servers leave that line away after `data: [DONE]`.
+    /// handed out all the same: many servers leave that line away after `data: [DONE]`. Of JSON
+    /// lines: without the last line feed.
     NoBlankLine,
     /// Inside a line. What the line and its event held was discarded: it may be half an event.
     Cut {
@@ -72,6 +70,8 @@ pub enum Tail {
 pub struct Decoder {
     /// Largest accepted event, in bytes.
     limit: usize,
+    /// The data of the event that ends the stream.
+    end_mark: Option<&'static str>,
     /// An event outgrew the limit.
     is_over_limit: bool,
     /// How many bytes of a byte order mark the stream has begun with; `None` past its start.
@@ -113,12 +113,18 @@ impl Decoder {
     pub fn with_limit(limit: usize) -> Self {
         Self {
             limit,
+            end_mark: None,
             is_over_limit: false,
             mark_bytes: Some(0),
             follows_cr: false,
             line: Vec::new(),
             pending: Pending::default(),
         }
+    }
+
+    /// The same decoder of a stream that ends with an event of this data.
+    pub fn with_end_mark(self, end_mark: Option<&'static str>) -> Self {
+        Self { end_mark, ..self }
     }
 
     /// Decodes the bytes of one read and hands each event that they complete to `sink`, in order.
@@ -173,7 +179,8 @@ impl Decoder {
     /// mark without any line end. The format would discard both; servers that leave them so are
     /// common, and what they sent is whole.
     pub fn finish(&mut self, mut sink: impl FnMut(Event<'_>)) -> Tail {
-        let ended = std::mem::replace(self, Self::with_limit(self.limit));
+        let next = Self::with_limit(self.limit).with_end_mark(self.end_mark);
+        let ended = std::mem::replace(self, next);
         if ended.is_over_limit {
             return Tail::Cut {
                 bytes: saturating_u32(ended.pending.bytes + ended.line.len()),
@@ -182,13 +189,15 @@ impl Decoder {
         let mut pending = ended.pending;
         let cut_bytes = ended.line.len() + ended.mark_bytes.unwrap_or(0);
         if cut_bytes > 0 {
-            let is_end_mark = field_value(&ended.line, b"data") == Some(END_MARK);
-            if pending.has_data || !is_end_mark {
+            let end_mark = ended.end_mark.map(str::as_bytes).filter(|mark| {
+                !pending.has_data && field_value(&ended.line, b"data") == Some(mark)
+            });
+            let Some(end_mark) = end_mark else {
                 return Tail::Cut {
                     bytes: saturating_u32(pending.bytes + cut_bytes),
                 };
-            }
-            pending.data.extend_from_slice(END_MARK);
+            };
+            pending.data.extend_from_slice(end_mark);
             pending.has_data = true;
             pending.bytes += cut_bytes;
         }
@@ -349,6 +358,6 @@ fn line_end(bytes: &[u8]) -> Option<usize> {
     memchr::memchr2(b'\n', b'\r', bytes)
 }
 
-fn saturating_u32(size: usize) -> u32 {
+pub(super) fn saturating_u32(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::backend::{Backend, PROTOCOLS, protocol};
+use crate::backend::{Backend, DEFAULT_PROTOCOL, protocol, protocols};
 use crate::plan::RampStrategy;
 use crate::simulate::ServerSettings;
 use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
@@ -136,9 +136,9 @@ pub(crate) enum Verb {
 
 /// Parses the name of a protocol.
 fn backends() -> impl TypedValueParser<Value = Backend> {
-    let names = PROTOCOLS.map(|it| PossibleValue::new(it.name()).help(it.about()));
-    // The names are those of the list.
-    PossibleValuesParser::new(names).map(|name| protocol(&name).unwrap_or(PROTOCOLS[0]))
+    let names = protocols().map(|it| PossibleValue::new(it.name()).help(it.about()));
+    PossibleValuesParser::new(names.collect::<Vec<_>>())
+        .map(|name| protocol(&name).expect("it is one of the names above"))
 }
 
 #[derive(Debug, Args)]
@@ -256,7 +256,7 @@ pub(crate) struct DriveArgs {
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
     /// Protocol of the server
-    #[arg(long, value_name = "NAME", default_value = "openai", value_parser = backends())]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_PROTOCOL, value_parser = backends())]
     pub(crate) backend: Backend,
     /// Address of the server
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
@@ -316,8 +316,8 @@ pub(crate) struct RequestArgs {
     /// Accepted for other tools' sake, without effect
     #[arg(long)]
     pub(crate) trust_remote_code: bool,
-    /// Ask for exactly the planned output length, by the field `ignore_eos` (`replay` on vllm does so
-    /// by itself)
+    /// Ask for exactly the planned output length, by the field `ignore_eos` (`replay` does so by
+    /// itself where the backend is known to take it)
     #[arg(long)]
     pub(crate) ignore_eos: bool,
     /// Sampling temperature [default: the server's own]
@@ -652,7 +652,7 @@ pub(crate) struct StampingArgs {
     #[arg(long, value_name = "URL")]
     pub(crate) base_url: Option<String>,
     /// Protocol of the server
-    #[arg(long, value_name = "NAME", default_value = "openai", value_parser = backends())]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_PROTOCOL, value_parser = backends())]
     pub(crate) backend: Backend,
     /// Path of the endpoint [default: the backend's own]
     #[arg(long, value_name = "PATH", requires = "base_url")]

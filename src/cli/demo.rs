@@ -17,9 +17,10 @@ use super::talk::{has_color, say, terminal_columns};
 use super::{masks, plan};
 use crate::analyze::{Options, Slo};
 use crate::error::{Error, exit};
+use crate::load::backend_of;
 use crate::plan::{EMBEDDED_TOKENIZER, RunPlan, TracePlan};
 use crate::report::{PageOptions, TerminalOptions, exporter};
-use crate::simulate::{ServerSettings, serve};
+use crate::simulate::{CHAT_BACKEND, ServerSettings, serve};
 use crate::trace::DEMO;
 
 /// What a demo leaves in its folder, beside the trace.
@@ -60,15 +61,10 @@ pub(super) fn run(args: &DemoArgs, global: &Global) -> Result<u8, Error> {
 /// The replay of the trace.
 fn planned(trace: PathBuf, server: SocketAddr) -> Result<Planned, Error> {
     let base_url = format!("http://{server}");
-    let private = drive::private_for(
-        plan::join(&base_url, "/v1/chat/completions")?,
-        (&[], None),
-        Map::new(),
-    )?;
     let mut plan = RunPlan {
         command: Some(masks::typed_command()),
         verb: Some("demo".into()),
-        backend: Some("openai-chat".into()),
+        backend: Some(CHAT_BACKEND.into()),
         trace: Some(TracePlan {
             path: trace,
             ..TracePlan::default()
@@ -77,10 +73,13 @@ fn planned(trace: PathBuf, server: SocketAddr) -> Result<Planned, Error> {
         tokenizer: Some(EMBEDDED_TOKENIZER.into()),
         ..RunPlan::default()
     };
+    let backend = backend_of(&plan)?;
+    let url = plan::join(&base_url, backend.endpoint())?;
+    let private = drive::private_for(url, (&[], None), Map::new())?;
     plan::direct(&mut plan, &private, WireArg::Auto);
     Ok(Planned {
         plan,
-        models_url: plan::models_beside(&private.url),
+        models_url: plan::models_beside(&private.url, backend),
         private,
         pipe: None,
         notes: Vec::new(),

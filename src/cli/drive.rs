@@ -16,8 +16,9 @@ use super::output::{Output, write_error};
 use super::talk::{complain, print, print_painted, say};
 use super::{ending, masks, plan, progress};
 use crate::analyze::{Options, Slo};
+use crate::backend::Backend;
 use crate::error::{Error, exit};
-use crate::load::{Private, Run, RunListener, RunReport, Setup};
+use crate::load::{Private, Run, RunListener, RunReport, Setup, backend_of};
 use crate::plan::{Process, RunPlan, SessionPrompts, SessionReplies};
 use crate::report::{TerminalOptions, json as report_json, terminal};
 use crate::runtime::block_on;
@@ -195,7 +196,9 @@ pub(super) fn drive(
     look_at_trace(&mut planned, global)?;
     // A plan is made without asking anyone.
     if planned.plan.model.is_none() && !global.dry_run {
-        planned.plan.model = Some(first_model(&planned.models_url, &planned.private)?);
+        let backend = backend_of(&planned.plan)?;
+        let model = first_model(backend, &planned.models_url, &planned.private)?;
+        planned.plan.model = Some(model);
     }
     let has_name = output.tape.is_some();
     let tape = match &output.tape {
@@ -296,7 +299,7 @@ fn free_name(name: &str, take: impl Fn(&Path) -> bool) -> PathBuf {
 }
 
 /// Asks the server which model it serves.
-pub(super) fn first_model(url: &Url, private: &Private) -> Result<String, Error> {
+pub(super) fn first_model(backend: Backend, url: &Url, private: &Private) -> Result<String, Error> {
     let secrets = &private.secrets;
     let unknown = |message: String| {
         let message = secrets.mask(&message);
@@ -313,11 +316,11 @@ pub(super) fn first_model(url: &Url, private: &Private) -> Result<String, Error>
             hint: Some(hint.into()),
         }
     };
-    let text = block_on(get_text(url, &private.headers))
+    let text = block_on(get_text(url, &private.headers_for(backend)))
         .map_err(|error| Error::System("start the client".into(), error))?
         .map_err(|error| unknown(error.message))?;
     let list: Value = serde_json::from_str(&text).map_err(|error| unknown(error.to_string()))?;
-    let model = list["data"][0]["id"].as_str();
+    let model = backend.first_model(&list);
     let model = model.ok_or_else(|| unknown("its list of models is empty".into()))?;
     if secrets.mask(model) != model {
         return Err(unknown("the name of its first model holds a secret".into()));

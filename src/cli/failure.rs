@@ -78,30 +78,13 @@ fn field_remedy(failure: &Failure, plan: &RunPlan) -> Option<String> {
             plan.temperature.is_some(),
             "leave out `--temperature`, or give the one that the server takes",
         ),
-        (
-            "continuous_usage_stats",
-            backend::of_plan(plan).is_some_and(|backend| backend.asks_for_running_usage()),
-            "give `--backend openai` or `openai-chat`: that of vllm asks for usage in every event",
-        ),
-        (
-            "stream_options",
-            true,
-            "give `--extra-body '{\"stream_options\": null}'`: every request asks for usage with it",
-        ),
-        (
-            "max_completion_tokens",
-            true,
-            "limit answers by the other name, as in `--extra-body '{\"max_tokens\": 128}'`",
-        ),
-        (
-            "max_tokens",
-            true,
-            "ask for shorter answers or prompts, or limit them by the other name, as in \
-             `--extra-body '{\"max_completion_tokens\": 128}'`",
-        ),
     ];
-    let mut remedies = remedies.into_iter();
-    let (_, _, found) = remedies.find(|(field, is_asked, _)| *is_asked && is_named(field))?;
+    let of_flags = remedies.into_iter().filter(|(_, is_asked, _)| *is_asked);
+    let of_backend = backend::of_plan(plan).map_or(&[][..], |backend| backend.refusable_fields());
+    let mut all = of_flags
+        .map(|(field, _, remedy)| (field, remedy))
+        .chain(of_backend.iter().copied());
+    let (_, found) = all.find(|(field, _)| is_named(field))?;
     Some(found.to_owned())
 }
 

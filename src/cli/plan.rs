@@ -8,6 +8,7 @@ use super::args::{
     ArrivalsArg, DriveArgs, LoadArgs, ReplayArgs, RequestArgs, ShapeArgs, TargetArgs, WireArg,
 };
 use super::masks;
+use crate::backend::{Backend, ExactLength};
 use crate::draw::{Draw, field};
 use crate::error::Error;
 use crate::load::Private;
@@ -70,7 +71,7 @@ pub(super) fn of_replay(args: &ReplayArgs) -> Result<RunPlan, Error> {
     let run = of_run(&args.common)?;
     // The planned output length is part of the schedule, so it is enforced where it can be.
     let enforces = taken.output_length == OutputLength::Enforce
-        && args.common.target.backend.asks_for_running_usage();
+        && args.common.target.backend.exact_length() == ExactLength::Known;
     Ok(RunPlan {
         verb: Some("replay".into()),
         trace: Some(TracePlan {
@@ -281,14 +282,21 @@ pub(super) fn endpoint_url(args: &TargetArgs) -> Result<Url, Error> {
 pub(super) fn models_url(args: &TargetArgs) -> Result<Url, Error> {
     let endpoint = args.endpoint.as_deref().unwrap_or_default();
     let query = endpoint.split_once('?').map_or("", |(_, query)| query);
-    join(&args.base_url, &format!("/v1/models?{query}"))
+    let path = args.backend.models_endpoint();
+    join(&args.base_url, &format!("{path}?{query}"))
 }
 
 /// The address of the list of models on the server of an endpoint, whose base is not known.
-pub(super) fn models_beside(endpoint: &Url) -> Url {
+pub(super) fn models_beside(endpoint: &Url, backend: Backend) -> Url {
     let mut url = endpoint.clone();
-    let (base, _) = endpoint.path().split_once("/v1/").unwrap_or_default();
-    url.set_path(&format!("{base}/v1/models"));
+    let path = endpoint.path();
+    let own = path.strip_suffix(backend.endpoint());
+    let base = own.or_else(|| Some(path.split_once("/v1/")?.0));
+    url.set_path(&format!(
+        "{}{}",
+        base.unwrap_or_default(),
+        backend.models_endpoint()
+    ));
     url
 }
 

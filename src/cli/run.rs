@@ -10,7 +10,7 @@ use super::drive::{Planned, RunOutput, api_key, drive, private_for};
 use super::{goals, masks, plan};
 use crate::capture::Manifest;
 use crate::error::Error;
-use crate::load::Private;
+use crate::load::{Private, backend_of};
 use crate::plan::RunPlan;
 use crate::secrets::MASK;
 
@@ -32,6 +32,7 @@ pub(super) fn run(args: &RunArgs, global: &Global) -> Result<u8, Error> {
 /// Reads the plan that is named, and makes of it what is to be driven now.
 fn planned(args: &RunArgs) -> Result<Planned, Error> {
     let mut plan = read(args)?;
+    let backend = backend_of(&plan)?;
     let private = private(&plan, args)?;
     if args.base_url.is_some() {
         plan::direct(&mut plan, &private, WireArg::Auto);
@@ -46,7 +47,7 @@ fn planned(args: &RunArgs) -> Result<Planned, Error> {
         plan.keeps_text = Some(true);
     }
     plan.labels.extend(plan::labels(&args.output.label)?);
-    let models_url = plan::models_beside(&private.url);
+    let models_url = plan::models_beside(&private.url, backend);
     let notes = vec![what_goes_where(&plan)];
     Ok(Planned {
         plan,

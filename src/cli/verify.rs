@@ -262,7 +262,7 @@ fn named_server(args: &StampingArgs, base_url: &str) -> Result<StampingServer, E
     let private = drive::private(&asked, Map::new())?;
     let model = match &args.model {
         Some(model) => model.clone(),
-        None => drive::first_model(&plan::models_url(&asked)?, &private)?,
+        None => drive::first_model(asked.backend, &plan::models_url(&asked)?, &private)?,
     };
     Ok(server(args, private, model))
 }

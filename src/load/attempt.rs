@@ -15,7 +15,7 @@ use crate::time::clock::Clock;
 use crate::units::seconds;
 use crate::wire::{Arrival, Flow, Head, SendTimings, Sink, StreamEnd, Wire, WireBody, WireError};
 
-/// Bytes of a body that is not an event stream which are kept, to say what it was.
+/// Bytes of a body that is not the expected answer which are kept, to say what it was.
 const MAX_PLAIN_BODY_BYTES: usize = 64 << 10;
 
 /// Bytes of one response after which it is given up.
@@ -259,7 +259,8 @@ impl<W: Wire> Attempt<W> {
             Ok(head) => {
                 self.headers_ns = Some(head.headers_ns);
                 self.http_status = Some(head.status);
-                if is_stream(head.status, &head.content_type) {
+                let is_success = (200..300).contains(&head.status);
+                if is_success && self.shared.recorder.takes(&head.content_type) {
                     self.read_stream(head.body, check.as_mut()).await
                 } else {
                     self.read_plain(head, check.as_mut()).await
@@ -308,7 +309,7 @@ impl<W: Wire> Attempt<W> {
         }
     }
 
-    /// Reads the start of a body that is not an event stream.
+    /// Reads the start of a body that is not the expected answer.
     async fn read_plain(
         &mut self,
         head: Head<W::Body>,
@@ -443,16 +444,6 @@ impl<W: Wire> Attempt<W> {
         let limit_s = seconds(limit_ns.unwrap_or_default());
         format!("{what} within {limit_s} s (`{flag}`)")
     }
-}
-
-/// Says whether a response is to be read as a stream. Servers that name no type, or a vague one,
-/// are believed to do what they were asked for; those that name a document are not.
-fn is_stream(status: u16, content_type: &str) -> bool {
-    (200..300).contains(&status)
-        && !matches!(
-            content_type,
-            "application/json" | "application/problem+json" | "text/html"
-        )
 }
 
 fn failed(error: WireError) -> Outcome {

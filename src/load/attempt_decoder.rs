@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::memory_budget::Reservation;
-use super::recorder::{End, NOT_YET, Opened, Outcome, Progress, ReadEntry};
-use crate::backend::sse::{Decoder, Event, Kind, Tail};
 use serde_json::{Value, json};
 
+use super::memory_budget::Reservation;
+use super::recorder::{End, NOT_YET, Opened, Outcome, Progress, ReadEntry};
 use crate::backend::{
-    Backend, EventReader, NotAStream, Reading, ToolPart, error_message, read_unary,
+    Backend, Event, EventReader, FrameDecoder, Framing, Kind, NotAStream, Reading, Tail, ToolPart,
+    error_message, read_unexpected,
 };
 use crate::capture::count_unread;
 use crate::capture::schema::{Channel, ChunkRow, ErrorKind, RequestRow, Status};
@@ -32,7 +32,8 @@ pub(super) struct Keeping {
 /// One attempt, as far as its bytes have been decoded.
 pub(super) struct AttemptDecoder {
     row: RequestRow,
-    decoder: Decoder,
+    /// None once nothing more is taken of the answer: what it held is given back.
+    decoder: Option<FrameDecoder>,
     state: DecodeState,
     progress: Arc<Progress>,
     /// Number of its row in the trace, where what it says is to be passed on.
@@ -47,6 +48,7 @@ pub(super) struct AttemptDecoder {
 /// What the events have said so far, apart from the decoder so that both can be borrowed at once.
 struct DecodeState {
     reader: Box<dyn EventReader>,
+    framing: Framing,
     keeps_text: bool,
     secrets: Secrets,
     /// Masks them in the texts of events.
@@ -81,9 +83,10 @@ impl AttemptDecoder {
         let passes_on = opened.reply_to.is_some();
         Self {
             row: opened.row,
-            decoder: Decoder::new(),
+            decoder: Some(backend.framing().decoder(backend.end_mark())),
             state: DecodeState {
                 reader: backend.reader(needs_text || passes_on),
+                framing: backend.framing(),
                 keeps_text: keeping.text,
                 secrets: Secrets::default(),
                 part_mask: PartMask::default(),
@@ -146,30 +149,26 @@ impl AttemptDecoder {
             .row
             .response_bytes
             .saturating_add(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
-        if self.state.is_given_up || self.state.has_end_mark {
+        let Self { row, state, .. } = self;
+        let Some(decoder) = &mut self.decoder else {
             return;
-        }
-        let Self {
-            row,
-            decoder,
-            state,
-            ..
-        } = self;
+        };
         let decoded = decoder.push(bytes, |event| {
             chunks.extend(state.take_event(row, &event, entry));
         });
-        if state.has_end_mark {
-            // Nothing behind it counts, so what is held of that need not be.
-            *decoder = Decoder::new();
-        } else if let Err(error) = decoded {
-            state.give_up(&error);
-        } else if let Err(error) = state.share.set_unfinished(decoder.held_bytes()) {
-            state.give_up(&error);
+        // Nothing behind the end mark counts.
+        if !state.has_end_mark {
+            if let Err(error) = decoded {
+                state.give_up(&error);
+            } else if let Err(error) = state.share.set_unfinished(decoder.held_bytes()) {
+                state.give_up(&error);
+            }
         }
         if state.is_given_up {
-            // What it holds of an event that will not be read is given back at once.
-            *decoder = Decoder::new();
             self.progress.is_undecodable.store(true, Ordering::Release);
+        }
+        if state.is_given_up || state.has_end_mark {
+            self.decoder = None;
         }
         note(&self.progress.first_token_ns, self.row.first_token_ns);
         let done_ns = self.state.has_end_mark.then_some(entry.at_ns);
@@ -208,7 +207,8 @@ impl AttemptDecoder {
             state,
             ..
         } = &mut self;
-        let tail = decoder.finish(|event| chunks.extend(state.take_event(row, &event, &entry)));
+        let take = |event: Event<'_>| chunks.extend(state.take_event(row, &event, &entry));
+        let tail = (decoder.take()).map_or(Tail::Clean, |decoder| decoder.finish(take));
         let mut row = self.row;
         row.connect_ns = end.connect_ns;
         row.sent_ns = end.sent_ns;
@@ -460,7 +460,7 @@ impl DecodeState {
         match &end.outcome {
             Outcome::Cancelled => return (Status::Cancelled, None),
             Outcome::NotAStream(body) => {
-                let refusal = refusal(end.http_status, body, &self.secrets);
+                let refusal = self.refusal(end.http_status, body);
                 return (Status::Error, Some(refusal));
             }
             // A connection that breaks after the stream's own end has cost nothing.
@@ -497,6 +497,28 @@ impl DecodeState {
             return self.without_text(row);
         }
         (Status::Ok, None)
+    }
+
+    /// Says what a response was that is not the expected answer.
+    fn refusal(&self, http_status: Option<u16>, body: &[u8]) -> (ErrorKind, Option<String>) {
+        let kind = match http_status {
+            Some(429) => ErrorKind::Http429,
+            Some(400..=499) => ErrorKind::Http4xx,
+            Some(500..=599) => ErrorKind::Http5xx,
+            Some(status @ 300..=399) => {
+                let message = format!(
+                    "the server redirects ({status}); give the address that it redirects to"
+                );
+                return (ErrorKind::Unsupported, Some(message));
+            }
+            _ => {
+                return match read_unexpected(body, self.framing, &self.secrets) {
+                    NotAStream::Error(error) => (ErrorKind::InStream, Some(error.message)),
+                    NotAStream::Unsupported(message) => (ErrorKind::Unsupported, Some(message)),
+                };
+            }
+        };
+        (kind, Some(error_message(body, &self.secrets)))
     }
 }
 
@@ -554,29 +576,4 @@ fn possible_lag_us(row: &RequestRow, entry: &ReadEntry) -> Option<i32> {
     entry
         .kernel_lag_us
         .filter(|&lag_us| lag_us >= 0 && i64::from(lag_us) <= longest_us)
-}
-
-/// Says what a response was that is not an event stream.
-fn refusal(
-    http_status: Option<u16>,
-    body: &[u8],
-    secrets: &Secrets,
-) -> (ErrorKind, Option<String>) {
-    let kind = match http_status {
-        Some(429) => ErrorKind::Http429,
-        Some(400..=499) => ErrorKind::Http4xx,
-        Some(500..=599) => ErrorKind::Http5xx,
-        Some(status @ 300..=399) => {
-            let message =
-                format!("the server redirects ({status}); give the address that it redirects to");
-            return (ErrorKind::Unsupported, Some(message));
-        }
-        _ => {
-            return match read_unary(body, secrets) {
-                NotAStream::Error(error) => (ErrorKind::InStream, Some(error.message)),
-                NotAStream::Unsupported(message) => (ErrorKind::Unsupported, Some(message)),
-            };
-        }
-    };
-    (kind, Some(error_message(body, secrets)))
 }

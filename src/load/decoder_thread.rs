@@ -76,7 +76,12 @@ impl DecoderThread {
     ) -> (Self, Arc<Recorder>) {
         let (sender, batches) = mpsc::channel(CHANNEL_BATCHES);
         let backlog = Arc::new(Backlog::default());
-        let recorder = Arc::new(Recorder::new(sender, events.clone(), Arc::clone(&backlog)));
+        let recorder = Recorder::new(
+            sender,
+            events.clone(),
+            Arc::clone(&backlog),
+            backend.framing(),
+        );
         let open = HashMap::new();
         (
             Self {
@@ -95,7 +100,7 @@ impl DecoderThread {
                 throttle: CpuThrottle::default(),
                 at_ns: 0,
             },
-            recorder,
+            Arc::new(recorder),
         )
     }
 

@@ -44,7 +44,7 @@ pub use feed::{Feed, Source, TraceReplay};
 pub use limits::Limits;
 pub use listeners::RunEvents;
 pub use open_files::{max_in_flight, raise_open_files};
-pub use prepare::{Private, Setup};
+pub use prepare::{Private, Setup, backend_of};
 pub use prepared::PreparedRequest;
 pub use recorder::Recorder;
 pub use run::{Run, RunReport, run};

@@ -17,7 +17,7 @@ use super::open_files::max_in_flight;
 use super::run::Run;
 use super::self_check::SelfCheckPlan;
 use super::template::RequestTemplate;
-use crate::backend::{self, Backend, check_extra_body};
+use crate::backend::{self, Backend, BackendError, ExactLength, check_extra_body};
 use crate::capture::Manifest;
 use crate::capture::manifest::Host;
 use crate::flag::defaults;
@@ -66,6 +66,13 @@ pub struct Setup {
     pub stop: watch::Receiver<Stop>,
 }
 
+impl Private {
+    /// Headers of whatever is asked of the servers of a protocol: the user's, and what those need.
+    pub fn headers_for(&self, backend: Backend) -> Vec<(HeaderName, HeaderValue)> {
+        with_own(self.headers.clone(), backend.headers())
+    }
+}
+
 impl Run {
     /// Makes a plan ready to be driven. Reads the tokenizer and the data set; writes and sends nothing.
     ///
@@ -74,8 +81,11 @@ impl Run {
     /// [`LoadError`] for a plan that makes no sense, or a tokenizer that can't be read.
     pub fn planned(plan: RunPlan, private: Private, setup: Setup) -> Result<Self, LoadError> {
         plan.check().map_err(senseless)?;
-        let backend = backend(&plan)?;
+        let backend = backend_of(&plan)?;
         check_extra_body(&private.extra_body)?;
+        check_length(&plan, backend)?;
+        let accept = ("accept", backend.framing().media_type());
+        let headers = with_own(private.headers_for(backend), &[accept]);
         let wire = wire(&plan)?;
         let own_tokenizer = plan.own_tokenizer();
         let tokenizer = Arc::new(Tokenizer::open(own_tokenizer.as_deref())?);
@@ -121,7 +131,7 @@ impl Run {
             replaces: setup.replaces,
             target: Target {
                 url: private.url,
-                headers: with_own(private.headers, backend),
+                headers,
                 secrets: private.secrets,
                 connect_timeout: duration(plan.limits.connect_timeout()),
                 keeps_alive: plan.keep_alive.unwrap_or(true),
@@ -149,12 +159,12 @@ fn run_id() -> String {
     format!("{started}-{:08x}", now_ns.unsigned_abs() % 0xffff_ffff)
 }
 
-/// Adds the headers that a protocol needs and the user has not given.
+/// Adds headers, as far as the user has not given them.
 fn with_own(
     mut headers: Vec<(HeaderName, HeaderValue)>,
-    backend: Backend,
+    own: &[(&'static str, &'static str)],
 ) -> Vec<(HeaderName, HeaderValue)> {
-    for (name, value) in backend.headers() {
+    for (name, value) in own {
         if !headers.iter().any(|(given, _)| given == name) {
             headers.push((
                 HeaderName::from_static(name),
@@ -170,11 +180,27 @@ fn senseless(what: impl Into<String>) -> LoadError {
     LoadError::Plan(what.into())
 }
 
-fn backend(plan: &RunPlan) -> Result<Backend, LoadError> {
+/// Returns the protocol that a plan names.
+///
+/// # Errors
+///
+/// [`LoadError::Plan`] where there is none of that name.
+pub fn backend_of(plan: &RunPlan) -> Result<Backend, LoadError> {
     backend::of_plan(plan).ok_or_else(|| {
         let name = plan.backend.as_deref().unwrap_or_default();
         senseless(format!("its backend `{name}` is not known"))
     })
+}
+
+/// Refuses a plan of exact output lengths where its backend has no way to ask for them.
+fn check_length(plan: &RunPlan, backend: Backend) -> Result<(), BackendError> {
+    let is_asked = plan.ignore_eos == Some(true);
+    match is_asked && backend.exact_length() == ExactLength::Never {
+        true => Err(BackendError::NoExactLength {
+            backend: backend.name(),
+        }),
+        false => Ok(()),
+    }
 }
 
 fn wire(plan: &RunPlan) -> Result<WireKind, LoadError> {

@@ -16,6 +16,7 @@ use super::backlog::Backlog;
 use super::counters::RunCounters;
 use super::events::RunEvent;
 use super::listeners::RunEvents;
+use crate::backend::Framing;
 use crate::capture::manifest::SelfCheck;
 use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow};
 use crate::wire::Arrival;
@@ -151,6 +152,8 @@ pub struct Recorder {
     sender: mpsc::Sender<Batch>,
     events: RunEvents,
     backlog: Arc<Backlog>,
+    /// What the decoder thread makes of bytes.
+    framing: Framing,
     /// Reads that brought bytes.
     reads: AtomicU64,
 }
@@ -160,12 +163,14 @@ impl Recorder {
         sender: mpsc::Sender<Batch>,
         events: RunEvents,
         backlog: Arc<Backlog>,
+        framing: Framing,
     ) -> Self {
         Self {
             batch: Mutex::new(Batch::default()),
             sender,
             events,
             backlog,
+            framing,
             reads: AtomicU64::new(0),
         }
     }
@@ -179,6 +184,11 @@ impl Recorder {
     /// What the run has come to so far.
     pub fn counters(&self) -> &Arc<RunCounters> {
         self.events.counters()
+    }
+
+    /// Says whether an answer of this media type can be decoded.
+    pub(super) fn takes(&self, media_type: &str) -> bool {
+        self.framing.takes(media_type)
     }
 
     /// Reads so far that brought bytes.

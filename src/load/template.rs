@@ -213,7 +213,7 @@ impl RequestTemplate {
             temperature: self.temperature,
             extra_body: &extra_body,
         };
-        (self.backend.body(&spec), spec.output_limit())
+        (self.backend.body(&spec), self.backend.output_limit(&spec))
     }
 
     fn with_body(

@@ -15,7 +15,7 @@ use super::listeners::RunEvents;
 use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
 use super::supply::Supply;
-use crate::backend::protocol;
+use crate::backend::{Framing, protocol};
 use crate::capture::schema::{Channel, ChunkRow, Phase, ProbeRow, RequestRow, Status, TapeRow};
 use crate::capture::{Ending, Manifest, TapeWriter};
 use crate::plan::Loop;
@@ -648,7 +648,8 @@ async fn bursts_are_released_together() {
 async fn a_dead_decoder_thread_stops_the_driver() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
-    let recorder = Arc::new(Recorder::new(sender, RunEvents::default(), Arc::default()));
+    let (events, backlog) = (RunEvents::default(), Arc::default());
+    let recorder = Arc::new(Recorder::new(sender, events, backlog, Framing::Sse));
     let clock = Clock::start();
     let wire = FakeWire {
         clock,

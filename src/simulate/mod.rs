@@ -31,6 +31,9 @@ use tokio::net::TcpListener;
 pub use error::SimulateError;
 pub use settings::{EngineSettings, ServerSettings};
 
+/// The backend that its chats are asked for with.
+pub const CHAT_BACKEND: &str = "openai-chat";
+
 /// Serves until `shutdown` is ready; answers under way are then given up.
 ///
 /// It runs on the caller's runtime, which may have one thread, and needs its I/O and its timers.

@@ -7,7 +7,7 @@ use super::rung::Rung;
 use crate::analyze::{
     Analysis, ClientError, ClientThroughput, Options, Span, Standing, analyze, standing,
 };
-use crate::backend::Backend;
+use crate::backend::{Backend, ExactLength};
 use crate::capture::manifest::State;
 use crate::load::{LoadError, Private, Run, RunListener, RunReport, Setup, run};
 use crate::plan::RunPlan;
@@ -166,6 +166,7 @@ fn planned(server: &StampingServer, rung: &Rung, setup: LadderSetup) -> Result<R
         command: Some(setup.command),
         url: Some(server.shown.clone()),
         backend: Some(server.backend.name().into()),
+        ignore_eos: Some(server.backend.exact_length() != ExactLength::Never),
         model: Some(server.model.clone()),
         wire: Some(server.wire.name().into()),
         keep_alive: Some(server.keeps_alive),

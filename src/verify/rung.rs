@@ -156,7 +156,6 @@ impl Rung {
             }),
             seed: Some(SEED),
             tokenizer: Some(EMBEDDED_TOKENIZER.into()),
-            ignore_eos: Some(true),
             limits: PlanLimits {
                 duration_ns: is_open.then(|| 2 * self.request_ns()),
                 drain_ns: Some(DRAIN_NS),

@@ -191,8 +191,7 @@ impl ReqwestWire {
         let client = if keeps { &self.keeping } else { &self.closing };
         let mut request = client
             .post(self.target.url.clone())
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .header(http::header::ACCEPT, "text/event-stream");
+            .header(http::header::CONTENT_TYPE, "application/json");
         if !keeps {
             request = request.header(http::header::CONNECTION, "close");
         }

@@ -155,9 +155,9 @@ fn refusals_are_told_apart() {
     error | http_429 | 429 | 0 | - | Rate limit reached.
     error | http_5xx | 500 | 0 | - | The server had an error.
     error | http_5xx | 503 | 0 | - | upstream is down
-    error | unsupported | 200 | 0 | - | the server sent an HTML page instead of a stream: check `--base-url` and `--endpoint`
+    error | unsupported | 200 | 0 | - | the server sent an HTML page instead of an event stream (`text/event-stream`): check `--base-url` and `--endpoint`
     error | unsupported | 307 | 0 | - | the server redirects (307); give the address that it redirects to
-    error | unsupported | 200 | 0 | - | the server sent the whole answer as one JSON object instead of a stream: it ignores `"stream": true`
+    error | unsupported | 200 | 0 | - | the server sent the whole answer as one JSON object instead of an event stream (`text/event-stream`): it ignores `"stream": true`
     error | in_stream | 200 | 0 | - | no such thing
     error | send | - | 0 | - | the server closed the connection without an answer
     "#);

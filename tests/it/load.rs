@@ -417,6 +417,167 @@ fn a_server_that_speaks_messages_is_measured_as_any_other() {
     );
 }
 
+#[test]
+fn a_server_is_asked_for_its_models_as_its_protocol_wants_it() {
+    for (backend, endpoint, path, version) in [
+        ("openai-chat", None, "/v1/models", None),
+        ("anthropic", None, "/v1/models", Some("2023-06-01")),
+        ("ollama", None, "/api/tags", None),
+        (
+            "ollama",
+            Some("/api/chat?version=1"),
+            "/api/tags?version=1",
+            None,
+        ),
+    ] {
+        let mock = Mock::start(|_, reply| reply.refuse("400 Bad Request", "no"));
+        let folder = Folder::new();
+        let url = format!("{}/base", mock.url());
+        let mut words = vec!["load", "--base-url", &url, "--backend", backend];
+        words.extend(["--num-prompts", "1", "--out", "run.tape"]);
+        words.extend(endpoint.into_iter().flat_map(|path| ["--endpoint", path]));
+        folder.run(&words).expect_code(3);
+        let [asked] = &mock.model_requests()[..] else {
+            panic!("{backend} asks once")
+        };
+        assert_eq!(asked.path, format!("/base{path}"));
+        assert_eq!(asked.header("anthropic-version"), version);
+        assert_eq!(mock.requests()[0].body["model"], "mock");
+        // A plan that names no model asks at the same place.
+        let plan = folder.run(&[&words[..], &["--dry-run", "--force"]].concat());
+        folder.write("plan.json", &plan.expect_code(0).stdout);
+        let again = ["run", "plan.json", "--out", "again.tape"];
+        folder.run(&again).expect_code(3);
+        let asked = mock.model_requests();
+        let places = asked.iter().map(|asked| asked.path.as_str());
+        assert_eq!(places.collect::<Vec<_>>(), [&format!("/base{path}"); 2]);
+    }
+}
+
+/// Lines of an answer of Ollama.
+const OLLAMA: [&str; 4] = [
+    r#"{"model":"m","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":"","thinking":"hm"},"done":false}"#,
+    r#"{"model":"m","created_at":"2026-01-01T00:00:01Z","message":{"role":"assistant","content":"one"},"done":false}"#,
+    r#"{"model":"m","created_at":"2026-01-01T00:00:02Z","message":{"role":"assistant","content":" two"},"done":false}"#,
+    r#"{"model":"m","created_at":"2026-01-01T00:00:03Z","message":{"role":"assistant","content":""},"done":true,"done_reason":"length","total_duration":9,"prompt_eval_count":4,"eval_count":3}"#,
+];
+
+#[test]
+fn a_server_that_sends_json_lines_is_measured_as_any_other() {
+    let mock = Mock::start(|request, reply| {
+        assert_eq!(request.path, "/api/chat");
+        assert_eq!(request.header("accept"), Some("application/x-ndjson"));
+        assert_eq!(request.body["options"]["num_predict"], 4);
+        assert_eq!(request.body["stream"], true);
+        reply.begin_as("application/x-ndjson");
+        match request.index {
+            // A line in two pieces, and two lines in one, the last without its end.
+            0 => {
+                let (start, rest) = OLLAMA[0].split_at(20);
+                reply.piece(start);
+                reply.piece(&format!("{rest}\n{}\r\n", OLLAMA[1]));
+                reply.piece(&format!("{}\n{}", OLLAMA[2], OLLAMA[3]));
+            }
+            1 => {
+                reply.piece(&format!("{}\n", OLLAMA[0]));
+                reply.piece("{\"error\":\"the model is gone\"}\n");
+            }
+            2 => reply.piece(&format!("{}\n{}", OLLAMA[1], &OLLAMA[2][..50])),
+            _ => reply.piece(&format!("{}\n{}", OLLAMA[1], "x".repeat(5 << 20))),
+        }
+        reply.end();
+    });
+    let folder = Folder::new();
+    let words = [
+        "--backend",
+        "ollama",
+        "--num-prompts",
+        "4",
+        "--keep",
+        "text",
+    ];
+    let alone = ["--max-concurrency", "1"];
+    let outcome = folder.load(&mock.url(), &[&words[..], &alone].concat());
+    outcome.expect_code(0);
+    let facts = "SELECT status, error_kind, output_tokens, output_tokens_source, input_tokens, \
+                 finish_reason, output, ttft_ns > 0, error_message FROM requests ORDER BY request_id";
+    insta::assert_snapshot!(folder.table("run.tape", facts), @r"
+    ok | - | 3 | usage | 4 | length | hmone two | true | -
+    error | in_stream | 1 | chunks | - | - | hm | true | the model is gone
+    error | truncated | 1 | chunks | - | - | one | true | the stream ended inside an event (50 bytes of it)
+    error | too_large | 1 | chunks | - | - | one | true | a streamed event is larger than 4194304 bytes
+    ");
+    let channels = "SELECT channel, tokens, bytes FROM chunks WHERE request_id = 0 ORDER BY seq";
+    insta::assert_snapshot!(folder.table("run.tape", channels), @r"
+    reasoning | 1 | 123
+    content | 1 | 111
+    content | 1 | 111
+    finish | - | 184
+    ");
+}
+
+#[test]
+fn an_answer_in_another_framing_or_of_another_status_is_told_with_what_was_expected() {
+    for (backend, content_type, body, message) in [
+        (
+            "ollama",
+            "text/event-stream",
+            "data: {}",
+            "text instead of a stream of JSON lines (`application/x-ndjson`): data: {}",
+        ),
+        (
+            "ollama",
+            "application/json",
+            OLLAMA[3],
+            "the whole answer as one JSON object instead of a stream of JSON lines (`application/x-ndjson`): it ignores `\"stream\": true`",
+        ),
+        (
+            "openai",
+            "application/x-ndjson",
+            OLLAMA[0],
+            "JSON instead of an event stream (`text/event-stream`): ",
+        ),
+    ] {
+        let mock = Mock::start(move |_, reply| reply.body("200 OK", content_type, body));
+        let folder = Folder::new();
+        let words = ["--backend", backend, "--num-prompts", "1"];
+        folder.load(&mock.url(), &words).expect_code(3);
+        let said = folder.table("run.tape", "SELECT error_kind, error_message FROM requests");
+        assert!(
+            said.starts_with(&format!("unsupported | the server sent {message}")),
+            "{said}"
+        );
+    }
+    let mock = Mock::start(|_, reply| {
+        reply.body(
+            "404 Not Found",
+            "application/json",
+            r#"{"error":"model 'm' not found"}"#,
+        );
+    });
+    let folder = Folder::new();
+    let words = ["--backend", "ollama", "--num-prompts", "1"];
+    folder.load(&mock.url(), &words).expect_code(3);
+    let facts = "SELECT error_kind, http_status, error_message FROM requests";
+    assert_eq!(
+        folder.table("run.tape", facts),
+        "http_4xx | 404 | model 'm' not found"
+    );
+}
+
+#[test]
+fn exact_lengths_are_refused_where_the_backend_has_no_word_for_them() {
+    let folder = Folder::new();
+    for backend in ["anthropic", "ollama"] {
+        let words = ["--backend", backend, "--ignore-eos", "--dry-run"];
+        let outcome = folder.load("http://127.0.0.1:9", &words);
+        let said = outcome.expect_code(2).stderr;
+        let expected = format!("the backend `{backend}` can't ask for exact output lengths");
+        assert!(said.contains(&expected), "{said}");
+        assert!(said.contains("leave out `--ignore-eos`"), "{said}");
+    }
+}
+
 const SHAREGPT: &str = r#"[
   {"id": "a", "conversations": [{"from": "human", "value": "What is the tallest mountain?"},
                                 {"from": "gpt", "value": "It is Mount Everest."}]},

@@ -1,4 +1,4 @@
-//! A scripted OpenAI-style server on a free port: a test says what each request is answered with,
+//! A scripted server on a free port, with words for OpenAI-style answers: a test says what each request is answered with,
 //! byte by byte where it matters.
 //!
 //! A script is a closure that is called once a request with a [`Reply`] to write to. It waits for
@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -108,9 +109,17 @@ impl Reply {
 
     /// Begins a stream of events.
     pub(crate) fn begin(&mut self) {
+        self.begin_as("text/event-stream; charset=utf-8");
+    }
+
+    /// Begins a stream of that type.
+    pub(crate) fn begin_as(&mut self, content_type: &str) {
         self.raw(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
-              transfer-encoding: chunked\r\n\r\n",
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n\
+                 transfer-encoding: chunked\r\n\r\n"
+            )
+            .as_bytes(),
         );
     }
 
@@ -220,6 +229,8 @@ struct Shared {
     connections: AtomicUsize,
     /// Connection threads append, the test reads.
     requests: Mutex<Vec<Request>>,
+    /// Those for the list of models.
+    model_requests: Mutex<Vec<Request>>,
     next: AtomicUsize,
     /// Requests that are being answered, and the most that ever were at once.
     in_flight: AtomicUsize,
@@ -251,6 +262,7 @@ impl Mock {
             accept: Box::new(accept),
             connections: AtomicUsize::new(0),
             requests: Mutex::default(),
+            model_requests: Mutex::default(),
             next: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             in_flight_max: AtomicUsize::new(0),
@@ -305,6 +317,11 @@ impl Mock {
         self.shared.requests.lock().unwrap().clone()
     }
 
+    /// Returns the requests for the list of models so far.
+    pub(crate) fn model_requests(&self) -> Vec<Request> {
+        self.shared.model_requests.lock().unwrap().clone()
+    }
+
     /// Returns how many connections were made.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Acquire)
@@ -342,7 +359,9 @@ fn serve(shared: &Arc<Shared>, stream: TcpStream) {
             return;
         };
         if method == "GET" {
-            let models = json!({ "object": "list", "data": [{ "id": "mock" }] });
+            // In the words of every API that is spoken here.
+            let models = json!({ "data": [{ "id": "mock" }], "models": [{ "name": "mock" }] });
+            shared.model_requests.lock().unwrap().push(request);
             reply.body("200 OK", "application/json", &models.to_string());
             continue;
         }

@@ -150,6 +150,53 @@ fn the_engine_the_client_the_charts_and_the_clock_are_each_in_one_place() {
     assert!(strays.is_empty(), "{}", strays.join("\n"));
 }
 
+/// Places outside `src/backend/` that name a protocol, and in how many lines. The list may only shrink.
+const NAMED_PROTOCOLS: [(&str, usize); 2] = [
+    // A plan that tests of several stages begin with.
+    ("src/plan.rs", 1),
+    ("src/report/counting.rs", 3),
+];
+
+#[test]
+fn a_protocol_is_named_in_its_own_place_alone() {
+    let names: Vec<&str> = tokentape::backend::protocols()
+        .map(|protocol| protocol.name())
+        .collect();
+    let is_of_word = |letter: char| letter.is_alphanumeric() || "-_".contains(letter);
+    let mut found = BTreeMap::new();
+    for path in files("src", ".rs") {
+        let name = name(&path);
+        let is_test = name.ends_with("tests.rs") || name.contains("/tests/");
+        // The simulated server speaks one of them; definitions have the names of other tools.
+        let is_its_place = [
+            "src/backend/",
+            "src/simulate/",
+            "src/analyze/definitions.rs",
+        ]
+        .iter()
+        .any(|place| name.starts_with(place));
+        if is_test || is_its_place {
+            continue;
+        }
+        let source = read(&path);
+        let code = source.split("#[cfg(test)]\nmod tests {").next();
+        let lines = code.unwrap_or_default().lines();
+        let named = lines.filter(|line| {
+            let line = line.trim_start().to_lowercase();
+            !line.starts_with("//")
+                && line
+                    .split(|letter| !is_of_word(letter))
+                    .any(|word| names.contains(&word))
+        });
+        let count = named.count();
+        if count > 0 {
+            found.insert(name, count);
+        }
+    }
+    let known = NAMED_PROTOCOLS.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(found, BTreeMap::from(known));
+}
+
 #[test]
 fn every_source_begins_with_its_purpose() {
     for folder in ["src", "tests", "benches"] {

@@ -5,50 +5,83 @@ use serde::Serialize;
 use serde::ser::Serializer;
 
 use super::OpenAiReader;
-use crate::backend::protocol::{EventReader, Protocol};
+use crate::backend::framing::Framing;
+use crate::backend::protocol::{EventReader, ExactLength, Protocol};
 use crate::backend::request::{Message, Overridable, RequestInput, RequestSpec, room_for};
 
-/// One of the OpenAI protocols.
+/// The data of the event that ends a stream.
+pub(super) const END_MARK: &str = "[DONE]";
+
+/// A name that the protocols go by, with its defaults.
 #[derive(Debug)]
 pub(crate) struct OpenAi {
     name: &'static str,
     about: &'static str,
+    endpoint: &'static str,
+    /// Whether requests have messages, and no prompt.
     is_chat: bool,
+    exact_length: ExactLength,
     /// Whether requests ask for usage in every event.
     asks_for_running_usage: bool,
 }
 
-/// Chat completions.
-pub(crate) static CHAT: OpenAi = OpenAi {
+const CHAT: OpenAi = OpenAi {
     name: "openai-chat",
     about: "OpenAI chat completions",
+    endpoint: "/v1/chat/completions",
     is_chat: true,
+    exact_length: ExactLength::OnDemand,
     asks_for_running_usage: false,
 };
 
-/// Completions.
-pub(crate) static COMPLETIONS: OpenAi = OpenAi {
+const COMPLETIONS: OpenAi = OpenAi {
     name: "openai",
     about: "OpenAI completions",
+    endpoint: "/v1/completions",
     is_chat: false,
-    asks_for_running_usage: false,
+    ..CHAT
 };
 
-/// Completions of vLLM.
-pub(crate) static VLLM: OpenAi = OpenAi {
-    name: "vllm",
-    about: "OpenAI completions, as vLLM serves them: with usage in every event",
-    is_chat: false,
-    asks_for_running_usage: true,
-};
+/// The names, in the order of the help: another one is a row here.
+pub(crate) static NAMES: [OpenAi; 4] = [
+    CHAT,
+    COMPLETIONS,
+    OpenAi {
+        name: "vllm",
+        about: "OpenAI completions, as vLLM serves them: with usage in every event",
+        exact_length: ExactLength::Known,
+        asks_for_running_usage: true,
+        ..COMPLETIONS
+    },
+    OpenAi {
+        name: "vllm-chat",
+        about: "OpenAI chat completions, as vLLM serves them: with usage in every event",
+        exact_length: ExactLength::Known,
+        asks_for_running_usage: true,
+        ..CHAT
+    },
+];
 
-/// Chat completions of vLLM.
-pub(crate) static VLLM_CHAT: OpenAi = OpenAi {
-    name: "vllm-chat",
-    about: "OpenAI chat completions, as vLLM serves them: with usage in every event",
-    is_chat: true,
-    asks_for_running_usage: true,
-};
+/// What to do about fields that requests have by themselves; the first is one of running usage.
+static REFUSABLE_FIELDS: [(&str, &str); 4] = [
+    (
+        "continuous_usage_stats",
+        "give `--backend openai` or `openai-chat`: that of vllm asks for usage in every event",
+    ),
+    (
+        "stream_options",
+        "give `--extra-body '{\"stream_options\": null}'`: every request asks for usage with it",
+    ),
+    (
+        "max_completion_tokens",
+        "limit answers by the other name, as in `--extra-body '{\"max_tokens\": 128}'`",
+    ),
+    (
+        "max_tokens",
+        "ask for shorter answers or prompts, or limit them by the other name, as in \
+         `--extra-body '{\"max_completion_tokens\": 128}'`",
+    ),
+];
 
 impl Protocol for OpenAi {
     fn name(&self) -> &'static str {
@@ -60,14 +93,27 @@ impl Protocol for OpenAi {
     }
 
     fn endpoint(&self) -> &'static str {
-        match self.is_chat {
-            true => "/v1/chat/completions",
-            false => "/v1/completions",
-        }
+        self.endpoint
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    fn end_mark(&self) -> Option<&'static str> {
+        Some(END_MARK)
     }
 
     fn asks_for_running_usage(&self) -> bool {
         self.asks_for_running_usage
+    }
+
+    fn exact_length(&self) -> ExactLength {
+        self.exact_length
+    }
+
+    fn refusable_fields(&self) -> &'static [(&'static str, &'static str)] {
+        &REFUSABLE_FIELDS[usize::from(!self.asks_for_running_usage)..]
     }
 
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
@@ -156,7 +202,11 @@ mod tests {
         }
     }
 
-    fn body(protocol: &OpenAi, extra_body: &Map<String, Value>) -> String {
+    fn named(name: &str) -> &'static OpenAi {
+        NAMES.iter().find(|row| row.name == name).unwrap()
+    }
+
+    fn body(name: &str, extra_body: &Map<String, Value>) -> String {
         let spec = RequestSpec {
             model: "m",
             input: RequestInput::Text("say \"hi\"\n"),
@@ -165,23 +215,23 @@ mod tests {
             temperature: Some(0.5),
             extra_body,
         };
-        String::from_utf8(protocol.body(&spec)).expect("JSON is UTF-8")
+        String::from_utf8(named(name).body(&spec)).expect("JSON is UTF-8")
     }
 
     #[test]
     fn phrases_a_request_in_each_protocol() {
         let none = Map::new();
         assert_snapshot!(
-            body(&CHAT, &none),
+            body("openai-chat", &none),
             @r#"{"model":"m","messages":[{"role":"user","content":"say \"hi\"\n"}],"max_completion_tokens":16,"temperature":0.5,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}"#
         );
         assert_snapshot!(
-            body(&VLLM, &none),
+            body("vllm", &none),
             @r#"{"model":"m","prompt":"say \"hi\"\n","max_tokens":16,"temperature":0.5,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#
         );
         // Hosted services refuse an option that they don't know.
-        for (plain, vllm) in [(&COMPLETIONS, &VLLM), (&CHAT, &VLLM_CHAT)] {
-            let asked = body(vllm, &none);
+        for (plain, running) in [("openai", "vllm"), ("openai-chat", "vllm-chat")] {
+            let asked = body(running, &none);
             let option = r#","continuous_usage_stats":true"#;
             assert_eq!(body(plain, &none), asked.replace(option, ""));
             assert!(asked.contains(option));
@@ -213,7 +263,7 @@ mod tests {
             "stream_options": {"include_usage": true, "continuous_usage_stats": true},
         }));
         assert_snapshot!(
-            body(&CHAT, &extra),
+            body("openai-chat", &extra),
             @r#"{"messages":[{"role":"user","content":"say \"hi\"\n"}],"temperature":0.5,"ignore_eos":true,"stream":true,"max_tokens":8,"model":"other","top_k":1,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#
         );
     }
@@ -236,7 +286,7 @@ mod tests {
         };
         let body: Value = serde_json::from_slice(&CHAT.body(&spec)).unwrap();
         assert_eq!(body["messages"], Value::Array(messages.clone()));
-        let body: Value = serde_json::from_slice(&VLLM.body(&spec)).unwrap();
+        let body: Value = serde_json::from_slice(&named("vllm").body(&spec)).unwrap();
         assert_eq!(body["prompt"], "be\nbrief");
     }
 }

@@ -37,7 +37,7 @@ fn decode_with(mut decoder: Decoder, reads: &[&[u8]]) -> (Vec<Owned>, Result<Tai
 }
 
 fn decode(reads: &[&[u8]]) -> (Vec<Owned>, Tail) {
-    let (events, tail) = decode_with(Decoder::new(), reads);
+    let (events, tail) = decode_with(Decoder::new().with_end_mark(Some("[DONE]")), reads);
     (events, tail.expect("the input is small"))
 }
 
@@ -298,7 +298,7 @@ fn stream_bytes() -> impl Strategy<Value = Vec<u8>> {
         1 => Just(b":".to_vec()),
         1 => Just(b" ".to_vec()),
         1 => Just(BYTE_ORDER_MARK.to_vec()),
-        1 => Just(END_MARK.to_vec()),
+        1 => Just(b"[DONE]".to_vec()),
         2 => proptest::collection::vec(any::<u8>(), 0..12),
     ];
     proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())

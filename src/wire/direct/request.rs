@@ -35,7 +35,6 @@ impl RequestHead {
         let own = [
             ("host", Some(authority(url))),
             ("user-agent", Some(user_agent.to_owned())),
-            ("accept", Some("text/event-stream".to_owned())),
             ("content-type", Some("application/json".to_owned())),
             (AUTHORIZATION.as_str(), basic_credentials(url)),
         ];
@@ -138,8 +137,8 @@ mod tests {
             head("http://127.0.0.1:8000/v1/completions?a=b%20c", &[]),
             format!(
                 "POST /v1/completions?a=b%20c HTTP/1.1\r\nhost: 127.0.0.1:8000\r\n\
-                 user-agent: tokentape/{version}\r\naccept: text/event-stream\r\n\
-                 content-type: application/json\r\ncontent-length: 7\r\n\r\n"
+                 user-agent: tokentape/{version}\r\ncontent-type: application/json\r\n\
+                 content-length: 7\r\n\r\n"
             )
         );
     }

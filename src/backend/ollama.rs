@@ -1,0 +1,471 @@
+//! The chat protocol of Ollama: JSON lines, of which the last says that the answer is done.
+//!
+//! Each line has the next part of a message: reasoning, text, or whole calls of tools. The last one
+//! has the counts of tokens as well. Fields that other protocols have at the top of a request are
+//! in its `options`; nothing there makes an answer exactly as long as planned.
+
+use std::borrow::Cow;
+
+use serde::de::{IgnoredAny, MapAccess};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::failure;
+use super::framing::Framing;
+use super::lenient::{self, Count, FromJson, Length, Lenient, Text, parse, read_from_object};
+use super::protocol::{EventReader, ExactLength, Protocol};
+use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
+use super::request::{Message, Overridable, RequestInput, RequestSpec, room_for};
+use super::sse::{Event, Kind};
+use crate::capture::schema::{Channel, TokensSource};
+use crate::secrets::Secrets;
+
+/// The protocol.
+#[derive(Debug)]
+pub(super) struct Chat;
+
+/// The one that there is.
+pub(super) static CHAT: Chat = Chat;
+
+/// The field that limits the output, in the options.
+const LIMIT_FIELD: &str = "num_predict";
+
+impl Protocol for Chat {
+    fn name(&self) -> &'static str {
+        "ollama"
+    }
+
+    fn about(&self) -> &'static str {
+        "Ollama chat, in JSON lines"
+    }
+
+    fn endpoint(&self) -> &'static str {
+        "/api/chat"
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::JsonLines
+    }
+
+    fn models_endpoint(&self) -> &'static str {
+        "/api/tags"
+    }
+
+    fn first_model<'a>(&self, list: &'a Value) -> Option<&'a str> {
+        list["models"][0]["name"].as_str()
+    }
+
+    fn exact_length(&self) -> ExactLength {
+        ExactLength::Never
+    }
+
+    fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
+        let mut body = room_for(spec);
+        serde_json::to_writer(&mut body, &Body(spec))
+            .expect("strings, numbers and JSON values can be written to memory");
+        body
+    }
+
+    fn output_limit(&self, spec: &RequestSpec<'_>) -> Option<u32> {
+        let limit = options(spec).get(LIMIT_FIELD)?.as_u64();
+        limit.and_then(|limit| u32::try_from(limit).ok())
+    }
+
+    fn reader(&self, keep_text: bool) -> Box<dyn EventReader> {
+        Box::new(LineReader {
+            keep_text,
+            ..LineReader::default()
+        })
+    }
+}
+
+/// The options of a request: those of the plan, and the user's on top of them.
+fn options(spec: &RequestSpec<'_>) -> Map<String, Value> {
+    let mut options = Map::new();
+    if let Some(max_tokens) = spec.max_tokens {
+        options.insert(LIMIT_FIELD.to_owned(), max_tokens.into());
+    }
+    if let Some(temperature) = spec.temperature {
+        options.insert("temperature".to_owned(), temperature.into());
+    }
+    if let Some(Value::Object(own)) = spec.extra_body.get("options") {
+        options.extend(own.clone());
+    }
+    options
+}
+
+struct Body<'a>(&'a RequestSpec<'a>);
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let spec = self.0;
+        let mut extra_body = Cow::Borrowed(spec.extra_body);
+        let options = options(spec);
+        if !options.is_empty() {
+            let options = Value::Object(options);
+            extra_body.to_mut().insert("options".to_owned(), options);
+        }
+        let mut body = Overridable {
+            map: serializer.serialize_map(None)?,
+            extra_body: &extra_body,
+        };
+        body.entry("model", spec.model)?;
+        match spec.input {
+            RequestInput::Text(content) => {
+                let role = "user";
+                body.entry("messages", &[Message { role, content }])?;
+            }
+            RequestInput::Messages(messages) => body.entry("messages", messages)?,
+        }
+        body.entry("stream", &true)?;
+        body.end()
+    }
+}
+
+/// A line of an answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Line<'a> {
+    #[serde(borrow)]
+    message: Lenient<Option<Part<'a>>>,
+    done: Lenient<bool>,
+    #[serde(borrow)]
+    done_reason: Text<'a>,
+    prompt_eval_count: Count,
+    eval_count: Count,
+    error: Lenient<IsError>,
+}
+
+/// The next part of the message.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Part<'a> {
+    #[serde(borrow)]
+    thinking: Text<'a>,
+    #[serde(borrow)]
+    content: Text<'a>,
+    tool_calls: Lenient<Length>,
+}
+
+/// Whether there is an error, in whatever shape.
+#[derive(Debug, Default)]
+struct IsError(bool);
+
+impl<'de> FromJson<'de> for IsError {
+    fn from_text(_text: Cow<'de, str>) -> Self {
+        Self(true)
+    }
+
+    fn from_object<A: MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Self(true))
+    }
+}
+
+read_from_object!(Line<'a>, Part<'a>);
+
+/// Reads the lines of one answer.
+#[derive(Debug, Default)]
+struct LineReader {
+    keep_text: bool,
+    /// What is masked in all that the server says about its answer; not in the answer.
+    secrets: Secrets,
+    has_tokens: bool,
+    /// Output tokens, as the last line counts them.
+    counted: Option<u32>,
+    /// Calls of tools so far.
+    calls: usize,
+}
+
+/// Calls of tools in one answer that are told apart; later ones count to the last.
+const MAX_CALLS: usize = 256;
+
+/// Size of a line, in bytes, up to which the calls of tools in it are read: their values take up
+/// to a hundred times the memory.
+const MAX_CALLS_BYTES: usize = 256 << 10;
+
+impl EventReader for LineReader {
+    fn mask(&mut self, secrets: &Secrets) {
+        self.secrets = secrets.clone();
+    }
+
+    fn read_event(&mut self, event: &Event<'_>) -> Reading {
+        if event.kind == Kind::Comment {
+            return Reading::of(Channel::Comment);
+        }
+        match parse::<Option<Line<'_>>>(event.data) {
+            Some(Some(line)) => self.read(&line, event.data),
+            Some(None) => Reading::of(Channel::Other),
+            None => Reading {
+                is_broken: true,
+                ..Reading::of(Channel::Other)
+            },
+        }
+    }
+
+    fn tally(&self) -> TokenTally {
+        TokenTally {
+            by_ids: None,
+            // Tokens that nothing was seen of; beside text nobody says which came after it.
+            after_last: self.counted.filter(|_| !self.has_tokens),
+        }
+    }
+}
+
+impl LineReader {
+    fn read(&mut self, line: &Line<'_>, data: &[u8]) -> Reading {
+        let usage = Usage {
+            input: line.prompt_eval_count.0,
+            output: line.eval_count.0,
+            ..Usage::default()
+        };
+        self.counted = usage.output.or(self.counted);
+        let usage = (usage != Usage::default()).then_some(usage);
+        let reason = line.done_reason.0.as_deref();
+        let reason = reason.map(|reason| failure::cleaned(reason, &self.secrets));
+        let finish_reason = reason.filter(|reason| !reason.is_empty());
+        let error = line.error.0.0.then(|| StreamError {
+            message: failure::error_message(data, &self.secrets),
+            code: None,
+        });
+        let part = line.message.0.as_ref();
+        let bare = match (&finish_reason, usage, &error) {
+            (Some(_), ..) => Channel::Finish,
+            (_, Some(_), _) => Channel::Usage,
+            _ if line.done.0 => Channel::Done,
+            (.., Some(_)) => Channel::Error,
+            _ if part.is_some() => Channel::Empty,
+            _ => Channel::Other,
+        };
+        let carried = part.and_then(|part| self.read_part(part, data));
+        Reading {
+            usage,
+            finish_reason,
+            error,
+            is_done: line.done.0,
+            ..carried.unwrap_or_else(|| Reading::of(bare))
+        }
+    }
+
+    /// Reads a part that has something of the answer, in the order in which a model generates it.
+    fn read_part(&mut self, part: &Part<'_>, data: &[u8]) -> Option<Reading> {
+        let thinking = part.thinking.0.as_deref().unwrap_or_default();
+        let content = part.content.0.as_deref().unwrap_or_default();
+        let has_calls = part.tool_calls.0.0.is_some_and(|calls| calls > 0);
+        let channel = match (content, thinking) {
+            ("", "") if has_calls => Channel::Tool,
+            ("", "") => return None,
+            ("", _) => Channel::Reasoning,
+            _ => Channel::Content,
+        };
+        self.has_tokens = true;
+        let mut reading = Reading {
+            has_choices: true,
+            tokens: Some(1),
+            tokens_source: Some(TokensSource::Event),
+            ..Reading::of(channel)
+        };
+        if self.keep_text {
+            let mut text = [thinking, content].concat();
+            if has_calls && data.len() <= MAX_CALLS_BYTES {
+                reading.tools = self.take_calls(data, &mut text);
+            }
+            reading.text = Some(text);
+        }
+        Some(reading)
+    }
+
+    /// Adds the calls of tools of a line to `text`. Returns where they stand in it.
+    fn take_calls(&mut self, data: &[u8], text: &mut String) -> Vec<ToolPart> {
+        let line = lenient::any(data).unwrap_or_default();
+        let mut parts = Vec::new();
+        for call in line["message"]["tool_calls"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let function = &call["function"];
+            let name = function["name"].as_str().unwrap_or_default().to_owned();
+            let arguments = match &function["arguments"] {
+                Value::Null => String::new(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            for (is_name, said) in [(true, name), (false, arguments)] {
+                let start = text.len();
+                text.push_str(&said);
+                if !said.is_empty() {
+                    let at = start..text.len();
+                    parts.push(ToolPart {
+                        call: self.calls,
+                        is_name,
+                        at,
+                    });
+                }
+            }
+            self.calls = (self.calls + 1).min(MAX_CALLS - 1);
+        }
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use serde_json::json;
+
+    use super::*;
+
+    /// The body of a request, and the limit that is noted for it.
+    fn body(spec: RequestSpec<'_>, extra: &Value) -> (String, Option<u32>) {
+        let extra_body = extra.as_object().cloned().unwrap_or_default();
+        let spec = RequestSpec {
+            extra_body: &extra_body,
+            ..spec
+        };
+        let body = String::from_utf8(CHAT.body(&spec)).unwrap();
+        (body, CHAT.output_limit(&spec))
+    }
+
+    #[test]
+    fn what_limits_an_answer_is_in_the_options_beside_those_of_the_user() {
+        let none = Map::new();
+        let spec = RequestSpec {
+            model: "m",
+            input: RequestInput::Text("hi"),
+            max_tokens: Some(8),
+            ignore_eos: true,
+            temperature: Some(0.5),
+            extra_body: &none,
+        };
+        let (sent, limit) = body(spec, &json!({}));
+        assert_snapshot!(
+            sent,
+            @r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"options":{"num_predict":8,"temperature":0.5}}"#
+        );
+        assert_eq!(limit, Some(8));
+        let own = json!({ "keep_alive": "1m", "options": { "seed": 7, "num_predict": 4 } });
+        let (sent, limit) = body(spec, &own);
+        assert_snapshot!(
+            sent,
+            @r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"keep_alive":"1m","options":{"num_predict":4,"temperature":0.5,"seed":7}}"#
+        );
+        assert_eq!(limit, Some(4));
+        let messages = [json!({ "role": "system", "content": "be brief" })];
+        let bare = RequestSpec {
+            input: RequestInput::Messages(&messages),
+            max_tokens: None,
+            temperature: None,
+            ..spec
+        };
+        let (sent, limit) = body(bare, &json!({}));
+        assert_snapshot!(
+            sent,
+            @r#"{"model":"m","messages":[{"role":"system","content":"be brief"}],"stream":true}"#
+        );
+        assert_eq!(limit, None);
+        // There is no limit, also where it is written as a number.
+        assert_eq!(
+            body(spec, &json!({ "options": { "num_predict": -1 } })).1,
+            None
+        );
+    }
+
+    #[test]
+    fn the_first_model_is_that_of_the_list_of_tags() {
+        let list =
+            json!({ "models": [{ "name": "a:latest", "model": "a:latest" }, { "name": "b" }] });
+        assert_eq!(CHAT.first_model(&list), Some("a:latest"));
+        assert_eq!(CHAT.first_model(&json!({ "models": [] })), None);
+    }
+
+    /// Reads a body that comes in parts of that size. One line an event: its channel, text, counts
+    /// and ends.
+    fn read(body: &str, size: usize) -> (String, TokenTally) {
+        let mut reader = CHAT.reader(true);
+        let mut lines = Vec::new();
+        let mut take = |event: Event<'_>| {
+            let reading = reader.read_event(&event);
+            let usage = reading.usage.map(|it| (it.input, it.output));
+            let calls: Vec<_> = reading
+                .tools
+                .iter()
+                .map(|it| (it.call, it.is_name, it.at.clone()))
+                .collect();
+            let error = reading.error.map(|it| it.message);
+            lines.push(format!(
+                "{} {:?} {usage:?} {:?} {calls:?} {error:?} {} {}",
+                reading.channel,
+                reading.text.unwrap_or_default(),
+                reading.finish_reason,
+                reading.is_done,
+                reading.is_broken,
+            ));
+        };
+        let mut decoder = CHAT.framing().decoder(CHAT.end_mark());
+        for part in body.as_bytes().chunks(size) {
+            decoder.push(part, &mut take).unwrap();
+        }
+        decoder.finish(&mut take);
+        (lines.join("\n"), reader.tally())
+    }
+
+    /// Reads a body in one go, and holds it to what any cut of it gives.
+    fn read_in_every_way(body: &str) -> (String, TokenTally) {
+        let whole = read(body, body.len());
+        for size in 1..body.len() {
+            assert_eq!(read(body, size), whole, "by {size}");
+        }
+        whole
+    }
+
+    #[test]
+    fn reasoning_text_and_calls_bear_tokens_and_the_last_line_counts_them() {
+        let body = r#"{"model":"m","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":"","thinking":"hm"},"done":false}
+{"model":"m","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":"Let me \u00e9"},"done":false}
+{"model":"m","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":""},"done":false}
+{"model":"m","message":{"role":"assistant","content":"","tool_calls":[{"function":{"name":"look","arguments":{"at":1}}},{"function":{"name":"see"}}]},"done":false}
+{"model":"m","message":{"role":"assistant","content":"","tool_calls":[{"function":{"name":"go","arguments":{}}}]},"done":false}
+{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop","total_duration":9,"load_duration":1,"prompt_eval_count":26,"prompt_eval_duration":3,"eval_count":28,"eval_duration":5}
+"#;
+        let (lines, tally) = read_in_every_way(body);
+        assert_snapshot!(lines, @r#"
+        reasoning "hm" None None [] None false false
+        content "Let me é" None None [] None false false
+        empty "" None None [] None false false
+        tool "look{\"at\":1}see" None None [(0, true, 0..4), (0, false, 4..12), (1, true, 12..15)] None false false
+        tool "go{}" None None [(2, true, 0..2), (2, false, 2..4)] None false false
+        finish "" Some((Some(26), Some(28))) Some("stop") [] None true false
+        "#);
+        assert_eq!(tally, TokenTally::default());
+        let crlf = body.replace('\n', "\r\n");
+        assert_eq!(read(&crlf, 7).0, lines);
+        // Many servers leave the last line feed away.
+        assert_eq!(read(body.trim_end(), 1).0, lines);
+    }
+
+    #[test]
+    fn errors_and_what_is_no_line_are_told() {
+        let (lines, tally) = read_in_every_way(
+            r#"{"error":"an error was encountered while running the model"}
+{"error":{"message":"no","code":"x"}}
+{"model":"m","message":{"role":"assistant","content":null},"done":false}
+{"status":"loading"}
+[1, 2]
+{"model":
+{"done":true,"eval_count":4}
+{"done":true}"#,
+        );
+        assert_snapshot!(lines, @r#"
+        error "" None None [] Some("an error was encountered while running the model") false false
+        error "" None None [] Some("no") false false
+        empty "" None None [] None false false
+        other "" None None [] None false false
+        other "" None None [] None false false
+        other "" None None [] None false true
+        usage "" Some((None, Some(4))) None [] None true false
+        done "" None None [] None true false
+        "#);
+        assert_eq!(tally.after_last, Some(4));
+    }
+}
