@@ -1,7 +1,7 @@
-//! See `entries/trace.rs`.
+//! See `entries/sql.rs`.
 #![no_main]
 
-#[path = "../../entries/trace.rs"]
+#[path = "../entries/sql.rs"]
 mod entry;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::check(bytes));

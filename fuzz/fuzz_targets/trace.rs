@@ -1,7 +1,7 @@
-//! See `entries/sql.rs`.
+//! See `entries/trace.rs`.
 #![no_main]
 
-#[path = "../../entries/sql.rs"]
+#[path = "../entries/trace.rs"]
 mod entry;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::check(bytes));
