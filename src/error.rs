@@ -132,12 +132,8 @@ impl Error {
             Self::Verify(VerifyError::Interrupted) => exit::INTERRUPTED,
             Self::Trace(TraceError::Selection { .. } | TraceError::UnknownFormat { .. })
             | Self::Workload(WorkloadError::Lengths { .. }) => exit::USAGE,
-            Self::Sql(error) | Self::Analyze(AnalyzeError::Sql(error)) if error.is_usage() => {
-                exit::USAGE
-            }
-            Self::Analyze(
-                AnalyzeError::UnknownGoal { .. } | AnalyzeError::UnknownDefinition { .. },
-            ) => exit::USAGE,
+            Self::Sql(error) if error.is_usage() => exit::USAGE,
+            Self::Analyze(error) if error.is_usage() => exit::USAGE,
             _ => exit::IO,
         }
     }

@@ -1,5 +1,7 @@
-//! Runs what blocks for long, or needs much stack, on a thread of its own.
+//! Runs what blocks for long, or needs much stack, on a thread of its own; how many cores and how
+//! much memory there are for it.
 
+use std::fs;
 use std::future::Future;
 use std::io;
 use std::panic::resume_unwind;
@@ -42,6 +44,24 @@ where
 /// Cores that this process may use.
 pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Where the system says how much memory this program and others beside it may take together.
+const GROUP_LIMITS: [&str; 2] = [
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+];
+
+/// Half of the memory of this machine, or of the container that this is, in bytes.
+pub(crate) fn half_of_the_memory() -> usize {
+    let said = GROUP_LIMITS.iter().filter_map(|path| {
+        let limit = fs::read_to_string(path).ok()?;
+        limit.trim().parse().ok()
+    });
+    let system = rustix::system::sysinfo();
+    let all = u64::from(system.mem_unit).saturating_mul(system.totalram);
+    let bytes = said.fold(all, u64::min);
+    usize::try_from(bytes / 2).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::{DEFINITIONS, SLO_METRICS};
-use crate::sql::SqlError;
+use crate::sql::{SqlError, is_out_of_memory};
 
 /// An analysis that could not be made.
 #[derive(Debug, Error)]
@@ -46,6 +46,16 @@ pub enum AnalyzeError {
 }
 
 impl AnalyzeError {
+    /// Tells whether the command line is at fault, and not a file.
+    pub(crate) fn is_usage(&self) -> bool {
+        match self {
+            Self::Sql(error) => error.is_usage(),
+            Self::UnknownGoal { .. } | Self::UnknownDefinition { .. } => true,
+            Self::Repeated { .. } => false,
+            Self::Query { reason, .. } => is_out_of_memory(reason),
+        }
+    }
+
     /// Returns what to do about it, as an imperative.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -60,10 +70,44 @@ impl AnalyzeError {
                  is there under two names, or those of another tape"
                     .to_owned(),
             ),
+            Self::Query { reason, .. } if is_out_of_memory(reason) => Some(
+                "give `tokentape analyze` more by `--memory-limit`, or fewer tapes at once"
+                    .to_owned(),
+            ),
             Self::Query { .. } => Some(
                 "check that the tape's Parquet files are whole: `tokentape sql TAPE -c 'SELECT * FROM chunks LIMIT 1'`"
                     .to_owned(),
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::analyze::{Options, analyze};
+    use crate::runtime::block_on;
+    use crate::sql::fixture::TapeFixture;
+
+    #[test]
+    fn an_analysis_that_lacks_memory_names_the_flag() {
+        let folder = tempfile::tempdir().unwrap();
+        let tapes = [TapeFixture::small().write(&folder.path().join("t.tape"))];
+        for bytes in [1, 1 << 10, 1 << 15] {
+            let options = Options {
+                memory_bytes: Some(bytes),
+                ..Options::default()
+            };
+            let error = block_on(async { analyze(&tapes, &options).await });
+            let error = error.unwrap().unwrap_err();
+            let hint = error.hint().unwrap_or_default();
+            assert!(error.is_usage(), "{bytes}: {error}");
+            assert!(
+                error
+                    .to_string()
+                    .ends_with("it takes more memory than it may"),
+                "{bytes}: {error}"
+            );
+            assert!(hint.contains("`--memory-limit`"), "{bytes}: {hint}");
         }
     }
 }

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, UInt8Type, UInt32Type, UInt64Type};
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use datafusion::prelude::col;
 use futures::TryStreamExt as _;
 
 use super::AnalyzeError;
-use crate::sql::{AnswerTokens, AttemptKey, ChunkTokens, Recounts, Settings, message, open_tapes};
+use crate::sql::{AnswerTokens, AttemptKey, Recounting, Recounts, Settings, message, open_tapes};
 
 /// The view with the texts.
-const TEXTS: &str = "kept_texts";
+const TEXTS: &str = "texts";
 
 type Count = dyn Fn(&str) -> Option<u32> + Send + Sync;
 
@@ -61,8 +62,9 @@ impl PartialEq for TokenCounter {
 pub(super) async fn recount(
     tapes: &[PathBuf],
     counter: &TokenCounter,
+    settings: &Settings,
 ) -> Result<Recounts, AnalyzeError> {
-    let opened = open_tapes(tapes, &Settings::default()).await?;
+    let opened = open_tapes(tapes, settings).await?;
     let failed = |error: DataFusionError| AnalyzeError::Query {
         query: TEXTS,
         reason: message(&error),
@@ -72,16 +74,15 @@ pub(super) async fn recount(
     let texts = opened.context.table(TEXTS).await.map_err(failed)?;
     let sorted = texts.sort(order).map_err(failed)?;
     let mut stream = sorted.execute_stream().await.map_err(failed)?;
-    let mut recounting = Recounting {
+    let mut reader = Reader {
         counter,
-        counts: Recounts::default(),
+        counts: Recounting::default(),
         answer: None,
     };
     while let Some(batch) = stream.try_next().await.map_err(failed)? {
-        recounting.take(&batch).map_err(failed)?;
+        reader.take(&batch).map_err(|error| failed(error.into()))?;
     }
-    recounting.finish_answer();
-    Ok(recounting.counts)
+    reader.finish().map_err(|error| failed(error.into()))
 }
 
 /// The texts of the answer that is being read.
@@ -93,14 +94,31 @@ struct Answer {
     text: String,
 }
 
-struct Recounting<'a> {
+impl Answer {
+    fn new(key: AttemptKey) -> Self {
+        Self {
+            key,
+            content: String::new(),
+            answer: String::new(),
+            reasoning: String::new(),
+            text: String::new(),
+        }
+    }
+
+    fn has_key(&self, run: &str, request_id: u64, attempt: u8) -> bool {
+        self.key.0 == run && self.key.1 == request_id && self.key.2 == attempt
+    }
+}
+
+/// Reads texts in order, and counts them.
+struct Reader<'a> {
     counter: &'a TokenCounter,
-    counts: Recounts,
+    counts: Recounting,
     answer: Option<Answer>,
 }
 
-impl Recounting<'_> {
-    fn take(&mut self, batch: &RecordBatch) -> Result<(), DataFusionError> {
+impl Reader<'_> {
+    fn take(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let column = |index: usize, data_type| cast(batch.column(index), &data_type);
         let runs = column(0, DataType::Utf8)?;
         let requests = column(1, DataType::UInt64)?;
@@ -109,29 +127,21 @@ impl Recounting<'_> {
         let channels = column(4, DataType::Utf8)?;
         let texts = column(5, DataType::Utf8)?;
         for row in 0..batch.num_rows() {
-            let key = (
-                runs.as_string::<i32>().value(row).to_owned(),
-                requests.as_primitive::<UInt64Type>().value(row),
-                attempts.as_primitive::<UInt8Type>().value(row),
-            );
+            let run = runs.as_string::<i32>().value(row);
+            let request_id = requests.as_primitive::<UInt64Type>().value(row);
+            let attempt = attempts.as_primitive::<UInt8Type>().value(row);
             let seq = seqs.as_primitive::<UInt32Type>().value(row);
             let channel = channels.as_string::<i32>().value(row);
             let text = texts.as_string::<i32>().value(row);
-            if self.answer.as_ref().is_none_or(|answer| answer.key != key) {
-                self.finish_answer();
+            if let Some(before) =
+                (self.answer).take_if(|answer| !answer.has_key(run, request_id, attempt))
+            {
+                self.end(&before)?;
             }
-            self.counts.chunks.push(ChunkTokens {
-                key: key.clone(),
-                seq,
-                tokens: (self.counter.count)(text),
-            });
-            let answer = self.answer.get_or_insert_with(|| Answer {
-                key,
-                content: String::new(),
-                answer: String::new(),
-                reasoning: String::new(),
-                text: String::new(),
-            });
+            self.counts.chunk(seq, (self.counter.count)(text));
+            let answer = self
+                .answer
+                .get_or_insert_with(|| Answer::new((run.to_owned(), request_id, attempt)));
             match channel {
                 "reasoning" => {
                     answer.reasoning.push_str(text);
@@ -148,17 +158,21 @@ impl Recounting<'_> {
         Ok(())
     }
 
-    fn finish_answer(&mut self) {
-        let Some(answer) = self.answer.take() else {
-            return;
-        };
+    fn end(&mut self, answer: &Answer) -> Result<(), ArrowError> {
         let count = |text: &str| (self.counter.count)(text);
-        self.counts.answers.push(AnswerTokens {
+        let tokens = AnswerTokens {
             content: count(&answer.content),
             answer: count(&answer.answer),
             reasoning: count(&answer.reasoning),
             text: count(&answer.text),
-            key: answer.key,
-        });
+        };
+        self.counts.answer(&answer.key, tokens)
+    }
+
+    fn finish(mut self) -> Result<Recounts, ArrowError> {
+        if let Some(last) = self.answer.take() {
+            self.end(&last)?;
+        }
+        self.counts.finish()
     }
 }

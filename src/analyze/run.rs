@@ -59,6 +59,9 @@ pub struct Options {
     pub outputs: Vec<(&'static str, PathBuf)>,
     /// Counts kept texts anew, for definitions that tokenize.
     pub count_tokens: Option<TokenCounter>,
+    /// Most memory that the engine may take, beyond which it goes to disk or gives up; none for
+    /// half of that of this machine.
+    pub memory_bytes: Option<usize>,
 }
 
 impl Options {
@@ -71,6 +74,7 @@ impl Options {
             report_settings: self.report_settings.clone(),
             by: self.by.clone(),
             partitions: self.partitions,
+            memory_bytes: self.memory_bytes,
             ..Settings::default()
         }
     }
@@ -94,7 +98,9 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     }
     let definitions = definitions(options)?;
     let recounts = match &options.count_tokens {
-        Some(counter) if !definitions.is_empty() => recount(tapes, counter).await?,
+        Some(counter) if !definitions.is_empty() => {
+            recount(tapes, counter, &options.settings()).await?
+        }
         _ => Recounts::default(),
     };
     let settings = Settings {

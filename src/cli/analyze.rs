@@ -57,6 +57,7 @@ pub(super) fn run(args: &AnalyzeArgs, global: &Global) -> Result<u8, Error> {
             .map_or_else(|| Ok(Thresholds::default()), thresholds)?,
         outputs: outputs(args),
         count_tokens: args.tokenizer.as_deref().map(counter).transpose()?,
+        memory_bytes: args.memory_limit,
         ..args.judge.options()?
     };
     let templates = args.template.as_deref().map(templates).transpose()?;

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::backend::{Backend, DEFAULT_PROTOCOL, protocol, protocols};
 use crate::plan::RampStrategy;
 use crate::simulate::ServerSettings;
-use crate::units::{parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
+use crate::units::{parse_bytes, parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
 
 mod judge;
 mod kinds;
@@ -493,6 +493,13 @@ pub(crate) struct AnalyzeArgs {
     /// with `--keep text`.
     #[arg(long, value_name = "PATH", requires = "definitions")]
     pub(crate) tokenizer: Option<PathBuf>,
+    /// Memory that the analysis may take, such as 4GiB
+    ///
+    /// What the engine may hold at a time; what it hands on from step to step comes on top, above
+    /// all where percentiles are taken. It goes to disk (`TMPDIR`) where it can, and ends where it
+    /// can't. Without this flag it may take half of the memory of this machine.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) memory_limit: Option<usize>,
     #[command(flatten)]
     pub(crate) exports: ExportArgs,
     /// Metrics of the summary

@@ -1,6 +1,5 @@
 //! The machine that this program runs on, and whether it leaves room for the work.
 
-use std::fs;
 use std::thread;
 
 use rustix::process::{Resource, getrlimit};
@@ -46,24 +45,6 @@ pub(super) fn describe() -> Host {
         ),
         cores: u32::try_from(cores).unwrap_or(u32::MAX),
     }
-}
-
-/// Where the system says how much memory this program and others beside it may take together.
-const GROUP_LIMITS: [&str; 2] = [
-    "/sys/fs/cgroup/memory.max",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-];
-
-/// Half of the memory of this machine, or of the container that this is, in bytes.
-pub(super) fn half_of_the_memory() -> usize {
-    let said = GROUP_LIMITS.iter().filter_map(|path| {
-        let limit = fs::read_to_string(path).ok()?;
-        limit.trim().parse().ok()
-    });
-    let system = rustix::system::sysinfo();
-    let all = u64::from(system.mem_unit).saturating_mul(system.totalram);
-    let bytes = said.fold(all, u64::min);
-    usize::try_from(bytes / 2).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use futures::poll;
 use tokio::runtime::Builder;
 
 use super::args::{SqlArgs, SqlFormat};
-use super::host::half_of_the_memory;
 use super::interrupt::interrupted;
 use super::talk::{print, say};
 use crate::analyze::{listing, shown};
 use crate::error::{Error, exit};
+use crate::runtime::half_of_the_memory;
 use crate::sql::{Format, Limits, MOST_BYTES, Output, Question, ask};
 
 pub(super) fn run(args: &SqlArgs) -> Result<u8, Error> {

@@ -81,6 +81,7 @@ fn reader(args: &ViewArgs) -> Result<Reader, Error> {
             .thresholds
             .as_deref()
             .map_or_else(|| Ok(Thresholds::default()), thresholds)?,
+        memory_bytes: args.limits.memory_limit,
         ..args.judge.options()?
     };
     let templates = args.template.as_deref().map(templates).transpose()?;

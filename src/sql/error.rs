@@ -155,7 +155,7 @@ impl SqlError {
                 | Self::NoGroup { .. }
                 | Self::NoLabel { .. }
                 | Self::ManyParts { .. }
-        )
+        ) || matches!(self, Self::View { reason, .. } if is_out_of_memory(reason))
     }
 
     /// Returns what to do about it, as an imperative.
@@ -163,9 +163,10 @@ impl SqlError {
         let hint = match self {
             Self::NoTape => "name at least one folder `NAME.tape`",
             Self::Tape(error) => return error.hint(),
-            Self::Statement { reason } if reason.starts_with(POOL_IS_EMPTY) => {
+            Self::Statement { reason } if is_out_of_memory(reason) => {
                 "ask for fewer rows or columns at once, or raise `--memory-limit`"
             }
+            Self::View { reason, .. } if is_out_of_memory(reason) => "raise `--memory-limit`",
             Self::Statement { reason } if !is_about_names(reason) => return None,
             Self::Statement { .. } => {
                 return Some(format!(
@@ -215,8 +216,17 @@ fn is_about_names(reason: &str) -> bool {
     is_table || reason.contains("No field named") || reason.contains("mbiguous reference")
 }
 
-/// How DataFusion begins where its own pool of memory has no more to give.
-const POOL_IS_EMPTY: &str = "Resources exhausted";
+/// What DataFusion says, as an error of the system's, where it may write no more to disk.
+const DISK_IS_FULL: &str =
+    "disk space during the spilling process has exceeded the allowable limit";
+
+/// What is said where the engine may take no more memory, nor room on disk in its place.
+const OUT_OF_MEMORY: &str = "it takes more memory than it may";
+
+/// Tells whether a reason is that the engine may take no more memory.
+pub(crate) fn is_out_of_memory(reason: &str) -> bool {
+    reason == OUT_OF_MEMORY
+}
 
 /// Longest message that is taken from DataFusion, in characters.
 const MOST_LETTERS: usize = 1_000;
@@ -232,6 +242,10 @@ pub(crate) fn message(error: &DataFusionError) -> String {
         },
         other => other.strip_backtrace(),
     };
+    if matches!(root, DataFusionError::ResourcesExhausted(_)) || text.contains(DISK_IS_FULL) {
+        // It names its own operators and settings, none of which the user knows.
+        return OUT_OF_MEMORY.to_owned();
+    }
     let mut text = text.trim();
     for prefix in [
         "Error during planning: ",

@@ -34,14 +34,14 @@ pub use statements::understood;
 
 pub(crate) use answer::{answer, results_of};
 pub(crate) use door::MOST_BYTES;
-pub(crate) use error::message;
+pub(crate) use error::{is_out_of_memory, message};
 pub(crate) use facts::WINDOW_BLOCKS;
 pub(crate) use format::Format;
 pub(crate) use header::Header;
 pub(crate) use opened_tape::OpenedTape;
 pub(crate) use process::{Answering, Output, VERB, Word, ask, confine, hear, tell};
 pub(crate) use question::{Limits, Question};
-pub(crate) use recounts::{AnswerTokens, AttemptKey, ChunkTokens, Recounts};
+pub(crate) use recounts::{AnswerTokens, AttemptKey, Recounting, Recounts};
 pub(crate) use session::{new_session, new_spilling_session};
 pub(crate) use settings::{Goal, Settings};
 pub(crate) use statements::collect;

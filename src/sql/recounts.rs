@@ -1,24 +1,50 @@
-//! Tokens of kept texts that were counted anew, as relations beside those of the tapes.
+//! Tokens of kept texts that were counted anew, as a relation beside those of the tapes.
 //!
 //! Counting is no work of SQL: whoever has a tokenizer counts, and the views find the numbers here.
+//! There is one row an answer, with lists of its chunks: a chunk takes eight bytes, since run,
+//! request and attempt are not repeated for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt64Array};
+use datafusion::arrow::array::{
+    Array as _, ArrayBuilder as _, ArrayRef, Int64Builder, ListBuilder, RecordBatch, StringBuilder,
+    UInt32Builder, UInt64Builder,
+};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::prelude::SessionContext;
+
+use super::session::charge;
 
 /// The key of an attempt: run, request and attempt.
 pub(crate) type AttemptKey = (String, u64, u8);
 
+/// Chunks after which a batch is closed: builders grow by doubling, and batches have no slack.
+const BATCH_CHUNKS: usize = 1 << 20;
+
+static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let list = DataType::new_list(DataType::UInt32, true);
+    let fields = [
+        ("run", DataType::Utf8),
+        ("request_id", DataType::UInt64),
+        ("attempt", DataType::Int64),
+        ("content_tokens", DataType::Int64),
+        ("answer_tokens", DataType::Int64),
+        ("reasoning_tokens", DataType::Int64),
+        ("text_tokens", DataType::Int64),
+        ("seqs", list.clone()),
+        ("chunk_tokens", list),
+    ];
+    let fields = fields.map(|(name, data_type)| Field::new(name, data_type, true));
+    Arc::new(Schema::new(fields.to_vec()))
+});
+
 /// Tokens of the texts of one answer; null where the tokenizer refused a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AnswerTokens {
-    /// Which attempt it answers.
-    pub(crate) key: AttemptKey,
     /// Of the content.
     pub(crate) content: Option<u32>,
     /// Of the content and the tool calls, in the order in which they came.
@@ -29,89 +55,127 @@ pub(crate) struct AnswerTokens {
     pub(crate) text: Option<u32>,
 }
 
-/// Tokens of the text of one chunk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ChunkTokens {
-    /// Which attempt it answers.
-    pub(crate) key: AttemptKey,
-    /// Position in the stream.
-    pub(crate) seq: u32,
-    /// Its tokens; null where the tokenizer refused the text.
-    pub(crate) tokens: Option<u32>,
-}
-
-/// What was counted anew.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Recounts {
-    /// One row an answer.
-    pub(crate) answers: Vec<AnswerTokens>,
-    /// One row a chunk.
-    pub(crate) chunks: Vec<ChunkTokens>,
-}
+/// What was counted anew: one row an answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recounts(Vec<RecordBatch>);
 
 impl Recounts {
-    /// Returns the relation of answers.
-    pub(super) fn answers_plan(&self) -> Result<LogicalPlan, DataFusionError> {
-        let of = |part: fn(&AnswerTokens) -> Option<u32>| {
-            let counts = self.answers.iter().map(|row| part(row).map(i64::from));
-            Arc::new(counts.collect::<Int64Array>()) as ArrayRef
+    /// Returns the relation, and counts it against the memory of the session.
+    pub(super) fn plan(&self, context: &SessionContext) -> Result<LogicalPlan, DataFusionError> {
+        charge(context, "recounts", &self.0)?;
+        let table = MemTable::try_new(Arc::clone(&SCHEMA), vec![self.0.clone()])?;
+        LogicalPlanBuilder::scan("recounts", provider_as_source(Arc::new(table)), None)?.build()
+    }
+}
+
+/// Collects counts, answer by answer.
+#[derive(Default)]
+pub(crate) struct Recounting {
+    batches: Vec<RecordBatch>,
+    runs: StringBuilder,
+    requests: UInt64Builder,
+    attempts: Int64Builder,
+    answers: [Int64Builder; 4],
+    seqs: ListBuilder<UInt32Builder>,
+    chunks: ListBuilder<UInt32Builder>,
+}
+
+impl Recounting {
+    /// Takes a chunk of the answer that comes to its end next: its place in the stream, and its
+    /// tokens, which are null where the tokenizer refused the text.
+    pub(crate) fn chunk(&mut self, seq: u32, tokens: Option<u32>) {
+        self.seqs.values().append_value(seq);
+        self.chunks.values().append_option(tokens);
+    }
+
+    /// Ends an answer.
+    ///
+    /// # Errors
+    ///
+    /// Passes on what Arrow says.
+    pub(crate) fn answer(
+        &mut self,
+        (run, request_id, attempt): &AttemptKey,
+        tokens: AnswerTokens,
+    ) -> Result<(), ArrowError> {
+        self.runs.append_value(run);
+        self.requests.append_value(*request_id);
+        self.attempts.append_value(i64::from(*attempt));
+        let AnswerTokens {
+            content,
+            answer,
+            reasoning,
+            text,
+        } = tokens;
+        for (builder, tokens) in (self.answers.iter_mut()).zip([content, answer, reasoning, text]) {
+            builder.append_option(tokens.map(i64::from));
+        }
+        self.seqs.append(true);
+        self.chunks.append(true);
+        if self.seqs.values_ref().len() >= BATCH_CHUNKS {
+            self.close_batch()?;
+        }
+        Ok(())
+    }
+
+    /// Returns what was counted.
+    ///
+    /// # Errors
+    ///
+    /// Passes on what Arrow says.
+    pub(crate) fn finish(mut self) -> Result<Recounts, ArrowError> {
+        self.close_batch()?;
+        Ok(Recounts(self.batches))
+    }
+
+    fn close_batch(&mut self) -> Result<(), ArrowError> {
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(self.runs.finish()),
+            Arc::new(self.requests.finish()),
+            Arc::new(self.attempts.finish()),
+        ];
+        for tokens in &mut self.answers {
+            columns.push(Arc::new(tokens.finish()));
+        }
+        for list in [&mut self.seqs, &mut self.chunks] {
+            let mut list = list.finish();
+            list.shrink_to_fit();
+            columns.push(Arc::new(list));
+        }
+        self.batches
+            .push(RecordBatch::try_new(Arc::clone(&SCHEMA), columns)?);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::common::utils::memory::get_record_batch_memory_size;
+
+    use super::*;
+
+    #[test]
+    fn a_chunk_takes_nine_bytes_at_most() {
+        let (answers, chunks) = (3_000, 500);
+        let none = AnswerTokens {
+            content: None,
+            answer: None,
+            reasoning: None,
+            text: None,
         };
-        let mut columns = keys(self.answers.iter().map(|row| &row.key));
-        columns.extend([
-            ("content_tokens", of(|row| row.content)),
-            ("answer_tokens", of(|row| row.answer)),
-            ("reasoning_tokens", of(|row| row.reasoning)),
-            ("text_tokens", of(|row| row.text)),
-        ]);
-        relation("recounted_answers", columns)
+        let mut counts = Recounting::default();
+        for request_id in 0..answers {
+            for seq in 0..chunks {
+                counts.chunk(seq, Some(1));
+            }
+            counts
+                .answer(&("a run".to_owned(), request_id, 0), none)
+                .unwrap();
+        }
+        let Recounts(batches) = counts.finish().unwrap();
+        assert!(batches.len() > 1);
+        let bytes: usize = batches.iter().map(get_record_batch_memory_size).sum();
+        let total = usize::try_from(answers * u64::from(chunks)).unwrap();
+        assert!(bytes <= 9 * total, "{bytes} bytes for {total} chunks");
     }
-
-    /// Returns the relation of chunks.
-    pub(super) fn chunks_plan(&self) -> Result<LogicalPlan, DataFusionError> {
-        let seqs = self.chunks.iter().map(|row| Some(i64::from(row.seq)));
-        let counts = self.chunks.iter().map(|row| row.tokens.map(i64::from));
-        let mut columns = keys(self.chunks.iter().map(|row| &row.key));
-        columns.extend([
-            ("seq", Arc::new(seqs.collect::<Int64Array>()) as ArrayRef),
-            ("tokens", Arc::new(counts.collect::<Int64Array>())),
-        ]);
-        relation("recounted_chunks", columns)
-    }
-}
-
-fn keys<'a>(keys: impl Iterator<Item = &'a AttemptKey>) -> Vec<(&'static str, ArrayRef)> {
-    let (mut runs, mut requests, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
-    for (run, request_id, attempt) in keys {
-        runs.push(run.as_str());
-        requests.push(*request_id);
-        attempts.push(i64::from(*attempt));
-    }
-    vec![
-        ("run", Arc::new(StringArray::from(runs))),
-        ("request_id", Arc::new(UInt64Array::from(requests))),
-        ("attempt", Arc::new(Int64Array::from(attempts))),
-    ]
-}
-
-fn relation(
-    name: &str,
-    columns: Vec<(&'static str, ArrayRef)>,
-) -> Result<LogicalPlan, DataFusionError> {
-    let schema = schema(&columns);
-    let arrays = columns.into_iter().map(|(_, array)| array).collect();
-    let batch = RecordBatch::try_new(Arc::clone(&schema), arrays).map_err(arrow)?;
-    let table = MemTable::try_new(schema, vec![vec![batch]])?;
-    LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table)), None)?.build()
-}
-
-fn schema(columns: &[(&'static str, ArrayRef)]) -> SchemaRef {
-    let field = |(name, array): &(&'static str, ArrayRef)| {
-        let data_type: &DataType = array.data_type();
-        Field::new(*name, data_type.clone(), true)
-    };
-    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
-}
-
-fn arrow(error: ArrowError) -> DataFusionError {
-    DataFusionError::ArrowError(Box::new(error), None)
 }

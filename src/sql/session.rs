@@ -5,8 +5,12 @@
 //! inside [`block_on`](crate::runtime::block_on).
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::utils::memory::get_record_batch_memory_size;
 use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -42,6 +46,32 @@ fn config(target_partitions: usize) -> SessionConfig {
     SessionConfig::new()
         .with_target_partitions(partitions)
         .with_information_schema(true)
+        .with_extension(Arc::<Kept>::default())
+}
+
+/// The memory of results that a session keeps between queries: the engine counts what a query takes
+/// while it runs, and not what stays. Locked to add to it; given back when the session is dropped.
+#[derive(Default)]
+struct Kept(Mutex<Vec<MemoryReservation>>);
+
+/// Counts batches that a session keeps, under `name`, against its memory.
+///
+/// # Errors
+///
+/// Fails where there is no room for them.
+pub(super) fn charge(
+    context: &SessionContext,
+    name: &str,
+    batches: &[RecordBatch],
+) -> Result<(), DataFusionError> {
+    let runtime = context.runtime_env();
+    let reservation = MemoryConsumer::new(name).register(&runtime.memory_pool);
+    reservation.try_grow(batches.iter().map(get_record_batch_memory_size).sum())?;
+    if let Some(kept) = context.copied_config().get_extension::<Kept>() {
+        let mut kept = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(reservation);
+    }
+    Ok(())
 }
 
 /// Makes an empty session on one partition that goes to disk rather than past `memory_bytes`.
@@ -61,8 +91,28 @@ pub(crate) fn new_spilling_session(
 
 #[cfg(test)]
 mod tests {
-    use super::new_session;
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{Int64Array, RecordBatch};
+    use datafusion::error::DataFusionError;
+
+    use super::{charge, new_bounded_session, new_session};
     use crate::runtime::block_on;
+
+    #[test]
+    fn what_is_kept_counts_against_the_memory_of_its_session() {
+        let numbers = Arc::new(Int64Array::from_iter_values(0..60_000));
+        let batch = RecordBatch::try_from_iter([("number", numbers as _)]).unwrap();
+        let context = new_bounded_session(1, 1 << 20).unwrap();
+        let batches = [batch];
+        charge(&context, "first", &batches).unwrap();
+        charge(&context, "second", &batches).unwrap();
+        let error = charge(&context, "third", &batches).unwrap_err();
+        assert!(
+            matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)),
+            "{error}"
+        );
+    }
 
     #[test]
     fn plans_a_deeply_nested_expression() {

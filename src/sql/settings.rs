@@ -95,7 +95,7 @@ pub(crate) struct Settings {
     pub(crate) recounts: Recounts,
     /// Most rows of the result of a statement that a user typed; none for all.
     pub(crate) row_limit: Option<usize>,
-    /// Most memory that a statement may take, beyond which the engine goes to disk or gives up;
-    /// none for all there is.
+    /// Most memory that the session may take, beyond which the engine goes to disk or gives up;
+    /// none for half of that of this machine.
     pub(crate) memory_bytes: Option<usize>,
 }

@@ -12,11 +12,12 @@ use datafusion::prelude::SessionContext;
 use super::error::{SqlError, message};
 use super::opened_tape::{OpenedTape, open_tape};
 use super::order::natural;
-use super::session::{new_bounded_session, new_session};
+use super::session::new_bounded_session;
 use super::settings::Settings;
 use super::split::split;
 use super::views;
 use crate::capture::{CaptureError, Manifest, recover};
+use crate::runtime::half_of_the_memory;
 
 /// Tapes with the views over them.
 pub(crate) struct Tapes {
@@ -33,13 +34,11 @@ pub(crate) struct Tapes {
 ///
 /// Names the path that is no tape, or whose manifest is of another version or cannot be read.
 pub(crate) async fn open_tapes(paths: &[PathBuf], settings: &Settings) -> Result<Tapes, SqlError> {
-    let context = match settings.memory_bytes {
-        None => new_session(settings.partitions),
-        Some(bytes) => new_bounded_session(settings.partitions, bytes).map_err(|error| {
-            let reason = message(&error);
-            SqlError::Statement { reason }
-        })?,
-    };
+    let memory_bytes = settings.memory_bytes.unwrap_or_else(half_of_the_memory);
+    let context = new_bounded_session(settings.partitions, memory_bytes).map_err(|error| {
+        let reason = message(&error);
+        SqlError::Statement { reason }
+    })?;
     let mut runs: Vec<OpenedTape> = Vec::new();
     let mut times_seen: HashMap<String, u32> = HashMap::new();
     for path in paths {

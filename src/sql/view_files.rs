@@ -55,7 +55,7 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("latencies"),
     view!("turn_latencies"),
     view!("smoothness"),
-    view!("kept_texts"),
+    view!("texts"),
     view!("recounted_answers"),
     view!("recounted_chunks"),
     view!("definition_shape"),

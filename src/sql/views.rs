@@ -27,6 +27,7 @@ use datafusion::prelude::SessionContext;
 use super::error::{SqlError, message};
 use super::facts;
 use super::opened_tape::OpenedTape;
+use super::session::charge;
 use super::settings::Settings;
 use super::statements::collect;
 use super::utc::{offsets, to_utc};
@@ -79,8 +80,7 @@ pub(super) async fn register(
         ("tape_clock_anchors", facts::clock_anchors(tapes)),
         ("tape_slos", facts::slos(settings)),
         ("tape_settings", facts::settings(settings)),
-        ("tape_recounted_answers", settings.recounts.answers_plan()),
-        ("tape_recounted_chunks", settings.recounts.chunks_plan()),
+        ("tape_recounts", settings.recounts.plan(context)),
     ] {
         let plan = plan.map_err(|error| failed_view(name, &error))?;
         add_view(context, name, plan, None)?;
@@ -102,11 +102,12 @@ pub(super) async fn register(
     Ok(())
 }
 
-/// Runs a plan and makes `name` stand for its result, which it returns.
+/// Runs a plan and makes `name` stand for its result, which it returns. The result counts against
+/// the session's memory until the session ends.
 ///
 /// # Errors
 ///
-/// Passes on what the engine says.
+/// Passes on what the engine says, such as that there is no room for the result.
 pub(crate) async fn keep(
     context: &SessionContext,
     name: &str,
@@ -114,6 +115,7 @@ pub(crate) async fn keep(
 ) -> Result<Vec<RecordBatch>, DataFusionError> {
     let batches = collect(context, plan).await?;
     if let Some(first) = batches.first() {
+        charge(context, name, &batches)?;
         let result = MemTable::try_new(first.schema(), vec![batches.clone()])?;
         context.register_table(name, Arc::new(result))?;
     }

@@ -543,3 +543,19 @@ fn refuses_a_definition_that_there_is_not() {
     assert_eq!(refused.to_string(), "there is no definition `locust`");
     assert!(refused.hint().unwrap().contains("guidellm"));
 }
+
+#[test]
+fn texts_of_the_parts_of_a_tape_are_counted_too() {
+    let options = Options {
+        definitions: vec!["inference-perf".to_owned()],
+        only: vec!["run_summary".to_owned()],
+        count_tokens: Some(words()),
+        by: Some("phase".to_owned()),
+        ..Options::default()
+    };
+    let split = analysed(&[("t", tape())], &options).unwrap();
+    assert_eq!(
+        said(&split, "phase=measure", "inference-perf"),
+        said(&COUNTED, "t", "inference-perf")
+    );
+}

@@ -12,6 +12,7 @@ pub(crate) struct QuestionArgs {
     ///
     /// Beside what every process takes. A question goes to disk where it can, and ends where it
     /// can't. Without this flag `sql` gives it half of the memory of this machine, and `view` 1GiB.
+    /// With it, the reports of `view` may take as much.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) memory_limit: Option<usize>,
     /// Time that a question may take

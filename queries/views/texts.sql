@@ -1,4 +1,4 @@
--- name: kept_texts
+-- name: texts
 -- purpose: the text of each chunk that has one, for whoever counts its tokens anew
 -- input: chunks
 -- columns (unit): run, request_id, attempt, seq, channel, text
