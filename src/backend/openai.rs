@@ -25,9 +25,8 @@ use crate::capture::schema::Channel;
 use crate::secrets::Secrets;
 use event_template::EventTemplates;
 use meter::TokenMeter;
-use protocol::END_MARK;
 pub(super) use protocol::NAMES;
-use shape::{Choice, Chunk, Delta, Function, UsageObject};
+use shape::{Choice, Chunk, Delta, END_MARK, Function, UsageObject};
 use tools::Calls;
 
 /// Size of an event, in bytes, up to which it is read in the general way where the direct one

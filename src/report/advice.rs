@@ -161,6 +161,22 @@ fn of_outcomes(run: &RunFacts, summary: RunSummary<'_>, found: &mut Vec<Advice>)
             "nothing is lost; give --no-keep-alive to have it so from the start, or have the server keep connections for longer",
         ));
     }
+    of_unfinished(was_stopped, summary, found);
+    if ok > 0.0 && ok < ENOUGH_FOR_P99 {
+        found.push(warning(
+            say!(
+                "only {ok} of the requests succeeded",
+                ok = format::decimal(ok, 0)
+            ),
+            "a 99th percentile of so few is little more than the maximum",
+            "send at least 100 requests for a p99, and 1,000 for a p99.9",
+        ));
+    }
+}
+
+/// Warns of requests whose end nobody saw.
+fn of_unfinished(was_stopped: bool, summary: RunSummary<'_>, found: &mut Vec<Advice>) {
+    let count = |n: Option<f64>| n.unwrap_or(0.0);
     // A stop of the user's own is no drain that was too short.
     let cut_off = if was_stopped {
         count(summary.cancelled) + count(summary.not_sent)
@@ -187,16 +203,6 @@ fn of_outcomes(run: &RunFacts, summary: RunSummary<'_>, found: &mut Vec<Advice>)
             ),
             "the slowest requests are the ones that are cut off, so the tail is too good",
             "allow more time with --drain, or lower the load",
-        ));
-    }
-    if ok > 0.0 && ok < ENOUGH_FOR_P99 {
-        found.push(warning(
-            say!(
-                "only {ok} of the requests succeeded",
-                ok = format::decimal(ok, 0)
-            ),
-            "a 99th percentile of so few is little more than the maximum",
-            "send at least 100 requests for a p99, and 1,000 for a p99.9",
         ));
     }
 }

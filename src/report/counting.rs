@@ -117,10 +117,10 @@ fn of_unread_texts(run: &RunFacts, found: &mut Vec<Advice>) {
                 "these look like events of the Responses API, which no backend speaks; use a chat or completions endpoint"
             }
             "delta.text" | "delta.thinking" | "delta.partial_json" => {
-                "these look like events of Anthropic's Messages API, which no backend speaks; use a chat or completions endpoint"
+                "these look like events of Anthropic's Messages API: use --backend anthropic"
             }
             "content" | "message.content" | "response" | "token.text" | "text" => {
-                "these look like events of the server's own API; use its OpenAI endpoint with --endpoint and --backend"
+                "these look like events of the server's own API; see the other backends in `--help`, or use its OpenAI endpoint"
             }
             _ => "look at the server's events; latencies do not see that text",
         };

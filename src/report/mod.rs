@@ -16,6 +16,7 @@ mod counting;
 mod csv;
 mod definitions;
 mod diagnosis;
+mod error;
 mod export;
 mod few;
 mod fidelity;
@@ -54,6 +55,7 @@ pub(crate) mod verdict;
 mod warning;
 
 pub use answer::{Drawing, SqlAsked, sql_page};
+pub use error::ReportError;
 pub use export::{Exported, Exporter, NamedFile, Render, RenderFile, RenderFolder};
 pub use html::html;
 pub use json::json;
@@ -77,30 +79,4 @@ pub const EXPORTERS: &[Exporter] = &[
 /// Returns the format with that flag.
 pub fn exporter(flag: &str) -> Option<&'static Exporter> {
     EXPORTERS.iter().find(|exporter| exporter.flag == flag)
-}
-
-/// Why a report could not be rendered.
-///
-/// With the built-in templates each case is a fault of this program, not of its input: any analysis
-/// has a report.
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    /// A template does not fit the view model.
-    #[error("fill in the template `{template}`")]
-    Template {
-        /// File name under `templates/`.
-        template: String,
-        /// What the template engine says.
-        #[source]
-        source: minijinja::Error,
-    },
-    /// The view model has a value that JSON cannot hold.
-    #[error("lay out the report")]
-    Model(#[source] serde_json::Error),
-    /// A table has rows of other lengths than its header.
-    #[error("write a table as CSV")]
-    Csv(#[source] ::csv::Error),
-    /// The chart library refused.
-    #[error("draw a chart: {0}")]
-    Draw(String),
 }

@@ -130,39 +130,21 @@ fn latency_section(analysis: &Analysis) -> Section {
     headings.extend(names.iter().map(String::as_str));
     headings.push("#max");
     let mut grid = Grid::new("Milliseconds; lower is better", &headings);
-    let mut is_any_weak = false;
     for (metric, name, from) in HEADLINE {
         grid.groups.push(grid.rows.len());
         for run in analysis.runs.iter().filter(|run| is_shown(run, metric)) {
             for row in analysis.rows_of::<LatencyPercentiles<'_>>(&run.run) {
-                if row.metric != Some(metric) {
-                    continue;
+                if row.metric == Some(metric) {
+                    let mut cells = vec![Field::foreign(format::name(&run.run))];
+                    cells.extend([name, from].map(Field::plain));
+                    cells.extend(latency_fields(analysis, row, &shown));
+                    grid.push(cells);
                 }
-                let n = row.n.unwrap_or(0.0);
-                let mut cells = vec![
-                    Field::foreign(format::name(&run.run)),
-                    Field::plain(name),
-                    Field::plain(from),
-                    Field::plain(format::decimal(n, 0)),
-                    Field::plain(format::milliseconds(row.mean_ns)).within(
-                        uncertainty::latency_interval(analysis, &run.run, metric, "mean"),
-                    ),
-                ];
-                for one in &shown {
-                    let field = percentile(row.percentile(*one), n, one.share());
-                    is_any_weak |= field.tone == Tone::Faint;
-                    let stat = one.to_string();
-                    // What leans on the maximum has no interval worth its name.
-                    let interval = (field.tone != Tone::Faint)
-                        .then(|| uncertainty::latency_interval(analysis, &run.run, metric, &stat));
-                    cells.push(field.within(interval.flatten()));
-                }
-                cells.push(Field::plain(format::milliseconds(row.max_ns)));
-                grid.push(cells);
             }
         }
     }
-    if is_any_weak {
+    let mut fields = grid.rows.iter().flatten();
+    if fields.any(|field| field.tone == Tone::Faint) {
         grid.notes.push(said(FEW));
     }
     grid.notes.extend(left_out(analysis));
@@ -193,6 +175,30 @@ fn latency_section(analysis: &Analysis) -> Section {
         grids,
         figures: Vec::new(),
     }
+}
+
+/// The numbers of a latency, each with its interval: n, mean, percentiles, maximum.
+fn latency_fields(
+    analysis: &Analysis,
+    row: LatencyPercentiles<'_>,
+    shown: &[Percentile],
+) -> Vec<Field> {
+    let n = row.n.unwrap_or(0.0);
+    let metric = row.metric.unwrap_or_default();
+    let interval = |stat: &str| uncertainty::latency_interval(analysis, row.run, metric, stat);
+    let mut fields = vec![
+        Field::plain(format::decimal(n, 0)),
+        Field::plain(format::milliseconds(row.mean_ns)).within(interval("mean")),
+    ];
+    for one in shown {
+        let field = percentile(row.percentile(*one), n, one.share());
+        // What leans on the maximum has no interval worth its name.
+        let is_weak = field.tone == Tone::Faint;
+        let interval = (!is_weak).then(|| interval(&one.to_string())).flatten();
+        fields.push(field.within(interval));
+    }
+    fields.push(Field::plain(format::milliseconds(row.max_ns)));
+    fields
 }
 
 /// The percentiles of the headline table in order: those that are always there, and those that were

@@ -9,7 +9,7 @@
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::series::{Scale, Series, Statistic};
+use super::series::{Scale, Series, Statistic, count};
 use crate::draw::{Draw, field};
 
 /// Fewer blocks than this know too little of their own spread.
@@ -262,9 +262,4 @@ pub(crate) fn ensure_sources(sources: f64) -> Result<(), InsufficientData> {
 pub(crate) fn small_sample(blocks: usize) -> f64 {
     let blocks = count(blocks);
     (blocks / (blocks - 1.0)).sqrt()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a count of blocks or samples")]
-pub(crate) fn count(n: usize) -> f64 {
-    n as f64
 }

@@ -1,7 +1,7 @@
 //! How two numbers differ, how surely, and what it would take to be surer.
 
-use super::bootstrap::{Spread, WIDEST, count, deviation, t_quantile, two_sided};
-use super::series::Scale;
+use super::bootstrap::{Spread, WIDEST, deviation, t_quantile, two_sided};
+use super::series::{Scale, count};
 
 /// Chance of a false alarm over all headline numbers together.
 pub(crate) const ALARM: f64 = 0.05;

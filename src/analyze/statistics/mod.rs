@@ -11,8 +11,8 @@ mod series;
 mod tests;
 
 pub(super) use bootstrap::{
-    Drawing, FEWEST_BLOCKS, Grouped, InsufficientData, Sampled, Spread, count, group,
+    Drawing, FEWEST_BLOCKS, Grouped, InsufficientData, Sampled, Spread, group,
 };
 pub(super) use difference::{ALARM, Difference, Raised, Side, difference, holm};
 pub(super) use pair::Pair;
-pub(super) use series::{Bin, Block, Scale, Series, Statistic};
+pub(super) use series::{Bin, Block, Scale, Series, Statistic, count};

@@ -2,11 +2,11 @@
 //! both, so that what the schedule does to both of them cancels out.
 
 use super::bootstrap::{
-    Drawing, Grouped, HOPELESS_FROM, InsufficientData, JOINED_FROM, Sampled, count, deviation,
+    Drawing, Grouped, HOPELESS_FROM, InsufficientData, JOINED_FROM, Sampled, deviation,
     ensure_sources, is_fillable, small_sample, widening,
 };
 use super::difference::Difference;
-use super::series::{Scale, Series, Statistic, lag_one};
+use super::series::{Scale, Series, Statistic, count, lag_one};
 
 /// Samples of two runs, number by number from the same stretches of time.
 #[derive(Debug, Clone, PartialEq)]

@@ -283,7 +283,7 @@ impl Bin {
 
 /// The correlation of neighbours, 0 where nothing varies.
 pub(super) fn lag_one(scores: &[f64]) -> f64 {
-    let mean = scores.iter().sum::<f64>() / super::count(scores.len().max(1));
+    let mean = scores.iter().sum::<f64>() / count(scores.len().max(1));
     let centred: Vec<f64> = scores.iter().map(|pull| pull - mean).collect();
     let square: f64 = centred.iter().map(|pull| pull * pull).sum();
     let neighbours: f64 = centred.windows(2).map(|pair| pair[0] * pair[1]).sum();
@@ -292,4 +292,9 @@ pub(super) fn lag_one(scores: &[f64]) -> f64 {
     } else {
         0.0
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of blocks or samples")]
+pub(crate) fn count(n: usize) -> f64 {
+    n as f64
 }

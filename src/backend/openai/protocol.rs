@@ -5,12 +5,10 @@ use serde::Serialize;
 use serde::ser::Serializer;
 
 use super::OpenAiReader;
+use super::shape::END_MARK;
 use crate::backend::framing::Framing;
 use crate::backend::protocol::{EventReader, ExactLength, Protocol};
 use crate::backend::request::{Message, Overridable, RequestInput, RequestSpec, room_for};
-
-/// The data of the event that ends a stream.
-pub(super) const END_MARK: &str = "[DONE]";
 
 /// A name that the protocols go by, with its defaults.
 #[derive(Debug)]

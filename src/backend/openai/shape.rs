@@ -11,6 +11,9 @@ use crate::backend::lenient::{
     Count, FromJson, Length, Lenient, List, Text, object, read_from_object,
 };
 
+/// The data of the event that ends a stream.
+pub(super) const END_MARK: &str = "[DONE]";
+
 /// One event: a chunk of chat or of completions, or an error object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
