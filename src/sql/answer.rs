@@ -62,7 +62,7 @@ pub(crate) async fn answer(
         .await
 }
 
-/// Reads an answer in [`Format::Arrow`]: the batches of each statement, at least one, so that the
+/// Reads an answer in [`Format::Arrow`](super::format::Format::Arrow): the batches of each statement, at least one, so that the
 /// columns are known also where there is no row.
 ///
 /// # Errors
