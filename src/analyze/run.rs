@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn spells_windows_and_yardsticks_where_they_are_not_the_usual_ones() {
+    fn spells_windows_and_settings_where_they_are_not_the_usual_ones() {
         let options = Options {
             span: Span {
                 finds_warmup: true,

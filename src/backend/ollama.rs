@@ -15,7 +15,7 @@ use super::framing::Framing;
 use super::lenient::{self, Count, FromJson, Length, Lenient, Text, parse, read_from_object};
 use super::protocol::{EventReader, ExactLength, Protocol};
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
-use super::request::{Message, Overridable, RequestInput, RequestSpec, room_for};
+use super::request::{Message, Overridable, RequestInput, RequestSpec, written};
 use super::sse::{Event, Kind};
 use crate::capture::schema::{Channel, TokensSource};
 use crate::secrets::Secrets;
@@ -60,10 +60,7 @@ impl Protocol for Chat {
     }
 
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
-        let mut body = room_for(spec);
-        serde_json::to_writer(&mut body, &Body(spec))
-            .expect("strings, numbers and JSON values can be written to memory");
-        body
+        written(spec, &Body(spec))
     }
 
     fn output_limit(&self, spec: &RequestSpec<'_>) -> Option<u32> {

@@ -190,13 +190,16 @@ pub(super) struct Message<'a> {
     pub(super) content: &'a str,
 }
 
-/// Returns an empty body with room for the input.
-pub(super) fn room_for(spec: &RequestSpec<'_>) -> Vec<u8> {
+/// Writes the body of a request as JSON.
+pub(super) fn written(spec: &RequestSpec<'_>, body: &impl Serialize) -> Vec<u8> {
     let length = match spec.input {
         RequestInput::Text(text) => text.len(),
         RequestInput::Messages(_) => 0,
     };
-    Vec::with_capacity(length + length / 8 + 256)
+    let mut bytes = Vec::with_capacity(length + length / 8 + 256);
+    serde_json::to_writer(&mut bytes, body)
+        .expect("strings, numbers and JSON values can be written to memory");
+    bytes
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ fn the_catalogue_is_listed_shown_and_run_by_name() {
 }
 
 #[test]
-fn sql_judges_by_the_goals_and_yardsticks_that_it_is_given() {
+fn sql_judges_by_the_goals_and_settings_that_it_is_given() {
     let folder = Folder::new();
     let run = tape("run.tape");
     let answer = |flags: &[&str], query: &str| {
@@ -191,7 +191,7 @@ fn sql_judges_by_the_goals_and_yardsticks_that_it_is_given() {
 }
 
 #[test]
-fn an_analysis_looks_at_the_window_and_by_the_yardsticks_that_it_is_given() {
+fn an_analysis_looks_at_the_window_and_by_the_settings_that_it_is_given() {
     let folder = Folder::new();
     let run = tape("run.tape");
     let row = |table: &str, flags: &[&str]| {

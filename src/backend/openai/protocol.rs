@@ -8,7 +8,7 @@ use super::OpenAiReader;
 use super::shape::END_MARK;
 use crate::backend::framing::Framing;
 use crate::backend::protocol::{EventReader, ExactLength, Protocol};
-use crate::backend::request::{Message, Overridable, RequestInput, RequestSpec, room_for};
+use crate::backend::request::{Message, Overridable, RequestInput, RequestSpec, written};
 
 /// A name that the protocols go by, with its defaults.
 #[derive(Debug)]
@@ -115,16 +115,13 @@ impl Protocol for OpenAi {
     }
 
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
-        let mut body = room_for(spec);
-        serde_json::to_writer(
-            &mut body,
+        written(
+            spec,
             &Body {
                 protocol: self,
                 spec,
             },
         )
-        .expect("strings, numbers and JSON values can be written to memory");
-        body
     }
 
     fn reader(&self, keep_text: bool) -> Box<dyn EventReader> {

@@ -50,19 +50,21 @@ fn event(text_bytes: usize) -> Vec<u8> {
     format!("data: {{\"choices\":[{{\"index\":0,\"text\":\"{text}\"}}]}}\n\n").into_bytes()
 }
 
+/// A whole answer.
+const END: End = End {
+    connect_ns: None,
+    sent_ns: Some(0),
+    resends: 0,
+    body_sent_ns: Some(0),
+    headers_ns: Some(0),
+    http_status: Some(200),
+    end_ns: 1_000,
+    outcome: Outcome::EndOfStream,
+};
+
 fn end(decoder: AttemptDecoder, chunks: &mut Vec<ChunkRow>) -> RequestRow {
-    let end = End {
-        connect_ns: None,
-        sent_ns: Some(0),
-        resends: 0,
-        body_sent_ns: Some(0),
-        headers_ns: Some(0),
-        http_status: Some(200),
-        end_ns: 1_000,
-        outcome: Outcome::EndOfStream,
-    };
     let count: TokenCounter = Arc::new(|_| Some(7));
-    decoder.finish(&end, Some(&count), chunks).0
+    decoder.finish(&END, Some(&count), chunks).0
 }
 
 fn is_given_up(progress: &Progress) -> bool {
@@ -315,17 +317,7 @@ fn a_secret_that_the_server_repeats_is_not_in_the_reply_that_is_passed_on() {
         decoder.read(event.as_bytes(), &entry(1, None), &mut chunks);
     }
     assert_eq!(decoder.reply_to(), Some(7));
-    let end = End {
-        connect_ns: None,
-        sent_ns: Some(0),
-        resends: 0,
-        body_sent_ns: Some(0),
-        headers_ns: Some(0),
-        http_status: Some(200),
-        end_ns: 1_000,
-        outcome: Outcome::EndOfStream,
-    };
-    let (row, reply) = decoder.finish(&end, None, &mut chunks);
+    let (row, reply) = decoder.finish(&END, None, &mut chunks);
     assert_eq!(reply.unwrap(), "your key is ***.");
     // Nobody asked to keep anything.
     assert_eq!(row.output, None);

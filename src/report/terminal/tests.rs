@@ -257,7 +257,7 @@ fn a_limited_client_says_so_in_words_with_its_numbers_below() {
 }
 
 #[test]
-fn yardsticks_that_were_given_have_their_rows() {
+fn report_settings_that_were_given_have_their_rows() {
     let usual = terminal(&fixture::single(), &TerminalOptions::default());
     let mut analysis = fixture::single();
     let mut add = |name: &str, columns: &str, cells: Vec<Cell>| {
