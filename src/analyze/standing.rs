@@ -169,3 +169,44 @@ pub fn unsteady(analysis: &Analysis, run: &str) -> Option<Unsteady> {
     let tokens = steady.output_tps.zip(whole.output_tps).filter(is_less);
     tokens.map(|(steady, whole)| Unsteady::OutputTokens { steady, whole })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_that_failed_come_before_a_run_without_a_success_and_before_what_was_not_checked() {
+        let check = |ok| Validity {
+            run: "a",
+            check_name: Some("pacing"),
+            unit: Some("ns"),
+            value: None,
+            limit_value: None,
+            ok,
+        };
+        let of = |results: &[Option<bool>], has_success| {
+            let all = results.iter().copied().map(check).collect();
+            Checks { all, has_success }.standing()
+        };
+        let (passed, failed, unmade) = (Some(true), Some(false), None);
+        for (results, has_success, standing) in [
+            (&[][..], None, Standing::NotChecked),
+            (&[], Some(false), Standing::NotChecked),
+            (&[unmade, unmade], Some(true), Standing::NotChecked),
+            (&[unmade], Some(false), Standing::NotChecked),
+            (&[passed, passed], Some(true), Standing::Valid),
+            (&[passed], None, Standing::Valid),
+            (&[passed, unmade], Some(true), Standing::NotChecked),
+            (&[passed, unmade], Some(false), Standing::NoResult),
+            (&[passed], Some(false), Standing::NoResult),
+            (&[passed, failed], Some(true), Standing::ClientLimited),
+            (&[failed, unmade], Some(false), Standing::ClientLimited),
+        ] {
+            assert_eq!(
+                of(results, has_success),
+                standing,
+                "{results:?} {has_success:?}"
+            );
+        }
+    }
+}

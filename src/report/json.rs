@@ -9,13 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::analyze::{Analysis, Differences, RunFacts};
 
 use super::comparison::{Change, changes};
-use super::diagnosis::diagnoses;
 use super::export::{Exporter, Render};
 use super::format::NS_PER_MS;
-use super::grades::grades;
+use super::model::{RunView, run_views};
 use super::tools::tools_json;
 use super::uncertainty::{difference, of_groups, shown_unit};
-use super::verdict::verdict;
 
 /// Version of the layout below; it grows when a key changes its meaning.
 const SCHEMA: u32 = 1;
@@ -34,10 +32,10 @@ pub(super) const JSON: Exporter = Exporter {
 /// `comparisons` has, of runs that repeat each other (`--by`) and not of each run; where
 /// definitions of other tools were asked for, a run has `definitions` as well.
 pub fn json(analysis: &Analysis) -> Value {
-    let runs: Vec<Value> = analysis
-        .runs
-        .iter()
-        .map(|run| run_value(analysis, run))
+    let views = run_views(analysis);
+    let runs = analysis.runs.iter().zip(&views);
+    let runs: Vec<Value> = runs
+        .map(|(run, view)| run_value(analysis, run, view))
         .collect();
     let comparisons: Vec<Value> = changes(analysis)
         .iter()
@@ -47,17 +45,17 @@ pub fn json(analysis: &Analysis) -> Value {
     json!({ "schema": SCHEMA, "runs": runs, "comparisons": comparisons, "groups": groups })
 }
 
-fn run_value(analysis: &Analysis, run: &RunFacts) -> Value {
-    let verdict = verdict(analysis, &run.run);
+fn run_value(analysis: &Analysis, run: &RunFacts, view: &RunView) -> Value {
+    let verdict = &view.verdict;
     let mut value = json!({
         "run": run.run,
         "labels": run.manifest.labels,
         "validity": { "verdict": verdict.word, "reason": verdict.reason, "details": verdict.details },
         "self_check": run.manifest.self_check,
-        "grades": grades(analysis, run).into_iter().map(|one| {
-            (one.number, json!({ "grade": one.grade, "value": one.value }))
+        "grades": view.grades.iter().map(|one| {
+            (one.number.clone(), json!({ "grade": one.grade, "value": one.value }))
         }).collect::<Map<String, Value>>(),
-        "diagnoses": diagnoses(analysis, run),
+        "diagnoses": view.diagnoses,
         "metrics": metrics(analysis, &run.run),
     });
     if let Some(tools) = tools_json(analysis, &run.run) {

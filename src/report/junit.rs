@@ -6,7 +6,8 @@
 //! what the schemas of Jenkins and of GitLab have in common.
 
 use super::export::{Exported, Exporter, Render};
-use super::verdict::{Verdict, verdict};
+use super::model::run_views;
+use super::verdict::Verdict;
 use crate::analyze::{Condition, Judged, Standing};
 
 /// Verdicts for CI systems.
@@ -23,9 +24,9 @@ fn junit(exported: &Exported<'_>) -> String {
         let cases = exported.conditions.iter().map(of_condition).collect();
         suites.push(("conditions".to_owned(), cases));
     }
-    for run in &exported.analysis.runs {
-        let verdict = verdict(exported.analysis, &run.run);
-        suites.push((run.run.clone(), of_run(&verdict)));
+    let views = run_views(exported.analysis);
+    for (run, view) in exported.analysis.runs.iter().zip(&views) {
+        suites.push((run.run.clone(), of_run(&view.verdict)));
     }
     written(&suites)
 }

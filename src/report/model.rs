@@ -106,12 +106,7 @@ pub(crate) struct Query {
 
 /// Decides what stands on the page.
 pub(crate) fn report(analysis: &Analysis) -> Result<Report, ReportError> {
-    let runs: Vec<RunView> = analysis
-        .runs
-        .iter()
-        .enumerate()
-        .map(|(index, run)| run_view(analysis, run, index))
-        .collect();
+    let runs = run_views(analysis);
     let title = match runs.as_slice() {
         [] => said("No run"),
         [run] => run.run.clone(),
@@ -140,6 +135,13 @@ pub(crate) fn report(analysis: &Analysis) -> Result<Report, ReportError> {
         command: format::clean_to(&analysis.command, 4_000),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     })
+}
+
+/// Decides what is said of each run: the part that every format has, also those without sections.
+pub(super) fn run_views(analysis: &Analysis) -> Vec<RunView> {
+    let runs = analysis.runs.iter().enumerate();
+    runs.map(|(index, run)| run_view(analysis, run, index))
+        .collect()
 }
 
 fn run_view(analysis: &Analysis, run: &RunFacts, index: usize) -> RunView {

@@ -12,15 +12,15 @@ use crate::analyze::{
     ThroughputWindows, empty_window, has_success,
 };
 
-use super::advice::{advice, nothing_in_window};
+use super::advice::nothing_in_window;
 use super::asked::asked;
 use super::columns::{WIDTH, fit, fit_middle, natural_width, paint, push_line, rule, table, wrap};
 use super::comparison::{changes, is_higher_better, percent_change, tone};
-use super::diagnosis::diagnoses;
 use super::few::FEW;
 use super::format;
-use super::grades::{grades, source};
+use super::grades::source;
 use super::grid::{Field, Grid, Tone, VERDICT};
+use super::model::{RunView, run_views};
 use super::run_card::differs;
 use super::sections::{HEADLINE, is_shown};
 use super::tools;
@@ -28,7 +28,7 @@ use super::uncertainty::{
     difference, groups as named_groups, interval_of, of_clients, of_groups, power, reach,
     shown_unit, signed_percent, verdict_tone,
 };
-use super::verdict::{Verdict, failures, verdict};
+use super::verdict::failures;
 use super::warning::Advice;
 
 /// Stands in the place of a verdict on a number that is not tested.
@@ -82,15 +82,15 @@ pub fn terminal(analysis: &Analysis, options: &TerminalOptions) -> String {
     };
     let mut out = String::new();
     let is_single = analysis.runs.len() == 1;
-    for run in &analysis.runs {
-        let verdict = verdict(analysis, &run.run);
-        first_line(&mut out, run, &verdict, is_single, options);
+    let views = run_views(analysis);
+    for view in &views {
+        first_line(&mut out, view, is_single, options);
     }
     if is_single && !has_success(analysis) {
         for run in &analysis.runs {
             failed_block(&mut out, analysis, run, options);
         }
-        warnings(&mut out, analysis, options);
+        warnings(&mut out, &views, options);
         return out;
     }
     if is_single {
@@ -110,20 +110,15 @@ pub fn terminal(analysis: &Analysis, options: &TerminalOptions) -> String {
     }
     tool_tables(&mut out, analysis, options);
     rule(&mut out, '=', "");
-    grade_lines(&mut out, analysis, options);
-    diagnosis_lines(&mut out, analysis, options);
-    warnings(&mut out, analysis, options);
+    grade_lines(&mut out, &views, &source(analysis), options);
+    diagnosis_lines(&mut out, &views, options);
+    warnings(&mut out, &views, options);
     out
 }
 
 /// Writes the verdict, with why.
-fn first_line(
-    out: &mut String,
-    run: &RunFacts,
-    verdict: &Verdict,
-    is_single: bool,
-    options: &TerminalOptions,
-) {
+fn first_line(out: &mut String, view: &RunView, is_single: bool, options: &TerminalOptions) {
+    let verdict = &view.verdict;
     let color = options.color;
     let code = match verdict.standing {
         Standing::Valid => "1;32",
@@ -133,7 +128,7 @@ fn first_line(
     let whose = if is_single {
         String::new()
     } else {
-        format!("{}: ", format::name(&run.run))
+        format!("{}: ", view.run)
     };
     let text = format!("{whose}{}: {}", verdict.word, verdict.reason);
     let painted = paint(&verdict.word, code, color);
@@ -576,35 +571,31 @@ fn tool_tables(out: &mut String, analysis: &Analysis, options: &TerminalOptions)
 }
 
 /// Writes the grades of each run; what shares a grade that is none is named once.
-fn grade_lines(out: &mut String, analysis: &Analysis, options: &TerminalOptions) {
-    for run in &analysis.runs {
-        let mut graded: Vec<(String, String)> = Vec::new();
-        for one in grades(analysis, run) {
+fn grade_lines(out: &mut String, views: &[RunView], source: &str, options: &TerminalOptions) {
+    for view in views {
+        let mut graded: Vec<(String, &str)> = Vec::new();
+        for one in &view.grades {
             let number = format!("{} {}", one.label, one.value);
             match graded.last_mut() {
                 Some((numbers, grade)) if *grade == one.grade => {
                     numbers.push_str(&format!(", {number}"));
                 }
-                _ => graded.push((number, one.grade)),
+                _ => graded.push((number, &one.grade)),
             }
         }
         if graded.is_empty() {
             continue;
         }
-        let whose = if analysis.runs.len() == 1 {
+        let whose = if views.len() == 1 {
             String::new()
         } else {
-            format!(" of {}", fit_middle(&format::name(&run.run), 32))
+            format!(" of {}", fit_middle(&view.run, 32))
         };
         let graded: Vec<String> = graded
             .into_iter()
             .map(|(numbers, grade)| format!("{numbers} {grade}"))
             .collect();
-        let text = format!(
-            "Grades{whose}: {} ({}).",
-            graded.join("; "),
-            source(analysis)
-        );
+        let text = format!("Grades{whose}: {} ({source}).", graded.join("; "));
         for line in wrap(&text, options.prose(), "  ") {
             push_line(out, &line);
         }
@@ -612,11 +603,11 @@ fn grade_lines(out: &mut String, analysis: &Analysis, options: &TerminalOptions)
 }
 
 /// Writes what the only run shows of its server; of several, a report has it.
-fn diagnosis_lines(out: &mut String, analysis: &Analysis, options: &TerminalOptions) {
-    let [run] = analysis.runs.as_slice() else {
+fn diagnosis_lines(out: &mut String, views: &[RunView], options: &TerminalOptions) {
+    let [view] = views else {
         return;
     };
-    for one in diagnoses(analysis, run).iter().take(3) {
+    for one in view.diagnoses.iter().take(3) {
         let text = format!("Seen: {}.", one.what);
         for line in wrap(&text, options.prose(), "  ") {
             push_line(
@@ -632,12 +623,12 @@ fn diagnosis_lines(out: &mut String, analysis: &Analysis, options: &TerminalOpti
 }
 
 /// Writes the warnings: what, why, what to do; one that several runs share is written once.
-fn warnings(out: &mut String, analysis: &Analysis, options: &TerminalOptions) {
-    let is_single = analysis.runs.len() == 1;
-    let mut groups: Vec<(Advice, Vec<String>)> = Vec::new();
-    for run in &analysis.runs {
-        for one in advice(analysis, run, &verdict(analysis, &run.run)) {
-            let seen = format!("{}: {}", fit_middle(&format::name(&run.run), 32), one.what);
+fn warnings(out: &mut String, views: &[RunView], options: &TerminalOptions) {
+    let is_single = views.len() == 1;
+    let mut groups: Vec<(&Advice, Vec<String>)> = Vec::new();
+    for view in views {
+        for one in &view.advice {
+            let seen = format!("{}: {}", fit_middle(&view.run, 32), one.what);
             match groups.iter_mut().find(|(known, _)| known.why == one.why) {
                 Some((_, seen_in)) => seen_in.push(seen),
                 None => groups.push((one, vec![seen])),
