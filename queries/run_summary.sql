@@ -1,15 +1,16 @@
 -- name: run_summary
 -- purpose: what each run did, on one line
 -- input: runs, requests, measured, tape_requests, run_spans, in_flight, tokens
--- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), interrupted (requests), cancelled (requests), not_sent (requests), ok_share (share), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), last_end_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share), resends (requests)
+-- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), interrupted (requests), cancelled (requests), hung_up (requests), not_sent (requests), ok_share (share), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), last_end_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share), resends (requests)
 -- notes: failed is error and timeout; tokens and chunks are those of every measured request, also of one that failed
 --   interrupted were in flight when the run was stopped or its process died; output_tokens_source is that of the requests that were ok
 --   requests and not_sent count those that were due, never sent, and have no row (unwritten_requests of runs)
---   ok_share is of all measured requests, those that were cancelled or never sent included
+--   hung_up are those that the client hung up on, as it was asked to; cancelled are the others that the client gave up
+--   ok_share is of all measured requests, those that were cancelled or never sent included, but for those that were hung up on
 --   duration_s and mean_in_flight are over the time from the first send to the last end of a request, as the window run
 --   unresolved_share: of the gaps between chunks of ok requests, those with an end that shared its read with another chunk; null where the wire can't tell
 --   resends are requests that were sent again, since the connection that had waited for them had ended; null where the tape does not say
--- defines: ok_share (share): requests that were ok ÷ all measured requests of the run
+-- defines: ok_share (share): requests that were ok ÷ all measured requests of the run that the client did not hang up on
 WITH outcomes AS (
   SELECT
     run,
@@ -18,7 +19,8 @@ WITH outcomes AS (
     count(*) FILTER (WHERE status = 'ok') AS ok,
     count(*) FILTER (WHERE status IN ('error', 'timeout')) AS failed,
     count(*) FILTER (WHERE status = 'interrupted') AS interrupted,
-    count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+    count(*) FILTER (WHERE status = 'cancelled' AND error_kind IS NULL) AS cancelled,
+    count(*) FILTER (WHERE error_kind = 'hung_up') AS hung_up,
     count(*) FILTER (WHERE status = 'not_sent') AS not_sent,
     sum(chunk_count) AS chunks,
     sum(input_tokens) AS input_tokens,
@@ -64,8 +66,9 @@ SELECT
   coalesce(o.failed, 0) AS failed,
   coalesce(o.interrupted, 0) AS interrupted,
   coalesce(o.cancelled, 0) AS cancelled,
+  coalesce(o.hung_up, 0) AS hung_up,
   coalesce(o.not_sent, 0) + r.unwritten_requests AS not_sent,
-  CAST(o.ok AS DOUBLE) / nullif(o.requests + r.unwritten_requests, 0) AS ok_share,
+  CAST(o.ok AS DOUBLE) / nullif(o.requests + r.unwritten_requests - o.hung_up, 0) AS ok_share,
   coalesce(w.warmups, 0) AS warmups,
   coalesce(o.chunks, 0) AS chunks,
   s.first_sent_ns,

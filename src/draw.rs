@@ -55,6 +55,10 @@ pub(crate) mod field {
     pub(crate) const PROMPT_LENGTH: u64 = 19;
     /// Place of a row of a data set in the order in which rows are sent.
     pub(crate) const DATASET_ROW: u64 = 20;
+    /// The LoRA adapter that a request asks for.
+    pub(crate) const ADAPTER: u64 = 22;
+    /// Whether the client hangs up on a request.
+    pub(crate) const HANG_UP: u64 = 21;
     /// Which blocks of time a sample with replacement has.
     pub(crate) const RESAMPLE: u64 = 17;
 }

@@ -38,6 +38,7 @@ pub mod schedule;
 pub mod secrets;
 pub mod simulate;
 pub mod sql;
+mod template_value;
 #[cfg(test)]
 mod testing;
 mod throttle;

@@ -26,12 +26,21 @@ pub struct RunPlan {
     /// Name of the protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
+    /// The protocol itself, where it is one of the user's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend_template: Option<String>,
     /// Where requests go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Model to ask for; none to ask the server for its first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// LoRA adapters, one of which each request asks for in the model's place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lora_modules: Vec<String>,
+    /// Which of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_assignment: Option<LoraAssignment>,
     /// Names of the headers that go with each request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub header_names: Vec<String>,
@@ -62,6 +71,9 @@ pub struct RunPlan {
     /// Requests before the schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_warmups: Option<u64>,
+    /// Share of the requests that the client hangs up on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_rate: Option<f64>,
     /// Seed of every draw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -88,6 +100,15 @@ pub struct RunPlan {
     /// What takes the requests to the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wire: Option<String>,
+    /// Headers of answers that the tape keeps, in lower case.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept_headers: Vec<String>,
+    /// File of the authorities whose certificates are believed, and no others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_cert: Option<PathBuf>,
+    /// Whether every certificate is believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure: Option<bool>,
     /// Whether connections are kept for the next request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<bool>,
@@ -154,8 +175,15 @@ impl RunPlan {
         ];
         let not_negative = [
             ("drain_s", limits.drain_ns),
+            ("cancel_after_s", limits.cancel_after_ns),
             ("self_check_s", limits.self_check_ns),
         ];
+        if self
+            .cancel_rate
+            .is_some_and(|share| !(0.0..=1.0).contains(&share))
+        {
+            return Err("`cancel_rate` is no share from 0 to 1".to_owned());
+        }
         if let Some((name, _)) = at_least_one.iter().find(|(_, n)| *n == Some(0)) {
             return Err(format!("`{name}` is 0"));
         }
@@ -455,6 +483,17 @@ pub enum OutputLength {
     Free,
 }
 
+/// Which of several LoRA adapters a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoraAssignment {
+    /// One that is drawn, each as often as the others
+    #[default]
+    Random,
+    /// One after the other
+    RoundRobin,
+}
+
 /// Limits on time, in nanoseconds here and in seconds as JSON.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -501,6 +540,13 @@ pub struct PlanLimits {
         skip_serializing_if = "Option::is_none"
     )]
     pub connect_timeout_ns: Option<i64>,
+    /// Time after which the client hangs up on the requests of `cancel_rate`.
+    #[serde(
+        rename = "cancel_after_s",
+        with = "seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cancel_after_ns: Option<i64>,
     /// Length of the check of the client before the run; 0 leaves it out.
     #[serde(
         rename = "self_check_s",

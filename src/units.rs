@@ -59,6 +59,14 @@ pub(crate) fn seconds(ns: i64) -> f64 {
     ns as f64 / 1e9
 }
 
+/// Parses a share, from 0 to 1.
+pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("write a share from 0 to 1, such as 0.1".to_owned()),
+    }
+}
+
 /// Parses an amount of memory with its unit (`512MiB`, `4GiB`, `2GB`), above zero, into bytes.
 pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit());

@@ -1,5 +1,5 @@
 -- name: slo_results
--- purpose: every measured request with whether it met each goal
+-- purpose: every measured request that the client did not hang up on, with whether it met each goal
 -- input: requests, runs, goals
 -- columns (unit): run, request_id, attempt, status, intended_ns (ns), goals_from_ns (ns), begun_ns (ns), first_token_ns (ns), answered_ns (ns), input_tokens (tokens), output_tokens (tokens), tpot_ns (ns), is_ok, owed_tokens (tokens), meets_ttft, meets_tpot, meets_e2el, is_good
 -- notes: one that is not ok meets no goal; a goal that was not set is met by every request that is ok
@@ -17,6 +17,7 @@ WITH begun AS (
     CASE WHEN r.slo_from = 'intended' THEN q.intended_ns ELSE q.sent_ns END AS goals_from_ns
   FROM requests q
   JOIN runs r ON r.run = q.run
+  WHERE q.error_kind IS DISTINCT FROM 'hung_up'
 ),
 held AS (
   SELECT

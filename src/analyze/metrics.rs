@@ -34,12 +34,13 @@ const STATS: [(&str, &str); 4] = [
 /// has its unit.
 type Single = (&'static str, &'static str, &'static str);
 
-const SINGLE: [Single; 34] = [
+const SINGLE: [Single; 35] = [
     ("run_summary", "requests_total", "requests"),
     ("run_summary", "requests_ok", "ok"),
     ("run_summary", "requests_failed", "failed"),
     ("run_summary", "requests_interrupted", "interrupted"),
     ("run_summary", "requests_cancelled", "cancelled"),
+    ("run_summary", "requests_hung_up", "hung_up"),
     ("run_summary", "requests_not_sent", "not_sent"),
     ("run_summary", "chunks_total", "chunks"),
     ("run_summary", "input_tokens_total", "input_tokens"),

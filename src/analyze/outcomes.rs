@@ -16,12 +16,14 @@ pub struct Outcomes {
     pub ok: f64,
     /// Those whose end the stop of the run cut off, or that it kept from being sent.
     pub cut_off: f64,
+    /// Those that the client hung up on, as it was asked to.
+    pub hung_up: f64,
 }
 
 impl Outcomes {
     /// Those that ended by themselves.
     pub fn ended(self) -> f64 {
-        self.requests - self.cut_off
+        self.requests - self.cut_off - self.hung_up
     }
 
     /// The share of them that succeeded; `None` where there are none.
@@ -37,6 +39,7 @@ pub fn outcomes(analysis: &Analysis, run: &RunFacts) -> Option<Outcomes> {
     Some(Outcomes {
         requests: summary.requests?,
         ok: summary.ok?,
+        hung_up: summary.hung_up.unwrap_or(0.0),
         cut_off: if is_whole {
             0.0
         } else {

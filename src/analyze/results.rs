@@ -213,7 +213,7 @@ result_rows! {
     }
     RunSummary "run_summary" {
         text: output_tokens_source;
-        number: requests, ok, failed, interrupted, cancelled, not_sent, ok_share, warmups,
+        number: requests, ok, failed, interrupted, cancelled, hung_up, not_sent, ok_share, warmups,
             chunks, first_sent_ns, last_token_ns, last_end_ns, duration_s, input_tokens,
             output_tokens, peak_in_flight, mean_in_flight, unresolved_share, resends;
     }

@@ -16,6 +16,7 @@ use super::lenient::{Count, Lenient, Text, parse, read_from_object};
 use super::protocol::{EventReader, ExactLength, Protocol};
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::request::{Message, Overridable, RequestInput, RequestSpec, content_text, written};
+use super::sampling::SamplingFields;
 use super::sse::{Event, Kind};
 use crate::capture::schema::{Channel, TokensSource};
 use crate::secrets::Secrets;
@@ -60,6 +61,13 @@ impl Protocol for Messages {
 
     fn exact_length(&self) -> ExactLength {
         ExactLength::Never
+    }
+
+    fn sampling(&self) -> SamplingFields {
+        SamplingFields {
+            object: None,
+            names: &[("top_p", "top_p"), ("top_k", "top_k")],
+        }
     }
 
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {

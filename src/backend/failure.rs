@@ -22,7 +22,7 @@ pub enum NotAStream {
 /// Returns what the body of a failed response says, for people: the message where the body has one
 /// in a form that is known, else the start of the body; empty when the body is. Secrets are masked.
 pub fn error_message(body: &[u8], secrets: &Secrets) -> String {
-    lenient::any(body)
+    value_of(body)
         .and_then(|value| message_of(&value))
         .map_or_else(
             || cleaned(&String::from_utf8_lossy(body), secrets),
@@ -30,21 +30,42 @@ pub fn error_message(body: &[u8], secrets: &Secrets) -> String {
         )
 }
 
+/// Size of what is read for a message, in bytes: its values take up to a hundred times the memory.
+const MAX_READ_BYTES: usize = 256 << 10;
+
+/// Reads JSON that may have a message.
+fn value_of(text: &[u8]) -> Option<Value> {
+    match text.len() <= MAX_READ_BYTES {
+        true => lenient::any(text),
+        false => None,
+    }
+}
+
+/// Returns the error that a JSON object reports, under `error` or by itself. Secrets are masked.
+pub(super) fn stream_error(object: &[u8], secrets: &Secrets) -> StreamError {
+    let value = value_of(object).unwrap_or_default();
+    let inner = value.get("response").and_then(|inner| inner.get("error"));
+    let error = value
+        .get("error")
+        .or(inner)
+        .filter(|error| error.is_object());
+    StreamError {
+        message: error_message(object, secrets),
+        code: code_of(error.unwrap_or(&value), secrets),
+    }
+}
+
 /// Says what the start of a body is that came with status 200, and not as the answer that was
 /// expected. Secrets are masked.
 pub fn read_unexpected(body: &[u8], expected: Framing, secrets: &Secrets) -> NotAStream {
     let expected = expected.described();
-    let Some(value) = lenient::any(body) else {
+    let Some(value) = value_of(body) else {
         return NotAStream::Unsupported(describe_text(body, expected, secrets));
     };
     let is_error = value.get("error").is_some_and(|error| !error.is_null())
         || value.get("object").and_then(Value::as_str) == Some("error");
     if is_error {
-        let object = value.get("error").filter(|error| error.is_object());
-        return NotAStream::Error(StreamError {
-            message: error_message(body, secrets),
-            code: code_of(object.unwrap_or(&value), secrets),
-        });
+        return NotAStream::Error(stream_error(body, secrets));
     }
     if value.get("choices").is_some() || value.get("done") == Some(&Value::Bool(true)) {
         return NotAStream::Unsupported(format!(
@@ -90,9 +111,17 @@ fn message_of(value: &Value) -> Option<String> {
             parts.join("; ")
         }
         Value::Object(fields) => {
-            let text = ["error", "message", "detail", "msg"]
-                .iter()
-                .find_map(|name| message_of(fields.get(*name)?))?;
+            let text = [
+                "error",
+                "message",
+                "detail",
+                "msg",
+                "response",
+                "meta_info",
+                "finish_reason",
+            ]
+            .iter()
+            .find_map(|name| message_of(fields.get(*name)?))?;
             match fields.get("loc").and_then(Value::as_array) {
                 Some(location) => format!("{}: {text}", path_of(location)),
                 None => text,

@@ -182,6 +182,21 @@ impl FromJson<'_> for bool {
     }
 }
 
+/// Whether there is a text or an object, whatever it says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Present(pub(super) bool);
+
+impl<'de> FromJson<'de> for Present {
+    fn from_text(_text: Cow<'de, str>) -> Self {
+        Self(true)
+    }
+
+    fn from_object<A: MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Self(true))
+    }
+}
+
 /// How many elements a list has, without the elements; `None` where there is no list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Length(pub(super) Option<u32>);

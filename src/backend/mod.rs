@@ -6,24 +6,40 @@
 //! same result.
 
 mod anthropic;
+mod embeddings;
+mod error;
 mod failure;
+mod flat;
 mod framing;
 mod lenient;
+mod llama_cpp;
+mod meter;
 mod ollama;
 mod openai;
 mod protocol;
 mod reading;
+mod recognition;
 mod request;
+mod responses;
+mod sampling;
+mod sglang;
 pub mod sse;
+mod template;
+mod tgi;
+mod triton;
 
 use crate::plan::RunPlan;
 
+pub use error::{BackendError, TemplateError};
 pub use failure::{NotAStream, error_message, read_unexpected};
 pub use framing::{FrameDecoder, Framing};
 pub use protocol::{EventReader, ExactLength, Protocol};
 pub use reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
-pub use request::{BackendError, RequestInput, RequestSpec, check_extra_body};
+pub use recognition::{SIGNS, Sign, body_looks_like, looks_like, unrecognized};
+pub use request::{RequestInput, RequestSpec, check_extra_body};
+pub use sampling::SamplingFields;
 pub use sse::{Event, Kind, Tail};
+pub use template::{TEMPLATE, of_template};
 
 /// The name of the protocol that a server is driven with where the user names none.
 pub const DEFAULT_PROTOCOL: &str = "openai";
@@ -34,7 +50,16 @@ pub type Backend = &'static dyn Protocol;
 /// The protocols that there are, each under every name that it goes by, in the order of the help.
 pub fn protocols() -> impl Iterator<Item = Backend> {
     let openai = openai::NAMES.iter().map(|name| name as Backend);
-    let others: [Backend; 2] = [&anthropic::MESSAGES, &ollama::CHAT];
+    let others: [Backend; 8] = [
+        &responses::RESPONSES,
+        &anthropic::MESSAGES,
+        &sglang::GENERATE,
+        &tgi::GENERATE_STREAM,
+        &triton::GENERATE_STREAM,
+        &llama_cpp::COMPLETION,
+        &ollama::CHAT,
+        &embeddings::EMBEDDINGS,
+    ];
     openai.chain(others)
 }
 
@@ -43,9 +68,18 @@ pub fn protocol(name: &str) -> Option<Backend> {
     protocols().find(|protocol| protocol.name() == name)
 }
 
-/// Returns the protocol of a plan, where it names one that is known.
-pub fn of_plan(plan: &RunPlan) -> Option<Backend> {
-    protocol(plan.backend.as_deref()?)
+/// Returns the protocol of a plan.
+///
+/// # Errors
+///
+/// [`BackendError`] where it names none that is known, or has a template that can't be used.
+pub fn of_plan(plan: &RunPlan) -> Result<Backend, BackendError> {
+    let name = plan.backend.as_deref().unwrap_or_default();
+    match (&plan.backend_template, protocol(name)) {
+        (Some(text), _) if name == TEMPLATE => Ok(of_template(text)?),
+        (_, Some(known)) => Ok(known),
+        _ => Err(BackendError::Unknown(name.to_owned())),
+    }
 }
 
 #[cfg(test)]
@@ -60,14 +94,31 @@ mod tests {
             let length = it.exact_length();
             format!("{name} {path} {models} {media_type} {mark} {length:?}")
         });
-        insta::assert_snapshot!(listed.collect::<Vec<_>>().join("\n"), @r"
+        insta::assert_snapshot!(listed.collect::<Vec<_>>().join("\n"), @r#"
         openai-chat /v1/chat/completions /v1/models text/event-stream [DONE] OnDemand
         openai /v1/completions /v1/models text/event-stream [DONE] OnDemand
         vllm /v1/completions /v1/models text/event-stream [DONE] Known
         vllm-chat /v1/chat/completions /v1/models text/event-stream [DONE] Known
+        sglang-oai /v1/completions /v1/models text/event-stream [DONE] Known
+        sglang-oai-chat /v1/chat/completions /v1/models text/event-stream [DONE] Known
+        llama.cpp-chat /v1/chat/completions /v1/models text/event-stream [DONE] Known
+        tgi-chat /v1/chat/completions /v1/models text/event-stream [DONE] Never
+        dynamo /v1/chat/completions /v1/models text/event-stream [DONE] Known
+        lmdeploy /v1/completions /v1/models text/event-stream [DONE] Known
+        lmdeploy-chat /v1/chat/completions /v1/models text/event-stream [DONE] Known
+        mistralrs /v1/chat/completions /v1/models text/event-stream [DONE] OnDemand
+        transformers /v1/chat/completions /v1/models text/event-stream - Never
+        scalellm /v1/completions /v1/models text/event-stream [DONE] OnDemand
+        deepspeed-mii /v1/completions /v1/models text/event-stream [DONE] Never
+        openai-responses /v1/responses /v1/models text/event-stream - OnDemand
         anthropic /v1/messages /v1/models text/event-stream message_stop Never
+        sglang /generate /v1/models text/event-stream [DONE] Known
+        tgi /generate_stream /info text/event-stream - OnDemand
+        tensorrt-llm /v2/models/ensemble/generate_stream /v2/models/ensemble text/event-stream - OnDemand
+        llama.cpp /completion /v1/models text/event-stream - Known
         ollama /api/chat /api/tags application/x-ndjson - Never
-        ");
+        openai-embeddings /v1/embeddings /v1/models application/json - Never
+        "#);
         assert!(protocol("grpc").is_none());
         assert!(protocol(DEFAULT_PROTOCOL).is_some());
     }

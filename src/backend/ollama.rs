@@ -4,18 +4,16 @@
 //! has the counts of tokens as well. Fields that other protocols have at the top of a request are
 //! in its `options`; nothing there makes an answer exactly as long as planned.
 
-use std::borrow::Cow;
-
-use serde::de::{IgnoredAny, MapAccess};
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use super::failure;
 use super::framing::Framing;
-use super::lenient::{self, Count, FromJson, Length, Lenient, Text, parse, read_from_object};
+use super::lenient::{self, Count, Length, Lenient, Present, Text, parse, read_from_object};
 use super::protocol::{EventReader, ExactLength, Protocol};
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
-use super::request::{Message, Overridable, RequestInput, RequestSpec, written};
+use super::request::{RequestSpec, limit_of, object_of, written_over};
+use super::sampling::{OF_LLAMA, SamplingFields};
 use super::sse::{Event, Kind};
 use crate::capture::schema::{Channel, TokensSource};
 use crate::secrets::Secrets;
@@ -26,6 +24,9 @@ pub(super) struct Chat;
 
 /// The one that there is.
 pub(super) static CHAT: Chat = Chat;
+
+/// The object of a request that has what is asked for beside the messages.
+const OPTIONS: &str = "options";
 
 /// The field that limits the output, in the options.
 const LIMIT_FIELD: &str = "num_predict";
@@ -59,13 +60,28 @@ impl Protocol for Chat {
         ExactLength::Never
     }
 
+    fn sampling(&self) -> SamplingFields {
+        SamplingFields {
+            object: Some(OPTIONS),
+            names: OF_LLAMA,
+        }
+    }
+
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
-        written(spec, &Body(spec))
+        let mut fields = json!({
+            "model": spec.model,
+            "messages": spec.input.messages(),
+            "stream": true,
+        });
+        let options = options(spec);
+        if !options.is_empty() {
+            fields[OPTIONS] = options.into();
+        }
+        written_over(fields, spec, &[OPTIONS])
     }
 
     fn output_limit(&self, spec: &RequestSpec<'_>) -> Option<u32> {
-        let limit = options(spec).get(LIMIT_FIELD)?.as_u64();
-        limit.and_then(|limit| u32::try_from(limit).ok())
+        limit_of(&options(spec), LIMIT_FIELD)
     }
 
     fn reader(&self, keep_text: bool) -> Box<dyn EventReader> {
@@ -85,38 +101,7 @@ fn options(spec: &RequestSpec<'_>) -> Map<String, Value> {
     if let Some(temperature) = spec.temperature {
         options.insert("temperature".to_owned(), temperature.into());
     }
-    if let Some(Value::Object(own)) = spec.extra_body.get("options") {
-        options.extend(own.clone());
-    }
-    options
-}
-
-struct Body<'a>(&'a RequestSpec<'a>);
-
-impl Serialize for Body<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let spec = self.0;
-        let mut extra_body = Cow::Borrowed(spec.extra_body);
-        let options = options(spec);
-        if !options.is_empty() {
-            let options = Value::Object(options);
-            extra_body.to_mut().insert("options".to_owned(), options);
-        }
-        let mut body = Overridable {
-            map: serializer.serialize_map(None)?,
-            extra_body: &extra_body,
-        };
-        body.entry("model", spec.model)?;
-        match spec.input {
-            RequestInput::Text(content) => {
-                let role = "user";
-                body.entry("messages", &[Message { role, content }])?;
-            }
-            RequestInput::Messages(messages) => body.entry("messages", messages)?,
-        }
-        body.entry("stream", &true)?;
-        body.end()
-    }
+    object_of(spec, OPTIONS, options)
 }
 
 /// A line of an answer.
@@ -130,7 +115,7 @@ struct Line<'a> {
     done_reason: Text<'a>,
     prompt_eval_count: Count,
     eval_count: Count,
-    error: Lenient<IsError>,
+    error: Lenient<Present>,
 }
 
 /// The next part of the message.
@@ -142,21 +127,6 @@ struct Part<'a> {
     #[serde(borrow)]
     content: Text<'a>,
     tool_calls: Lenient<Length>,
-}
-
-/// Whether there is an error, in whatever shape.
-#[derive(Debug, Default)]
-struct IsError(bool);
-
-impl<'de> FromJson<'de> for IsError {
-    fn from_text(_text: Cow<'de, str>) -> Self {
-        Self(true)
-    }
-
-    fn from_object<A: MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
-        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Self(true))
-    }
 }
 
 read_from_object!(Line<'a>, Part<'a>);
@@ -308,10 +278,9 @@ impl LineReader {
 
 #[cfg(test)]
 mod tests {
-    use insta::assert_snapshot;
-    use serde_json::json;
-
     use super::*;
+    use crate::backend::request::RequestInput;
+    use insta::assert_snapshot;
 
     /// The body of a request, and the limit that is noted for it.
     fn body(spec: RequestSpec<'_>, extra: &Value) -> (String, Option<u32>) {
@@ -345,7 +314,7 @@ mod tests {
         let (sent, limit) = body(spec, &own);
         assert_snapshot!(
             sent,
-            @r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"keep_alive":"1m","options":{"num_predict":4,"temperature":0.5,"seed":7}}"#
+            @r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"options":{"num_predict":4,"temperature":0.5,"seed":7},"keep_alive":"1m"}"#
         );
         assert_eq!(limit, Some(4));
         let messages = [json!({ "role": "system", "content": "be brief" })];

@@ -6,7 +6,6 @@
 //! token; a name or an argument of a tool call is one, and so is reasoning under any of its names.
 
 mod event_template;
-mod meter;
 mod protocol;
 mod shape;
 #[cfg(test)]
@@ -18,13 +17,13 @@ use std::borrow::Cow;
 
 use super::failure;
 use super::lenient::{self, Lenient, parse};
+use super::meter::TokenMeter;
 use super::protocol::EventReader;
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::sse::{Event, Kind};
 use crate::capture::schema::Channel;
 use crate::secrets::Secrets;
 use event_template::EventTemplates;
-use meter::TokenMeter;
 pub(super) use protocol::NAMES;
 use shape::{Choice, Chunk, Delta, END_MARK, Function, UsageObject};
 use tools::Calls;

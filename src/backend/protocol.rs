@@ -2,11 +2,12 @@
 
 use std::fmt::Debug;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::framing::Framing;
 use super::reading::{Reading, TokenTally};
 use super::request::RequestSpec;
+use super::sampling::SamplingFields;
 use super::sse::Event;
 use crate::secrets::Secrets;
 
@@ -35,6 +36,17 @@ pub trait Protocol: Debug + Sync {
         None
     }
 
+    /// Whether an answer is whole when its body has ended in order: there is no finish reason and no end
+    /// mark.
+    fn ends_with_its_body(&self) -> bool {
+        false
+    }
+
+    /// Whether its answers have tokens.
+    fn has_tokens(&self) -> bool {
+        true
+    }
+
     /// The path of the list of models on its servers.
     fn models_endpoint(&self) -> &'static str {
         "/v1/models"
@@ -53,6 +65,22 @@ pub trait Protocol: Debug + Sync {
 
     /// How a server is asked for exactly the planned output length.
     fn exact_length(&self) -> ExactLength;
+
+    /// Where requests have the fields of sampling.
+    fn sampling(&self) -> SamplingFields {
+        SamplingFields::OF_BODY
+    }
+
+    /// Returns the fields that ask for the log-probabilities of tokens, with so many others beside each;
+    /// `None` where there are none.
+    fn logprobs(&self, _others: u32) -> Option<Map<String, Value>> {
+        None
+    }
+
+    /// Returns the fields that ask for the ids of tokens; `None` where there are none.
+    fn token_ids(&self) -> Option<Map<String, Value>> {
+        None
+    }
 
     /// Fields that requests have by themselves and some servers refuse, each with what to do then.
     fn refusable_fields(&self) -> &'static [(&'static str, &'static str)] {

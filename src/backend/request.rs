@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use serde::ser::SerializeMap;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use super::error::BackendError;
 
 /// What one request asks for.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +58,14 @@ pub enum RequestInput<'a> {
 }
 
 impl RequestInput<'_> {
+    /// Returns the messages: of a prompt, the one that a user says it in.
+    pub(super) fn messages(&self) -> Value {
+        match self {
+            Self::Text(text) => json!([{ "role": "user", "content": text }]),
+            Self::Messages(messages) => Value::from(messages.to_vec()),
+        }
+    }
+
     /// Returns the text: of messages, all their texts, a line break between two of them.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
@@ -82,38 +92,11 @@ pub(super) fn content_text(content: &Value) -> Cow<'_, str> {
     }
 }
 
-/// A request that can't be measured as one stream of tokens.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BackendError {
-    /// A field of the extra body asks for several answers, several prompts, or no stream.
-    #[error("`{field}` in the extra body asks for {asks}, which can't be measured as one stream")]
-    Refused {
-        /// Name of the field.
-        field: &'static str,
-        /// What the field asks for.
-        asks: &'static str,
-        /// What to do instead.
-        remedy: &'static str,
-    },
-    /// Exactly the planned output length is asked for, which the protocol can't say.
-    #[error("the backend `{backend}` can't ask for exact output lengths (`--ignore-eos`)")]
-    NoExactLength {
-        /// Name of the backend.
-        backend: &'static str,
-    },
-}
+/// Objects of a request that protocols have sampling in.
+const OBJECTS: [&str; 3] = ["sampling_params", "parameters", "options"];
 
-impl BackendError {
-    /// Returns what to do about it, as an imperative.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::Refused { remedy, .. } => remedy,
-            Self::NoExactLength { .. } => {
-                "leave out `--ignore-eos`: the planned length then limits an answer, which may end before"
-            }
-        }
-    }
-}
+/// Names under which protocols have the prompt.
+const PROMPTS: [&str; 5] = ["prompt", "text", "inputs", "text_input", "input_ids"];
 
 const SEND_MORE_REQUESTS: &str = "send more requests instead";
 
@@ -124,24 +107,30 @@ const SEND_MORE_REQUESTS: &str = "send more requests instead";
 /// [`BackendError::Refused`] for `n` or `best_of` other than 1, for a list of prompts, and for
 /// `"stream": false`. One prompt as a list of token ids passes.
 pub fn check_extra_body(extra_body: &Map<String, Value>) -> Result<(), BackendError> {
-    for (field, asks) in [("n", "several answers"), ("best_of", "several candidates")] {
-        let value = extra_body.get(field).unwrap_or(&Value::Null);
-        if !value.is_null() && value.as_u64() != Some(1) {
+    let inner = OBJECTS.iter().filter_map(|name| extra_body.get(*name));
+    let inner = inner.filter_map(Value::as_object);
+    for object in inner.chain([extra_body]) {
+        for (field, asks) in [("n", "several answers"), ("best_of", "several candidates")] {
+            let value = object.get(field).unwrap_or(&Value::Null);
+            if !value.is_null() && value.as_u64() != Some(1) {
+                return Err(BackendError::Refused {
+                    field,
+                    asks,
+                    remedy: SEND_MORE_REQUESTS,
+                });
+            }
+        }
+    }
+    for field in PROMPTS {
+        if let Some(Value::Array(items)) = extra_body.get(field)
+            && !items.iter().all(Value::is_u64)
+        {
             return Err(BackendError::Refused {
                 field,
-                asks,
+                asks: "a list of prompts",
                 remedy: SEND_MORE_REQUESTS,
             });
         }
-    }
-    if let Some(Value::Array(items)) = extra_body.get("prompt")
-        && !items.iter().all(Value::is_u64)
-    {
-        return Err(BackendError::Refused {
-            field: "prompt",
-            asks: "a list of prompts",
-            remedy: SEND_MORE_REQUESTS,
-        });
     }
     if let Some(stream) = extra_body.get("stream")
         && stream != &Value::Bool(true)
@@ -183,6 +172,44 @@ impl<M: SerializeMap> Overridable<'_, M> {
     }
 }
 
+/// Returns the most output tokens that a request allows by a field at its top.
+pub(super) fn limited_by(spec: &RequestSpec<'_>, field: &str) -> Option<u32> {
+    match spec.extra_body.contains_key(field) {
+        true => limit_of(spec.extra_body, field),
+        false => spec.max_tokens,
+    }
+}
+
+/// Returns the most output tokens that an object of a request allows by a field of it.
+pub(super) fn limit_of(object: &Map<String, Value>, field: &str) -> Option<u32> {
+    let limit = object.get(field)?.as_u64();
+    limit.and_then(|limit| u32::try_from(limit).ok())
+}
+
+/// Returns the object `name` of a request: the plan's fields, and the user's own on top of them.
+pub(super) fn object_of(
+    spec: &RequestSpec<'_>,
+    name: &str,
+    mut plans: Map<String, Value>,
+) -> Map<String, Value> {
+    if let Some(Value::Object(own)) = spec.extra_body.get(name) {
+        plans.extend(own.clone());
+    }
+    plans
+}
+
+/// Writes the fields of a request with the user's on top of them, but for the objects of these
+/// names, in which they are already ([`object_of`]).
+pub(super) fn written_over(mut body: Value, spec: &RequestSpec<'_>, objects: &[&str]) -> Vec<u8> {
+    for (name, value) in spec.extra_body {
+        let is_in_it = value.is_object() && objects.contains(&name.as_str());
+        if !is_in_it {
+            body[name] = value.clone();
+        }
+    }
+    written(spec, &body)
+}
+
 /// A message of a conversation.
 #[derive(Serialize)]
 pub(super) struct Message<'a> {
@@ -204,8 +231,6 @@ pub(super) fn written(spec: &RequestSpec<'_>, body: &impl Serialize) -> Vec<u8> 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn extra(fields: Value) -> Map<String, Value> {

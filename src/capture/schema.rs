@@ -295,6 +295,8 @@ table! {
         has_lone_finish: Option<bool>,
         /// The server's id of the response.
         response_id: Option<String>,
+        /// The headers of the answer that were to be kept (`--keep-header`), as a JSON object.
+        response_headers: Option<String>,
         /// The prompt; only with `--keep text`.
         prompt: Option<String>,
         /// The generated text; only with `--keep text`. Calls of tools follow it on a line of their own,
@@ -407,6 +409,8 @@ words! {
         TooLarge = "too_large",
         /// The response is of a kind that the backend does not speak.
         Unsupported = "unsupported",
+        /// The client hung up, as it was asked to (`--cancel-rate`).
+        HungUp = "hung_up",
     }
 }
 
@@ -478,6 +482,7 @@ impl RequestRow {
             stop_reason: None,
             has_lone_finish: None,
             response_id: None,
+            response_headers: None,
             prompt: None,
             output: None,
         }

@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::backend::{Backend, DEFAULT_PROTOCOL, protocol, protocols};
+use crate::backend::{Backend, DEFAULT_PROTOCOL};
 use crate::plan::RampStrategy;
 use crate::simulate::ServerSettings;
-use crate::units::{parse_bytes, parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s};
+use crate::units::{
+    parse_bytes, parse_duration_ns, parse_positive_duration_ns, parse_rate_per_s, parse_share,
+};
 
 mod judge;
 mod kinds;
 mod language;
 mod question;
+mod target;
 mod trace;
 mod view;
 
@@ -21,6 +23,8 @@ pub(crate) use judge::{GoalArgs, JudgeArgs, ReportSettingArgs, SloForm, Warmup, 
 pub(crate) use kinds::{DatasetArgs, ExportArgs, ScheduleFlags};
 pub(crate) use language::Lang;
 pub(crate) use question::QuestionArgs;
+use target::backends;
+pub(crate) use target::{BackendArg, ConnectionArgs, SamplingArgs, TargetArgs, WireArg};
 pub(crate) use trace::{
     ChangeArgs, ConvertArgs, InspectArgs, SelectionArgs, ServeGenArgs, SynthesizeArgs, TraceVerb,
 };
@@ -132,13 +136,6 @@ pub(crate) enum Verb {
     /// client's times are from them: read lag, TTFT, inter-token times, send times. Each rung
     /// is a run like any other, tape included. All of it takes about half a minute.
     Verify(VerifyArgs),
-}
-
-/// Parses the name of a protocol.
-fn backends() -> impl TypedValueParser<Value = Backend> {
-    let names = protocols().map(|it| PossibleValue::new(it.name()).help(it.about()));
-    PossibleValuesParser::new(names.collect::<Vec<_>>())
-        .map(|name| protocol(&name).expect("it is one of the names above"))
 }
 
 #[derive(Debug, Args)]
@@ -253,58 +250,6 @@ pub(crate) struct DriveArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Target")]
-pub(crate) struct TargetArgs {
-    /// Protocol of the server
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_PROTOCOL, value_parser = backends())]
-    pub(crate) backend: Backend,
-    /// Address of the server
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
-    pub(crate) base_url: String,
-    /// Path of the endpoint [default: the backend's own]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) endpoint: Option<String>,
-    /// Model to ask for [default: the first one that the server lists]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) model: Option<String>,
-    /// A header of every request; may be given several times
-    ///
-    /// A bearer token is taken from OPENAI_API_KEY where no header has one. Values of headers are
-    /// never stored nor printed.
-    #[arg(long, value_name = "NAME: VALUE")]
-    pub(crate) header: Vec<String>,
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArgs,
-}
-
-/// How requests get to the server.
-#[derive(Debug, Clone, Copy, Args)]
-#[command(next_help_heading = "Target")]
-pub(crate) struct ConnectionArgs {
-    /// What takes the requests to the server
-    #[arg(long, value_enum, value_name = "WIRE", default_value = "auto")]
-    pub(crate) wire: WireArg,
-    /// Give each request a new connection, and say `Connection: close`
-    ///
-    /// For a server that closes connections which it was to keep. Without this flag connections are
-    /// kept until one ends just as a request goes out on it: that request is sent again on a new
-    /// one (column `resends`), and from then on each has its own, as with this flag.
-    #[arg(long)]
-    pub(crate) no_keep_alive: bool,
-}
-
-/// What `--wire` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WireArg {
-    /// `direct`, or `reqwest` where the environment names a proxy for the server
-    Auto,
-    /// Own sockets: stamps every read, with the kernel's receive time beside it
-    Direct,
-    /// The reqwest client: passes proxies, stamps what it is handed
-    Reqwest,
-}
-
-#[derive(Debug, Args)]
 #[command(next_help_heading = "Request")]
 pub(crate) struct RequestArgs {
     /// A Hugging Face `tokenizer.json`, its folder, or either gzipped [default: o200k, embedded]
@@ -323,6 +268,8 @@ pub(crate) struct RequestArgs {
     /// Sampling temperature [default: the server's own]
     #[arg(long, value_name = "T")]
     pub(crate) temperature: Option<f64>,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
     /// Fields to merge into every request's body, as a JSON object
     #[arg(long, value_name = "JSON")]
     pub(crate) extra_body: Option<String>,
@@ -365,6 +312,15 @@ pub(crate) struct LimitArgs {
     /// Time between two reads of one answer
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_positive_duration_ns)]
     pub(crate) idle_timeout: i64,
+    /// Share of the requests that the client hangs up on, 0 to 1, as users do who leave
+    ///
+    /// They are chosen by --seed, are `cancelled` in the tape with the `error_kind` `hung_up`, and
+    /// count neither as failures nor for goals.
+    #[arg(long, value_name = "SHARE", requires = "cancel_after", value_parser = parse_share)]
+    pub(crate) cancel_rate: Option<f64>,
+    /// Time after the send at which the client hangs up on them
+    #[arg(long, value_name = "TIME", requires = "cancel_rate", value_parser = parse_duration_ns)]
+    pub(crate) cancel_after: Option<i64>,
     /// Send the rest of the schedule where the first 100 requests all failed alike, with no connection
     /// or a refusal of the server's (4xx)
     #[arg(long)]

@@ -16,8 +16,9 @@ use super::output::{make_folder, write_error};
 use super::talk::{has_color, say, terminal_columns};
 use super::{masks, plan};
 use crate::analyze::{Options, Slo};
+use crate::backend::of_plan;
 use crate::error::{Error, exit};
-use crate::load::backend_of;
+use crate::load::LoadError;
 use crate::plan::{EMBEDDED_TOKENIZER, RunPlan, TracePlan};
 use crate::report::{PageOptions, TerminalOptions, exporter};
 use crate::simulate::{CHAT_BACKEND, ServerSettings, serve};
@@ -73,7 +74,7 @@ fn planned(trace: PathBuf, server: SocketAddr) -> Result<Planned, Error> {
         tokenizer: Some(EMBEDDED_TOKENIZER.into()),
         ..RunPlan::default()
     };
-    let backend = backend_of(&plan)?;
+    let backend = of_plan(&plan).map_err(LoadError::from)?;
     let url = plan::join(&base_url, backend.endpoint())?;
     let private = drive::private_for(url, (&[], None), Map::new())?;
     plan::direct(&mut plan, &private, WireArg::Auto);

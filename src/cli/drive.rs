@@ -14,17 +14,17 @@ use super::goals;
 use super::interrupt::{self, RunStage};
 use super::output::{Output, write_error};
 use super::talk::{complain, print, print_painted, say};
-use super::{ending, masks, plan, progress};
+use super::{ending, masks, plan, progress, sampling};
 use crate::analyze::{Options, Slo};
-use crate::backend::Backend;
+use crate::backend::{Backend, of_plan};
 use crate::error::{Error, exit};
-use crate::load::{Private, Run, RunListener, RunReport, Setup, backend_of};
+use crate::load::{LoadError, Private, Run, RunListener, RunReport, Setup};
 use crate::plan::{Process, RunPlan, SessionPrompts, SessionReplies};
 use crate::report::{TerminalOptions, json as report_json, terminal};
 use crate::runtime::block_on;
 use crate::time::clock::utc_now_ns;
 use crate::trace::{Pipe, PromptFacts, TraceOptions, TraceRow};
-use crate::wire::get_text;
+use crate::wire::{Trust, get_text};
 
 /// What is to be driven: a plan, and what a plan does not hold.
 pub(super) struct Planned {
@@ -41,7 +41,7 @@ pub(super) struct Planned {
 impl Planned {
     /// Adds to a plan where its requests go.
     fn of(mut plan: RunPlan, args: &DriveArgs) -> Result<Self, Error> {
-        let extra_body = plan::extra_body(args.request.extra_body.as_deref())?;
+        let extra_body = sampling::extra_body(args)?;
         let private = private(&args.target, extra_body)?;
         plan::direct(&mut plan, &private, args.target.connection.wire);
         Ok(Self {
@@ -196,7 +196,7 @@ pub(super) fn drive(
     look_at_trace(&mut planned, global)?;
     // A plan is made without asking anyone.
     if planned.plan.model.is_none() && !global.dry_run {
-        let backend = backend_of(&planned.plan)?;
+        let backend = of_plan(&planned.plan).map_err(LoadError::from)?;
         let model = first_model(backend, &planned.models_url, &planned.private)?;
         planned.plan.model = Some(model);
     }
@@ -257,7 +257,36 @@ pub(super) fn drive(
 pub(super) fn private(args: &TargetArgs, extra_body: Map<String, Value>) -> Result<Private, Error> {
     let url = plan::endpoint_url(args)?;
     let key = api_key(&url);
-    private_for(url, (&args.header, key), extra_body)
+    let connection = &args.connection;
+    Ok(Private {
+        trust: trust(connection.ca_cert.as_deref(), connection.insecure)?,
+        ..private_for(url, (&args.header, key), extra_body)?
+    })
+}
+
+/// Whose certificates are believed: those of the authorities in a file, of anyone, or as the system does.
+pub(super) fn trust(ca_cert: Option<&Path>, believes_any: bool) -> Result<Trust, Error> {
+    let Some(path) = ca_cert else {
+        return Ok(match believes_any {
+            true => Trust::Anyone,
+            false => Trust::System,
+        });
+    };
+    let pem = fs::read(path).map_err(|source| Error::File {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    Trust::authorities(pem).map_err(|error| {
+        Error::usage(
+            format!(
+                "`{}` can't be used as `--ca-cert`: {}",
+                path.display(),
+                error.message
+            ),
+            "give a file of certificates that begin with `-----BEGIN CERTIFICATE-----`",
+        )
+    })
 }
 
 /// The key from the environment, unless the address has credentials: those are the user's own words for
@@ -279,6 +308,7 @@ pub(super) fn private_for(
         secrets: masks::secrets(header, &url, &extra_body),
         url,
         extra_body,
+        trust: Trust::System,
     })
 }
 
@@ -316,7 +346,7 @@ pub(super) fn first_model(backend: Backend, url: &Url, private: &Private) -> Res
             hint: Some(hint.into()),
         }
     };
-    let text = block_on(get_text(url, &private.headers_for(backend)))
+    let text = block_on(get_text(url, &private.headers_for(backend), &private.trust))
         .map_err(|error| Error::System("start the client".into(), error))?
         .map_err(|error| unknown(error.message))?;
     let list: Value = serde_json::from_str(&text).map_err(|error| unknown(error.to_string()))?;

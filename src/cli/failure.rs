@@ -80,7 +80,8 @@ fn field_remedy(failure: &Failure, plan: &RunPlan) -> Option<String> {
         ),
     ];
     let of_flags = remedies.into_iter().filter(|(_, is_asked, _)| *is_asked);
-    let of_backend = backend::of_plan(plan).map_or(&[][..], |backend| backend.refusable_fields());
+    let backend = backend::of_plan(plan);
+    let of_backend = backend.map_or(&[][..], |backend| backend.refusable_fields());
     let mut all = of_flags
         .map(|(field, _, remedy)| (field, remedy))
         .chain(of_backend.iter().copied());

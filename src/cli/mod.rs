@@ -4,6 +4,7 @@ mod analyze;
 mod answer;
 mod args;
 mod demo;
+mod detect;
 mod drive;
 mod ending;
 mod failure;
@@ -17,6 +18,7 @@ mod output;
 mod plan;
 mod progress;
 mod run;
+mod sampling;
 mod simulate;
 mod sql;
 mod synthesize;
@@ -36,15 +38,25 @@ use crate::load::raise_open_files;
 
 /// Runs the command line of this process. Returns its exit code.
 pub fn main() -> ExitCode {
-    let app = App::parse();
+    let mut app = App::parse();
     raise_open_files();
-    match run(&app) {
+    match prepare(&mut app).and_then(|()| run(&app)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             talk::complain(&error);
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Finds out what the words alone do not say.
+fn prepare(app: &mut App) -> Result<(), Error> {
+    let target = match &mut app.verb {
+        Verb::Load(args) => &mut args.common.target,
+        Verb::Replay(args) => &mut args.common.target,
+        _ => return Ok(()),
+    };
+    detect::find_backend(target, &app.global)
 }
 
 fn run(app: &App) -> Result<u8, Error> {

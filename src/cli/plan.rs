@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::args::{
-    ArrivalsArg, DriveArgs, LoadArgs, ReplayArgs, RequestArgs, ShapeArgs, TargetArgs, WireArg,
+    ArrivalsArg, BackendArg, DriveArgs, LoadArgs, ReplayArgs, RequestArgs, ShapeArgs, TargetArgs,
+    WireArg,
 };
 use super::masks;
 use crate::backend::{Backend, ExactLength};
@@ -71,7 +72,7 @@ pub(super) fn of_replay(args: &ReplayArgs) -> Result<RunPlan, Error> {
     let run = of_run(&args.common)?;
     // The planned output length is part of the schedule, so it is enforced where it can be.
     let enforces = taken.output_length == OutputLength::Enforce
-        && args.common.target.backend.exact_length() == ExactLength::Known;
+        && args.common.target.backend().exact_length() == ExactLength::Known;
     Ok(RunPlan {
         verb: Some("replay".into()),
         trace: Some(TracePlan {
@@ -102,12 +103,20 @@ fn of_run(args: &DriveArgs) -> Result<RunPlan, Error> {
     let request = &args.request;
     let limits = &args.limits;
     let tokenizer = request.tokenizer.as_ref();
+    let has_adapters = !args.target.lora_modules.is_empty();
     Ok(RunPlan {
         command: Some(masks::typed_command()),
-        backend: Some(args.target.backend.name().into()),
+        backend: Some(args.target.backend().name().into()),
+        backend_template: match &args.target.backend {
+            BackendArg::Own { text, .. } => Some(text.clone()),
+            _ => None,
+        },
         model: args.target.model.clone(),
+        lora_assignment: has_adapters.then_some(args.target.lora_assignment),
+        lora_modules: args.target.lora_modules.clone(),
         max_concurrency: limits.max_concurrency,
         num_warmups: Some(request.num_warmups),
+        cancel_rate: limits.cancel_rate,
         seed: Some(request.seed.unwrap_or_default()),
         prompt_salt: prompt_salt(request),
         tokenizer: Some(tokenizer.map_or_else(
@@ -123,10 +132,14 @@ fn of_run(args: &DriveArgs) -> Result<RunPlan, Error> {
             first_timeout_ns: limits.first_timeout,
             idle_timeout_ns: Some(limits.idle_timeout),
             connect_timeout_ns: Some(limits.connect_timeout),
+            cancel_after_ns: limits.cancel_after,
             self_check_ns: Some(limits.self_check),
             keep_going: limits.keep_going,
         },
         keeps_text: Some(args.output.keep.is_some()),
+        kept_headers: kept_headers(&args.target.keep_header)?,
+        ca_cert: args.target.connection.ca_cert.clone(),
+        insecure: args.target.connection.insecure.then_some(true),
         keep_alive: Some(!args.target.connection.no_keep_alive),
         labels: labels(&args.output.label)?,
         ..RunPlan::default()
@@ -274,7 +287,10 @@ pub(super) fn is_of_request(column: &str) -> bool {
 
 /// The address of the endpoint.
 pub(super) fn endpoint_url(args: &TargetArgs) -> Result<Url, Error> {
-    let endpoint = args.endpoint.as_deref().unwrap_or(args.backend.endpoint());
+    let endpoint = args
+        .endpoint
+        .as_deref()
+        .unwrap_or(args.backend().endpoint());
     join(&args.base_url, endpoint)
 }
 
@@ -282,7 +298,7 @@ pub(super) fn endpoint_url(args: &TargetArgs) -> Result<Url, Error> {
 pub(super) fn models_url(args: &TargetArgs) -> Result<Url, Error> {
     let endpoint = args.endpoint.as_deref().unwrap_or_default();
     let query = endpoint.split_once('?').map_or("", |(_, query)| query);
-    let path = args.backend.models_endpoint();
+    let path = args.backend().models_endpoint();
     join(&args.base_url, &format!("{path}?{query}"))
 }
 
@@ -363,6 +379,18 @@ pub(super) fn headers(
         headers.push((AUTHORIZATION, value));
     }
     Ok(headers)
+}
+
+/// Names of the headers of answers that the tape keeps.
+fn kept_headers(given: &[String]) -> Result<Vec<String>, Error> {
+    let name = |name: &String| match name.parse::<HeaderName>() {
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(_) => Err(Error::usage(
+            format!("`--keep-header {name}` is no name of a header"),
+            "write a name such as x-request-id",
+        )),
+    };
+    given.iter().map(name).collect()
 }
 
 /// The user's own fields of the body.

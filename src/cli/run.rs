@@ -6,11 +6,12 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::args::{Global, RunArgs, WireArg};
-use super::drive::{Planned, RunOutput, api_key, drive, private_for};
+use super::drive::{Planned, RunOutput, api_key, drive, private_for, trust};
 use super::{goals, masks, plan};
+use crate::backend::of_plan;
 use crate::capture::Manifest;
 use crate::error::Error;
-use crate::load::{Private, backend_of};
+use crate::load::{LoadError, Private};
 use crate::plan::RunPlan;
 use crate::secrets::MASK;
 
@@ -32,7 +33,7 @@ pub(super) fn run(args: &RunArgs, global: &Global) -> Result<u8, Error> {
 /// Reads the plan that is named, and makes of it what is to be driven now.
 fn planned(args: &RunArgs) -> Result<Planned, Error> {
     let mut plan = read(args)?;
-    let backend = backend_of(&plan)?;
+    let backend = of_plan(&plan).map_err(LoadError::from)?;
     let private = private(&plan, args)?;
     if args.base_url.is_some() {
         plan::direct(&mut plan, &private, WireArg::Auto);
@@ -129,7 +130,10 @@ fn private(plan: &RunPlan, args: &RunArgs) -> Result<Private, Error> {
     let takes_key =
         args.base_url.is_some() || plan.header_names.iter().any(|name| name == "authorization");
     let key = if takes_key { api_key(&url) } else { None };
-    let private = private_for(url, (&headers, key), extra_body)?;
+    let private = Private {
+        trust: trust(plan.ca_cert.as_deref(), plan.insecure == Some(true))?,
+        ..private_for(url, (&headers, key), extra_body)?
+    };
     let is_there = |name: &String| {
         private
             .headers

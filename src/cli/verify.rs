@@ -6,20 +6,23 @@ use std::path::{Path, PathBuf};
 use serde_json::Map;
 use tokio::sync::watch;
 
-use super::args::{Global, LadderArgs, LadderLoop, StampingArgs, TargetArgs, VerifyArgs};
+use super::args::{
+    BackendArg, Global, LadderArgs, LadderLoop, StampingArgs, TargetArgs, VerifyArgs,
+};
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print_painted, say};
 use super::{drive, ending, failure, host, interrupt, masks, plan, progress};
 use crate::capture::manifest::Host;
 use crate::error::{Error, exit};
 use crate::load::{Private, Setup, Stop};
-use crate::plan::Loop;
+use crate::plan::{Loop, LoraAssignment};
 use crate::secrets::Secrets;
 use crate::time::clock::utc_now_ns;
 use crate::verify::{
     self, Cores, LadderSetup, Measurement, OwnServer, Rung, StampingServer, Verification,
     VerifyError, listed, on, terminal,
 };
+use crate::wire::Trust;
 
 /// Tokens of the request that shows whether a server stamps.
 const FIRST_LOOK_TOKENS: f64 = 8.0;
@@ -262,7 +265,7 @@ fn named_server(args: &StampingArgs, base_url: &str) -> Result<StampingServer, E
     let private = drive::private(&asked, Map::new())?;
     let model = match &args.model {
         Some(model) => model.clone(),
-        None => drive::first_model(asked.backend, &plan::models_url(&asked)?, &private)?,
+        None => drive::first_model(args.backend, &plan::models_url(&asked)?, &private)?,
     };
     Ok(server(args, private, model))
 }
@@ -275,6 +278,7 @@ fn own_server(args: &StampingArgs, process: &OwnServer) -> Result<StampingServer
         headers: Vec::new(),
         extra_body: Map::new(),
         secrets: Secrets::default(),
+        trust: Trust::System,
     };
     Ok(server(args, private, "simulated".to_owned()))
 }
@@ -293,12 +297,16 @@ fn server(args: &StampingArgs, private: Private, model: String) -> StampingServe
 /// What `load` would be given for the same server.
 fn asked(args: &StampingArgs, base_url: &str) -> TargetArgs {
     TargetArgs {
-        backend: args.backend,
+        backend: BackendArg::Named(args.backend),
+        backend_template: None,
         base_url: base_url.to_owned(),
         endpoint: args.endpoint.clone(),
         model: args.model.clone(),
         header: args.header.clone(),
-        connection: args.connection,
+        lora_modules: Vec::new(),
+        lora_assignment: LoraAssignment::default(),
+        keep_header: Vec::new(),
+        connection: args.connection.clone(),
     }
 }
 

@@ -53,9 +53,12 @@ pub(super) struct Attempt<W> {
     row_number: Option<u64>,
     /// What it says is passed on.
     wants_reply: bool,
+    /// When the client hangs up.
+    hang_up_ns: Option<i64>,
     started_ns: i64,
     headers_ns: Option<i64>,
     http_status: Option<u16>,
+    kept_headers: Vec<(String, String)>,
     /// When the body's end was read.
     ended_ns: Option<i64>,
     is_over: bool,
@@ -143,6 +146,8 @@ impl<W: Wire> Attempt<W> {
             row.dispatched_ns = Some(self.started_ns);
             self.row_number = planned.row_number;
             self.wants_reply = planned.wants_reply;
+            let after_ns = planned.hang_up_after_ns;
+            self.hang_up_ns = after_ns.map(|after_ns| self.started_ns.saturating_add(after_ns));
             self.shared.recorder.open(Opened {
                 key: self.notes.key,
                 row,
@@ -174,9 +179,11 @@ impl<W> Attempt<W> {
             marks: Arc::default(),
             row_number: None,
             wants_reply: false,
+            hang_up_ns: None,
             started_ns: 0,
             headers_ns: None,
             http_status: None,
+            kept_headers: Vec::new(),
             ended_ns: None,
             is_over: false,
         }
@@ -207,6 +214,7 @@ impl<W> Attempt<W> {
                 body_sent_ns: self.marks.body_sent_ns(),
                 headers_ns: self.headers_ns,
                 http_status: self.http_status,
+                kept_headers: std::mem::take(&mut self.kept_headers),
                 end_ns,
                 outcome,
             },
@@ -256,7 +264,8 @@ impl<W: Wire> Attempt<W> {
         // The body has gone out; its memory may be prepared into again.
         drop(permit);
         match head {
-            Ok(head) => {
+            Ok(mut head) => {
+                self.kept_headers = std::mem::take(&mut head.kept_headers);
                 self.headers_ns = Some(head.headers_ns);
                 self.http_status = Some(head.status);
                 let is_success = (200..300).contains(&head.status);
@@ -357,6 +366,7 @@ impl<W: Wire> Attempt<W> {
             .flatten()
             .map(|(at_ns, _)| at_ns)
             .chain(self.end_of_grace_ns())
+            .chain(self.hang_up_ns.filter(|_| self.is_open()))
             .fold(latest_ns - latest_ns % CHECK_STEP_NS, i64::min);
         self.shared.clock.instant(next_ns)
     }
@@ -393,11 +403,20 @@ impl<W: Wire> Attempt<W> {
             Some((_, kind)) => return Some(Outcome::Failed(kind, self.limit_text(kind))),
             None => self.notes.awaited.store(NOTHING, Ordering::Relaxed),
         }
+        // An answer that is over is not hung up on, though its connection is still open.
+        if self.is_open() && self.hang_up_ns.is_some_and(|at_ns| now_ns >= at_ns) {
+            return Some(Outcome::HungUp);
+        }
         if self.end_of_grace_ns().is_some_and(|at_ns| now_ns >= at_ns) {
             return Some(Outcome::EndOfStream);
         }
         check.reset(self.next_check());
         None
+    }
+
+    /// Whether the end mark has not come.
+    fn is_open(&self) -> bool {
+        self.notes.progress.done_ns.load(Ordering::Acquire) == NOT_YET
     }
 
     /// When the end of an answer is no longer waited for whose end mark has come.

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::memory_budget::Reservation;
 use super::recorder::{End, NOT_YET, Opened, Outcome, Progress, ReadEntry};
 use crate::backend::{
-    Backend, Event, EventReader, FrameDecoder, Framing, Kind, NotAStream, Reading, Tail, ToolPart,
-    error_message, read_unexpected,
+    Backend, Event, EventReader, FrameDecoder, Kind, NotAStream, Reading, Tail, ToolPart,
+    body_looks_like, error_message, looks_like, read_unexpected,
 };
 use crate::capture::count_unread;
 use crate::capture::schema::{Channel, ChunkRow, ErrorKind, RequestRow, Status};
@@ -45,10 +45,12 @@ pub(super) struct AttemptDecoder {
     end_ns: i64,
 }
 
+/// Events that are held to other backends, before an answer counts as one that none of them reads.
+const LOOKS: u8 = 8;
+
 /// What the events have said so far, apart from the decoder so that both can be borrowed at once.
 struct DecodeState {
     reader: Box<dyn EventReader>,
-    framing: Framing,
     keeps_text: bool,
     secrets: Secrets,
     /// Masks them in the texts of events.
@@ -64,11 +66,16 @@ struct DecodeState {
     text_ends: Option<Vec<usize>>,
     /// Events with a text that the reader does not read, by the name of the field.
     unread_texts: BTreeMap<String, u64>,
+    /// Events that may still be held to other backends: none of this one's has had a token.
+    looks_left: u8,
+    /// The backend that reads a token in an event which this one does not know.
+    looks_like: Option<&'static str>,
     /// What the text and the decoder have taken of the memory for all answers.
     share: Reservation,
     /// A bound was passed: nothing more is taken of the answer.
     is_given_up: bool,
     has_end_mark: bool,
+    backend: Backend,
     failure: Option<(ErrorKind, Option<String>)>,
 }
 
@@ -86,7 +93,6 @@ impl AttemptDecoder {
             decoder: Some(backend.framing().decoder(backend.end_mark())),
             state: DecodeState {
                 reader: backend.reader(needs_text || passes_on),
-                framing: backend.framing(),
                 keeps_text: keeping.text,
                 secrets: Secrets::default(),
                 part_mask: PartMask::default(),
@@ -96,9 +102,12 @@ impl AttemptDecoder {
                 tools: Vec::new(),
                 text_ends: keeping.counts_tokens.then(Vec::new),
                 unread_texts: BTreeMap::new(),
+                looks_left: LOOKS,
+                looks_like: None,
                 share,
                 is_given_up: false,
                 has_end_mark: false,
+                backend,
                 failure: None,
             },
             progress: opened.progress,
@@ -216,6 +225,7 @@ impl AttemptDecoder {
         row.body_sent_ns = end.body_sent_ns;
         row.headers_ns = end.headers_ns;
         row.http_status = end.http_status;
+        row.response_headers = self.state.as_json(&end.kept_headers);
         row.end_ns = Some(end.end_ns);
         let tally = self.state.reader.tally();
         row.ids_output_tokens = tally.by_ids;
@@ -311,6 +321,10 @@ impl DecodeState {
             bytes: event.wire_bytes,
             text: None,
         };
+        if channel == Channel::Other && row.chunk_count == 0 && self.looks_left > 0 {
+            self.looks_left -= 1;
+            self.looks_like = self.looks_like.or_else(|| looks_like(event));
+        }
         if let Some(reading) = reading {
             chunk.has_choices = reading.has_choices;
             chunk.tokens = reading.tokens;
@@ -350,10 +364,8 @@ impl DecodeState {
             self.fail(ErrorKind::InStream, Some(message));
         }
         if reading.is_broken {
-            self.fail(
-                ErrorKind::BadEvent,
-                Some("an event is not valid JSON".into()),
-            );
+            let message = self.naming_unread("an event is not valid JSON");
+            self.fail(ErrorKind::BadEvent, Some(message));
         }
         self.has_end_mark |= reading.is_done;
         if reading.channel == Channel::Content {
@@ -407,6 +419,22 @@ impl DecodeState {
             .then(|| self.part_mask.mask(&self.secrets, text))
     }
 
+    /// Writes headers as a JSON object, several values of one header with a comma between; none where
+    /// there are none.
+    fn as_json(&self, headers: &[(String, String)]) -> Option<String> {
+        let mut fields = serde_json::Map::new();
+        for (name, value) in headers {
+            let value = self.secrets.mask(value).into_owned();
+            match fields.get_mut(name) {
+                Some(Value::String(known)) => *known = format!("{known}, {value}"),
+                _ => {
+                    fields.insert(name.clone(), value.into());
+                }
+            }
+        }
+        (!fields.is_empty()).then(|| Value::Object(fields).to_string())
+    }
+
     /// Counts the tokens of the text: as a whole, and event by event, of which the lower count is
     /// nearer. An event ends where a token ends, which a count of the whole can't know; but where
     /// something on the way cut the text anew, an event's parts are no tokens.
@@ -439,8 +467,11 @@ impl DecodeState {
         (Status::Error, Some((ErrorKind::Empty, Some(message))))
     }
 
-    /// Adds to `what` which text was not read, if there was one.
+    /// Adds to `what` which backend reads the events, or which text was not read, if there was one.
     fn naming_unread(&self, what: &str) -> String {
+        if let Some(name) = self.looks_like {
+            return format!("{what}; the events are those of `--backend {name}`");
+        }
         match self.unread_texts.first_key_value() {
             Some((field, events)) => format!(
                 "{what}; {events} events have a text in `{field}`, which this backend does not read"
@@ -459,6 +490,7 @@ impl DecodeState {
         let is_whole = row.finish_reason.is_some() || self.has_end_mark;
         match &end.outcome {
             Outcome::Cancelled => return (Status::Cancelled, None),
+            Outcome::HungUp => return (Status::Cancelled, Some((ErrorKind::HungUp, None))),
             Outcome::NotAStream(body) => {
                 let refusal = self.refusal(end.http_status, body);
                 return (Status::Error, Some(refusal));
@@ -484,7 +516,8 @@ impl DecodeState {
         if let Some(failure) = self.failure.take() {
             return (Status::Error, Some(failure));
         }
-        if !is_whole {
+        let ends_here = self.backend.ends_with_its_body() && !matches!(tail, Tail::Cut { .. });
+        if !is_whole && !ends_here {
             let message = match tail {
                 Tail::Cut { bytes } => {
                     format!("the stream ended inside an event ({bytes} bytes of it)")
@@ -493,7 +526,7 @@ impl DecodeState {
             };
             return (Status::Error, Some((ErrorKind::Truncated, Some(message))));
         }
-        if row.chunk_count == 0 {
+        if row.chunk_count == 0 && self.backend.has_tokens() {
             return self.without_text(row);
         }
         (Status::Ok, None)
@@ -512,9 +545,15 @@ impl DecodeState {
                 return (ErrorKind::Unsupported, Some(message));
             }
             _ => {
-                return match read_unexpected(body, self.framing, &self.secrets) {
+                return match read_unexpected(body, self.backend.framing(), &self.secrets) {
                     NotAStream::Error(error) => (ErrorKind::InStream, Some(error.message)),
-                    NotAStream::Unsupported(message) => (ErrorKind::Unsupported, Some(message)),
+                    NotAStream::Unsupported(message) => {
+                        let message = match body_looks_like(body) {
+                            Some(name) => format!("{message}; it is read by `--backend {name}`"),
+                            None => message,
+                        };
+                        (ErrorKind::Unsupported, Some(message))
+                    }
                 };
             }
         };

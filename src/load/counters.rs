@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use super::events::{RunEvent, RunListener};
-use crate::capture::schema::{Phase, RequestRow, Status};
+use crate::capture::schema::{ErrorKind, Phase, RequestRow, Status};
 
 /// Counts the events of a run.
 #[derive(Debug, Default)]
@@ -99,6 +99,11 @@ impl RunCounters {
     }
 
     fn count_end(&self, row: &RequestRow) {
+        let was_hung_up_on = row.error_kind == Some(ErrorKind::HungUp.into());
+        if was_hung_up_on {
+            self.has_other_end.store(true, Relaxed);
+            return;
+        }
         if row.status != Status::Ok {
             add(&self.failed, 1);
         } else if row.phase == Phase::Measure {

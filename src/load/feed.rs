@@ -213,6 +213,7 @@ mod tests {
 
     use super::{Feed, Prefill, RequestTemplate, Source};
     use crate::backend::protocol;
+    use crate::load::adapters::Adapters;
     use crate::load::request_sender::CHANNEL_REQUESTS;
     use crate::load::supply::Supply;
     use crate::plan::{Arrivals, OutputLength, Process, SessionReplies};
@@ -225,11 +226,13 @@ mod tests {
         let template = RequestTemplate {
             backend: protocol("vllm").unwrap(),
             model: "m".to_owned(),
+            adapters: Adapters::default(),
             ignore_eos: false,
             temperature: None,
             extra_body: Map::new(),
             workload: Arc::new(Workload::new(&tokenizer, 1)),
             session_replies: SessionReplies::Trace,
+            hang_up: None,
             keeps_text: false,
             count_tokens: None,
             output_length: OutputLength::Cap,

@@ -6,6 +6,7 @@
 //! writes the tape. Between a read and its stamp nothing is done at all; after it, the bytes are
 //! copied.
 
+mod adapters;
 mod attempt;
 mod attempt_decoder;
 mod backlog;
@@ -16,6 +17,7 @@ mod driver;
 mod error;
 mod events;
 mod feed;
+mod hang_up;
 mod health;
 mod limits;
 mod listeners;
@@ -44,7 +46,7 @@ pub use feed::{Feed, Source, TraceReplay};
 pub use limits::Limits;
 pub use listeners::RunEvents;
 pub use open_files::{max_in_flight, raise_open_files};
-pub use prepare::{Private, Setup, backend_of};
+pub use prepare::{Private, Setup};
 pub use prepared::PreparedRequest;
 pub use recorder::Recorder;
 pub use run::{Run, RunReport, run};

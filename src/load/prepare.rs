@@ -9,9 +9,11 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use url::Url;
 
+use super::adapters::Adapters;
 use super::driver::Stop;
 use super::error::LoadError;
 use super::feed::{Feed, Source, TraceReplay};
+use super::hang_up::HangUp;
 use super::limits::Limits;
 use super::open_files::max_in_flight;
 use super::run::Run;
@@ -27,7 +29,7 @@ use crate::secrets::Secrets;
 use crate::time::clock::utc_now_ns;
 use crate::trace::{Pipe, TraceOptions};
 use crate::units::duration;
-use crate::wire::{Target, WireKind};
+use crate::wire::{Target, Trust, WireKind};
 use crate::workload::{
     DATASETS, Dataset, DatasetSetup, TokenCounter, Tokenizer, Workload, dataset_kind,
 };
@@ -47,6 +49,8 @@ pub struct Private {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Fields that are merged into every request's body.
     pub extra_body: Map<String, Value>,
+    /// Whose certificates are believed.
+    pub trust: Trust,
     /// What of all this must not be repeated.
     pub secrets: Secrets,
 }
@@ -81,7 +85,7 @@ impl Run {
     /// [`LoadError`] for a plan that makes no sense, or a tokenizer that can't be read.
     pub fn planned(plan: RunPlan, private: Private, setup: Setup) -> Result<Self, LoadError> {
         plan.check().map_err(senseless)?;
-        let backend = backend_of(&plan)?;
+        let backend = backend::of_plan(&plan)?;
         check_extra_body(&private.extra_body)?;
         check_length(&plan, backend)?;
         let accept = ("accept", backend.framing().media_type());
@@ -102,18 +106,18 @@ impl Run {
         let template = RequestTemplate {
             backend,
             model: plan.model.clone().unwrap_or_default(),
+            adapters: adapters(&plan),
             ignore_eos: plan.ignore_eos.unwrap_or_default(),
             output_length: match &plan.trace {
                 Some(trace) => trace.output_length,
                 None => OutputLength::Cap,
             },
-            session_replies: plan
-                .trace
-                .as_ref()
+            session_replies: (plan.trace.as_ref())
                 .map_or_else(Default::default, |trace| trace.session_replies),
             temperature: plan.temperature,
             extra_body: private.extra_body,
             workload,
+            hang_up: hang_up(&plan),
             keeps_text: plan.keeps_text.unwrap_or_default(),
             count_tokens: count_tokens.clone(),
         };
@@ -133,6 +137,8 @@ impl Run {
                 url: private.url,
                 headers,
                 secrets: private.secrets,
+                trust: private.trust,
+                kept_headers: plan.kept_headers.clone(),
                 connect_timeout: duration(plan.limits.connect_timeout()),
                 keeps_alive: plan.keep_alive.unwrap_or(true),
             },
@@ -180,18 +186,6 @@ fn senseless(what: impl Into<String>) -> LoadError {
     LoadError::Plan(what.into())
 }
 
-/// Returns the protocol that a plan names.
-///
-/// # Errors
-///
-/// [`LoadError::Plan`] where there is none of that name.
-pub fn backend_of(plan: &RunPlan) -> Result<Backend, LoadError> {
-    backend::of_plan(plan).ok_or_else(|| {
-        let name = plan.backend.as_deref().unwrap_or_default();
-        senseless(format!("its backend `{name}` is not known"))
-    })
-}
-
 /// Refuses a plan of exact output lengths where its backend has no way to ask for them.
 fn check_length(plan: &RunPlan, backend: Backend) -> Result<(), BackendError> {
     let is_asked = plan.ignore_eos == Some(true);
@@ -209,6 +203,24 @@ fn wire(plan: &RunPlan) -> Result<WireKind, LoadError> {
         Some(name) => WireKind::named(name)
             .ok_or_else(|| senseless(format!("its wire `{name}` is not known"))),
     }
+}
+
+/// Which adapters requests ask for.
+fn adapters(plan: &RunPlan) -> Adapters {
+    Adapters {
+        names: plan.lora_modules.clone(),
+        assignment: plan.lora_assignment.unwrap_or_default(),
+        seed: plan.seed.unwrap_or_default(),
+    }
+}
+
+/// On which requests the client hangs up.
+fn hang_up(plan: &RunPlan) -> Option<HangUp> {
+    Some(HangUp {
+        share: plan.cancel_rate?,
+        after_ns: plan.limits.cancel_after_ns.unwrap_or_default(),
+        seed: plan.seed.unwrap_or_default(),
+    })
 }
 
 fn limits(plan: &RunPlan) -> Limits {

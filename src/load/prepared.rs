@@ -41,6 +41,8 @@ pub struct PreparedRequest {
     pub max_output_tokens: Option<u32>,
     /// Tokens at the prompt's start that requests before it have too, by the trace's blocks.
     pub prefix_tokens: Option<u32>,
+    /// How long after its send the client hangs up; `None` where it does not.
+    pub hang_up_after_ns: Option<i64>,
     /// The request's body.
     pub body: Bytes,
     /// The prompt, where the tape keeps text.

@@ -78,6 +78,8 @@ pub(super) enum Outcome {
     NotAStream(Bytes),
     /// Given up by us.
     Cancelled,
+    /// Hung up on, as it was asked for.
+    HungUp,
 }
 
 /// What the driver knows of an attempt when it has ended.
@@ -89,6 +91,7 @@ pub(super) struct End {
     pub(super) body_sent_ns: Option<i64>,
     pub(super) headers_ns: Option<i64>,
     pub(super) http_status: Option<u16>,
+    pub(super) kept_headers: Vec<(String, String)>,
     pub(super) end_ns: i64,
     pub(super) outcome: Outcome,
 }

@@ -19,7 +19,9 @@ use tokio::time::timeout;
 use crate::capture::manifest::{SelfCheck, Spread};
 use crate::secrets::Secrets;
 use crate::time::clock::Clock;
-use crate::wire::{Arrival, Flow, Head, SendTimings, Sink, Target, Wire, WireBody, WireError};
+use crate::wire::{
+    Arrival, Flow, Head, SendTimings, Sink, Target, Trust, Wire, WireBody, WireError,
+};
 
 /// Streams at most: to open more takes longer than the check.
 const MAX_STREAMS: usize = 64;
@@ -182,6 +184,8 @@ fn start(play: Play, clock: Clock) -> io::Result<(JoinHandle<io::Result<()>>, Ta
         url,
         headers: Vec::new(),
         secrets: Secrets::default(),
+        trust: Trust::System,
+        kept_headers: Vec::new(),
         connect_timeout: PATIENCE,
         keeps_alive: true,
     };

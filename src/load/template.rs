@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::adapters::Adapters;
+use super::hang_up::HangUp;
 use super::prepared::PreparedRequest;
 use super::replies::Replies;
 use crate::backend::{Backend, RequestInput, RequestSpec};
@@ -20,12 +22,35 @@ fn messages_of(json: &str) -> Vec<Value> {
     serde_json::from_str(json).unwrap_or_default()
 }
 
+/// What a request asks for, beside its input.
+#[derive(Debug, Clone, Copy)]
+struct Asked<'a> {
+    /// Its number.
+    index: u64,
+    output_tokens: u32,
+    /// Fields of the body that are its own, as a JSON object.
+    fields: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    /// What a row of a trace asks for.
+    fn of(index: u64, row: &'a TraceRow) -> Self {
+        Self {
+            index,
+            output_tokens: row.output_tokens,
+            fields: row.body.as_deref(),
+        }
+    }
+}
+
 /// How an arrival becomes a request.
 pub struct RequestTemplate {
     /// Protocol.
     pub backend: Backend,
     /// Model to ask for.
     pub model: String,
+    /// Adapters that requests ask for in its place.
+    pub adapters: Adapters,
     /// Asks for exactly the planned output length, where the server knows how.
     pub ignore_eos: bool,
     /// What becomes of the planned output length.
@@ -38,6 +63,8 @@ pub struct RequestTemplate {
     pub workload: Arc<Workload>,
     /// Whose replies the turns of a session hold.
     pub session_replies: SessionReplies,
+    /// On which requests the client hangs up.
+    pub hang_up: Option<HangUp>,
     /// The tape keeps prompts.
     pub keeps_text: bool,
     /// Counts tokens, where the tokenizer is the user's, so that its counts mean something for the
@@ -53,10 +80,12 @@ impl RequestTemplate {
         content: Content,
         intended_ns: Option<i64>,
     ) -> PreparedRequest {
-        let body = self.body(
-            RequestInput::Text(&content.text),
-            (content.output_tokens, None),
-        );
+        let asked = Asked {
+            index,
+            output_tokens: content.output_tokens,
+            fields: None,
+        };
+        let body = self.body(RequestInput::Text(&content.text), asked);
         let counted = content.tokens.filter(|_| self.count_tokens.is_some());
         let text = (content.text, counted);
         let mut planned = self.with_body(index, body, text, content.output_tokens);
@@ -82,7 +111,7 @@ impl RequestTemplate {
         let mut planned = match &row.text {
             None => {
                 let prompt = self.workload.prompt(PromptSpec::of_row(index, &row));
-                self.of_prompt(index, prompt, (row.output_tokens, row.body.as_deref()))
+                self.of_prompt(prompt, Asked::of(index, &row))
             }
             Some(text) => self.verbatim(index, text, &row, replies),
         };
@@ -110,7 +139,7 @@ impl RequestTemplate {
         row: &TraceRow,
         replies: &mut Replies,
     ) -> PreparedRequest {
-        let asked = (row.output_tokens, row.body.as_deref());
+        let asked = Asked::of(index, row);
         let sent = |messages: &[Value]| {
             let input = RequestInput::Messages(messages);
             (self.body(input, asked), input.text().into_owned())
@@ -169,18 +198,32 @@ impl RequestTemplate {
         prompt: Prompt,
         output_tokens: u32,
     ) -> PreparedRequest {
-        self.of_prompt(index, prompt, (output_tokens, None))
+        let asked = Asked {
+            index,
+            output_tokens,
+            fields: None,
+        };
+        self.of_prompt(prompt, asked)
     }
 
     /// Makes a request of a prompt, with the output length and the fields of the body that its row
     /// asks for.
-    fn of_prompt(&self, index: u64, prompt: Prompt, asked: (u32, Option<&str>)) -> PreparedRequest {
-        let (output_tokens, _) = asked;
+    fn of_prompt(&self, prompt: Prompt, asked: Asked<'_>) -> PreparedRequest {
         let body = self.body(RequestInput::Text(&prompt.text), asked);
         let counted = self.count_tokens.as_ref().map(|_| prompt.tokens);
-        let mut planned = self.with_body(index, body, (prompt.text, counted), output_tokens);
+        let mut planned = self.with_body(
+            asked.index,
+            body,
+            (prompt.text, counted),
+            asked.output_tokens,
+        );
         planned.input_tokens = Some(prompt.tokens);
         planned
+    }
+
+    /// The name that request number `index` asks for.
+    fn model(&self, index: u64) -> &str {
+        self.adapters.of(index).unwrap_or(&self.model)
     }
 
     /// Writes a body. Fields of the row's own are in it, unless the user's say otherwise. Returns it
@@ -188,7 +231,11 @@ impl RequestTemplate {
     fn body(
         &self,
         input: RequestInput<'_>,
-        (output_tokens, fields): (u32, Option<&str>),
+        Asked {
+            index,
+            output_tokens,
+            fields,
+        }: Asked<'_>,
     ) -> (Vec<u8>, Option<u32>) {
         let mut extra_body = Cow::Borrowed(&self.extra_body);
         if let Some(fields) = fields {
@@ -201,7 +248,7 @@ impl RequestTemplate {
             extra_body = Cow::Owned(all);
         }
         let spec = RequestSpec {
-            model: &self.model,
+            model: self.model(index),
             input,
             max_tokens: match self.output_length {
                 OutputLength::Enforce | OutputLength::Cap => {
@@ -232,13 +279,14 @@ impl RequestTemplate {
             trace_ns: None,
             session_id: None,
             turn: None,
-            model: Some(Label::from(self.model.as_str())),
+            model: Some(Label::from(self.model(index))),
             class: None,
             input_tokens: counted,
             input_tokens_counted: counted,
             output_tokens: Some(output_tokens),
             max_output_tokens,
             prefix_tokens: None,
+            hang_up_after_ns: self.hang_up.and_then(|hang_up| hang_up.of(index)),
             body: Bytes::from(body),
             prompt: self.keeps_text.then_some(prompt),
             permit: None,
@@ -250,6 +298,7 @@ impl RequestTemplate {
         planned.phase = Phase::Warmup;
         planned.intended_ns = None;
         planned.trace_ns = None;
+        planned.hang_up_after_ns = None;
         planned
     }
 }

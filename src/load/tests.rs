@@ -111,6 +111,7 @@ impl Wire for FakeWire {
             headers_ns: sent_ns,
             status: 200,
             content_type: "text/event-stream".into(),
+            kept_headers: Vec::new(),
             body: FakeBody {
                 wire: self.clone(),
                 sent_ns,
@@ -191,6 +192,7 @@ fn planned(request_id: u64, intended_ns: Option<i64>) -> PreparedRequest {
         output_tokens: Some(10),
         max_output_tokens: Some(10),
         prefix_tokens: None,
+        hang_up_after_ns: None,
         body: Bytes::new(),
         prompt: None,
         permit: None,

@@ -198,7 +198,7 @@ fn of_places(counts: TokenCounts<'_>, (plan, has_pace): (&RunPlan, bool), found:
     let is_asked = |value: Option<&Value>| value == Some(&Value::Bool(true));
     let stream_options = plan.extra_body.get("stream_options");
     let asks_for_usage = backend::of_plan(plan)
-        .is_some_and(|backend| backend.asks_for_running_usage())
+        .is_ok_and(|backend| backend.asks_for_running_usage())
         || is_asked(stream_options.and_then(|options| options.get("continuous_usage_stats")));
     let asks_for_ids = is_asked(plan.extra_body.get("return_token_ids"));
     let is_told = counts.placed.is_some_and(|share| share > 0.5);
@@ -242,6 +242,9 @@ fn of_places(counts: TokenCounts<'_>, (plan, has_pace): (&RunPlan, bool), found:
 
 /// Warns of answers whose length is not the planned one.
 fn of_answers(counts: TokenCounts<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
+    if backend::of_plan(plan).is_ok_and(|backend| !backend.has_tokens()) {
+        return;
+    }
     let many = |share: Option<f64>| share.filter(|share| *share > MANY);
     if let Some(share) = many(counts.output_short) {
         let share = format::percent(Some(share));

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::ReportError;
 use super::language::{Language, filled, said, spoken};
+use crate::template_value::template_value;
 
 /// What makes a page come alive; the only script that the page's own policy lets run.
 const SCRIPT: &str = "_script.js";
@@ -110,7 +111,7 @@ pub(crate) fn environment(options: &PageOptions) -> Result<Environment<'static>,
     environment.add_function("say", say);
     environment.add_global("language", spoken().tag());
     let live = serde_json::to_value(&options.live).map_err(ReportError::Model)?;
-    environment.add_global("live", value(live));
+    environment.add_global("live", template_value(live));
     environment.set_auto_escape_callback(|name| {
         if name.ends_with(".html") {
             AutoEscape::Html
@@ -157,7 +158,7 @@ pub(crate) fn fill(
     model: &impl Serialize,
 ) -> Result<String, ReportError> {
     let model = serde_json::to_value(model).map_err(ReportError::Model)?;
-    let context = BTreeMap::from([("report", value(model))]);
+    let context = BTreeMap::from([("report", template_value(model))]);
     environment
         .get_template(template)
         .and_then(|page| page.render(Value::from(context)))
@@ -183,27 +184,5 @@ fn failed(template: &str, source: minijinja::Error) -> ReportError {
     ReportError::Template {
         template: source.name().unwrap_or(template).to_owned(),
         source,
-    }
-}
-
-/// Hands a JSON value to the template engine, whose own bridge to serde is not compiled in.
-fn value(json: serde_json::Value) -> Value {
-    match json {
-        serde_json::Value::Null => Value::from(()),
-        serde_json::Value::Bool(flag) => Value::from(flag),
-        serde_json::Value::Number(number) => match number.as_i64() {
-            Some(whole) => Value::from(whole),
-            None => Value::from(number.as_f64().unwrap_or_default()),
-        },
-        serde_json::Value::String(text) => Value::from(text),
-        serde_json::Value::Array(items) => {
-            Value::from(items.into_iter().map(value).collect::<Vec<Value>>())
-        }
-        serde_json::Value::Object(fields) => Value::from(
-            fields
-                .into_iter()
-                .map(|(name, item)| (name, value(item)))
-                .collect::<BTreeMap<_, _>>(),
-        ),
     }
 }

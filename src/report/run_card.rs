@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::analyze::{Analysis, RunFacts, RunSummary};
+use crate::analyze::{Analysis, LatencyPercentiles, RunFacts, RunSummary};
 use crate::capture::manifest::{Manifest, State};
 use crate::plan::{Loop, RunPlan};
 
@@ -40,6 +40,7 @@ pub(crate) fn run_card(analysis: &Analysis, run: &RunFacts) -> Vec<Fact> {
     add_origin(&run.manifest, &mut add);
     if let Some(summary) = analysis.row_of::<RunSummary<'_>>(&run.run) {
         add_counts(summary, &mut add);
+        add_round_trip(analysis, run, &mut add);
     }
     add_circumstances(&run.manifest, &mut add);
     // What stands on the card already, or says little to a reader, is left to the whole plan.
@@ -48,6 +49,7 @@ pub(crate) fn run_card(analysis: &Analysis, run: &RunFacts) -> Vec<Fact> {
             "url",
             "seed",
             "verb",
+            "backend_template",
             "wire",
             "keeps_text",
             "num_warmups",
@@ -278,14 +280,19 @@ fn add_counts(summary: RunSummary<'_>, add: &mut impl FnMut(&str, String)) {
     let interrupted = interrupted.map_or_else(String::new, |n| {
         say!(", {n} interrupted", n = format::decimal(n, 0))
     });
+    let hung_up = summary.hung_up.filter(|n| *n > 0.0);
+    let hung_up = hung_up.map_or_else(String::new, |n| {
+        say!(", {n} hung up on", n = format::decimal(n, 0))
+    });
     add(
         "Requests",
         say!(
-            "{requests} measured: {ok} ok, {failed} failed{interrupted}, {cancelled} cancelled, {not_sent} not sent; {warmups} warm-ups",
+            "{requests} measured: {ok} ok, {failed} failed{interrupted}{hung_up}, {cancelled} cancelled, {not_sent} not sent; {warmups} warm-ups",
             requests = count(summary.requests),
             ok = count(summary.ok),
             failed = count(summary.failed),
             interrupted,
+            hung_up,
             cancelled = count(summary.cancelled),
             not_sent = count(summary.not_sent),
             warmups = count(summary.warmups)
@@ -310,6 +317,22 @@ fn add_counts(summary: RunSummary<'_>, add: &mut impl FnMut(&str, String)) {
             mean = format::optional(summary.mean_in_flight, 1)
         ),
     );
+}
+
+/// Says how far the server is: opening a connection takes a round trip at least.
+fn add_round_trip(analysis: &Analysis, run: &RunFacts, add: &mut impl FnMut(&str, String)) {
+    let rows = analysis.rows_of::<LatencyPercentiles<'_>>(&run.run);
+    let connect = rows.iter().find(|row| row.metric == Some("connect"));
+    if let Some((quickest_ns, n)) = connect.and_then(|row| row.min_ns.zip(row.n)) {
+        add(
+            "Round trip",
+            say!(
+                "{time} at most, which the quickest of {n} connections took to open",
+                time = format::duration(quickest_ns),
+                n = format::decimal(n, 0)
+            ),
+        );
+    }
 }
 
 #[expect(

@@ -175,6 +175,7 @@ fn run_block(out: &mut String, analysis: &Analysis, run: &RunFacts, options: &Te
     for (name, n) in [
         ("Interrupted requests:", summary.interrupted),
         ("Cancelled requests:", summary.cancelled),
+        ("Hung up on:", summary.hung_up),
         ("Never sent:", summary.not_sent),
     ] {
         if n.is_some_and(|n| n > 0.0) {

@@ -10,6 +10,7 @@ mod error;
 mod reqwest_wire;
 pub mod response;
 mod target;
+mod trust;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use error::is_end;
 pub use reqwest_wire::{ReqwestBody, ReqwestWire, get_text};
 pub(crate) use target::is_loopback;
 pub use target::{Target, WireKind};
+pub use trust::Trust;
 
 /// Sends requests to one target.
 pub trait Wire: Clone + Send + Sync + 'static {
@@ -153,6 +155,8 @@ pub struct Head<B> {
     pub status: u16,
     /// The media type, lower case, without parameters; empty where the server named none.
     pub content_type: String,
+    /// Headers that are kept ([`Target::kept_headers`]), in the order of the answer.
+    pub kept_headers: Vec<(String, String)>,
     /// The body.
     pub body: B,
 }

@@ -18,7 +18,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
 
-use super::{Head, Read, SendTimings, Target, Wire, WireBody, WireError};
+use super::{Head, Read, SendTimings, Target, Trust, Wire, WireBody, WireError, response};
 use crate::capture::schema::ErrorKind;
 use crate::time::clock::Clock;
 
@@ -49,7 +49,7 @@ impl ReqwestWire {
     pub fn new(target: Target, clock: Clock) -> Result<Self, WireError> {
         let connect_timeout = target.connect_timeout;
         let client = |idle: usize| {
-            client_builder(&target.url)
+            client_builder(&target.url, &target.trust)?
                 .connect_timeout(connect_timeout)
                 .connector_layer(TimedConnect { clock })
                 // Below the five seconds after which common servers close an idle connection, so
@@ -70,7 +70,7 @@ impl ReqwestWire {
 }
 
 /// The settings that every client here shares.
-fn client_builder(url: &Url) -> reqwest::ClientBuilder {
+fn client_builder(url: &Url, trust: &Trust) -> Result<reqwest::ClientBuilder, WireError> {
     // Whoever was first has won; both chose the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = Client::builder()
@@ -79,11 +79,12 @@ fn client_builder(url: &Url) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .user_agent(concat!("tokentape/", env!("CARGO_PKG_VERSION")));
-    if super::is_loopback(url) {
+    let builder = trust.apply(builder)?;
+    Ok(if super::is_loopback(url) {
         builder.no_proxy()
     } else {
         builder
-    }
+    })
 }
 
 /// Bytes of a text resource at most.
@@ -97,8 +98,9 @@ const MAX_TEXT_BYTES: usize = 8 << 20;
 pub async fn get_text(
     url: &Url,
     headers: &[(HeaderName, HeaderValue)],
+    trust: &Trust,
 ) -> Result<String, WireError> {
-    let client = client_builder(url)
+    let client = client_builder(url, trust)?
         .timeout(Duration::from_secs(10))
         .build()
         .map_err(|error| WireError::new(ErrorKind::Unsupported, &error))?;
@@ -161,10 +163,14 @@ impl Wire for ReqwestWire {
             .and_then(|value| value.split(';').next())
             .map(|value| value.trim().to_ascii_lowercase())
             .unwrap_or_default();
+        let headers = response.headers().iter();
+        let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let kept_headers = response::kept(headers, &self.target.kept_headers);
         Ok(Head {
             headers_ns,
             status: response.status().as_u16(),
             content_type,
+            kept_headers,
             body: ReqwestBody {
                 response,
                 clock: self.clock,
@@ -374,7 +380,9 @@ mod tests {
             // Until the client has left.
             while stream.write_all(&[b'x'; 65_536]).is_ok() {}
         });
-        let error = get_text(&url.parse().unwrap(), &[]).await.unwrap_err();
+        let error = get_text(&url.parse().unwrap(), &[], &Trust::System)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge);
         // The connection is closed by a task of this runtime, so it must go on.
         let joined = tokio::task::spawn_blocking(move || server.join()).await;

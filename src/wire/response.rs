@@ -8,6 +8,12 @@ pub const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Headers of a response at most.
 const MAX_HEADERS: usize = 256;
 
+/// Values of one header that are kept.
+const MAX_VALUES: usize = 8;
+
+/// Bytes of a value that are kept.
+const MAX_VALUE_BYTES: usize = 500;
+
 /// What is wrong with a head. The connection is of no use after it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
@@ -83,6 +89,35 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(ResponseHead, usize)>, HeadError> {
         framing,
     };
     Ok(Some((head, length)))
+}
+
+/// Returns the headers of these names, in lower case, of a head that was read, in its order. Of one
+/// header the first values are kept, 8 at most, and of each value 500 bytes.
+pub fn values_of(head: &[u8], names: &[String]) -> Vec<(String, String)> {
+    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    if names.is_empty() || response.parse(head).is_err() {
+        return Vec::new();
+    }
+    let of_head = response.headers.iter().map(|it| (it.name, it.value));
+    kept(of_head, names)
+}
+
+/// Of these headers, those that are to be kept.
+pub(super) fn kept<'a>(
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    names: &[String],
+) -> Vec<(String, String)> {
+    let mut kept: Vec<(String, String)> = Vec::new();
+    for (name, value) in headers {
+        let name = name.to_ascii_lowercase();
+        let known = kept.iter().filter(|(known, _)| *known == name).count();
+        if names.contains(&name) && known < MAX_VALUES {
+            let value = &value[..value.len().min(MAX_VALUE_BYTES)];
+            kept.push((name, String::from_utf8_lossy(value).into_owned()));
+        }
+    }
+    kept
 }
 
 fn plain(error: httparse::Error) -> &'static str {
@@ -197,6 +232,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn headers_are_kept_by_their_names_and_within_bounds() {
+        let values: String = (0..9).map(|n| format!("x-many: {n}\r\n")).collect();
+        let long = "a".repeat(600);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nX-Request-ID: r1\r\nother: 1\r\n{values}x-long: {long}\r\n\r\n"
+        );
+        let names = ["x-long", "x-request-id", "x-many", "x-none"].map(str::to_owned);
+        let kept = values_of(head.as_bytes(), &names);
+        assert_eq!(kept[0], ("x-request-id".to_owned(), "r1".to_owned()));
+        assert_eq!(kept.len(), 1 + MAX_VALUES + 1);
+        assert_eq!(kept.last().unwrap().1.len(), MAX_VALUE_BYTES);
+        assert_eq!(values_of(head.as_bytes(), &[]), []);
+    }
 
     fn head(text: &str) -> ResponseHead {
         let (head, length) = parse(text.as_bytes()).unwrap().unwrap();

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use hyper_util::client::proxy::matcher::Matcher;
 use url::{Host, Url};
 
+use super::trust::Trust;
 use crate::secrets::Secrets;
 
 /// Where requests go, and what goes with each of them.
@@ -17,6 +18,10 @@ pub struct Target {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What of all this, and of the bodies that are sent there, must not be repeated.
     pub secrets: Secrets,
+    /// Names of the headers of answers that are kept, in lower case.
+    pub kept_headers: Vec<String>,
+    /// Whose certificates are believed.
+    pub trust: Trust,
     /// How long DNS, TCP and TLS may take together.
     pub connect_timeout: Duration,
     /// Connections are kept for the next request, until the server is found to close them.

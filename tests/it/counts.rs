@@ -180,11 +180,11 @@ fn events_of_another_protocol_are_named_and_the_server_is_not_blamed() {
     let words = ["--num-prompts", "3", "--max-concurrency", "1"];
     folder.load(&mock.url(), &words).expect_code(3);
     let sql = "SELECT error_kind, error_message FROM requests ORDER BY request_id";
-    insta::assert_snapshot!(folder.table("run.tape", sql), @r"
-    truncated | the stream ended without a finish reason or an end mark; 2 events have a text in `delta`, which this backend does not read
-    truncated | the stream ended without a finish reason or an end mark; 2 events have a text in `delta.text`, which this backend does not read
-    truncated | the stream ended without a finish reason or an end mark; 2 events have a text in `content`, which this backend does not read
-    ");
+    insta::assert_snapshot!(folder.table("run.tape", sql), @r#"
+    truncated | the stream ended without a finish reason or an end mark; the events are those of `--backend openai-responses`
+    truncated | the stream ended without a finish reason or an end mark; the events are those of `--backend anthropic`
+    truncated | the stream ended without a finish reason or an end mark; the events are those of `--backend llama.cpp`
+    "#);
     let said = folder.run(&["analyze", "run.tape"]).stdout;
     assert!(said.contains("which the backend does not read"), "{said}");
 }

@@ -264,3 +264,37 @@ fn a_server_that_vanishes_costs_what_was_in_flight_and_what_came_after() {
         60
     );
 }
+
+#[test]
+fn requests_that_the_client_hangs_up_on_are_told_apart_and_are_no_failures() {
+    let mock = Mock::start(|_, reply| {
+        reply.begin();
+        reply.text("one");
+        reply.wait_for_client_to_leave();
+    });
+    let folder = Folder::new();
+    let words = [
+        "--num-prompts",
+        "4",
+        "--cancel-rate",
+        "1",
+        "--cancel-after",
+        "60ms",
+        "--seed",
+        "1",
+    ];
+    folder.load(&mock.url(), &words).expect_code(3);
+    let facts = "SELECT status, error_kind, chunk_count, end_ns - sent_ns >= 50e6, error_message \
+                 FROM requests";
+    assert_eq!(
+        folder.table("run.tape", facts),
+        ["cancelled | hung_up | 1 | true | -"; 4].join("\n")
+    );
+    let summary = "SELECT requests, ok, failed, cancelled, hung_up, ok_share FROM run_summary";
+    assert_eq!(folder.table("run.tape", summary), "4 | 0 | 0 | 0 | 4 | -");
+    let outcome = folder.load(
+        &mock.url(),
+        &["--cancel-rate", "0.5", "--dry-run", "--force"],
+    );
+    assert!(outcome.expect_code(2).stderr.contains("--cancel-after"));
+}

@@ -219,11 +219,14 @@ impl Gate {
     }
 }
 
+type Pages = dyn Fn(&str) -> Option<String> + Send + Sync;
 type Script = dyn Fn(&Request, &mut Reply) + Send + Sync;
 
 /// What the threads of a server share.
 struct Shared {
     script: Box<Script>,
+    /// What is shown at a path; `None` where there is nothing.
+    pages: Box<Pages>,
     accept: Box<Accept>,
     /// Connections that were made.
     connections: AtomicUsize,
@@ -250,15 +253,34 @@ impl Mock {
         Self::start_over(|socket| Some(Box::new(socket)), script)
     }
 
+    /// Starts a server that answers every POST by `script`, and shows `pages` by their path.
+    pub(crate) fn showing(
+        pages: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+        script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(|socket| Some(Box::new(socket)), pages, script)
+    }
+
     /// Starts a server whose connections are made of sockets by `accept`.
     pub(crate) fn start_over(
         accept: impl Fn(TcpStream) -> Option<Box<dyn Connection>> + Send + Sync + 'static,
+        script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static,
+    ) -> Self {
+        // In the words of every API that is spoken here.
+        let models = json!({ "data": [{ "id": "mock" }], "models": [{ "name": "mock" }] });
+        Self::start_with(accept, move |_| Some(models.to_string()), script)
+    }
+
+    fn start_with(
+        accept: impl Fn(TcpStream) -> Option<Box<dyn Connection>> + Send + Sync + 'static,
+        pages: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
         script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Box::new(script),
+            pages: Box::new(pages),
             accept: Box::new(accept),
             connections: AtomicUsize::new(0),
             requests: Mutex::default(),
@@ -359,10 +381,12 @@ fn serve(shared: &Arc<Shared>, stream: TcpStream) {
             return;
         };
         if method == "GET" {
-            // In the words of every API that is spoken here.
-            let models = json!({ "data": [{ "id": "mock" }], "models": [{ "name": "mock" }] });
+            let page = (shared.pages)(&request.path);
             shared.model_requests.lock().unwrap().push(request);
-            reply.body("200 OK", "application/json", &models.to_string());
+            match page {
+                Some(page) => reply.body("200 OK", "application/json", &page),
+                None => reply.refuse("404 Not Found", "there is no such page"),
+            }
             continue;
         }
         reply.is_counted = true;

@@ -229,7 +229,8 @@ fn what_is_no_plan_is_refused() {
     hint: name a tape, or a file as `tokentape load --dry-run` or `replay --dry-run` prints it
     2 error: `typo.json` is no plan: there is no field `num_prompt`
     hint: name a tape, or a file as `tokentape load --dry-run` or `replay --dry-run` prints it
-    2 error: the plan can't be driven: its backend `grpc` is not known
+    2 error: the plan's backend `grpc` is not known
+    hint: see `tokentape load --help` for those that there are
     2 error: the plan can't be driven: it has neither a trace nor arrivals
     2 error: a request rate of -4 is not a positive number
     2 error: `process.json` is no plan: unknown variant `often`, expected one of `closed loop`, `all at once`, `constant`, `poisson`, `gamma`, `weibull` at line 1 column 103

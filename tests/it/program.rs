@@ -204,8 +204,10 @@ pub(crate) fn load_words<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         ("--random-input-len", "4"),
         ("--random-output-len", "4"),
     ];
+    let has_own_backend = more.contains(&"--backend-template");
     for (flag, value) in defaults {
-        if !more.contains(&flag) {
+        let is_given = more.contains(&flag) || flag == "--backend" && has_own_backend;
+        if !is_given {
             words.extend([flag, value]);
         }
     }

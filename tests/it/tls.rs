@@ -319,3 +319,55 @@ fn a_close_without_a_goodbye_costs_an_answer_that_is_not_whole_and_no_other() {
     error | truncated | 1 | the server closed the connection without announcing it
     ");
 }
+
+#[test]
+fn a_private_authority_is_believed_by_its_file_and_anyone_where_that_is_asked_for() {
+    let (authority, stranger) = (Authority::new(), Authority::named("a stranger"));
+    let mock = authority.server(&HERE, |request, reply| reply.answer(request, &["a"]));
+    let elsewhere = authority.server(&["elsewhere.test"], |request, reply| {
+        reply.answer(request, &["a"]);
+    });
+    let folder = Folder::new();
+    folder.write("own.pem", &authority.pem);
+    folder.write("stranger.pem", &stranger.pem);
+    folder.write("none.pem", "no certificate");
+    let words = |mock: &Mock| format!("https://{}", mock.authority());
+    for wire in ["direct", "reqwest"] {
+        for (mock, flags, code) in [
+            (&mock, &["--ca-cert", "own.pem"][..], 0),
+            (&mock, &["--insecure"], 0),
+            (&elsewhere, &["--insecure"], 0),
+            (&mock, &[], 3),
+            (&mock, &["--ca-cert", "stranger.pem"], 3),
+            (&elsewhere, &["--ca-cert", "own.pem"], 3),
+            (&mock, &["--ca-cert", "none.pem"], 2),
+            (&mock, &["--ca-cert", "own.pem", "--insecure"], 2),
+        ] {
+            let url = words(mock);
+            let common = ["--num-prompts", "1", "--wire", wire, "--force"];
+            let outcome = folder.run(&load_words(&url, &[flags, &common].concat()));
+            assert_eq!(outcome.code, code, "{wire} {flags:?}: {}", outcome.stderr);
+        }
+    }
+    // The list of models is asked for in the same way, and a plan driven again.
+    let url = words(&mock);
+    let load = [
+        "load",
+        "--base-url",
+        &url,
+        "--ca-cert",
+        "own.pem",
+        "--num-prompts",
+        "1",
+    ];
+    let output = [
+        "--no-summary",
+        "--backend",
+        "openai-chat",
+        "--out",
+        "first.tape",
+    ];
+    folder.run(&[&load[..], &output].concat()).expect_code(0);
+    let again = ["run", "first.tape", "--no-summary", "--out", "again.tape"];
+    folder.run(&again).expect_code(0);
+}

@@ -3,12 +3,14 @@
 
 use serde::Serialize;
 use serde::ser::Serializer;
+use serde_json::{Map, Value};
 
 use super::OpenAiReader;
 use super::shape::END_MARK;
 use crate::backend::framing::Framing;
 use crate::backend::protocol::{EventReader, ExactLength, Protocol};
 use crate::backend::request::{Message, Overridable, RequestInput, RequestSpec, written};
+use crate::backend::sampling::fields;
 
 /// A name that the protocols go by, with its defaults.
 #[derive(Debug)]
@@ -18,9 +20,25 @@ pub(crate) struct OpenAi {
     endpoint: &'static str,
     /// Whether requests have messages, and no prompt.
     is_chat: bool,
+    /// The field that limits the output.
+    limit_field: &'static str,
     exact_length: ExactLength,
-    /// Whether requests ask for usage in every event.
-    asks_for_running_usage: bool,
+    usage: AskedUsage,
+    /// Whether the server sends the ids of tokens where it is asked to.
+    has_token_ids: bool,
+    /// Whether the server ends a stream with `[DONE]`.
+    has_end_mark: bool,
+}
+
+/// What usage requests ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AskedUsage {
+    /// None: the server sends it unasked, or knows no such field.
+    None,
+    /// At the end.
+    Last,
+    /// In every event.
+    Running,
 }
 
 const CHAT: OpenAi = OpenAi {
@@ -28,8 +46,11 @@ const CHAT: OpenAi = OpenAi {
     about: "OpenAI chat completions",
     endpoint: "/v1/chat/completions",
     is_chat: true,
+    limit_field: "max_completion_tokens",
     exact_length: ExactLength::OnDemand,
-    asks_for_running_usage: false,
+    usage: AskedUsage::Last,
+    has_token_ids: false,
+    has_end_mark: true,
 };
 
 const COMPLETIONS: OpenAi = OpenAi {
@@ -37,26 +58,101 @@ const COMPLETIONS: OpenAi = OpenAi {
     about: "OpenAI completions",
     endpoint: "/v1/completions",
     is_chat: false,
+    limit_field: "max_tokens",
     ..CHAT
 };
 
 /// The names, in the order of the help: another one is a row here.
-pub(crate) static NAMES: [OpenAi; 4] = [
+pub(crate) static NAMES: [OpenAi; 15] = [
     CHAT,
     COMPLETIONS,
     OpenAi {
         name: "vllm",
+        has_token_ids: true,
         about: "OpenAI completions, as vLLM serves them: with usage in every event",
         exact_length: ExactLength::Known,
-        asks_for_running_usage: true,
+        usage: AskedUsage::Running,
         ..COMPLETIONS
     },
     OpenAi {
         name: "vllm-chat",
+        has_token_ids: true,
         about: "OpenAI chat completions, as vLLM serves them: with usage in every event",
         exact_length: ExactLength::Known,
-        asks_for_running_usage: true,
+        usage: AskedUsage::Running,
         ..CHAT
+    },
+    OpenAi {
+        name: "sglang-oai",
+        about: "OpenAI completions, as SGLang serves them: with usage in every event",
+        exact_length: ExactLength::Known,
+        usage: AskedUsage::Running,
+        ..COMPLETIONS
+    },
+    OpenAi {
+        name: "sglang-oai-chat",
+        about: "OpenAI chat completions, as SGLang serves them: with usage in every event",
+        exact_length: ExactLength::Known,
+        usage: AskedUsage::Running,
+        ..CHAT
+    },
+    OpenAi {
+        name: "llama.cpp-chat",
+        about: "OpenAI chat completions, as llama.cpp serves them",
+        exact_length: ExactLength::Known,
+        ..CHAT
+    },
+    OpenAi {
+        name: "tgi-chat",
+        about: "OpenAI chat completions, as Text Generation Inference serves them",
+        limit_field: "max_tokens",
+        exact_length: ExactLength::Never,
+        ..CHAT
+    },
+    OpenAi {
+        name: "dynamo",
+        about: "OpenAI chat completions, as NVIDIA Dynamo serves them: with usage in every event",
+        exact_length: ExactLength::Known,
+        usage: AskedUsage::Running,
+        ..CHAT
+    },
+    OpenAi {
+        name: "lmdeploy",
+        about: "OpenAI completions, as LMDeploy serves them",
+        exact_length: ExactLength::Known,
+        ..COMPLETIONS
+    },
+    OpenAi {
+        name: "lmdeploy-chat",
+        about: "OpenAI chat completions, as LMDeploy serves them",
+        exact_length: ExactLength::Known,
+        ..CHAT
+    },
+    OpenAi {
+        name: "mistralrs",
+        about: "OpenAI chat completions, as mistral.rs serves them",
+        ..CHAT
+    },
+    OpenAi {
+        name: "transformers",
+        about: "OpenAI chat completions, as transformers serve has them: nothing but finish reasons ends them",
+        limit_field: "max_tokens",
+        exact_length: ExactLength::Never,
+        usage: AskedUsage::None,
+        has_end_mark: false,
+        ..CHAT
+    },
+    OpenAi {
+        name: "scalellm",
+        about: "OpenAI completions, as ScaleLLM serves them",
+        ..COMPLETIONS
+    },
+    OpenAi {
+        name: "deepspeed-mii",
+        about: "OpenAI completions, as DeepSpeed-MII serves them: nobody counts their tokens",
+        exact_length: ExactLength::Never,
+        usage: AskedUsage::None,
+        ..COMPLETIONS
     },
 ];
 
@@ -99,11 +195,11 @@ impl Protocol for OpenAi {
     }
 
     fn end_mark(&self) -> Option<&'static str> {
-        Some(END_MARK)
+        self.has_end_mark.then_some(END_MARK)
     }
 
     fn asks_for_running_usage(&self) -> bool {
-        self.asks_for_running_usage
+        self.usage == AskedUsage::Running
     }
 
     fn exact_length(&self) -> ExactLength {
@@ -111,7 +207,21 @@ impl Protocol for OpenAi {
     }
 
     fn refusable_fields(&self) -> &'static [(&'static str, &'static str)] {
-        &REFUSABLE_FIELDS[usize::from(!self.asks_for_running_usage)..]
+        &REFUSABLE_FIELDS[usize::from(self.usage != AskedUsage::Running)..]
+    }
+
+    fn logprobs(&self, others: u32) -> Option<Map<String, Value>> {
+        match self.is_chat {
+            true => fields([("logprobs", true.into()), ("top_logprobs", others.into())]),
+            false => fields([("logprobs", others.into())]),
+        }
+    }
+
+    fn token_ids(&self) -> Option<Map<String, Value>> {
+        match self.has_token_ids {
+            true => fields([("return_token_ids", true.into())]),
+            false => None,
+        }
     }
 
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
@@ -149,7 +259,7 @@ impl Serialize for Body<'_> {
             extra_body: spec.extra_body,
         };
         body.entry("model", spec.model)?;
-        let limit_field = if self.protocol.is_chat {
+        if self.protocol.is_chat {
             match spec.input {
                 RequestInput::Text(content) => {
                     let role = "user";
@@ -157,15 +267,13 @@ impl Serialize for Body<'_> {
                 }
                 RequestInput::Messages(messages) => body.entry("messages", messages)?,
             }
-            "max_completion_tokens"
         } else {
             body.entry("prompt", &spec.input.text())?;
-            "max_tokens"
-        };
+        }
         if let Some(max_tokens) = spec.max_tokens
             && !spec.is_limited_by_user()
         {
-            body.entry(limit_field, &max_tokens)?;
+            body.entry(self.protocol.limit_field, &max_tokens)?;
         }
         if let Some(temperature) = spec.temperature {
             body.entry("temperature", &temperature)?;
@@ -174,11 +282,13 @@ impl Serialize for Body<'_> {
             body.entry("ignore_eos", &true)?;
         }
         body.entry("stream", &true)?;
-        let options = StreamOptions {
-            include_usage: true,
-            continuous_usage_stats: self.protocol.asks_for_running_usage,
-        };
-        body.entry("stream_options", &options)?;
+        if self.protocol.usage != AskedUsage::None {
+            let options = StreamOptions {
+                include_usage: true,
+                continuous_usage_stats: self.protocol.usage == AskedUsage::Running,
+            };
+            body.entry("stream_options", &options)?;
+        }
         body.end()
     }
 }
@@ -186,7 +296,7 @@ impl Serialize for Body<'_> {
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
-    use serde_json::{Map, Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -52,6 +52,7 @@ fn event(text_bytes: usize) -> Vec<u8> {
 
 /// A whole answer.
 const END: End = End {
+    kept_headers: Vec::new(),
     connect_ns: None,
     sent_ns: Some(0),
     resends: 0,

@@ -1,6 +1,6 @@
 //! Limits on time and the client's own bounds, in virtual time.
 
-use super::{FINISH, MS, TOKEN, answer, drive, limits, planned};
+use super::{FINISH, MS, PreparedRequest, TOKEN, answer, assert_near, drive, limits, planned};
 use crate::capture::schema::Status;
 use crate::load::Limits;
 
@@ -148,4 +148,24 @@ async fn a_bound_counts_each_request_that_it_held_back_once() {
         .collect();
     let outcome = drive(limits, None, schedule, answer(), Vec::new()).await;
     assert_eq!(outcome.driven.in_flight_bound_hits, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_client_hangs_up_on_the_requests_that_it_is_to_and_on_no_other() {
+    let after = [None, Some(125 * MS), Some(300 * MS), Some(0)];
+    let schedule = (0..).zip(after).map(|(id, after_ns)| PreparedRequest {
+        hang_up_after_ns: after_ns,
+        ..planned(id, Some(0))
+    });
+    let outcome = drive(limits(), None, schedule.collect(), answer(), Vec::new()).await;
+    assert!(outcome.driven.is_complete);
+    let rows = outcome.requests;
+    for whole in [&rows[0], &rows[2]] {
+        assert_eq!((whole.status, whole.chunk_count), (Status::Ok, 10));
+    }
+    for (row, chunks, end_ns) in [(&rows[1], 3, 125 * MS), (&rows[3], 0, 0)] {
+        assert_eq!((row.status, row.chunk_count), (Status::Cancelled, chunks));
+        assert_eq!(row.error_kind.as_ref().unwrap().as_str(), "hung_up");
+        assert_near(row.end_ns.unwrap(), end_ns);
+    }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::Map;
 use tokio::sync::mpsc;
 
+use super::super::adapters::Adapters;
 use super::{MS, Script, limits, read_rows};
 use crate::backend::{Backend, protocol};
 use crate::capture::schema::{RequestRow, Status};
@@ -37,6 +38,7 @@ fn template(backend: Backend, session_replies: SessionReplies) -> RequestTemplat
     RequestTemplate {
         backend,
         model: "m".to_owned(),
+        adapters: Adapters::default(),
         ignore_eos: false,
         output_length: OutputLength::Cap,
         session_replies,
@@ -46,6 +48,7 @@ fn template(backend: Backend, session_replies: SessionReplies) -> RequestTemplat
             &std::sync::Arc::new(Tokenizer::embedded()),
             1,
         )),
+        hang_up: None,
         keeps_text: true,
         count_tokens: None,
     }

@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -16,7 +14,7 @@ use url::{Host, Url};
 use super::socket::{StampedSocket, Stream};
 use crate::capture::schema::ErrorKind;
 use crate::time::clock::Clock;
-use crate::wire::{Target, WireError};
+use crate::wire::{Target, Trust, WireError};
 
 /// How long the addresses of a name are believed: a burst of connections asks once.
 const NAME_TTL_NS: i64 = 1_000_000_000;
@@ -52,7 +50,7 @@ impl Dialer {
             host: host.to_owned(),
             port: port.ok_or_else(|| missing("no port"))?,
             tls: if target.url.scheme() == "https" {
-                Some(tls(&target.url)?)
+                Some(tls(&target.url, &target.trust)?)
             } else {
                 None
             },
@@ -177,20 +175,14 @@ impl Dialer {
     }
 }
 
-/// Makes what TLS to the host of `url` needs: the system's certificates, HTTP/1.1 alone.
-fn tls(url: &Url) -> Result<(TlsConnector, ServerName<'static>), WireError> {
-    let failed = |error: &(dyn std::error::Error + 'static)| WireError::new(ErrorKind::Tls, error);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .map_err(|error| failed(&error))?;
-    let mut config = builder.with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+/// Makes what TLS to the host of `url` needs.
+fn tls(url: &Url, trust: &Trust) -> Result<(TlsConnector, ServerName<'static>), WireError> {
+    let config = trust.config()?;
     let host = match url.host() {
         Some(Host::Ipv6(address)) => address.to_string(),
         _ => url.host_str().unwrap_or_default().to_owned(),
     };
-    let name = ServerName::try_from(host).map_err(|error| failed(&error))?;
+    let name =
+        ServerName::try_from(host).map_err(|error| WireError::new(ErrorKind::Tls, &error))?;
     Ok((TlsConnector::from(Arc::new(config)), name))
 }

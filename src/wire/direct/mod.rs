@@ -58,6 +58,7 @@ pub struct DirectWire {
 struct Shared {
     dialer: Dialer,
     head: RequestHead,
+    kept_headers: Vec<String>,
 }
 
 impl DirectWire {
@@ -74,6 +75,7 @@ impl DirectWire {
             shared: Arc::new(Shared {
                 dialer: Dialer::new(target, clock)?,
                 head: RequestHead::new(target),
+                kept_headers: target.kept_headers.clone(),
             }),
             pool: Pool::new(clock, target.keeps_alive),
             clock,
@@ -131,7 +133,8 @@ impl DirectWire {
     ) -> Result<Head<DirectBody>, NoAnswer> {
         let written = self.write(&mut stream, &body, marks).await;
         drop(body);
-        let (head, rest) = match read_head(&mut stream).await {
+        let names = &self.shared.kept_headers;
+        let (head, kept_headers, rest) = match read_head(&mut stream, names).await {
             Ok(answer) => answer,
             // A server that hangs up on a request has answered it all the same, or not at all.
             Err(none) => {
@@ -159,6 +162,7 @@ impl DirectWire {
             headers_ns: stamp.at_ns,
             status: head.status,
             content_type: head.content_type,
+            kept_headers,
             body,
         })
     }
@@ -218,8 +222,11 @@ impl From<WireError> for NoAnswer {
     }
 }
 
+/// The head of an answer, its headers that are kept, and what came behind it.
+type Answered = (ResponseHead, Vec<(String, String)>, BytesMut);
+
 /// Reads up to the end of the response's head. Returns it with what came behind it.
-async fn read_head(stream: &mut Stream) -> Result<(ResponseHead, BytesMut), NoAnswer> {
+async fn read_head(stream: &mut Stream, names: &[String]) -> Result<Answered, NoAnswer> {
     let mut bytes = BytesMut::new();
     let mut interim = 0;
     loop {
@@ -252,7 +259,7 @@ async fn read_head(stream: &mut Stream) -> Result<(ResponseHead, BytesMut), NoAn
                     let message = "the server sends interim answers without end";
                     return Err(unsupported(message).into());
                 }
-                _ => return Ok((head, rest)),
+                _ => return Ok((head, response::values_of(&bytes, names), rest)),
             }
             bytes = rest;
         }

@@ -110,6 +110,7 @@ mod tests {
 
     use super::*;
     use crate::secrets::Secrets;
+    use crate::wire::Trust;
 
     fn head(url: &str, headers: &[(&str, &str)]) -> String {
         let target = Target {
@@ -119,6 +120,8 @@ mod tests {
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
                 .collect(),
             secrets: Secrets::default(),
+            trust: Trust::System,
+            kept_headers: Vec::new(),
             connect_timeout: Duration::from_secs(1),
             keeps_alive: true,
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::secrets::Secrets;
-use crate::wire::{Arrival, Flow};
+use crate::wire::{Arrival, Flow, Trust};
 
 /// What a server does with a connection once it has read a request.
 type Step = Box<dyn FnOnce(&mut TcpStream) + Send>;
@@ -53,6 +53,8 @@ fn target_at(address: &str) -> Target {
         url: format!("http://{address}/v1/x").parse().unwrap(),
         headers: Vec::new(),
         secrets: Secrets::default(),
+        trust: Trust::System,
+        kept_headers: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         keeps_alive: true,
     }

@@ -63,7 +63,8 @@ impl TokenMeter {
         };
         TokenTally {
             by_ids,
-            after_last: by_ids.map(|_| self.silent_ids).or(by_usage),
+            // A token that a stop string holds back has no event of its own, with its id.
+            after_last: by_usage.or(by_ids.map(|_| self.silent_ids)),
         }
     }
 

@@ -1,0 +1,109 @@
+//! Finds out what a server is driven with, where no name says it: for `--backend auto` by what the
+//! server says when it is asked, for `--backend-template` by the file.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::args::{BackendArg, Global, TargetArgs};
+use super::talk::say;
+use super::{drive, masks, plan};
+use crate::backend::{Backend, SIGNS, of_template, unrecognized};
+use crate::capture::schema::ErrorKind;
+use crate::error::Error;
+use crate::runtime::block_on;
+use crate::secrets::Secrets;
+use crate::wire::get_text;
+
+/// Reads the user's own backend, or asks the server what it is, where the user left that open, and says
+/// what was found and by what.
+pub(super) fn find_backend(target: &mut TargetArgs, global: &Global) -> Result<(), Error> {
+    if let Some(path) = &target.backend_template {
+        target.backend = own(path)?;
+    }
+    if !matches!(target.backend, BackendArg::Auto) {
+        return Ok(());
+    }
+    if global.dry_run {
+        return Err(Error::usage(
+            "`--backend auto` asks the server, and `--dry-run` asks nobody",
+            "name the backend that the plan is for",
+        ));
+    }
+    let backend = match ask(target)? {
+        Some((backend, path)) => {
+            say(&format!("backend: {}, by `{path}`", backend.name()));
+            backend
+        }
+        None => {
+            let backend = unrecognized(target.endpoint.as_deref());
+            say(&format!(
+                "backend: {}, since nothing that the server says tells what it is",
+                backend.name()
+            ));
+            backend
+        }
+    };
+    target.backend = BackendArg::Named(backend);
+    Ok(())
+}
+
+/// Reads a backend of the user's own.
+fn own(path: &Path) -> Result<BackendArg, Error> {
+    let text = fs::read_to_string(path).map_err(|source| Error::File {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    let backend = of_template(&text).map_err(|error| {
+        Error::usage(
+            format!("`{}` is no template of a backend: {error}", path.display()),
+            "see docs/backends.md for what one has",
+        )
+    })?;
+    Ok(BackendArg::Own { text, backend })
+}
+
+/// Asks one question after another until an answer tells. Returns the backend and the path of that
+/// question; nothing where none tells.
+fn ask(target: &TargetArgs) -> Result<Option<(Backend, &'static str)>, Error> {
+    let base = target.base_url.trim_end_matches('/');
+    let base = base.strip_suffix("/v1").unwrap_or(base);
+    let connection = &target.connection;
+    let trust = drive::trust(connection.ca_cert.as_deref(), connection.insecure)?;
+    for sign in &SIGNS {
+        let url = plan::join(base, sign.path)?;
+        let key = drive::api_key(&url);
+        let headers = plan::headers(&target.header, key.as_deref())?;
+        let answer = block_on(get_text(&url, &headers, &trust))
+            .map_err(|error| Error::System("start the client".into(), error))?;
+        match answer {
+            Ok(text) => {
+                let answer = serde_json::from_str::<Value>(&text).unwrap_or_default();
+                if let Some(backend) = sign.backend(&answer, target.endpoint.as_deref()) {
+                    return Ok(Some((backend, sign.path)));
+                }
+            }
+            // It has no such path, or does not show it to everybody.
+            Err(error)
+                if matches!(
+                    error.kind,
+                    ErrorKind::Http4xx | ErrorKind::Http5xx | ErrorKind::Http429
+                ) => {}
+            Err(error) => {
+                let secrets: Secrets =
+                    masks::secrets(&target.header, &url, &serde_json::Map::new());
+                return Err(Error::Target {
+                    message: format!(
+                        "could not ask `{}` what it is: {}",
+                        masks::masked(&url),
+                        secrets.mask(&error.message)
+                    ),
+                    hint: Some("check `--base-url`, or name the backend with `--backend`".into()),
+                });
+            }
+        }
+    }
+    Ok(None)
+}
