@@ -13,6 +13,7 @@ use crate::units::{parse_bytes, parse_duration_ns, parse_positive_duration_ns, p
 mod judge;
 mod kinds;
 mod language;
+mod metrics;
 mod question;
 mod trace;
 mod view;
@@ -20,6 +21,7 @@ mod view;
 pub(crate) use judge::{GoalArgs, JudgeArgs, ReportSettingArgs, SloForm, Warmup, WindowArgs};
 pub(crate) use kinds::{DatasetArgs, ExportArgs, ScheduleFlags};
 pub(crate) use language::Lang;
+pub(crate) use metrics::MetricsArgs;
 pub(crate) use question::QuestionArgs;
 pub(crate) use trace::{
     ChangeArgs, ConvertArgs, InspectArgs, SelectionArgs, ServeGenArgs, SynthesizeArgs, TraceVerb,
@@ -189,6 +191,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "JSON", help_heading = "Request")]
     pub(crate) extra_body: Option<String>,
     #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -248,6 +252,8 @@ pub(crate) struct DriveArgs {
     pub(crate) request: RequestArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -14,7 +14,7 @@ use super::goals;
 use super::interrupt::{self, RunStage};
 use super::output::{Output, write_error};
 use super::talk::{complain, print, print_painted, say};
-use super::{ending, masks, plan, progress};
+use super::{ending, masks, metrics, plan, progress};
 use crate::analyze::{Options, Slo};
 use crate::backend::Backend;
 use crate::error::{Error, exit};
@@ -22,6 +22,7 @@ use crate::load::{Private, Run, RunListener, RunReport, Setup, backend_of};
 use crate::plan::{Process, RunPlan, SessionPrompts, SessionReplies};
 use crate::report::{TerminalOptions, json as report_json, terminal};
 use crate::runtime::block_on;
+use crate::scrape::Source;
 use crate::time::clock::utc_now_ns;
 use crate::trace::{Pipe, PromptFacts, TraceOptions, TraceRow};
 use crate::wire::get_text;
@@ -42,7 +43,9 @@ impl Planned {
     /// Adds to a plan where its requests go.
     fn of(mut plan: RunPlan, args: &DriveArgs) -> Result<Self, Error> {
         let extra_body = plan::extra_body(args.request.extra_body.as_deref())?;
-        let private = private(&args.target, extra_body)?;
+        let sources = metrics::typed(&args.metrics)?;
+        metrics::name_sources(&mut plan, &sources);
+        let private = private(&args.target, extra_body, sources)?;
         plan::direct(&mut plan, &private, args.target.connection.wire);
         Ok(Self {
             plan,
@@ -194,6 +197,9 @@ pub(super) fn drive(
     global: &Global,
 ) -> Result<u8, Error> {
     look_at_trace(&mut planned, global)?;
+    if !global.dry_run {
+        metrics::check(&planned.private)?;
+    }
     // A plan is made without asking anyone.
     if planned.plan.model.is_none() && !global.dry_run {
         let backend = backend_of(&planned.plan)?;
@@ -254,10 +260,14 @@ pub(super) fn drive(
 
 /// Says where requests go and what goes with them, with the key from the environment, and what must
 /// not be repeated of it.
-pub(super) fn private(args: &TargetArgs, extra_body: Map<String, Value>) -> Result<Private, Error> {
+pub(super) fn private(
+    args: &TargetArgs,
+    extra_body: Map<String, Value>,
+    sources: Vec<Source>,
+) -> Result<Private, Error> {
     let url = plan::endpoint_url(args)?;
     let key = api_key(&url);
-    private_for(url, (&args.header, key), extra_body)
+    private_for(url, (&args.header, key), extra_body, sources)
 }
 
 /// The key from the environment, unless the address has credentials: those are the user's own words for
@@ -268,17 +278,19 @@ pub(super) fn api_key(url: &Url) -> Option<String> {
     key.filter(|_| !has_credentials)
 }
 
-/// As [`private`], of an address, with these headers and this key.
+/// As [`private`], of an address, with these headers and this key, and with what is scraped.
 pub(super) fn private_for(
     url: Url,
     (header, api_key): (&[String], Option<String>),
     extra_body: Map<String, Value>,
+    metric_sources: Vec<Source>,
 ) -> Result<Private, Error> {
     Ok(Private {
         headers: plan::headers(header, api_key.as_deref())?,
-        secrets: masks::secrets(header, &url, &extra_body),
+        secrets: masks::secrets(header, &url, &extra_body, &metric_sources),
         url,
         extra_body,
+        metric_sources,
     })
 }
 

@@ -141,6 +141,7 @@ impl DecoderThread {
             self.events.emit(&RunEvent::Probe(&probe));
             self.tape.push_probe(probe);
         }
+        self.tape.push_server(batch.server);
         for opened in batch.opened {
             self.open(opened)?;
         }

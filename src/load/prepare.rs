@@ -23,6 +23,7 @@ use crate::capture::manifest::Host;
 use crate::flag::defaults;
 use crate::plan::{OutputLength, RunPlan};
 use crate::schedule::{Bounds, schedule};
+use crate::scrape::Source as MetricsSource;
 use crate::secrets::Secrets;
 use crate::time::clock::utc_now_ns;
 use crate::trace::{Pipe, TraceOptions};
@@ -47,8 +48,10 @@ pub struct Private {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Fields that are merged into every request's body.
     pub extra_body: Map<String, Value>,
-    /// What of all this must not be repeated.
+    /// What of all this, and of the sources' addresses, must not be repeated.
     pub secrets: Secrets,
+    /// Sources of metrics to scrape meanwhile.
+    pub metric_sources: Vec<MetricsSource>,
 }
 
 /// What a run is, beside its plan.
@@ -146,6 +149,7 @@ impl Run {
             limits,
             self_check,
             count_tokens,
+            metric_sources: private.metric_sources,
             stop: setup.stop,
             manifest,
         })

@@ -18,7 +18,7 @@ use super::events::RunEvent;
 use super::listeners::RunEvents;
 use crate::backend::Framing;
 use crate::capture::manifest::SelfCheck;
-use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow};
+use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow, ServerRow};
 use crate::wire::Arrival;
 
 /// Batches that may wait for the decoder. In tests time is virtual, and runs ahead of the decoder.
@@ -114,6 +114,8 @@ pub(super) struct Batch {
     /// Rows that are final as they are: requests that were never sent.
     pub(super) rows: Vec<RequestRow>,
     pub(super) probes: Vec<ProbeRow>,
+    /// What one scrape brought; in a batch of its own, as what decoding takes is reckoned by batches.
+    pub(super) server: Vec<ServerRow>,
     /// Where the schedule starts, and what was found before; once that is known.
     pub(super) start: Option<(i64, Option<SelfCheck>)>,
 }
@@ -256,6 +258,22 @@ impl Recorder {
 
     pub(super) fn probe(&self, row: ProbeRow) {
         self.lock().probes.push(row);
+    }
+
+    /// Hands what a scrape brought to the decoder thread. Returns false, and drops it, where the channel
+    /// is full: what was read of streams goes first.
+    pub(super) fn server(&self, rows: Vec<ServerRow>) -> bool {
+        let Ok(permit) = self.sender.try_reserve() else {
+            return false;
+        };
+        // The backlog has batches in the order of the channel.
+        let _batch = self.lock();
+        self.backlog.add(None, 0);
+        permit.send(Batch {
+            server: rows,
+            ..Batch::default()
+        });
+        true
     }
 
     pub(super) fn begin(&self, origin_ns: i64, self_check: Option<SelfCheck>) {

@@ -221,10 +221,16 @@ impl Gate {
 
 type Script = dyn Fn(&Request, &mut Reply) + Send + Sync;
 
+/// Answers the scrape of that number, from 0.
+type Metrics = dyn Fn(usize, &mut Reply) + Send + Sync;
+
 /// What the threads of a server share.
 struct Shared {
     script: Box<Script>,
     accept: Box<Accept>,
+    metrics: Box<Metrics>,
+    /// Scrapes so far.
+    scrapes: AtomicUsize,
     /// Connections that were made.
     connections: AtomicUsize,
     /// Connection threads append, the test reads.
@@ -250,16 +256,35 @@ impl Mock {
         Self::start_over(|socket| Some(Box::new(socket)), script)
     }
 
+    /// Starts a server that answers every POST by `script`, and `/metrics` by `metrics`.
+    pub(crate) fn start_with_metrics(
+        metrics: impl Fn(usize, &mut Reply) + Send + Sync + 'static,
+        script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_all(
+            Box::new(|socket| Some(Box::new(socket))),
+            Box::new(metrics),
+            Box::new(script),
+        )
+    }
+
     /// Starts a server whose connections are made of sockets by `accept`.
     pub(crate) fn start_over(
         accept: impl Fn(TcpStream) -> Option<Box<dyn Connection>> + Send + Sync + 'static,
         script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static,
     ) -> Self {
+        let no_metrics = |_: usize, reply: &mut Reply| reply.refuse("404 Not Found", "no metrics");
+        Self::start_all(Box::new(accept), Box::new(no_metrics), Box::new(script))
+    }
+
+    fn start_all(accept: Box<Accept>, metrics: Box<Metrics>, script: Box<Script>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            script: Box::new(script),
-            accept: Box::new(accept),
+            script,
+            accept,
+            metrics,
+            scrapes: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             requests: Mutex::default(),
             model_requests: Mutex::default(),
@@ -322,6 +347,11 @@ impl Mock {
         self.shared.model_requests.lock().unwrap().clone()
     }
 
+    /// Returns how often metrics were asked for.
+    pub(crate) fn scrapes(&self) -> usize {
+        self.shared.scrapes.load(Ordering::Acquire)
+    }
+
     /// Returns how many connections were made.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Acquire)
@@ -358,6 +388,11 @@ fn serve(shared: &Arc<Shared>, stream: TcpStream) {
         let Some((method, mut request)) = read_request(&mut reply.stream) else {
             return;
         };
+        if method == "GET" && request.path.starts_with("/metrics") {
+            let number = shared.scrapes.fetch_add(1, Ordering::AcqRel);
+            (shared.metrics)(number, &mut reply);
+            continue;
+        }
         if method == "GET" {
             // In the words of every API that is spoken here.
             let models = json!({ "data": [{ "id": "mock" }], "models": [{ "name": "mock" }] });

@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use crate::program::root;
 
 /// What each stage may use beside itself. The tree is the pipeline, so the table is short.
-const DIRECTIONS: [(&str, &[&str]); 14] = [
+const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("analyze", &["capture", "sql"]),
     ("backend", &["capture"]),
     ("capture", &[]),
     (
         "load",
         &[
-            "backend", "capture", "schedule", "trace", "wire", "workload",
+            "backend", "capture", "schedule", "scrape", "trace", "wire", "workload",
         ],
     ),
     ("report", &["analyze", "backend", "capture"]),
     ("schedule", &[]),
+    ("scrape", &["capture", "wire"]),
     ("simulate", &["capture"]),
     ("sql", &["capture"]),
     ("time", &[]),
