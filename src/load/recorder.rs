@@ -276,6 +276,11 @@ impl Recorder {
         true
     }
 
+    /// Blocks until everything that was handed over is in the log, or `patience` is over.
+    pub(super) fn settle(&self, patience: Duration) {
+        self.backlog.settle(patience);
+    }
+
     pub(super) fn begin(&self, origin_ns: i64, self_check: Option<SelfCheck>) {
         self.emit(&RunEvent::Started { at_ns: origin_ns });
         self.lock().start = Some((origin_ns, self_check));

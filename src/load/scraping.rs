@@ -39,12 +39,12 @@ impl Scraping {
         }
         let (over, is_over) = watch::channel(false);
         let (first, all_first): (_, Receiver<()>) = mpsc::channel();
-        let recorder = Arc::clone(recorder);
+        let to_tape = Arc::clone(recorder);
         let scraper = Scraper {
             sources,
             secrets: secrets.clone(),
             clock,
-            rows: Arc::new(move |rows| recorder.server(rows)),
+            rows: Arc::new(move |rows| to_tape.server(rows)),
         };
         let runtime = runtime("scraper")?;
         let thread = spawn("scraper", move || {
@@ -56,6 +56,8 @@ impl Scraping {
         })?;
         // Nothing is ever sent: it ends with the last sender.
         let _ = all_first.recv_timeout(FIRST_PATIENCE);
+        // Many series at once take the decoder thread some time, and the schedule is about to start.
+        recorder.settle(FIRST_PATIENCE);
         Ok(Some(Self { thread, over }))
     }
 

@@ -137,7 +137,8 @@ impl TextClient {
     pub async fn get(&self) -> Result<Text, WireError> {
         let request = self.client.get(self.url.clone());
         let request = request.headers(self.headers.clone());
-        let mut response = request.send().await.map_err(|error| classify(&error))?;
+        let failed = |error: reqwest::Error| classify(&error.without_url());
+        let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
         if !status.is_success() {
             let kind = match status.as_u16() {
@@ -152,7 +153,7 @@ impl TextClient {
         }
         let media_type = media_type(&response);
         let mut text = Vec::new();
-        while let Some(bytes) = response.chunk().await.map_err(|error| classify(&error))? {
+        while let Some(bytes) = response.chunk().await.map_err(failed)? {
             text.extend_from_slice(&bytes);
             if text.len() > MAX_TEXT_BYTES {
                 return Err(WireError {
