@@ -18,7 +18,7 @@ use super::events::RunEvent;
 use super::listeners::RunEvents;
 use crate::backend::Framing;
 use crate::capture::manifest::SelfCheck;
-use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow, ServerRow};
+use crate::capture::schema::{ErrorKind, ProbeRow, RequestRow};
 use crate::wire::Arrival;
 
 /// Batches that may wait for the decoder. In tests time is virtual, and runs ahead of the decoder.
@@ -114,8 +114,6 @@ pub(super) struct Batch {
     /// Rows that are final as they are: requests that were never sent.
     pub(super) rows: Vec<RequestRow>,
     pub(super) probes: Vec<ProbeRow>,
-    /// What one scrape brought; in a batch of its own, as what decoding takes is reckoned by batches.
-    pub(super) server: Vec<ServerRow>,
     /// Where the schedule starts, and what was found before; once that is known.
     pub(super) start: Option<(i64, Option<SelfCheck>)>,
 }
@@ -260,24 +258,15 @@ impl Recorder {
         self.lock().probes.push(row);
     }
 
-    /// Hands what a scrape brought to the decoder thread. Returns false, and drops it, where the channel
-    /// is full: what was read of streams goes first.
-    pub(super) fn server(&self, rows: Vec<ServerRow>) -> bool {
-        let Ok(permit) = self.sender.try_reserve() else {
-            return false;
-        };
-        // The backlog has batches in the order of the channel.
-        let _batch = self.lock();
-        self.backlog.add(None, 0);
-        permit.send(Batch {
-            server: rows,
-            ..Batch::default()
-        });
-        true
-    }
-
-    /// Blocks until everything that was handed over is in the log, or `patience` is over.
+    /// Blocks until the decoder thread has written what was scraped so far, or `patience` is over.
     pub(super) fn settle(&self, patience: Duration) {
+        // It takes scrapes after each batch, and so before the second one here.
+        for _ in 0..2 {
+            if let Ok(permit) = self.sender.try_reserve() {
+                self.backlog.add(None, 0);
+                permit.send(Batch::default());
+            }
+        }
         self.backlog.settle(patience);
     }
 

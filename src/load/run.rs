@@ -116,13 +116,13 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
     let counters = Arc::clone(events.counters());
     let (decoder, recorder) =
         DecoderThread::new(tape, backend, keeps_text, run.count_tokens, events.clone());
-    let decoder = decoder.masking(&run.target.secrets);
+    let (decoder, scrapes) = decoder.masking(&run.target.secrets).taking_scrapes();
     let decoder = spawn("decoder", move || {
         give_way(Precedence::DecoderThread);
         decoder.work()
     })?;
     let sources = (run.metric_sources, &run.target.secrets);
-    let scraping = Scraping::start(sources, clock, &recorder)?;
+    let scraping = Scraping::start(sources, clock, scrapes, &recorder)?;
     let drive = Drive {
         clock,
         target: run.target,
@@ -135,8 +135,8 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
         turn_notes,
     };
     let driver = spawn("driver", move || drive.work(run.feed))?;
-    // The driver, or the wire's reading thread, which ends with it, or the scraper drops the last
-    // recorder, upon which the decoder thread comes to its end.
+    // The driver, or the wire's reading thread, which ends with it, drops the last recorder, upon
+    // which the decoder thread comes to its end, once the scraper has.
     let driven = join("driver", driver)?;
     events.emit(&RunEvent::Over);
     let metric_sources = scraping.map_or_else(Vec::new, Scraping::end);

@@ -1,16 +1,17 @@
-//! The scraper as a thread of a run: its rows go the way of all others, through the recorder.
+//! The scraper as a thread of a run: its rows go to the decoder thread, which writes them to the log.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc as channels, watch};
 
 use super::error::LoadError;
 use super::recorder::Recorder;
 use super::threads::{Precedence, give_way, join, runtime, spawn};
 use crate::capture::manifest::MetricSource;
+use crate::capture::schema::ServerRow;
 use crate::scrape::{Scraper, Source};
 use crate::secrets::Secrets;
 use crate::time::clock::Clock;
@@ -32,19 +33,19 @@ impl Scraping {
     pub(super) fn start(
         (sources, secrets): (Vec<Source>, &Secrets),
         clock: Clock,
-        recorder: &Arc<Recorder>,
+        scrapes: channels::Sender<Vec<ServerRow>>,
+        recorder: &Recorder,
     ) -> Result<Option<Self>, LoadError> {
         if sources.is_empty() {
             return Ok(None);
         }
         let (over, is_over) = watch::channel(false);
         let (first, all_first): (_, Receiver<()>) = mpsc::channel();
-        let to_tape = Arc::clone(recorder);
         let scraper = Scraper {
             sources,
             secrets: secrets.clone(),
             clock,
-            rows: Arc::new(move |rows| to_tape.server(rows)),
+            rows: Arc::new(move |rows| scrapes.try_send(rows).is_ok()),
         };
         let runtime = runtime("scraper")?;
         let thread = spawn("scraper", move || {
