@@ -11,6 +11,8 @@ use proptest::sample::select;
 mod events;
 #[path = "../fuzz/entries/http.rs"]
 mod http;
+#[path = "../fuzz/entries/metrics.rs"]
+mod metrics;
 #[path = "../fuzz/entries/report.rs"]
 mod report;
 #[path = "../fuzz/entries/sql.rs"]
@@ -55,6 +57,11 @@ fn nothing_in_the_corpus_of_events_breaks_their_readers() {
 #[test]
 fn nothing_in_the_corpus_of_logs_breaks_the_recovery() {
     replay("tape", tape::check);
+}
+
+#[test]
+fn nothing_in_the_corpus_of_metrics_breaks_their_reader() {
+    replay("metrics", metrics::check);
 }
 
 #[test]

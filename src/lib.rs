@@ -35,6 +35,7 @@ pub mod plan;
 pub mod report;
 pub mod runtime;
 pub mod schedule;
+pub mod scrape;
 pub mod secrets;
 pub mod simulate;
 pub mod sql;

@@ -112,6 +112,12 @@ pub struct RunPlan {
     /// Whether connections are kept for the next request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<bool>,
+    /// Pages of metrics that are scraped, without secrets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub server_metrics: Vec<String>,
+    /// Whether this machine is scraped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_metrics: Option<bool>,
     /// Names of the run on axes, for comparisons.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

@@ -96,6 +96,15 @@ const GROUPS: &[(&str, Files)] = &[
         ],
     ),
     (
+        "Server",
+        &[
+            query!("server_over_time"),
+            query!("server_latencies"),
+            query!("server_counts"),
+            query!("energy"),
+        ],
+    ),
+    (
         "Client",
         &[
             query!("validity"),
@@ -126,6 +135,14 @@ const ON_REQUEST: [&str; 4] = [
 
 /// What is about two runs or more.
 pub(super) const OF_SEVERAL: [&str; 2] = ["schedule_pairs", "comparison"];
+
+/// What is about metrics that were scraped.
+pub(super) const OF_SERVER: [&str; 4] = [
+    "server_over_time",
+    "server_latencies",
+    "server_counts",
+    "energy",
+];
 
 /// The catalogue.
 pub static CATALOG: LazyLock<Vec<Query>> = LazyLock::new(|| {

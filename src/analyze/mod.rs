@@ -38,12 +38,13 @@ pub use query::Query;
 pub use recount::TokenCounter;
 pub use results::{
     ArrivalFidelity, ClientError, ClientHealth, ClientThroughput, Comparison, Concurrency, Cost,
-    Deadlines, DefinitionNumber, Differences, ErrorsOverTime, Goodput, Intervals, ItlHeatmap,
-    Jitter, LatencyByLength, LatencyByLoad, LatencyByStep, LatencyByTurn, LatencyCurve,
+    Deadlines, DefinitionNumber, Differences, Energy, ErrorsOverTime, Goodput, Intervals,
+    ItlHeatmap, Jitter, LatencyByLength, LatencyByLoad, LatencyByStep, LatencyByTurn, LatencyCurve,
     LatencyOverTime, LatencyPercentiles, LatencyRanks, PrefixHits, RequestSpeeds,
-    RequestsByOutcome, ResultRow, RunSummary, ScheduleFidelity, SchedulePairs, SessionFidelity,
-    Stalls, StartupBurst, Stationarity, ThroughputByStep, ThroughputOverTime, ThroughputPeaks,
-    ThroughputWindows, TokenCounts, TtftByLength, TtftByTurn, Validity, WarmupEnd, Waterfall,
+    RequestsByOutcome, ResultRow, RunSummary, ScheduleFidelity, SchedulePairs, ServerCounts,
+    ServerLatencies, ServerOverTime, SessionFidelity, Stalls, StartupBurst, Stationarity,
+    ThroughputByStep, ThroughputOverTime, ThroughputPeaks, ThroughputWindows, TokenCounts,
+    TtftByLength, TtftByTurn, Validity, WarmupEnd, Waterfall,
 };
 pub use run::{Options, analyze};
 pub use standing::{

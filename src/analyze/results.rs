@@ -153,6 +153,11 @@ result_rows! {
         text: status, error_kind;
         number: at_ns, width_ns, http_status, requests;
     }
+    Energy "energy" {
+        text: part, note;
+        number: seconds, covered_share, joules, mean_w, joules_per_output_token,
+            joules_per_request, tokens_per_joule, prefill_joules, decode_joules;
+    }
     Goodput "goodput" {
         text: window_name;
         number: offered, good, attainment, goodput_rps, ttft_met, tpot_met, e2el_met, tpot_n,
@@ -224,6 +229,18 @@ result_rows! {
     SchedulePairs "schedule_pairs" {
         number: requests, baseline_requests, matched;
         flag: is_pair;
+    }
+    ServerCounts "server_counts" {
+        text: server, quantity, unit;
+        number: server_count, client_count, of_others;
+    }
+    ServerLatencies "server_latencies" {
+        text: server, metric;
+        number: n, mean_ns, client_n, client_mean_ns, difference_ns;
+    }
+    ServerOverTime "server_over_time" {
+        number: at_ns, width_ns, running, waiting, kv_use, gpu_use, gpu_power_w, cpu_use,
+            memory_use, cpu_power_w;
     }
     SessionFidelity "session_fidelity" {
         number: sessions, turns, out_of_order, before_reply, pause_p50_ns, pause_p90_ns;

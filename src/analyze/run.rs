@@ -7,7 +7,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use datafusion::prelude::SessionContext;
 
-use super::catalog::OF_SEVERAL;
+use super::catalog::{OF_SERVER, OF_SEVERAL};
 use super::cells::rows;
 use super::client::added_ns;
 use super::definitions::table_name;
@@ -110,6 +110,7 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     };
     let Tapes { context, runs } = open_tapes(tapes, &settings).await?;
     ensure_single(&context).await?;
+    let has_metrics = runs.iter().any(|run| run.manifest.counts.server > 0);
     let draws = |name: &str| options.only.iter().any(|wanted| wanted == name);
     let mut tables = Vec::with_capacity(CATALOG.len());
     let mut shared = SHARED.to_vec();
@@ -120,7 +121,8 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
             let is_needed = DRAWN.iter().any(|name| draws(name)) && NEEDED.contains(&query.name);
             is_needed || options.only.iter().any(|name| name == query.name)
         };
-        let has_sense = !OF_SEVERAL.contains(&query.name) || runs.len() > 1;
+        let has_sense = (!OF_SEVERAL.contains(&query.name) || runs.len() > 1)
+            && (!OF_SERVER.contains(&query.name) || has_metrics);
         if is_wanted && has_sense {
             let (read, rest) = shared
                 .into_iter()

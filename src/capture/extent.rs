@@ -6,7 +6,9 @@
 
 use std::io::{self, Read};
 
-use arrow::ipc::{Int, Message, MessageHeader, RecordBatch, Schema, Type, root_as_message};
+use arrow::ipc::{
+    Int, Message, MessageHeader, Precision, RecordBatch, Schema, Type, root_as_message,
+};
 
 /// What begins every message of an IPC stream, before the length of its metadata.
 const CONTINUATION: [u8; 4] = [0xff; 4];
@@ -169,6 +171,10 @@ fn columns_of(schema: Schema<'_>) -> Option<Vec<Column>> {
             Type::Int => whole_numbers(field.type_as_int()?)?,
             Type::Utf8 => TEXT.width,
             Type::Bool => 1,
+            Type::FloatingPoint => match field.type_as_floating_point()?.precision() {
+                Precision::DOUBLE => 8,
+                _ => return None,
+            },
             _ => return None,
         };
         let column = match field.dictionary() {

@@ -73,11 +73,40 @@ pub struct Counts {
     pub chunks: u64,
     /// Rows in `probes`.
     pub probes: u64,
+    /// Rows in `server`.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub server: u64,
     /// Requests of the schedule that were not yet due when the run stopped; null where unknown.
     pub never_due: Option<u64>,
     /// Requests that were due, never sent, and have no row: those beyond the first 100,000.
     #[serde(default)]
     pub unwritten: u64,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+/// How one source of the table `server` fared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MetricSource {
+    /// Its address without secrets, or `host` for this machine.
+    pub source: String,
+    /// Scrapes whose rows are in the table.
+    pub scrapes: u64,
+    /// Scrapes that failed, took too long, or found no room on the way to the tape.
+    pub failed: u64,
+    /// Longest time without an answer, from the first scrape to the last, in nanoseconds.
+    pub longest_gap_ns: i64,
+    /// Why the last one failed that did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+    /// Series that are in the table.
+    pub series: u64,
+    /// Samples of one scrape that were left out, at most: beyond the bounds on series and on the
+    /// length of their names and labels, or in lines that are no samples.
+    pub left_out: u64,
 }
 
 /// The machine that drove the load.
@@ -165,6 +194,9 @@ pub struct Manifest {
     /// Events with a text that the backend does not read, by the name of the field.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unread_texts: BTreeMap<String, u64>,
+    /// How the sources of the table `server` fared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metric_sources: Vec<MetricSource>,
     /// What recovering the tape after a crash came to; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<String>,
@@ -196,6 +228,7 @@ impl Manifest {
             counts: Counts::default(),
             bounds_hit: BTreeMap::new(),
             unread_texts: BTreeMap::new(),
+            metric_sources: Vec::new(),
             recovered: None,
             self_check: None,
         }
@@ -278,6 +311,11 @@ impl Manifest {
             ("labels", self.labels.len(), MOST_ENTRIES),
             ("bounds that were hit", self.bounds_hit.len(), MOST_ENTRIES),
             ("texts not read", self.unread_texts.len(), MOST_ENTRIES),
+            (
+                "sources of metrics",
+                self.metric_sources.len(),
+                MOST_ENTRIES,
+            ),
             ("readings of the clock", anchors, MOST_ANCHORS),
             ("bytes beside those", other_bytes, MOST_OTHER_BYTES),
         ] {

@@ -372,6 +372,25 @@ table! {
     }
 }
 
+table! {
+    /// One number that a server, an exporter or this machine said of itself.
+    pub struct ServerRow {
+        /// When the answer that brought it had been read.
+        at_ns: i64,
+        /// Number of the series on this tape: a source, a name and its labels.
+        series: u32,
+        /// Who said it: the address of the page, without secrets, or `host` for this machine.
+        source: Option<Label>,
+        /// Name of the metric.
+        name: Option<Label>,
+        /// Its labels, as the text format writes them between braces; null where there are none.
+        labels: Option<Label>,
+        /// The value; null where the page says `NaN`. Of a bucket of a histogram and of a time of
+        /// creation there is a row where it is new or another one than before.
+        value: Option<f64>,
+    }
+}
+
 words! {
     /// What failed in an attempt; spelled in the column `error_kind`.
     pub enum ErrorKind {
@@ -634,3 +653,4 @@ tape_row!(
 );
 // Probes are few; the key keeps the order in which they were taken.
 tape_row!(ProbeRow, "probes", ["at_ns", "worker"], [at_ns], []);
+tape_row!(ServerRow, "server", ["at_ns", "series"], [at_ns], []);

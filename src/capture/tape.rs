@@ -13,10 +13,12 @@ use arrow::array::RecordBatch;
 use super::contents::{Room, make_room, remove_log};
 use super::error::{CaptureError, decode_error};
 use super::folder::{Folder, is_read_only};
-use super::manifest::{ClockAnchor, Counts, MOST_ANCHORS, Manifest, SelfCheck, State, open_tape};
+use super::manifest::{
+    ClockAnchor, Counts, MOST_ANCHORS, Manifest, MetricSource, SelfCheck, State, open_tape,
+};
 use super::merge::{Merged, remove_runs, shifted};
 use super::parquet::PartWriter;
-use super::schema::{ChunkRow, ProbeRow, RequestRow, Status, TapeRow};
+use super::schema::{ChunkRow, ProbeRow, RequestRow, ServerRow, Status, TapeRow};
 use super::wal::{self, LogWriter, other_columns};
 
 /// Rows of a tape in memory that are encoded at once.
@@ -38,6 +40,8 @@ pub struct Ending {
     pub clock_anchors: Vec<ClockAnchor>,
     /// The client's own limits that were hit, by name.
     pub bounds_hit: Vec<(String, u64)>,
+    /// How the sources of `server` fared.
+    pub metric_sources: Vec<MetricSource>,
 }
 
 /// A tape that is being written. One thread owns it; nothing else may touch the folder.
@@ -48,9 +52,11 @@ pub struct TapeWriter {
     requests: LogWriter<RequestRow>,
     chunks: LogWriter<ChunkRow>,
     probes: LogWriter<ProbeRow>,
+    server: LogWriter<ServerRow>,
     pending_requests: Vec<RequestRow>,
     pending_chunks: Vec<ChunkRow>,
     pending_probes: Vec<ProbeRow>,
+    pending_server: Vec<ServerRow>,
     /// Held while the log is open, so that no one recovers a tape that is being written.
     _lock: File,
 }
@@ -101,9 +107,11 @@ impl TapeWriter {
             requests: LogWriter::new(&log),
             chunks: LogWriter::new(&log),
             probes: LogWriter::new(&log),
+            server: LogWriter::new(&log),
             pending_requests: Vec::new(),
             pending_chunks: Vec::new(),
             pending_probes: Vec::new(),
+            pending_server: Vec::new(),
             log,
             _lock: lock,
         })
@@ -129,6 +137,11 @@ impl TapeWriter {
         self.pending_probes.push(row);
     }
 
+    /// Adds rows of `server`: what one scrape brought.
+    pub fn push_server(&mut self, rows: Vec<ServerRow>) {
+        self.pending_server.extend(rows);
+    }
+
     /// Counts events with a text that the backend does not read, by the name of the field.
     pub fn note_unread_texts(&mut self, field: &str, events: u64) {
         count_unread(&mut self.manifest.unread_texts, field, events);
@@ -152,6 +165,8 @@ impl TapeWriter {
         self.requests.append(&ended)?;
         self.probes.append(&self.pending_probes)?;
         self.pending_probes.clear();
+        self.server.append(&self.pending_server)?;
+        self.pending_server.clear();
         Ok(())
     }
 
@@ -181,6 +196,7 @@ impl TapeWriter {
         self.requests.end()?;
         self.chunks.end()?;
         self.probes.end()?;
+        self.server.end()?;
         let mut manifest = self.manifest;
         manifest.state = if ending.is_interrupted {
             State::Interrupted
@@ -191,6 +207,7 @@ impl TapeWriter {
         manifest.counts.unwritten = ending.unwritten;
         manifest.clock_anchors = ending.clock_anchors;
         manifest.bounds_hit = ending.bounds_hit.into_iter().collect();
+        manifest.metric_sources = ending.metric_sources;
         sort_log(&self.tape, &self.log, &mut manifest)?;
         close(&self.tape, &manifest)?;
         Ok(manifest)
@@ -223,6 +240,7 @@ pub fn write_tape(
         requests: write_rows(&folder, &requests)?,
         chunks: write_rows(&folder, &chunks)?,
         probes: write_rows(&folder, &probes)?,
+        server: 0,
         never_due: manifest.counts.never_due,
         unwritten: manifest.counts.unwritten,
     };
@@ -339,6 +357,12 @@ fn sort_log(tape: &Folder, log: &Folder, manifest: &mut Manifest) -> Result<Sort
             unlogged_ns = behind_ns.fold(unlogged_ns, i64::max);
             Some(batch)
         })?;
+
+    // A run that scraped nothing has no such table.
+    if !wal::segments::<ServerRow>(log)?.is_empty() {
+        manifest.counts.server =
+            sort_table::<ServerRow>((tape, log), origin_ns, &mut is_torn, Some)?;
+    }
 
     let anchors = &mut manifest.clock_anchors;
     while anchors.len() > MOST_ANCHORS {

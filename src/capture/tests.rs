@@ -269,6 +269,45 @@ fn order_is_declared_in_the_files() {
     assert_eq!(read::<ProbeRow>(&path), []);
 }
 
+/// What 12 scrapes of 100 series bring: more than one segment of the log.
+fn scraped() -> Vec<ServerRow> {
+    let rows = (0..1_200_u32).map(|place| ServerRow {
+        at_ns: i64::from(place / 100) * 1_000,
+        series: place % 100,
+        source: Some("host".into()),
+        name: Some("m".into()),
+        labels: (!place.is_multiple_of(3)).then(|| format!("n=\"{}\"", place % 100).into()),
+        value: (!place.is_multiple_of(7)).then(|| f64::from(place) / 8.0),
+    });
+    rows.collect()
+}
+
+#[test]
+fn what_was_scraped_is_in_its_table_however_the_run_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    for is_killed in [false, true] {
+        let path = folder.path().join(format!("{is_killed}.tape"));
+        let mut tape = TapeWriter::create(&path, manifest(), false).unwrap();
+        // Scrapes come in the order of their answers.
+        for scrape in scraped().chunks(100).rev() {
+            tape.push_server(scrape.to_vec());
+            tape.flush().unwrap();
+        }
+        if is_killed {
+            drop(tape);
+            recover(&path).unwrap().unwrap();
+        } else {
+            tape.finish(Ending::default()).unwrap();
+        }
+        assert_eq!(read::<ServerRow>(&path), scraped());
+        assert_eq!(Manifest::read(&path).unwrap().counts.server, 1_200);
+    }
+    let path = folder.path().join("none.tape");
+    let tape = TapeWriter::create(&path, manifest(), false).unwrap();
+    tape.finish(Ending::default()).unwrap();
+    assert!(!path.join("server").exists());
+}
+
 #[test]
 fn a_dead_writer_leaves_what_it_flushed_and_says_what_was_in_flight() {
     let folder = tempfile::tempdir().unwrap();

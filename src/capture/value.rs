@@ -6,12 +6,12 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray,
-    StringArray, StringDictionaryBuilder,
+    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Float64Array, Int32Array,
+    PrimitiveArray, StringArray, StringDictionaryBuilder,
 };
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
 
 /// A value that has a column type of its own.
@@ -90,6 +90,20 @@ number_value!(i32, Int32Type, Int32Type);
 number_value!(i64, Int64Type, UInt64Type);
 // Of ids alone, which are not subtracted.
 number_value!(u64, UInt64Type, UInt64Type);
+
+impl ColumnValue for Option<f64> {
+    const NULLABLE: bool = true;
+    fn data_type() -> DataType {
+        DataType::Float64
+    }
+    fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
+        Arc::new(values.copied().collect::<Float64Array>())
+    }
+    fn read(array: &dyn Array, row: usize) -> Option<Self> {
+        let array = array.as_primitive_opt::<Float64Type>()?;
+        Some((!array.is_null(row)).then(|| array.value(row)))
+    }
+}
 
 impl ColumnValue for Option<bool> {
     const NULLABLE: bool = true;

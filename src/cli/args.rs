@@ -14,6 +14,7 @@ use crate::units::{
 mod judge;
 mod kinds;
 mod language;
+mod metrics;
 mod question;
 mod target;
 mod trace;
@@ -22,6 +23,7 @@ mod view;
 pub(crate) use judge::{GoalArgs, JudgeArgs, ReportSettingArgs, SloForm, Warmup, WindowArgs};
 pub(crate) use kinds::{DatasetArgs, ExportArgs, ScheduleFlags};
 pub(crate) use language::Lang;
+pub(crate) use metrics::MetricsArgs;
 pub(crate) use question::QuestionArgs;
 use target::backends;
 pub(crate) use target::{BackendArg, ConnectionArgs, SamplingArgs, TargetArgs, WireArg};
@@ -186,6 +188,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "JSON", help_heading = "Request")]
     pub(crate) extra_body: Option<String>,
     #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -245,6 +249,8 @@ pub(crate) struct DriveArgs {
     pub(crate) request: RequestArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -76,7 +76,7 @@ fn planned(trace: PathBuf, server: SocketAddr) -> Result<Planned, Error> {
     };
     let backend = of_plan(&plan).map_err(LoadError::from)?;
     let url = plan::join(&base_url, backend.endpoint())?;
-    let private = drive::private_for(url, (&[], None), Map::new())?;
+    let private = drive::private_for(url, (&[], None), Map::new(), Vec::new())?;
     plan::direct(&mut plan, &private, WireArg::Auto);
     Ok(Planned {
         plan,

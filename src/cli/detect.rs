@@ -93,7 +93,7 @@ fn ask(target: &TargetArgs) -> Result<Option<(Backend, &'static str)>, Error> {
                 ) => {}
             Err(error) => {
                 let secrets: Secrets =
-                    masks::secrets(&target.header, &url, &serde_json::Map::new());
+                    masks::secrets(&target.header, &url, &serde_json::Map::new(), &[]);
                 return Err(Error::Target {
                     message: format!(
                         "could not ask `{}` what it is: {}",

@@ -14,7 +14,7 @@ use super::goals;
 use super::interrupt::{self, RunStage};
 use super::output::{Output, write_error};
 use super::talk::{complain, print, print_painted, say};
-use super::{ending, masks, plan, progress, sampling};
+use super::{ending, masks, metrics, plan, progress, sampling};
 use crate::analyze::{Options, Slo};
 use crate::backend::{Backend, of_plan};
 use crate::error::{Error, exit};
@@ -22,6 +22,7 @@ use crate::load::{LoadError, Private, Run, RunListener, RunReport, Setup};
 use crate::plan::{Process, RunPlan, SessionPrompts, SessionReplies};
 use crate::report::{TerminalOptions, json as report_json, terminal};
 use crate::runtime::block_on;
+use crate::scrape::Source;
 use crate::time::clock::utc_now_ns;
 use crate::trace::{Pipe, PromptFacts, TraceOptions, TraceRow};
 use crate::wire::{Trust, get_text};
@@ -42,7 +43,11 @@ impl Planned {
     /// Adds to a plan where its requests go.
     fn of(mut plan: RunPlan, args: &DriveArgs) -> Result<Self, Error> {
         let extra_body = sampling::extra_body(args)?;
-        let private = private(&args.target, extra_body)?;
+        let connection = &args.target.connection;
+        let trust = trust(connection.ca_cert.as_deref(), connection.insecure)?;
+        let sources = metrics::typed(&args.metrics, &trust)?;
+        metrics::name_sources(&mut plan, &sources);
+        let private = private(&args.target, extra_body, sources)?;
         plan::direct(&mut plan, &private, args.target.connection.wire);
         Ok(Self {
             plan,
@@ -194,6 +199,9 @@ pub(super) fn drive(
     global: &Global,
 ) -> Result<u8, Error> {
     look_at_trace(&mut planned, global)?;
+    if !global.dry_run {
+        metrics::check(&planned.private)?;
+    }
     // A plan is made without asking anyone.
     if planned.plan.model.is_none() && !global.dry_run {
         let backend = of_plan(&planned.plan).map_err(LoadError::from)?;
@@ -254,13 +262,17 @@ pub(super) fn drive(
 
 /// Says where requests go and what goes with them, with the key from the environment, and what must
 /// not be repeated of it.
-pub(super) fn private(args: &TargetArgs, extra_body: Map<String, Value>) -> Result<Private, Error> {
+pub(super) fn private(
+    args: &TargetArgs,
+    extra_body: Map<String, Value>,
+    sources: Vec<Source>,
+) -> Result<Private, Error> {
     let url = plan::endpoint_url(args)?;
     let key = api_key(&url);
     let connection = &args.connection;
     Ok(Private {
         trust: trust(connection.ca_cert.as_deref(), connection.insecure)?,
-        ..private_for(url, (&args.header, key), extra_body)?
+        ..private_for(url, (&args.header, key), extra_body, sources)?
     })
 }
 
@@ -297,17 +309,19 @@ pub(super) fn api_key(url: &Url) -> Option<String> {
     key.filter(|_| !has_credentials)
 }
 
-/// As [`private`], of an address, with these headers and this key.
+/// As [`private`], of an address, with these headers and this key, and with what is scraped.
 pub(super) fn private_for(
     url: Url,
     (header, api_key): (&[String], Option<String>),
     extra_body: Map<String, Value>,
+    metric_sources: Vec<Source>,
 ) -> Result<Private, Error> {
     Ok(Private {
         headers: plan::headers(header, api_key.as_deref())?,
-        secrets: masks::secrets(header, &url, &extra_body),
+        secrets: masks::secrets(header, &url, &extra_body, &metric_sources),
         url,
         extra_body,
+        metric_sources,
         trust: Trust::System,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::failure;
 use super::talk::{say, warn};
-use crate::capture::manifest::State;
+use crate::capture::manifest::{MetricSource, State};
 use crate::error::exit;
 use crate::load::RunReport;
 use crate::plan::RunPlan;
@@ -76,6 +76,7 @@ pub(super) fn tell(report: &RunReport) {
             report.resends
         ));
     }
+    tell_of_metrics(&report.manifest.metric_sources);
     for (bound, hits) in &report.manifest.bounds_hit {
         let (what, remedy) = bound_in_words(bound, &report.manifest.plan);
         warn(&format!(
@@ -83,6 +84,29 @@ pub(super) fn tell(report: &RunReport) {
         ));
         if let Some(remedy) = remedy {
             say(&format!("hint: {remedy}"));
+        }
+    }
+}
+
+/// Says which sources of metrics have gaps, and which said more than is kept.
+fn tell_of_metrics(sources: &[MetricSource]) {
+    for found in sources {
+        let source = &found.source;
+        if found.failed > 0 {
+            let reason = found.last_failure.as_deref().unwrap_or("unknown");
+            let scrapes = found.scrapes + found.failed;
+            warn(&format!(
+                "`{source}` had metrics in {} of {scrapes} scrapes; the others are gaps in \
+                 `server_metrics`, and the last one that failed did so since: {reason}",
+                found.scrapes
+            ));
+        }
+        if found.left_out > 0 {
+            say(&format!(
+                "note: samples of `{source}` in a scrape that are not on the tape, as they are beyond its \
+                 bounds or no samples: {}",
+                found.left_out
+            ));
         }
     }
 }

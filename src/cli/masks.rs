@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use crate::load::Private;
+use crate::scrape::Source;
 use crate::secrets::{MASK, Secrets, is_secret_name, looks_like_key};
 
 /// Headers whose values are no secrets: a server's messages speak of them.
@@ -26,12 +27,20 @@ const PLAIN_HEADERS: [&str; 9] = [
     "x-title",
 ];
 
+/// The flag that takes several addresses.
+const METRICS: &str = "--server-metrics";
+
 /// Variables of the environment that name proxies, whose addresses may have credentials.
 const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
-/// The secrets that go to a server: those of the headers as they were typed, of its address, of the
-/// user's fields of the body, and of the environment.
-pub(super) fn secrets(headers: &[String], url: &Url, extra_body: &Map<String, Value>) -> Secrets {
+/// The secrets that go to servers: those of the headers as they were typed, of the address, of the
+/// user's fields of the body, of the pages of metrics, and of the environment.
+pub(super) fn secrets(
+    headers: &[String],
+    url: &Url,
+    extra_body: &Map<String, Value>,
+    sources: &[Source],
+) -> Secrets {
     let mut known = Vec::new();
     for header in headers {
         if let Some((name, value)) = header.split_once([':', '=']) {
@@ -43,6 +52,11 @@ pub(super) fn secrets(headers: &[String], url: &Url, extra_body: &Map<String, Va
     }
     note_address(url, &mut known);
     note_fields(extra_body, &mut known);
+    for source in sources {
+        if let Source::Page { url, .. } = source {
+            note_address(url, &mut known);
+        }
+    }
     known.extend(env::var("OPENAI_API_KEY").ok());
     let names = PROXIES
         .iter()
@@ -227,7 +241,10 @@ fn masked_command(words: impl Iterator<Item = String>) -> String {
             }
             _ => masked_value(&flag, &word),
         };
-        flag = word;
+        // It takes several values.
+        if word.starts_with("--") || flag != METRICS {
+            flag = word;
+        }
         typed.push(quoted(&masked));
     }
     typed.join(" ")
@@ -244,7 +261,7 @@ fn masked_value(flag: &str, value: &str) -> String {
             |_| MASK.to_owned(),
             |fields| Value::Object(masked_fields(&fields)).to_string(),
         ),
-        "--base-url" => masked_address(value, ""),
+        "--base-url" | METRICS => masked_address(value, ""),
         "--endpoint" => masked_address(value, "http://h/"),
         _ => value.to_owned(),
     }
@@ -338,11 +355,14 @@ mod tests {
             "--endpoint",
             "/v1/chat?key=s5&v=1",
             "--endpoint=v1/chat?v=1",
+            "--server-metrics",
+            "http://h:1/metrics",
+            "http://me:s6@h:2/metrics",
             "--out=a b",
         ];
         assert_eq!(
             masked_command(words.map(str::to_owned).into_iter()),
-            r#"tokentape load --header 'X-Key: ***' '--header=Y: ***' --base-url 'http://***@h:1/' --extra-body '{"api_key":"***","k":"it'\''s"}' --endpoint '/v1/chat?key=***&v=1' '--endpoint=v1/chat?v=1' '--out=a b'"#
+            r#"tokentape load --header 'X-Key: ***' '--header=Y: ***' --base-url 'http://***@h:1/' --extra-body '{"api_key":"***","k":"it'\''s"}' --endpoint '/v1/chat?key=***&v=1' '--endpoint=v1/chat?v=1' --server-metrics http://h:1/metrics 'http://***@h:2/metrics' '--out=a b'"#
         );
     }
 
@@ -358,7 +378,16 @@ mod tests {
         let fields = serde_json::from_str(
             r#"{"m": {"auth": ["in-body", {"x": "deep-body"}]}, "s": "of-the-text"}"#,
         );
-        let secrets = secrets(&headers.map(str::to_owned), &url, &fields.unwrap());
+        let page: Url = "http://o:of-metrics@h/metrics?token=in-metrics"
+            .parse()
+            .unwrap();
+        let source = Source::Page {
+            shown: masked(&page),
+            trust: crate::wire::Trust::System,
+            url: page,
+        };
+        let headers = headers.map(str::to_owned);
+        let secrets = secrets(&headers, &url, &fields.unwrap(), &[source]);
         for value in [
             "bWUtbXlzZWxmOmh1bnRlcjI=",
             "me-myself",
@@ -371,6 +400,8 @@ mod tests {
             "in-query",
             "in-body",
             "deep-body",
+            "of-metrics",
+            "in-metrics",
         ] {
             assert_eq!(secrets.mask(value), MASK, "{value}");
         }

@@ -14,6 +14,7 @@ mod inspect;
 mod interrupt;
 mod judge;
 mod masks;
+mod metrics;
 mod output;
 mod plan;
 mod progress;

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::args::{Global, RunArgs, WireArg};
 use super::drive::{Planned, RunOutput, api_key, drive, private_for, trust};
-use super::{goals, masks, plan};
+use super::{goals, masks, metrics, plan};
 use crate::backend::of_plan;
 use crate::capture::Manifest;
 use crate::error::Error;
@@ -35,6 +35,7 @@ fn planned(args: &RunArgs) -> Result<Planned, Error> {
     let mut plan = read(args)?;
     let backend = of_plan(&plan).map_err(LoadError::from)?;
     let private = private(&plan, args)?;
+    metrics::name_sources(&mut plan, &private.metric_sources);
     if args.base_url.is_some() {
         plan::direct(&mut plan, &private, WireArg::Auto);
     } else {
@@ -68,7 +69,13 @@ fn what_goes_where(plan: &RunPlan) -> String {
     let url = plan.url.as_deref().unwrap_or_default();
     let has_key = plan.header_names.iter().any(|name| name == "authorization");
     let key = if has_key { ", with the key" } else { "" };
-    format!("note: the plan sends {what} to `{url}`{key}")
+    let pages = plan.server_metrics.iter().map(|page| format!("`{page}`"));
+    let pages = pages.collect::<Vec<_>>().join(", ");
+    let pages = match pages.is_empty() {
+        true => pages,
+        false => format!(", and reads metrics from {pages}"),
+    };
+    format!("note: the plan sends {what} to `{url}`{key}{pages}")
 }
 
 fn read(args: &RunArgs) -> Result<RunPlan, Error> {
@@ -105,6 +112,8 @@ fn read(args: &RunArgs) -> Result<RunPlan, Error> {
 /// Puts in what the plan does not keep, as it is given now.
 fn private(plan: &RunPlan, args: &RunArgs) -> Result<Private, Error> {
     let url = url(plan, args)?;
+    let trust = trust(plan.ca_cert.as_deref(), plan.insecure == Some(true))?;
+    let sources = metrics::of_plan(plan, &args.metrics, &trust)?;
     let given = plan::extra_body(args.extra_body.as_deref())?;
     let mut extra_body = plan.extra_body.clone();
     extra_body.extend(given);
@@ -131,8 +140,8 @@ fn private(plan: &RunPlan, args: &RunArgs) -> Result<Private, Error> {
         args.base_url.is_some() || plan.header_names.iter().any(|name| name == "authorization");
     let key = if takes_key { api_key(&url) } else { None };
     let private = Private {
-        trust: trust(plan.ca_cert.as_deref(), plan.insecure == Some(true))?,
-        ..private_for(url, (&headers, key), extra_body)?
+        trust,
+        ..private_for(url, (&headers, key), extra_body, sources)?
     };
     let is_there = |name: &String| {
         private

@@ -262,7 +262,7 @@ fn bound<T>(start: impl FnOnce() -> T) -> Result<(Cores, T), String> {
 /// The server that the user named, with the user's key.
 fn named_server(args: &StampingArgs, base_url: &str) -> Result<StampingServer, Error> {
     let asked = asked(args, base_url);
-    let private = drive::private(&asked, Map::new())?;
+    let private = drive::private(&asked, Map::new(), Vec::new())?;
     let model = match &args.model {
         Some(model) => model.clone(),
         None => drive::first_model(args.backend, &plan::models_url(&asked)?, &private)?,
@@ -279,6 +279,7 @@ fn own_server(args: &StampingArgs, process: &OwnServer) -> Result<StampingServer
         extra_body: Map::new(),
         secrets: Secrets::default(),
         trust: Trust::System,
+        metric_sources: Vec::new(),
     };
     Ok(server(args, private, "simulated".to_owned()))
 }

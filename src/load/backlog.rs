@@ -207,6 +207,14 @@ impl Backlog {
         !timed_out.timed_out()
     }
 
+    /// Blocks until everything that was handed over is in the log, or `patience` is over.
+    pub(super) fn settle(&self, patience: Duration) {
+        let is_waiting = |state: &mut State| !state.batches.is_empty();
+        let _ = self
+            .moved
+            .wait_timeout_while(self.lock(), patience, is_waiting);
+    }
+
     /// Waits until the decoder thread has caught up.
     pub(super) async fn caught_up(&self) {
         // It hears of what comes from here on, so nothing falls between the look and the wait.

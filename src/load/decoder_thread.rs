@@ -13,12 +13,15 @@ use super::listeners::RunEvents;
 use super::memory_budget::MemoryBudget;
 use super::recorder::{Batch, CHANNEL_BATCHES, Opened, Recorder};
 use crate::backend::Backend;
-use crate::capture::schema::{ChunkRow, TapeRow};
+use crate::capture::schema::{ChunkRow, ServerRow, TapeRow};
 use crate::capture::{CaptureError, TapeWriter};
 use crate::secrets::Secrets;
 use crate::throttle::CpuThrottle;
 use crate::time::clock::Clock;
 use crate::workload::TokenCounter;
+
+/// Scrapes that may wait for the decoder.
+const CHANNEL_SCRAPES: usize = 64;
 
 /// Text of rows, in bytes, after which they are written without waiting for the end of a batch: a
 /// small read can complete a large event.
@@ -45,6 +48,9 @@ const URGENCY_NS: i64 = 40_000_000;
 pub struct DecoderThread {
     tape: TapeWriter,
     batches: mpsc::Receiver<Batch>,
+    /// What was scraped. The scraper writes, in a channel of its own: it gives way to all others, and
+    /// they would wait for it where it held a lock of theirs.
+    scrapes: Option<mpsc::Receiver<Vec<ServerRow>>>,
     events: RunEvents,
     backlog: Arc<Backlog>,
     clock: Clock,
@@ -87,6 +93,7 @@ impl DecoderThread {
             Self {
                 tape,
                 batches,
+                scrapes: None,
                 events,
                 backlog,
                 clock: Clock::start(),
@@ -112,6 +119,13 @@ impl DecoderThread {
         }
     }
 
+    /// The same decoder thread, and a channel for what is scraped; it works until its sender is gone too.
+    pub(super) fn taking_scrapes(self) -> (Self, mpsc::Sender<Vec<ServerRow>>) {
+        let (sender, scrapes) = mpsc::channel(CHANNEL_SCRAPES);
+        let scrapes = Some(scrapes);
+        (Self { scrapes, ..self }, sender)
+    }
+
     /// Works until every recorder is gone. Returns the tape, fit to be finished.
     ///
     /// # Errors
@@ -126,8 +140,27 @@ impl DecoderThread {
             let took_ns = self.clock.now_ns() - began_ns;
             self.backlog
                 .remove(Duration::from_nanos(took_ns.unsigned_abs()));
+            self.take_scrapes()?;
+        }
+        // One more is taken after the run.
+        while let Some(rows) = self
+            .scrapes
+            .as_mut()
+            .and_then(mpsc::Receiver::blocking_recv)
+        {
+            self.tape.push_server(rows);
+            self.tape.flush()?;
         }
         Ok(self.tape)
+    }
+
+    /// Writes what was scraped: between two batches, as what decoding takes is reckoned by those.
+    fn take_scrapes(&mut self) -> Result<(), CaptureError> {
+        while let Some(rows) = self.scrapes.as_mut().and_then(|it| it.try_recv().ok()) {
+            self.tape.push_server(rows);
+            self.tape.flush()?;
+        }
+        Ok(())
     }
 
     fn take(&mut self, batch: Batch) -> Result<(), CaptureError> {

@@ -29,11 +29,13 @@ mod recorder;
 mod replies;
 mod request_sender;
 mod run;
+mod scraping;
 mod self_check;
 mod supply;
 mod template;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod turn_feed;
 mod turns;
 

@@ -25,6 +25,7 @@ use crate::capture::manifest::Host;
 use crate::flag::defaults;
 use crate::plan::{OutputLength, RunPlan};
 use crate::schedule::{Bounds, schedule};
+use crate::scrape::Source as MetricsSource;
 use crate::secrets::Secrets;
 use crate::time::clock::utc_now_ns;
 use crate::trace::{Pipe, TraceOptions};
@@ -51,8 +52,10 @@ pub struct Private {
     pub extra_body: Map<String, Value>,
     /// Whose certificates are believed.
     pub trust: Trust,
-    /// What of all this must not be repeated.
+    /// What of all this, and of the sources' addresses, must not be repeated.
     pub secrets: Secrets,
+    /// Sources of metrics to scrape meanwhile.
+    pub metric_sources: Vec<MetricsSource>,
 }
 
 /// What a run is, beside its plan.
@@ -94,11 +97,7 @@ impl Run {
         let own_tokenizer = plan.own_tokenizer();
         let tokenizer = Arc::new(Tokenizer::open(own_tokenizer.as_deref())?);
         // The embedded tokenizer is no server's own, so its counts would pass for more than they are.
-        let count_tokens: Option<TokenCounter> = own_tokenizer.is_some().then(|| {
-            let tokenizer = Arc::clone(&tokenizer);
-            let count: TokenCounter = Arc::new(move |text: &str| tokenizer.count(text));
-            count
-        });
+        let count_tokens = own_tokenizer.is_some().then(|| counter(&tokenizer));
         let limits = limits(&plan);
         let workload = Arc::new(workload(&plan, &tokenizer));
         let dataset = dataset(&plan, &workload, count_tokens.as_ref())?;
@@ -152,6 +151,7 @@ impl Run {
             limits,
             self_check,
             count_tokens,
+            metric_sources: private.metric_sources,
             stop: setup.stop,
             manifest,
         })
@@ -203,6 +203,12 @@ fn wire(plan: &RunPlan) -> Result<WireKind, LoadError> {
         Some(name) => WireKind::named(name)
             .ok_or_else(|| senseless(format!("its wire `{name}` is not known"))),
     }
+}
+
+/// Counts tokens by a tokenizer.
+fn counter(tokenizer: &Arc<Tokenizer>) -> TokenCounter {
+    let tokenizer = Arc::clone(tokenizer);
+    Arc::new(move |text: &str| tokenizer.count(text))
 }
 
 /// Which adapters requests ask for.

@@ -261,6 +261,18 @@ impl Recorder {
         self.lock().probes.push(row);
     }
 
+    /// Blocks until the decoder thread has written what was scraped so far, or `patience` is over.
+    pub(super) fn settle(&self, patience: Duration) {
+        // It takes scrapes after each batch, and so before the second one here.
+        for _ in 0..2 {
+            if let Ok(permit) = self.sender.try_reserve() {
+                self.backlog.add(None, 0);
+                permit.send(Batch::default());
+            }
+        }
+        self.backlog.settle(patience);
+    }
+
     pub(super) fn begin(&self, origin_ns: i64, self_check: Option<SelfCheck>) {
         self.emit(&RunEvent::Started { at_ns: origin_ns });
         self.lock().start = Some((origin_ns, self_check));

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -21,10 +19,13 @@ use super::listeners::RunEvents;
 use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
 use super::request_sender::{CHANNEL_REQUESTS, Prefill};
+use super::scraping::Scraping;
 use super::self_check::{SelfCheckPlan, self_check};
 use super::supply::{Supply, TurnNotes};
+use super::threads::{Precedence, give_way, join, runtime, spawn};
 use crate::capture::manifest::ClockAnchor;
 use crate::capture::{Ending, Manifest, TapeWriter};
+use crate::scrape::Source;
 use crate::time::clock::{Clock, utc_now_ns};
 use crate::time::timer::PreciseTimer;
 use crate::trace::TraceCounts;
@@ -57,6 +58,8 @@ pub struct Run {
     pub self_check: Option<SelfCheckPlan>,
     /// Counts answers whose server names no usage.
     pub count_tokens: Option<TokenCounter>,
+    /// Sources of metrics to scrape meanwhile.
+    pub metric_sources: Vec<Source>,
     /// The user's wish to stop.
     pub stop: watch::Receiver<Stop>,
 }
@@ -113,11 +116,13 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
     let counters = Arc::clone(events.counters());
     let (decoder, recorder) =
         DecoderThread::new(tape, backend, keeps_text, run.count_tokens, events.clone());
-    let decoder = decoder.masking(&run.target.secrets);
+    let (decoder, scrapes) = decoder.masking(&run.target.secrets).taking_scrapes();
     let decoder = spawn("decoder", move || {
         give_way(Precedence::DecoderThread);
         decoder.work()
     })?;
+    let sources = (run.metric_sources, &run.target.secrets);
+    let scraping = Scraping::start(sources, clock, scrapes, &recorder)?;
     let drive = Drive {
         clock,
         target: run.target,
@@ -131,9 +136,10 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
     };
     let driver = spawn("driver", move || drive.work(run.feed))?;
     // The driver, or the wire's reading thread, which ends with it, drops the last recorder, upon
-    // which the decoder thread comes to its end.
+    // which the decoder thread comes to its end, once the scraper has.
     let driven = join("driver", driver)?;
     events.emit(&RunEvent::Over);
+    let metric_sources = scraping.map_or_else(Vec::new, Scraping::end);
     let tape = join("decoder", decoder)?;
     let driven = driven?;
     let (fed, trace_error) = match driven.fed {
@@ -142,7 +148,6 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
     };
     let taken = driven.driven.taken + fed.unwritten;
     let is_complete = driven.driven.is_complete && trace_error.is_none();
-    let bounds_hit = bounds_hit(&driven.driven, driven.stalls);
     let manifest = tape?.finish(Ending {
         is_interrupted: !is_complete,
         never_due: count
@@ -150,7 +155,8 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
             .or(is_complete.then_some(0)),
         unwritten: driven.driven.unwritten + fed.unwritten,
         clock_anchors: driven.anchors,
-        bounds_hit,
+        bounds_hit: bounds_hit(&driven.driven, driven.stalls),
+        metric_sources,
     })?;
     Ok(RunReport {
         manifest,
@@ -350,53 +356,4 @@ fn anchor(clock: Clock) -> ClockAnchor {
         monotonic_ns,
         utc_ns,
     }
-}
-
-fn runtime(name: &'static str) -> Result<Runtime, LoadError> {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| LoadError::System(name, error))
-}
-
-/// Who gives way to whom where the threads of a run share a core: a read that waits is measured as
-/// the server's, a row that is written a moment later is not. The driver gives way to nobody.
-#[derive(Debug, Clone, Copy)]
-enum Precedence {
-    /// Comes first after the driver: a request that is not prepared goes out late.
-    Feed,
-    DecoderThread,
-}
-
-/// Lowers the calling thread's precedence, where the system allows it.
-fn give_way(precedence: Precedence) {
-    #[cfg(target_os = "linux")]
-    {
-        let steps = match precedence {
-            Precedence::Feed => 5,
-            Precedence::DecoderThread => 10,
-        };
-        // On Linux this is the thread's own, not that of the whole process.
-        let _ = rustix::process::nice(steps);
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = precedence;
-}
-
-/// DataFusion plans a trace's mapping by recursion, which needs more than a thread's usual stack.
-const STACK_BYTES: usize = 16 << 20;
-
-fn spawn<T: Send + 'static>(
-    name: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, LoadError> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK_BYTES)
-        .spawn(work)
-        .map_err(|error| LoadError::System(name, error))
-}
-
-fn join<T>(name: &'static str, thread: JoinHandle<T>) -> Result<T, LoadError> {
-    thread.join().map_err(|_| LoadError::Died(name))
 }

@@ -10,6 +10,7 @@ use crate::plan::Loop;
 use super::counting::of_counting;
 use super::format::{self, NS_PER_S};
 use super::language::say;
+use super::server::of_server;
 use super::verdict::Verdict;
 use super::warning::{Advice, warning};
 
@@ -42,6 +43,7 @@ pub(crate) fn advice(analysis: &Analysis, run: &RunFacts, verdict: &Verdict) -> 
     }
     of_pace(analysis, run, &mut found);
     of_sessions(analysis, run, &mut found);
+    of_server(analysis, run, &mut found);
     found
 }
 

@@ -23,6 +23,8 @@ mod fidelity;
 mod figures;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fixture;
+#[cfg(test)]
+pub(crate) mod fixture_server;
 pub(crate) mod format;
 mod grades;
 pub(crate) mod grid;
@@ -42,6 +44,7 @@ mod scale;
 mod section;
 mod sections;
 mod seen;
+mod server;
 mod sparks;
 mod streams;
 mod sweep;

@@ -17,6 +17,7 @@ use super::language::{said, say};
 use super::plots;
 use super::requests;
 use super::section::Section;
+use super::server;
 use super::streams;
 use super::sweep;
 use super::timeline;
@@ -73,7 +74,10 @@ pub(crate) fn sections(analysis: &Analysis) -> Result<Vec<Section>, ReportError>
                 "A server that keeps up shows level lines. One that does not shows requests in \
                    flight, and with them the time to first token, growing until the load ends.",
             ),
-            grids: uncertainty::stationarity(analysis).into_iter().collect(),
+            grids: uncertainty::stationarity(analysis)
+                .into_iter()
+                .chain(server::grids(analysis))
+                .collect(),
             figures: timeline::time_figures(analysis)?,
         },
         Section {

@@ -32,6 +32,7 @@ pub(super) fn all() -> Vec<(&'static str, Analysis)> {
         ("one run", fixture::single()),
         ("a closed loop", fixture::closed()),
         ("a limited client", fixture::limited()),
+        ("a scraped server", fixture_server::scraped()),
         ("two runs", fixture::several(2)),
         ("eight runs", fixture::several(8)),
         ("hostile text", fixture::hostile()),

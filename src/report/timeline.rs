@@ -1,8 +1,8 @@
 //! Pictures over time: load, latency and the client itself, by window or probe.
 
 use crate::analyze::{
-    Analysis, ClientHealth, ItlHeatmap, LatencyOverTime, ResultRow, ThroughputOverTime,
-    ThroughputWindows,
+    Analysis, ClientHealth, ItlHeatmap, LatencyOverTime, ResultRow, ServerOverTime,
+    ThroughputOverTime, ThroughputWindows,
 };
 
 use super::ReportError;
@@ -78,6 +78,15 @@ impl<'a> OverTime<'a> for ClientHealth<'a> {
     }
 }
 
+impl<'a> OverTime<'a> for ServerOverTime<'a> {
+    fn at_ns(&self) -> Option<f64> {
+        self.at_ns
+    }
+    fn width_ns(&self) -> Option<f64> {
+        self.width_ns
+    }
+}
+
 /// A column over time: its value, its name in the legend, and what makes the value fit the unit.
 type Line<R> = (fn(&R) -> Option<f64>, &'static str, Scale);
 
@@ -122,6 +131,7 @@ impl Scale {
 pub(crate) fn time_figures(analysis: &Analysis) -> Result<Vec<Figure>, ReportError> {
     let mut figures = load_figures(analysis)?;
     figures.extend(latency_figures(analysis)?);
+    figures.extend(server_figures(analysis)?);
     Ok(figures)
 }
 
@@ -209,6 +219,66 @@ fn latency_figures<'a>(analysis: &'a Analysis) -> Result<Vec<Figure>, ReportErro
                 (|row| row.itl_p50_ns, "p50", Milliseconds),
                 (|row| row.itl_p99_ns, "p99", Milliseconds),
                 (|row| row.itl_max_ns, HIGHEST, Milliseconds),
+            ],
+        ),
+    ];
+    draw_all(analysis, &tracks)
+}
+
+/// Draws what servers and machines said of themselves, as far as they did.
+fn server_figures<'a>(analysis: &'a Analysis) -> Result<Vec<Figure>, ReportError> {
+    let track =
+        |id, (title, title_of_several), unit, columns: Vec<Line<ServerOverTime<'a>>>| Track {
+            id,
+            title,
+            title_of_several,
+            unit,
+            places: 2,
+            join: Join::Line,
+            columns,
+            leading: 0,
+        };
+    let tracks = [
+        track(
+            "server-requests",
+            (
+                "Requests in the server, as it says",
+                "Requests running in the server, as it says",
+            ),
+            "requests",
+            vec![
+                (|row| row.running, "running", Scale::AsIs),
+                (|row| row.waiting, "waiting", Scale::AsIs),
+            ],
+        ),
+        track(
+            "server-use",
+            (
+                "How much of the server is in use",
+                "How much of the server's KV cache is in use",
+            ),
+            "%",
+            vec![
+                (|row| row.kv_use, "KV cache", Scale::Percent),
+                (|row| row.gpu_use, "GPUs", Scale::Percent),
+                (|row| row.cpu_use, "CPU", Scale::Percent),
+                (|row| row.memory_use, "memory", Scale::Percent),
+            ],
+        ),
+        track(
+            "server-power",
+            (
+                "Power (lower is better)",
+                "Power of the GPUs (lower is better)",
+            ),
+            "W",
+            vec![
+                (|row| row.gpu_power_w, "GPUs", Scale::AsIs),
+                (
+                    |row| row.cpu_power_w,
+                    "processors and their memory",
+                    Scale::AsIs,
+                ),
             ],
         ),
     ];
@@ -329,6 +399,15 @@ fn counts<'a, R: OverTime<'a>>(analysis: &'a Analysis) -> String {
     if R::TABLE == ClientHealth::TABLE {
         let n = u32::try_from(analysis.rows::<R>().len()).unwrap_or(u32::MAX);
         return say!(" · n = {n} probes", n = format::decimal(f64::from(n), 0));
+    }
+    if R::TABLE == ServerOverTime::TABLE {
+        let sources = analysis
+            .runs
+            .iter()
+            .flat_map(|run| &run.manifest.metric_sources);
+        let n: u64 = sources.map(|source| source.scrapes).sum();
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        return say!(" · n = {n} scrapes", n = format::decimal(f64::from(n), 0));
     }
     let sums: Vec<f64> = analysis
         .runs

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::capture::manifest::{ClockAnchor, Manifest, State, Step};
 use crate::capture::schema::{
-    Channel, ChunkRow, FIRST_WARMUP_ID, Phase, ProbeRow, RequestRow, Status, TokensSource,
+    Channel, ChunkRow, FIRST_WARMUP_ID, Phase, ProbeRow, RequestRow, ServerRow, Status,
+    TokensSource,
 };
 use crate::capture::{Label, TapeWriter};
 use crate::plan::{Loop, RunPlan};
@@ -25,6 +26,7 @@ pub(crate) struct TapeFixture {
     pub(crate) requests: Vec<RequestRow>,
     pub(crate) chunks: Vec<ChunkRow>,
     pub(crate) probes: Vec<ProbeRow>,
+    pub(crate) server: Vec<ServerRow>,
 }
 
 impl Default for TapeFixture {
@@ -49,6 +51,7 @@ impl Default for TapeFixture {
             requests: Vec::new(),
             chunks: Vec::new(),
             probes: Vec::new(),
+            server: Vec::new(),
         }
     }
 }
@@ -125,6 +128,22 @@ impl TapeFixture {
         tape.answer(2, [30, 30], &[(40, None), (60, None)]);
         tape.answer(3, [55, 55], &[(65, None), (75, None), (85, None)]);
         tape
+    }
+
+    /// Adds what a page said at a time in milliseconds: names with labels, and values.
+    pub(crate) fn scrape(&mut self, at: i64, source: &str, samples: &[(&str, f64)]) {
+        for (head, value) in samples {
+            let (name, labels) = head.split_once('{').unwrap_or((head, ""));
+            let labels = labels.trim_end_matches('}');
+            self.server.push(ServerRow {
+                at_ns: at * MS,
+                series: u32::try_from(self.server.len()).expect("a few"),
+                source: Some(source.into()),
+                name: Some(name.into()),
+                labels: (!labels.is_empty()).then(|| labels.into()),
+                value: Some(*value).filter(|value| !value.is_nan()),
+            });
+        }
     }
 
     /// Adds an attempt without an answer; `due_and_sent` and `end` in milliseconds.
@@ -227,13 +246,16 @@ impl TapeFixture {
             ("requests", RequestRow::batch(&self.requests)),
             ("chunks", ChunkRow::batch(&order)),
             ("probes", ProbeRow::batch(&self.probes)),
+            ("server", ServerRow::batch(&self.server)),
         ] {
             fs::create_dir_all(path.join(table)).unwrap();
             if batch.num_rows() > 0 {
                 write_part(&path.join(table).join("part-00000.parquet"), &batch);
             }
         }
-        let manifest = serde_json::to_string_pretty(&self.manifest).unwrap();
+        let mut manifest = self.manifest.clone();
+        manifest.counts.server = self.server.len() as u64;
+        let manifest = serde_json::to_string_pretty(&manifest).unwrap();
         fs::write(Manifest::path(path), manifest).unwrap();
         path.to_owned()
     }

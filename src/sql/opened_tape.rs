@@ -12,7 +12,7 @@ use url::Url;
 
 use super::error::SqlError;
 use crate::capture::manifest::{INTERRUPTED, LEFT_LOG, Manifest, State};
-use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, TapeRow as _};
+use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, ServerRow, TapeRow as _};
 use crate::capture::{count_rows, recover};
 use crate::visible::visible;
 
@@ -110,6 +110,7 @@ fn missing_rows(path: &Path, manifest: &Manifest) -> Vec<String> {
         (RequestRow::TABLE, counts.requests),
         (ChunkRow::TABLE, counts.chunks),
         (ProbeRow::TABLE, counts.probes),
+        (ServerRow::TABLE, counts.server),
     ];
     let found = tables.map(|(table, counted)| (table, counted, count_rows(path, table)));
     // A part that can't be read is told of by whoever reads it.

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, DataFusionError, JoinType};
 use datafusion::datasource::empty::EmptyTable;
@@ -33,7 +33,7 @@ use super::statements::collect;
 use super::utc::{offsets, to_utc};
 use super::view_files::{KEPT, VIEWS};
 use crate::capture::parts;
-use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow};
+use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, ServerRow};
 
 /// Columns that are points in time, by table; each gets a `_utc` column beside it.
 const POINTS: [&str; 11] = [
@@ -64,7 +64,7 @@ pub(super) async fn register(
         ("requests", RequestRow::schema()),
         ("chunks", ChunkRow::schema()),
         ("probes", ProbeRow::schema()),
-        ("server", server_schema()),
+        ("server", ServerRow::schema()),
     ] {
         let plans = tapes.iter().map(|tape| part(tape, folder, &schema));
         let plans = plans
@@ -150,17 +150,6 @@ fn failed_view(name: &str, error: &DataFusionError) -> SqlError {
         name: name.to_owned(),
         reason: message(error),
     }
-}
-
-/// Returns the schema of the scraped metrics of a server.
-fn server_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("at_ns", DataType::Int64, false),
-        Field::new("source", DataType::Utf8, true),
-        Field::new("name", DataType::Utf8, false),
-        Field::new("labels", DataType::Utf8, true),
-        Field::new("value", DataType::Float64, true),
-    ]))
 }
 
 /// One table of a tape, or of the part of it that a run stands for: requests by their own columns,

@@ -22,7 +22,7 @@ pub use direct::{DirectBody, DirectWire};
 pub(crate) use error::NO_LOCAL_PORT;
 pub use error::WireError;
 use error::is_end;
-pub use reqwest_wire::{ReqwestBody, ReqwestWire, get_text};
+pub use reqwest_wire::{ReqwestBody, ReqwestWire, Text, TextClient, get_text};
 pub(crate) use target::is_loopback;
 pub use target::{Target, WireKind};
 pub use trust::Trust;

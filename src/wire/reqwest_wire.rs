@@ -90,47 +90,108 @@ fn client_builder(url: &Url, trust: &Trust) -> Result<reqwest::ClientBuilder, Wi
 /// Bytes of a text resource at most.
 const MAX_TEXT_BYTES: usize = 8 << 20;
 
+/// A text resource of a server, read for control calls and for metrics, outside the measurement. Its
+/// connection is kept between calls.
+#[derive(Debug, Clone)]
+pub struct TextClient {
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+}
+
+/// A text that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The media type, lower case, without parameters; empty where the server named none.
+    pub media_type: String,
+    /// The text; what is no UTF-8 in it is replaced.
+    pub text: String,
+}
+
+impl TextClient {
+    /// Makes a client for one address, each of whose calls may take that long.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError`] when the client can't be made, as with a TLS store that can't be read.
+    pub fn new(
+        url: &Url,
+        (headers, trust): (&[(HeaderName, HeaderValue)], &Trust),
+        timeout: Duration,
+    ) -> Result<Self, WireError> {
+        let client = client_builder(url, trust)?
+            .timeout(timeout)
+            .build()
+            .map_err(|error| WireError::new(ErrorKind::Unsupported, &error))?;
+        Ok(Self {
+            client,
+            url: url.clone(),
+            headers: headers.iter().cloned().collect(),
+        })
+    }
+
+    /// Reads the text.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError`] as for requests; also for any status but 2xx, and for a text over 8 MiB.
+    pub async fn get(&self) -> Result<Text, WireError> {
+        let request = self.client.get(self.url.clone());
+        let request = request.headers(self.headers.clone());
+        let failed = |error: reqwest::Error| classify(&error.without_url());
+        let mut response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        if !status.is_success() {
+            let kind = match status.as_u16() {
+                429 => ErrorKind::Http429,
+                500.. => ErrorKind::Http5xx,
+                _ => ErrorKind::Http4xx,
+            };
+            return Err(WireError {
+                kind,
+                message: format!("the server answered {status}"),
+            });
+        }
+        let media_type = media_type(&response);
+        let mut text = Vec::new();
+        while let Some(bytes) = response.chunk().await.map_err(failed)? {
+            text.extend_from_slice(&bytes);
+            if text.len() > MAX_TEXT_BYTES {
+                return Err(WireError {
+                    kind: ErrorKind::TooLarge,
+                    message: format!("the answer is over {MAX_TEXT_BYTES} bytes"),
+                });
+            }
+        }
+        let text = String::from_utf8(text)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        Ok(Text { media_type, text })
+    }
+}
+
+/// Returns the media type of a response, lower case, without parameters; empty where there is none.
+fn media_type(response: &Response) -> String {
+    response
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(|value| value.trim().to_ascii_lowercase())
+        .unwrap_or_default()
+}
+
 /// Reads a small text resource of a server, for control calls outside the measurement.
 ///
 /// # Errors
 ///
-/// [`WireError`] as for requests; also for any status but 2xx.
+/// As [`TextClient::get`].
 pub async fn get_text(
     url: &Url,
     headers: &[(HeaderName, HeaderValue)],
     trust: &Trust,
 ) -> Result<String, WireError> {
-    let client = client_builder(url, trust)?
-        .timeout(Duration::from_secs(10))
-        .build()
-        .map_err(|error| WireError::new(ErrorKind::Unsupported, &error))?;
-    let request = client
-        .get(url.clone())
-        .headers(headers.iter().cloned().collect::<HeaderMap>());
-    let mut response = request.send().await.map_err(|error| classify(&error))?;
-    let status = response.status();
-    if !status.is_success() {
-        let kind = match status.as_u16() {
-            429 => ErrorKind::Http429,
-            500.. => ErrorKind::Http5xx,
-            _ => ErrorKind::Http4xx,
-        };
-        return Err(WireError {
-            kind,
-            message: format!("the server answered {status}"),
-        });
-    }
-    let mut text = Vec::new();
-    while let Some(bytes) = response.chunk().await.map_err(|error| classify(&error))? {
-        text.extend_from_slice(&bytes);
-        if text.len() > MAX_TEXT_BYTES {
-            return Err(WireError {
-                kind: ErrorKind::TooLarge,
-                message: format!("the answer is over {MAX_TEXT_BYTES} bytes"),
-            });
-        }
-    }
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    let client = TextClient::new(url, (headers, trust), Duration::from_secs(10))?;
+    client.get().await.map(|answer| answer.text)
 }
 
 impl Wire for ReqwestWire {
@@ -156,13 +217,7 @@ impl Wire for ReqwestWire {
         }
         let response = sent.map_err(|error| classify(&error))?;
         let headers_ns = self.clock.now_ns();
-        let content_type = response
-            .headers()
-            .get(http::header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .map(|value| value.trim().to_ascii_lowercase())
-            .unwrap_or_default();
+        let content_type = media_type(&response);
         let headers = response.headers().iter();
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
         let kept_headers = response::kept(headers, &self.target.kept_headers);

@@ -22,6 +22,8 @@ mod limits;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod mock;
 #[cfg(test)]
 mod plans;

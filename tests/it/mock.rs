@@ -222,12 +222,40 @@ impl Gate {
 type Pages = dyn Fn(&str) -> Option<String> + Send + Sync;
 type Script = dyn Fn(&Request, &mut Reply) + Send + Sync;
 
-/// What the threads of a server share.
-struct Shared {
+/// Answers the scrape of that number, from 0.
+type Metrics = dyn Fn(usize, &mut Reply) + Send + Sync;
+
+/// What a server does, by what it is asked for.
+struct Scripts {
+    /// Makes connections.
+    accept: Box<Accept>,
+    /// Answers a POST.
     script: Box<Script>,
     /// What is shown at a path; `None` where there is nothing.
     pages: Box<Pages>,
-    accept: Box<Accept>,
+    /// Answers `/metrics`.
+    metrics: Box<Metrics>,
+}
+
+impl Scripts {
+    /// Plain sockets, a list of one model, and no metrics.
+    fn new(script: Box<Script>) -> Self {
+        // In the words of every API that is spoken here.
+        let models = json!({ "data": [{ "id": "mock" }], "models": [{ "name": "mock" }] });
+        Self {
+            accept: Box::new(|socket| Some(Box::new(socket))),
+            script,
+            pages: Box::new(move |_| Some(models.to_string())),
+            metrics: Box::new(|_, reply| reply.refuse("404 Not Found", "no metrics")),
+        }
+    }
+}
+
+/// What the threads of a server share.
+struct Shared {
+    scripts: Scripts,
+    /// Scrapes so far.
+    scrapes: AtomicUsize,
     /// Connections that were made.
     connections: AtomicUsize,
     /// Connection threads append, the test reads.
@@ -250,7 +278,7 @@ pub(crate) struct Mock {
 impl Mock {
     /// Starts a server that answers every POST by `script`, and lists one model, `mock`.
     pub(crate) fn start(script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static) -> Self {
-        Self::start_over(|socket| Some(Box::new(socket)), script)
+        Self::start_all(Scripts::new(Box::new(script)))
     }
 
     /// Starts a server that answers every POST by `script`, and shows `pages` by their path.
@@ -258,7 +286,21 @@ impl Mock {
         pages: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
         script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static,
     ) -> Self {
-        Self::start_with(|socket| Some(Box::new(socket)), pages, script)
+        Self::start_all(Scripts {
+            pages: Box::new(pages),
+            ..Scripts::new(Box::new(script))
+        })
+    }
+
+    /// Starts a server that answers every POST by `script`, and `/metrics` by `metrics`.
+    pub(crate) fn start_with_metrics(
+        metrics: impl Fn(usize, &mut Reply) + Send + Sync + 'static,
+        script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_all(Scripts {
+            metrics: Box::new(metrics),
+            ..Scripts::new(Box::new(script))
+        })
     }
 
     /// Starts a server whose connections are made of sockets by `accept`.
@@ -266,22 +308,18 @@ impl Mock {
         accept: impl Fn(TcpStream) -> Option<Box<dyn Connection>> + Send + Sync + 'static,
         script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static,
     ) -> Self {
-        // In the words of every API that is spoken here.
-        let models = json!({ "data": [{ "id": "mock" }], "models": [{ "name": "mock" }] });
-        Self::start_with(accept, move |_| Some(models.to_string()), script)
+        Self::start_all(Scripts {
+            accept: Box::new(accept),
+            ..Scripts::new(Box::new(script))
+        })
     }
 
-    fn start_with(
-        accept: impl Fn(TcpStream) -> Option<Box<dyn Connection>> + Send + Sync + 'static,
-        pages: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
-        script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static,
-    ) -> Self {
+    fn start_all(scripts: Scripts) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            script: Box::new(script),
-            pages: Box::new(pages),
-            accept: Box::new(accept),
+            scripts,
+            scrapes: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             requests: Mutex::default(),
             model_requests: Mutex::default(),
@@ -344,6 +382,11 @@ impl Mock {
         self.shared.model_requests.lock().unwrap().clone()
     }
 
+    /// Returns how often metrics were asked for.
+    pub(crate) fn scrapes(&self) -> usize {
+        self.shared.scrapes.load(Ordering::Acquire)
+    }
+
     /// Returns how many connections were made.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Acquire)
@@ -366,7 +409,7 @@ impl Drop for Mock {
 /// Answers the requests of one connection, one after another.
 fn serve(shared: &Arc<Shared>, stream: TcpStream) {
     stream.set_nodelay(true).unwrap();
-    let Some(stream) = (shared.accept)(stream) else {
+    let Some(stream) = (shared.scripts.accept)(stream) else {
         return;
     };
     shared.connections.fetch_add(1, Ordering::AcqRel);
@@ -380,8 +423,13 @@ fn serve(shared: &Arc<Shared>, stream: TcpStream) {
         let Some((method, mut request)) = read_request(&mut reply.stream) else {
             return;
         };
+        if method == "GET" && request.path.starts_with("/metrics") {
+            let number = shared.scrapes.fetch_add(1, Ordering::AcqRel);
+            (shared.scripts.metrics)(number, &mut reply);
+            continue;
+        }
         if method == "GET" {
-            let page = (shared.pages)(&request.path);
+            let page = (shared.scripts.pages)(&request.path);
             shared.model_requests.lock().unwrap().push(request);
             match page {
                 Some(page) => reply.body("200 OK", "application/json", &page),
@@ -397,7 +445,7 @@ fn serve(shared: &Arc<Shared>, stream: TcpStream) {
             request.index = shared.next.fetch_add(1, Ordering::AcqRel);
             requests.push(request.clone());
         }
-        (shared.script)(&request, &mut reply);
+        (shared.scripts.script)(&request, &mut reply);
         reply.is_over();
     }
 }

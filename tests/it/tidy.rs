@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use crate::program::root;
 
 /// What each stage may use beside itself. The tree is the pipeline, so the table is short.
-const DIRECTIONS: [(&str, &[&str]); 14] = [
+const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("analyze", &["capture", "sql"]),
     ("backend", &["capture"]),
     ("capture", &[]),
     (
         "load",
         &[
-            "backend", "capture", "schedule", "trace", "wire", "workload",
+            "backend", "capture", "schedule", "scrape", "trace", "wire", "workload",
         ],
     ),
     ("report", &["analyze", "backend", "capture"]),
     ("schedule", &[]),
+    ("scrape", &["capture", "wire"]),
     ("simulate", &["capture"]),
     ("sql", &["capture"]),
     ("time", &[]),
@@ -176,11 +177,14 @@ fn a_protocol_is_named_in_its_own_place_alone() {
     for path in files("src", ".rs") {
         let name = name(&path);
         let is_test = name.ends_with("tests.rs") || name.contains("/tests/");
-        // The simulated server speaks one of them; definitions have the names of other tools.
+        // The simulated server speaks one of them; definitions have the names of other tools, and what
+        // is said of pages of metrics those of engines.
         let is_its_place = [
             "src/backend/",
             "src/simulate/",
             "src/analyze/definitions.rs",
+            "src/scrape/error.rs",
+            "src/report/fixture_server.rs",
         ]
         .iter()
         .any(|place| name.starts_with(place));

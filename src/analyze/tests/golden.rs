@@ -31,11 +31,19 @@ pub(super) static BOTH: LazyLock<Analysis> = LazyLock::new(|| {
         only: CATALOG.iter().map(|query| query.name.to_owned()).collect(),
         ..Options::default()
     };
+    // What the tables about servers have is checked in `server.rs`.
+    let mut small = TapeFixture::small();
+    for (at, count) in [(-100, 0.0), (500, 3.0)] {
+        let page = [
+            ("vllm:num_requests_running", 1.0),
+            ("vllm:request_success_total", count),
+            ("vllm:time_to_first_token_seconds_sum", count / 50.0),
+            ("vllm:time_to_first_token_seconds_count", count),
+        ];
+        small.scrape(at, "http://127.0.0.1:8000/metrics", &page);
+    }
     analysed(
-        &[
-            ("small", TapeFixture::small()),
-            ("closed", TapeFixture::closed()),
-        ],
+        &[("small", small), ("closed", TapeFixture::closed())],
         &options,
     )
     .unwrap()

@@ -11,6 +11,7 @@ mod model;
 mod odd;
 mod page;
 mod pairs;
+mod server;
 mod streams;
 
 use std::path::PathBuf;
