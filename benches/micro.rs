@@ -55,6 +55,22 @@ const COMPLETION: &str = r#"{"id":"cmpl-1f0c5e2b9a7d4c3e","object":"text_complet
 /// The same with the usage so far, as some servers send with every event.
 const WITH_USAGE: &str = r#"{"id":"cmpl-1f0c5e2b9a7d4c3e","object":"text_completion","created":1767225600,"model":"some/model-8B","choices":[{"index":0,"text":" word","logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":{"prompt_tokens":1024,"total_tokens":1088,"completion_tokens":64}}"#;
 
+/// An event of each of the other protocols.
+const RESPONSES: &str = r#"{"type":"response.output_text.delta","sequence_number":12,"item_id":"msg_1f0c5e2b9a7d4c3e","output_index":0,"content_index":0,"delta":" word","logprobs":[]}"#;
+const MESSAGES: &str =
+    r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" word"}}"#;
+const TGI: &str = r#"{"index":12,"token":{"id":3409,"text":" word","logprob":-0.5,"special":false},"generated_text":null,"details":null}"#;
+const LLAMA_CPP: &str = r#"{"index":0,"content":" word","tokens":[3409],"stop":false,"id_slot":-1,"tokens_predicted":12,"tokens_evaluated":1024}"#;
+const OLLAMA: &str = r#"{"model":"m","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":" word"},"done":false}"#;
+
+/// An event of SGLang's own, which has all of the text so far.
+fn sglang(tokens: usize) -> String {
+    let text = " word".repeat(tokens);
+    format!(
+        r#"{{"text":"{text}","meta_info":{{"id":"1f0c5e2b","finish_reason":null,"prompt_tokens":1024,"completion_tokens":{tokens},"cached_tokens":0}}}}"#
+    )
+}
+
 /// Bytes into events, with so many events in one read.
 fn decode_sse(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sse");
@@ -90,6 +106,17 @@ fn read_events(criterion: &mut Criterion) {
         ("chat, text kept", known("openai-chat"), CHAT, true),
         ("completions", known("vllm"), COMPLETION, false),
         ("completions with usage", known("vllm"), WITH_USAGE, false),
+        ("responses", known("openai-responses"), RESPONSES, false),
+        ("messages", known("anthropic"), MESSAGES, false),
+        ("tgi", known("tgi"), TGI, false),
+        ("llama.cpp", known("llama.cpp"), LLAMA_CPP, false),
+        ("ollama", known("ollama"), OLLAMA, false),
+        (
+            "sglang, 64 tokens so far",
+            known("sglang"),
+            &sglang(64),
+            false,
+        ),
     ] {
         group.throughput(Throughput::ElementsAndBytes {
             elements: 1,
