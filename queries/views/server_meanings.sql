@@ -3,6 +3,7 @@
 -- input: none
 -- columns (unit): name, server, place (where several servers tell the same, that of the lowest place is taken), kind (gauge, counter, or sum or count of a histogram), quantity, combine (sum or mean over the series of a gauge), scale (what the value is multiplied by)
 -- notes: gauges: requests running and waiting, kv_use and gpu_use as shares, gpu_power in watts
+--   the prompt tokens of llama.cpp are those that it computed and those that it had cached, which it counts apart
 --   counters: requests and tokens, prefix_queries and prefix_hits in tokens of prompts, preemptions
 --   histograms: latencies in seconds, from where the server has the request; itl of llama.cpp is its time of generation by its tokens
 --   a server behind a gateway tells more than the gateway, whose place is therefore higher
@@ -49,6 +50,8 @@ FROM (VALUES
   ('tgi_request_input_length_sum', 'TGI', 3, 'counter', 'input_tokens', NULL, 1.0),
   ('tgi_request_generated_tokens_sum', 'TGI', 3, 'counter', 'output_tokens', NULL, 1.0),
   ('llamacpp:prompt_tokens_total', 'llama.cpp', 4, 'counter', 'input_tokens', NULL, 1.0),
+  ('llamacpp:prompt_tokens_cached_total', 'llama.cpp', 4, 'counter', 'input_tokens', NULL, 1.0),
+  ('llamacpp:prompt_tokens_cached_total', 'llama.cpp', 4, 'counter', 'prefix_hits', NULL, 1.0),
   ('llamacpp:tokens_predicted_total', 'llama.cpp', 4, 'counter', 'output_tokens', NULL, 1.0),
   ('dynamo_frontend_requests_total', 'Dynamo', 5, 'counter', 'requests', NULL, 1.0),
   ('dynamo_frontend_input_sequence_tokens_sum', 'Dynamo', 5, 'counter', 'input_tokens', NULL, 1.0),

@@ -58,14 +58,20 @@ pub enum TemplateError {
         /// What it has to be.
         what: &'static str,
     },
+    /// The body has a value that there is not.
+    #[error("its body has `{0}`, and there is no such value")]
+    UnknownValue(String),
     /// The body can't be made.
     #[error("its body can't be rendered: {0}")]
     Body(String),
     /// The body is not what a request has.
-    #[error("its body is no JSON object {when}: {reason}")]
+    #[error(
+        "its body is no JSON object where a request has a limit of {limit} (values are written with \
+         `| tojson`): {reason}"
+    )]
     NoObject {
-        /// For what requests.
-        when: &'static str,
+        /// Which limit.
+        limit: &'static str,
         /// Why.
         reason: String,
     },

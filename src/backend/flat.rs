@@ -35,6 +35,8 @@ pub(super) struct Said<'a> {
     pub(super) is_error: bool,
     /// The error as JSON, where the message is not to be looked for in all of the event.
     pub(super) error: Option<String>,
+    /// Where in the event a text is that is not read.
+    pub(super) unread_text: Option<String>,
     /// Whether nothing follows.
     pub(super) is_done: bool,
 }
@@ -104,8 +106,10 @@ impl<R: ReadObject> FlatReader<R> {
     fn interpret(&mut self, said: Said<'_>, data: &[u8]) -> Reading {
         let text = said.text.filter(|text| !text.is_empty());
         let finish_reason = said.finish_reason.and_then(|text| self.named(&text));
+        let unread_text = said.unread_text.and_then(|path| self.named(&path));
         let channel = match (&text, &finish_reason, said.usage) {
             (Some(_), ..) => Channel::Content,
+            _ if unread_text.is_some() => Channel::Other,
             (_, Some(_), _) => Channel::Finish,
             _ if said.is_error => Channel::Error,
             (.., Some(_)) => Channel::Usage,
@@ -135,6 +139,7 @@ impl<R: ReadObject> FlatReader<R> {
                 failure::stream_error(error, &self.secrets)
             }),
             is_done: said.is_done,
+            unread_text,
             ..Reading::of(channel)
         }
     }

@@ -147,7 +147,12 @@ impl ReadObject for Tokens {
             });
         Some(Said {
             text: event.content.0,
-            ids: event.tokens.0.0.filter(|ids| *ids > 0),
+            // A character of several tokens comes with the id of the last one alone.
+            ids: event
+                .tokens
+                .0
+                .0
+                .filter(|ids| *ids > 0 && usage.output.is_none()),
             usage: (usage != Usage::default()).then_some(usage),
             finish_reason,
             stop_reason: event.stopping_word.0,
@@ -200,7 +205,7 @@ mod tests {
         assert_eq!(
             tally,
             TokenTally {
-                by_ids: Some(3),
+                by_ids: None,
                 after_last: Some(1)
             }
         );

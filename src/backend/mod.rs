@@ -27,6 +27,7 @@ pub mod sse;
 mod template;
 mod tgi;
 mod triton;
+mod unread;
 
 use crate::plan::RunPlan;
 

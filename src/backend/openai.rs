@@ -11,7 +11,6 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod tools;
-mod unread;
 
 use std::borrow::Cow;
 
@@ -21,6 +20,7 @@ use super::meter::TokenMeter;
 use super::protocol::EventReader;
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::sse::{Event, Kind};
+use super::unread;
 use crate::capture::schema::Channel;
 use crate::secrets::Secrets;
 use event_template::EventTemplates;

@@ -95,6 +95,12 @@ pub trait Protocol: Debug + Sync {
         spec.output_limit()
     }
 
+    /// Whether an event in which a reader found a token is one of this protocol, where several have a
+    /// reader in common.
+    fn is_its_own(&self, _event: &Event<'_>) -> bool {
+        true
+    }
+
     /// Returns a reader for the events of one response; it keeps the decoded text if told to.
     fn reader(&self, keep_text: bool) -> Box<dyn EventReader>;
 }

@@ -104,7 +104,7 @@ fn for_endpoint(found: Backend, endpoint: Option<&str>) -> Backend {
 pub fn looks_like(event: &Event<'_>) -> Option<&'static str> {
     let reads = |backend: &Backend| {
         let reading = backend.reader(false).read_event(event);
-        reading.channel.is_token_bearing()
+        reading.channel.is_token_bearing() && backend.is_its_own(event)
     };
     protocols().find(reads).map(|backend| backend.name())
 }
@@ -116,7 +116,8 @@ pub fn body_looks_like(body: &[u8]) -> Option<&'static str> {
         let mut has_token = false;
         let mut decoder = backend.framing().decoder(backend.end_mark());
         let _ = decoder.push(body, |event| {
-            has_token |= reader.read_event(&event).channel.is_token_bearing();
+            let is_token = reader.read_event(&event).channel.is_token_bearing();
+            has_token |= is_token && backend.is_its_own(&event);
         });
         has_token
     };
@@ -197,6 +198,7 @@ mod tests {
     #[test]
     fn an_event_is_known_by_who_reads_a_token_in_it() {
         for (data, name) in [
+            (r#"{"choices":[{"text":"a"}]}"#, Some("openai")),
             (
                 r#"{"choices":[{"delta":{"content":"a"}}]}"#,
                 Some("openai-chat"),

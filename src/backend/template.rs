@@ -28,10 +28,25 @@ use super::protocol::{EventReader, ExactLength, Protocol};
 use super::reading::Usage;
 use super::request::{RequestInput, RequestSpec, written_over};
 use super::sampling::SamplingFields;
+use super::unread;
+use crate::secrets::Secrets;
 use crate::template_value::template_value;
 
 /// The name that plans have.
 pub const TEMPLATE: &str = "template";
+
+/// What ends most streams of server-sent events, and is no JSON.
+const USUAL_MARK: &str = "[DONE]";
+
+/// What a body can have.
+const VALUES: [&str; 6] = [
+    "model",
+    "prompt",
+    "messages",
+    "max_tokens",
+    "ignore_eos",
+    "temperature",
+];
 
 /// The body's name in its environment.
 const BODY: &str = "body";
@@ -60,6 +75,7 @@ struct Template {
     endpoint: &'static str,
     framing: Framing,
     end_mark: Option<&'static str>,
+    ends_with_its_body: bool,
     places: Arc<Places>,
     exact_length: ExactLength,
     has_limit: bool,
@@ -141,10 +157,17 @@ impl Template {
             .map_err(wrong)?;
         let used = environment.get_template(BODY).map_err(wrong)?;
         let used = used.undeclared_variables(false);
+        if let Some(stray) = used.iter().find(|name| !VALUES.contains(&name.as_str())) {
+            return Err(TemplateError::UnknownValue(stray.clone()));
+        }
+        let own_mark = take("end_mark").map(|mark| &*mark.leak());
+        let usual_mark = (framing == Framing::Sse).then_some(USUAL_MARK);
+        let ends_with_its_body = places.finish_reason.is_none() && own_mark.is_none();
         let template = Self {
             endpoint: endpoint.leak(),
             framing,
-            end_mark: take("end_mark").map(|mark| &*mark.leak()),
+            end_mark: own_mark.or(usual_mark),
+            ends_with_its_body,
             places: Arc::new(places),
             exact_length: match used.contains("ignore_eos") {
                 true => ExactLength::Known,
@@ -159,7 +182,7 @@ impl Template {
 
     /// Makes a body with a limit and one without.
     fn check(&self) -> Result<(), TemplateError> {
-        for (max_tokens, when) in [(Some(8), "with a limit"), (None, "without a limit")] {
+        for (max_tokens, limit) in [(Some(8), "8"), (None, "none")] {
             let spec = RequestSpec {
                 model: "model",
                 input: RequestInput::Text("a \"word\"\n"),
@@ -171,7 +194,7 @@ impl Template {
             let body = self.render(&spec)?;
             serde_json::from_str::<Map<String, Value>>(&body).map_err(|error| {
                 TemplateError::NoObject {
-                    when,
+                    limit,
                     reason: error.to_string(),
                 }
             })?;
@@ -228,7 +251,7 @@ impl Protocol for Template {
     }
 
     fn ends_with_its_body(&self) -> bool {
-        self.places.finish_reason.is_none() && self.end_mark.is_none()
+        self.ends_with_its_body
     }
 
     fn exact_length(&self) -> ExactLength {
@@ -286,6 +309,10 @@ impl ReadObject for Pointed {
         };
         let text = event.pointer(&places.text);
         let is_known = text.is_some();
+        let unread_text = match is_known {
+            true => None,
+            false => unread::text_in(data, &Secrets::default()),
+        };
         let text = text.and_then(Value::as_str).map(str::to_owned);
         let text = text.map(Cow::Owned).map(|text| match places.is_growing {
             true => self.text.what_is_new(text),
@@ -299,6 +326,7 @@ impl ReadObject for Pointed {
             usage: (usage != Usage::default()).then_some(usage),
             finish_reason: finish_reason.map(|reason| Cow::Owned(reason.to_owned())),
             is_known,
+            unread_text,
             is_error: error.is_some(),
             error,
             ..Said::default()
@@ -399,10 +427,10 @@ mod tests {
         its setting `text` is not a JSON pointer, such as `/output/text`
         its setting `colour: red` is not known
         its setting `framing` is not `sse`, `json-lines` or `json`
-        its body can't be rendered: undefined value: `promt` is undefined (in body:1)
+        its body has `promt`, and there is no such value
         its body can't be rendered: syntax error: unexpected `}` (in body:1)
-        its body is no JSON object with a limit: expected value at line 1 column 7
-        its body is no JSON object without a limit: expected value at line 1 column 7
+        its body is no JSON object where a request has a limit of 8 (values are written with `| tojson`): expected value at line 1 column 7
+        its body is no JSON object where a request has a limit of none (values are written with `| tojson`): expected value at line 1 column 7
         "#);
     }
 }

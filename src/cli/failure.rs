@@ -58,7 +58,9 @@ fn field_remedy(failure: &Failure, plan: &RunPlan) -> Option<String> {
     let mut own = plan.extra_body.iter();
     // Of the user's fields those that a message could name by chance are not guessed at.
     if let Some((field, _)) = own.find(|(field, _)| field.contains('_') && is_named(field)) {
-        return Some(format!("leave `{field}` out of `--extra-body`"));
+        return Some(format!(
+            "leave `{field}` out of `--extra-body`, or leave out the flag of that name"
+        ));
     }
     let asks_for_all = plan.ignore_eos == Some(true);
     let remedies = [
@@ -115,7 +117,10 @@ fn remedy(failure: &Failure, manifest: &Manifest) -> Option<String> {
         ("http_4xx", Some(401 | 403)) => {
             "set OPENAI_API_KEY, or give `--header \"Authorization: Bearer KEY\"`"
         }
-        ("http_4xx", Some(404)) => "check `--model`, `--base-url` and `--endpoint`",
+        ("http_4xx", Some(404)) => {
+            "check `--model`, `--base-url`, `--endpoint` and `--backend`; `--backend auto` asks the server \
+             what it is"
+        }
         ("http_4xx", _) => "check `--backend`, `--endpoint` and `--extra-body` against the server",
         ("http_429", _) => "lower the rate or set `--max-concurrency`",
         ("http_5xx" | "in_stream", _) => "look into the server's log",
@@ -123,6 +128,11 @@ fn remedy(failure: &Failure, manifest: &Manifest) -> Option<String> {
             "the server closed a new connection without an answer: check the scheme and the port of \
              `--base-url`, whether the server limits connections (`--max-concurrency`), and its log \
              for a crash"
+        }
+        ("truncated" | "bad_event" | "empty" | "unsupported", _)
+            if (failure.message.as_deref()).is_some_and(|text| text.contains("`--backend ")) =>
+        {
+            "give the backend that the message names, with its own endpoint"
         }
         ("truncated" | "bad_event", _) => {
             "look into the log of the server, and of any proxy before it"

@@ -254,7 +254,7 @@ fn server_figures<'a>(analysis: &'a Analysis) -> Result<Vec<Figure>, ReportError
         track(
             "server-use",
             (
-                "How much of the server is in use",
+                "Use of the server, and of machines that were scraped",
                 "How much of the server's KV cache is in use",
             ),
             "%",

@@ -11,6 +11,7 @@ use crate::backend::framing::Framing;
 use crate::backend::protocol::{EventReader, ExactLength, Protocol};
 use crate::backend::request::{Message, Overridable, RequestInput, RequestSpec, written};
 use crate::backend::sampling::fields;
+use crate::backend::sse::Event;
 
 /// A name that the protocols go by, with its defaults.
 #[derive(Debug)]
@@ -232,6 +233,11 @@ impl Protocol for OpenAi {
                 spec,
             },
         )
+    }
+
+    fn is_its_own(&self, event: &Event<'_>) -> bool {
+        let is_of_chat = memchr::memmem::find(event.data, b"\"delta\"").is_some();
+        self.is_chat == is_of_chat
     }
 
     fn reader(&self, keep_text: bool) -> Box<dyn EventReader> {

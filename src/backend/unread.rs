@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::backend::{failure, lenient};
+use super::{failure, lenient};
 use crate::secrets::Secrets;
 
 /// Names of fields that hold the text of an answer, in protocols and servers beside OpenAI's.
