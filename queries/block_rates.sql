@@ -4,6 +4,7 @@
 -- columns (unit): run, block (position in time, from the start of the window), seconds (s), requests (requests), input_tokens (tokens), output_tokens (tokens), offered (requests), good (requests), good_tokens (tokens), owed_tokens (tokens), due (requests), due_ok (requests)
 -- notes: the blocks are those of block_grid, inside the window alone
 --   requests, input_tokens and output_tokens as in throughput_windows; good are those of the offered ones that met every goal; tokens of slo_results as in goodput, at the time when their request was due
+--   offered, due and due_ok leave out requests that the client hung up on
 --   due and due_ok are of all requests of the run: their blocks are as many, of one length, from the first intended time to the last
 WITH blocks AS (
   SELECT r.run, unnest(range(0, s.blocks)) AS block FROM run_spans r CROSS JOIN settings s
@@ -14,7 +15,7 @@ events AS (
     CASE k.kind
       WHEN 'done' THEN CASE WHEN j.is_ok THEN j.answered_ns END
       WHEN 'prompt' THEN j.begun_ns
-      ELSE j.intended_ns
+      ELSE CASE WHEN j.is_judged THEN j.intended_ns END
     END AS at_ns
   FROM slo_results j
   CROSS JOIN (VALUES ('done'), ('prompt'), ('due')) AS k (kind)
@@ -59,6 +60,7 @@ outcomes AS (
   FROM measured m
   JOIN run_spans s ON s.run = m.run
   CROSS JOIN settings k
+  WHERE m.error_kind IS DISTINCT FROM 'hung_up'
   GROUP BY 1, 2
 )
 SELECT

@@ -12,7 +12,7 @@ WITH placed AS (
     CAST(m.http_status AS BIGINT) AS http_status
   FROM measured m
   JOIN run_spans s ON s.run = m.run
-  WHERE m.status <> 'ok'
+  WHERE m.status <> 'ok' AND m.error_kind IS DISTINCT FROM 'hung_up'
 )
 SELECT p.run, p.at_ns, p.width_ns, p.status, p.error_kind, p.http_status, count(*) AS requests
 FROM placed p

@@ -2,7 +2,7 @@
 -- purpose: how many requests and tokens a second met every goal, and how often each goal was met
 -- input: windows, slo_results, goals, runs
 -- columns (unit): run, window_name (steady or run), offered (requests), good (requests), attainment (share), goodput_rps (requests/s), ttft_met (share), tpot_met (share), e2el_met (share), tpot_n (requests), ok (requests), offered_rps (requests/s), ok_rps (requests/s), good_tokens (tokens), goodput_tps (tokens/s), token_attainment (share)
--- notes: offered is every measured request that was due in the window (in `run`: every one), whatever became of it; one that is not ok meets no goal
+-- notes: offered is every measured request that was due in the window (in `run`: every one), whatever became of it, but for those that the client hung up on; one that is not ok meets no goal
 --   good, ok and offered are of the same requests, so that goodput_rps ≤ ok_rps ≤ offered_rps; rps of throughput_windows counts other ones, those that ended in the window
 --   goals on ttft and e2el count from slo_results.goals_from_ns, the intended time or the send time
 --   a request too short to have a tpot passes that goal; tpot_n is how many had one
@@ -26,7 +26,7 @@ WITH counted AS (
     count(j.tpot_ns) FILTER (WHERE j.is_ok) AS tpot_n
   FROM windows w
   JOIN slo_results j ON j.run = w.run
-  WHERE w.window_name = 'run' OR j.intended_ns BETWEEN w.from_ns AND w.to_ns
+  WHERE j.is_judged AND (w.window_name = 'run' OR j.intended_ns BETWEEN w.from_ns AND w.to_ns)
   GROUP BY w.run, w.window_name
 )
 SELECT

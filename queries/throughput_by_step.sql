@@ -3,9 +3,13 @@
 -- input: rates, steps, measured, in_flight, runs
 -- columns (unit): run, step, labels (JSON), from_ns (ns), to_ns (ns), seconds (s), offered (requests), offered_rps (requests/s), ok (requests), ok_share (share), requests (requests), rps (requests/s), output_tokens (tokens), output_tps (tokens/s), in_flight_mean (requests)
 -- notes: offered and ok are of the requests that belong to the step, whenever they ended; requests are the ok ones that ended, and output tokens those that arrived, while it lasted, as in throughput_windows
+--   ok_share leaves out requests that the client hung up on, as in run_summary
 --   there are no rows for a tape without steps
 WITH own AS (
-  SELECT run, CAST(step AS BIGINT) AS step, count(*) AS offered, count(*) FILTER (WHERE status = 'ok') AS ok
+  SELECT
+    run, CAST(step AS BIGINT) AS step, count(*) AS offered,
+    count(*) FILTER (WHERE status = 'ok') AS ok,
+    count(*) FILTER (WHERE error_kind IS DISTINCT FROM 'hung_up') AS judged
   FROM measured
   WHERE step IS NOT NULL
   GROUP BY run, step
@@ -23,7 +27,7 @@ SELECT
   coalesce(o.offered, 0) AS offered,
   coalesce(o.offered, 0) / t.seconds AS offered_rps,
   coalesce(o.ok, 0) AS ok,
-  CAST(o.ok AS DOUBLE) / o.offered AS ok_share,
+  CAST(o.ok AS DOUBLE) / nullif(o.judged, 0) AS ok_share,
   t.requests,
   t.requests / t.seconds AS rps,
   t.output_tokens,

@@ -2,7 +2,7 @@
 -- purpose: what was offered, sent, done and streamed, over time
 -- input: time_bins, run_spans, measured, token_arrivals, tape_requests, runs
 -- columns (unit): run, at_ns (ns), width_ns (ns), offered (requests), sent (requests), completed (requests), failed (requests), output_tokens (tokens), output_tps (tokens/s), in_flight (requests)
--- notes: offered by intended time, sent by send time, completed by when an ok request was answered (answered_ns), failed by when the outcome of any other was known (outcome_ns)
+-- notes: offered by intended time, sent by send time, completed by when an ok request was answered (answered_ns), failed by when the outcome of any other was known (outcome_ns), but for those that the client hung up on
 --   output tokens as in throughput_windows; in_flight is the mean over the bin, weighted by time
 WITH events AS (
   SELECT run, intended_ns AS at_ns, 1 AS offered, 0 AS sent, 0 AS completed, 0 AS failed FROM measured
@@ -11,7 +11,8 @@ WITH events AS (
   UNION ALL
   SELECT run, answered_ns, 0, 0, 1, 0 FROM measured WHERE status = 'ok'
   UNION ALL
-  SELECT run, outcome_ns, 0, 0, 0, 1 FROM measured WHERE status <> 'ok'
+  SELECT run, outcome_ns, 0, 0, 0, 1 FROM measured
+  WHERE status <> 'ok' AND error_kind IS DISTINCT FROM 'hung_up'
 ),
 counted AS (
   SELECT

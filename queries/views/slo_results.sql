@@ -1,8 +1,9 @@
 -- name: slo_results
--- purpose: every measured request that the client did not hang up on, with whether it met each goal
+-- purpose: every measured request with whether it met each goal
 -- input: requests, runs, goals
--- columns (unit): run, request_id, attempt, status, intended_ns (ns), goals_from_ns (ns), begun_ns (ns), first_token_ns (ns), answered_ns (ns), input_tokens (tokens), output_tokens (tokens), tpot_ns (ns), is_ok, owed_tokens (tokens), meets_ttft, meets_tpot, meets_e2el, is_good
--- notes: one that is not ok meets no goal; a goal that was not set is met by every request that is ok
+-- columns (unit): run, request_id, attempt, status, intended_ns (ns), goals_from_ns (ns), begun_ns (ns), first_token_ns (ns), answered_ns (ns), input_tokens (tokens), output_tokens (tokens), tpot_ns (ns), is_ok, owed_tokens (tokens), meets_ttft, meets_tpot, meets_e2el, is_good, is_judged
+-- notes: is_judged is false where the client hung up, as it was asked to: nobody knows whether the request would have met a goal
+--   one that is not ok meets no goal; a goal that was not set is met by every request that is ok
 --   goals_from_ns is when the goals on ttft and e2el count from: the intended time or the send time, as runs.slo_from says
 --   a request too short to have a tpot passes that goal
 --   owed_tokens are its output tokens; one that is not ok owes what was planned for it, or what it streamed if that is more
@@ -10,6 +11,7 @@ WITH begun AS (
   SELECT
     q.*,
     q.status = 'ok' AS is_ok,
+    q.error_kind IS DISTINCT FROM 'hung_up' AS is_judged,
     CASE
       WHEN q.status = 'ok' THEN q.output_tokens
       ELSE greatest(CAST(q.output_tokens_planned AS BIGINT), q.output_tokens)
@@ -17,7 +19,6 @@ WITH begun AS (
     CASE WHEN r.slo_from = 'intended' THEN q.intended_ns ELSE q.sent_ns END AS goals_from_ns
   FROM requests q
   JOIN runs r ON r.run = q.run
-  WHERE q.error_kind IS DISTINCT FROM 'hung_up'
 ),
 held AS (
   SELECT
@@ -34,5 +35,6 @@ SELECT
   is_ok AND is_ttft_in AS meets_ttft,
   is_ok AND is_tpot_in AS meets_tpot,
   is_ok AND is_e2el_in AS meets_e2el,
-  is_ok AND is_ttft_in AND is_tpot_in AND is_e2el_in AS is_good
+  is_ok AND is_ttft_in AND is_tpot_in AND is_e2el_in AS is_good,
+  is_judged
 FROM held

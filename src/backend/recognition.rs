@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Backend, DEFAULT_PROTOCOL, Event, protocol, protocols};
+use super::{Backend, Event, protocol, protocols};
 
 /// A question to a server whose answer may give it away.
 #[derive(Debug)]
@@ -80,8 +80,8 @@ impl Sign {
 
 /// The backend for a server that says nothing of itself.
 pub fn unrecognized(endpoint: Option<&str>) -> Backend {
-    let hosted = protocols().next().or_else(|| protocol(DEFAULT_PROTOCOL));
-    for_endpoint(hosted.expect("there are protocols"), endpoint)
+    let chat = protocols().next().expect("there are protocols");
+    for_endpoint(chat, endpoint)
 }
 
 /// Returns the backend of the same server that has this endpoint, else the first that has it, else

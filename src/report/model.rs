@@ -226,7 +226,8 @@ fn tiles(analysis: &Analysis, run: &RunFacts) -> Vec<Tile> {
         ("ttft", "from send")
     };
     let summary = analysis.row_of::<RunSummary<'_>>(&run.run);
-    let requests = summary.and_then(|row| row.requests);
+    // What the client hung up on was to end so.
+    let requests = summary.and_then(|row| Some(row.requests? - row.hung_up.unwrap_or(0.0)));
     let ok = summary.and_then(|row| row.ok);
     let share = ok.zip(requests).filter(|(_, all)| *all > 0.0);
     vec![

@@ -77,7 +77,7 @@ impl Reader {
         let shown = source.shown().to_owned();
         let way = match source {
             Source::Page { url, trust, .. } => {
-                let client = TextClient::new(url, (&[], trust), PATIENCE);
+                let client = TextClient::new(url, &[], trust, PATIENCE);
                 Way::Page(client.map_err(|error| unread(&shown, &error.message, secrets))?)
             }
             Source::Host => Way::Host(Some(Host::default())),

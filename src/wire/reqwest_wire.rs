@@ -116,7 +116,8 @@ impl TextClient {
     /// [`WireError`] when the client can't be made, as with a TLS store that can't be read.
     pub fn new(
         url: &Url,
-        (headers, trust): (&[(HeaderName, HeaderValue)], &Trust),
+        headers: &[(HeaderName, HeaderValue)],
+        trust: &Trust,
         timeout: Duration,
     ) -> Result<Self, WireError> {
         let client = client_builder(url, trust)?
@@ -190,7 +191,7 @@ pub async fn get_text(
     headers: &[(HeaderName, HeaderValue)],
     trust: &Trust,
 ) -> Result<String, WireError> {
-    let client = TextClient::new(url, (headers, trust), Duration::from_secs(10))?;
+    let client = TextClient::new(url, headers, trust, Duration::from_secs(10))?;
     client.get().await.map(|answer| answer.text)
 }
 

@@ -22,6 +22,7 @@ static ODD: LazyLock<Analysis> = LazyLock::new(|| {
         ("empty", TapeFixture::default()),
         ("single", single()),
         ("failed", failed()),
+        ("hung_up", hung_up_on()),
         ("backwards", backwards()),
         ("reasoning", reasoning()),
         ("sources", sources()),
@@ -234,6 +235,31 @@ fn requests_that_all_failed_are_offered_and_never_good() {
     assert_eq!(odd("failed", ("goodput", 0), "attainment"), "0");
     assert_eq!(odd("failed", ("throughput_windows", 0), "rps"), "0");
     assert_eq!(rest("latency_percentiles", "failed "), "");
+}
+
+fn hung_up_on() -> TapeFixture {
+    let mut tape = TapeFixture::default();
+    for request in 0..4 {
+        let at = 20 * i64::try_from(request).unwrap();
+        let row = tape.answer(request, [at, at], &[(at + 5, None), (at + 10, None)]);
+        if request % 2 == 1 {
+            row.status = Status::Cancelled;
+            row.error_kind = Some("hung_up".into());
+        }
+    }
+    tape
+}
+
+#[test]
+fn a_request_that_the_client_hung_up_on_is_no_failure_and_is_not_offered_for_a_goal() {
+    assert_eq!(odd("hung_up", ("run_summary", 0), "requests"), "4");
+    assert_eq!(odd("hung_up", ("run_summary", 0), "hung_up"), "2");
+    assert_eq!(odd("hung_up", ("run_summary", 0), "cancelled"), "0");
+    assert_eq!(odd("hung_up", ("run_summary", 0), "ok_share"), "1");
+    assert_eq!(odd("hung_up", ("goodput", 1), "offered"), "2");
+    assert_eq!(odd("hung_up", ("goodput", 1), "attainment"), "1");
+    assert_eq!(rest("errors_over_time", "hung_up "), "");
+    assert!(latencies("hung_up", "ttft").starts_with("2 5000000 "));
 }
 
 fn backwards() -> TapeFixture {
