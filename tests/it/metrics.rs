@@ -30,7 +30,9 @@ fn vllm(count: usize) -> String {
     )
 }
 
-/// A server whose scrapes are answered by `metrics`, and whose requests are when there were so many.
+/// A server whose scrapes are answered by `metrics`, and whose requests are when so many have begun:
+/// all but the last of them are on the tape then, while the run's end may come before the last one's
+/// answer is read.
 fn server(wanted: usize, metrics: impl Fn(usize, &mut Reply) + Send + Sync + 'static) -> Mock {
     let scrapes = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&scrapes);
@@ -39,15 +41,15 @@ fn server(wanted: usize, metrics: impl Fn(usize, &mut Reply) + Send + Sync + 'st
         metrics(number, reply);
     };
     Mock::start_with_metrics(metrics, move |request, reply| {
-        wait_until("enough scrapes", || seen.load(Ordering::Acquire) >= wanted);
+        wait_until("so many scrapes", || seen.load(Ordering::Acquire) >= wanted);
         reply.answer(request, &["a", "b", "c", "d"]);
     })
 }
 
 #[test]
 fn what_a_server_says_is_on_the_tape_and_a_run_of_the_plan_asks_again() {
-    // One before the run, one at its start, and one a second later.
-    let mock = server(3, |number, reply| page(reply, &vllm(10 + number * 5)));
+    // One before the run, one at its start, and one a second later that is read to its end.
+    let mock = server(4, |number, reply| page(reply, &vllm(10 + number * 5)));
     let folder = Folder::new();
     let url = mock.url();
     let metrics = format!("{url}/metrics");
@@ -245,7 +247,7 @@ fn a_run_that_is_killed_keeps_what_was_scraped() {
 #[test]
 fn a_secret_of_a_page_is_in_nothing_that_a_run_leaves() {
     const SECRET: &str = "q7Zx9Kw2+metrics";
-    let mock = server(3, |number, reply| match number {
+    let mock = server(4, |number, reply| match number {
         2 => reply.body("401 Unauthorized", "text/plain", SECRET),
         _ => page(
             reply,
