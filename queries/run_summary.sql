@@ -1,7 +1,7 @@
 -- name: run_summary
 -- purpose: what each run did, on one line
 -- input: runs, requests, measured, tape_requests, run_spans, in_flight, tokens
--- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), interrupted (requests), cancelled (requests), hung_up (requests), not_sent (requests), ok_share (share), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), last_end_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share), resends (requests)
+-- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), interrupted (requests), cancelled (requests), hung_up (requests), not_sent (requests), ok_share (share), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), last_end_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share), resends (requests), retried (requests), retries (attempts)
 -- notes: failed is error and timeout; tokens and chunks are those of every measured request, also of one that failed
 --   interrupted were in flight when the run was stopped or its process died; output_tokens_source is that of the requests that were ok
 --   requests and not_sent count those that were due, never sent, and have no row (unwritten_requests of runs)
@@ -10,11 +10,14 @@
 --   duration_s and mean_in_flight are over the time from the first send to the last end of a request, as the window run
 --   unresolved_share: of the gaps between chunks of ok requests, those with an end that shared its read with another chunk; null where the wire can't tell
 --   resends are requests that were sent again, since the connection that had waited for them had ended; null where the tape does not say
+--   retried are requests that took more than one attempt, retries the attempts after their first ones; all else here is of last attempts
 -- defines: ok_share (share): requests that were ok ÷ all measured requests of the run that the client did not hang up on
 WITH outcomes AS (
   SELECT
     run,
     sum(resends) AS resends,
+    count(*) FILTER (WHERE attempt > 0) AS retried,
+    CAST(sum(attempt) AS BIGINT) AS retries,
     count(*) AS requests,
     count(*) FILTER (WHERE status = 'ok') AS ok,
     count(*) FILTER (WHERE status IN ('error', 'timeout')) AS failed,
@@ -81,7 +84,9 @@ SELECT
   c.mean AS mean_in_flight,
   CASE WHEN o.sources > 1 THEN 'mixed' ELSE o.source END AS output_tokens_source,
   t.unresolved AS unresolved_share,
-  o.resends
+  o.resends,
+  coalesce(o.retried, 0) AS retried,
+  coalesce(o.retries, 0) AS retries
 FROM runs r
 LEFT JOIN outcomes o ON o.run = r.run
 LEFT JOIN warmed w ON w.run = r.run

@@ -6,12 +6,23 @@
 //!
 //! A field is absent where it does not apply, or where the build that wrote the tape did not know it.
 
+mod limits;
+mod spelling;
+mod trace;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+
+pub use limits::PlanLimits;
+use spelling::{rate, shown_if_any};
+pub use trace::{
+    FailedRows, OutputLength, Restarts, SessionPacing, SessionPrompts, SessionReplies, Ties,
+    TracePlan,
+};
 
 /// The plan of a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -32,6 +43,12 @@ pub struct RunPlan {
     /// Where requests go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// The other servers that requests go to, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_urls: Vec<String>,
+    /// Which of them a request goes to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url_strategy: Option<UrlStrategy>,
     /// Model to ask for; none to ask the server for its first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -74,6 +91,9 @@ pub struct RunPlan {
     /// Share of the requests that the client hangs up on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel_rate: Option<f64>,
+    /// Attempts at a request after the first one, at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u8>,
     /// Seed of every draw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -112,6 +132,15 @@ pub struct RunPlan {
     /// Whether connections are kept for the next request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<bool>,
+    /// Whether HTTP/2 is spoken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http2: Option<bool>,
+    /// Connections that are opened to each server before the schedule starts, at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prewarm_connections: Option<u32>,
+    /// Threads that read; none for as many as the machine has to spare.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub readers: Option<u32>,
     /// Pages of metrics that are scraped, without secrets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub server_metrics: Vec<String>,
@@ -134,6 +163,11 @@ impl RunPlan {
     pub fn own_tokenizer(&self) -> Option<PathBuf> {
         let path = self.tokenizer.as_ref()?;
         (!path.ends_with(", embedded")).then(|| PathBuf::from(path))
+    }
+
+    /// The addresses that requests go to.
+    pub fn urls(&self) -> impl Iterator<Item = &String> {
+        self.url.iter().chain(&self.more_urls)
     }
 
     /// Open or closed loop.
@@ -171,6 +205,7 @@ impl RunPlan {
         let at_least_one = [
             ("max_concurrency", self.max_concurrency.map(u64::from)),
             ("num_prompts", self.num_prompts),
+            ("readers", self.readers.map(u64::from)),
         ];
         let above_zero = [
             ("duration_s", limits.duration_ns),
@@ -226,15 +261,6 @@ impl RunPlan {
 /// Reads a plan that may be `null`: of a run that was driven by no command.
 pub(crate) fn or_default<'de, D: Deserializer<'de>>(plan: D) -> Result<RunPlan, D::Error> {
     Ok(Option::deserialize(plan)?.unwrap_or_default())
-}
-
-/// Writes a path as it is shown: its bytes need not be text.
-fn shown<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&path.to_string_lossy())
-}
-
-fn shown_if_any<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
-    shown(path.as_deref().unwrap_or(Path::new("")), to)
 }
 
 /// How arrivals are driven, which decides which form of a latency is the headline.
@@ -342,151 +368,15 @@ impl Dataset {
     }
 }
 
-/// Which trace is replayed, and what of it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct TracePlan {
-    /// The file, folder or glob.
-    #[serde(serialize_with = "shown")]
-    pub path: PathBuf,
-    /// Name of the format; none to recognise it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub format: Option<String>,
-    /// The user's own mapping.
-    #[serde(
-        serialize_with = "shown_if_any",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub map: Option<PathBuf>,
-    /// Start of the window, in trace time.
-    #[serde(
-        rename = "from_s",
-        with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub from_ns: Option<i64>,
-    /// Length of the window, in trace time.
-    #[serde(
-        rename = "for_s",
-        with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub for_ns: Option<i64>,
-    /// Trace time that passes in one unit of real time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub speed: Option<f64>,
-    /// Most rows to take.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u64>,
-    /// Share of the sessions to take.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sample: Option<f64>,
-    /// What becomes of rows that the trace marks as failed.
-    pub failed: FailedRows,
-    /// What becomes of rows with equal times.
-    pub ties: Ties,
-    /// When the later turns of a session are due.
-    pub sessions: SessionPacing,
-    /// What the prompts of a session's turns are taken to hold.
-    pub session_prompts: SessionPrompts,
-    /// Whose replies those prompts hold.
-    pub session_replies: SessionReplies,
-    /// What becomes of a clock that starts again.
-    pub restarts: Restarts,
-    /// Longest time without an arrival.
-    #[serde(
-        rename = "max_idle_s",
-        with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub max_idle_ns: Option<i64>,
-    /// What becomes of the trace's output lengths.
-    pub output_length: OutputLength,
-}
-
-/// What becomes of rows that the trace marks as failed.
+/// Which of several servers a request goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum FailedRows {
-    /// They are left out and counted
+pub enum UrlStrategy {
+    /// To each in its turn
     #[default]
-    Skip,
-    /// They are sent like all others, with lengths of at least 1 token
-    Replay,
-}
-
-/// What becomes of rows with equal times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ties {
-    /// They are due together, in the order of the file
-    #[default]
-    Keep,
-    /// At even distances, the first at its own time
-    Uniform,
-    /// At random, as in a Poisson process
-    Poisson,
-}
-
-/// When the later turns of a session are due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum SessionPacing {
-    /// At their times in the trace, whatever the server does
-    #[default]
-    Trace,
-    /// A think time after the previous reply, where the trace tells it
-    Think,
-    /// At the later of the two
-    Later,
-}
-
-/// What the prompts of a session's turns are taken to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum SessionPrompts {
-    /// What the trace says, or what its prefix blocks show
-    #[default]
-    Auto,
-    /// All that was said in the session
-    Whole,
-    /// What is new in the turn
-    New,
-}
-
-/// Whose replies a turn holds that is sent with what was said before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum SessionReplies {
-    /// The trace's own, and made-up text of the same length where it has none
-    #[default]
-    Trace,
-    /// What the server really said
-    Live,
-}
-
-/// What becomes of a clock that starts again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Restarts {
-    /// It is an error: nobody knows how the recordings lie to each other
-    #[default]
-    Refuse,
-    /// Time goes on where it was: one recording behind the other
-    Continue,
-}
-
-/// What becomes of the trace's output lengths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum OutputLength {
-    /// Exactly, where the backend knows how, else at most
-    #[default]
-    Enforce,
-    /// At most
-    Cap,
-    /// The server is told nothing of them
-    Free,
+    RoundRobin,
+    /// All turns of a session to the same one; what belongs to no session takes turns
+    Session,
 }
 
 /// Which of several LoRA adapters a request asks for.
@@ -500,159 +390,13 @@ pub enum LoraAssignment {
     RoundRobin,
 }
 
-/// Limits on time, in nanoseconds here and in seconds as JSON.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PlanLimits {
-    /// Length of the schedule.
-    #[serde(
-        rename = "duration_s",
-        with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub duration_ns: Option<i64>,
-    /// Time that requests in flight have after a stop.
-    #[serde(
-        rename = "drain_s",
-        with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub drain_ns: Option<i64>,
-    /// Time that one request may take.
-    #[serde(
-        rename = "request_timeout_s",
-        with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub request_timeout_ns: Option<i64>,
-    /// Time until the first token.
-    #[serde(
-        rename = "first_timeout_s",
-        with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub first_timeout_ns: Option<i64>,
-    /// Time between two reads of one answer.
-    #[serde(
-        rename = "idle_timeout_s",
-        with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub idle_timeout_ns: Option<i64>,
-    /// Time that DNS, TCP and TLS may take.
-    #[serde(
-        rename = "connect_timeout_s",
-        with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub connect_timeout_ns: Option<i64>,
-    /// Time after which the client hangs up on the requests of `cancel_rate`.
-    #[serde(
-        rename = "cancel_after_s",
-        with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub cancel_after_ns: Option<i64>,
-    /// Length of the check of the client before the run; 0 leaves it out.
-    #[serde(
-        rename = "self_check_s",
-        with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub self_check_ns: Option<i64>,
-    /// Whether the rest is sent where the first requests all failed alike.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub keep_going: bool,
-}
-
-/// What a limit is where a plan does not say it, in nanoseconds.
-impl PlanLimits {
-    /// Time that requests in flight have after a stop.
-    pub fn drain(&self) -> i64 {
-        self.drain_ns.unwrap_or(30 * NS_PER_S)
-    }
-
-    /// Time that one request may take.
-    pub fn request_timeout(&self) -> i64 {
-        self.request_timeout_ns.unwrap_or(3_600 * NS_PER_S)
-    }
-
-    /// Time between two reads of one answer.
-    pub fn idle_timeout(&self) -> i64 {
-        self.idle_timeout_ns.unwrap_or(120 * NS_PER_S)
-    }
-
-    /// Time that DNS, TCP and TLS may take.
-    pub fn connect_timeout(&self) -> i64 {
-        self.connect_timeout_ns.unwrap_or(10 * NS_PER_S)
-    }
-
-    /// Length of the check of the client before the run.
-    pub fn self_check(&self) -> i64 {
-        self.self_check_ns.unwrap_or(NS_PER_S / 50)
-    }
-}
-
-/// A second, in nanoseconds.
-const NS_PER_S: i64 = 1_000_000_000;
-
-/// Nanoseconds that are written as seconds.
-mod seconds {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(ns: &Option<i64>, to: S) -> Result<S::Ok, S::Error> {
-        ns.map(crate::units::seconds).serialize(to)
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a cast from a float saturates, and what is no time is refused where it is used"
-    )]
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
-        let seconds: Option<f64> = Option::deserialize(from)?;
-        Ok(seconds.map(|seconds| (seconds * 1e9).round() as i64))
-    }
-}
-
-/// A rate, which JSON has no number for where it is infinite.
-mod rate {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Rate {
-        Number(f64),
-        Word(Infinite),
-    }
-
-    #[derive(Serialize, Deserialize)]
-    enum Infinite {
-        #[serde(rename = "inf")]
-        Infinite,
-    }
-
-    pub(super) fn serialize<S: Serializer>(rate: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
-        let rate = rate.map(|rate| match rate.is_finite() {
-            true => Rate::Number(rate),
-            false => Rate::Word(Infinite::Infinite),
-        });
-        rate.serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-        let rate: Option<Rate> = Option::deserialize(from)?;
-        Ok(rate.map(|rate| match rate {
-            Rate::Number(rate) => rate,
-            Rate::Word(Infinite::Infinite) => f64::INFINITY,
-        }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    const NS_PER_S: i64 = 1_000_000_000;
 
     fn read(text: Value) -> RunPlan {
         serde_json::from_value(text).unwrap()

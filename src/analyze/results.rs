@@ -220,7 +220,7 @@ result_rows! {
         text: output_tokens_source;
         number: requests, ok, failed, interrupted, cancelled, hung_up, not_sent, ok_share, warmups,
             chunks, first_sent_ns, last_token_ns, last_end_ns, duration_s, input_tokens,
-            output_tokens, peak_in_flight, mean_in_flight, unresolved_share, resends;
+            output_tokens, peak_in_flight, mean_in_flight, unresolved_share, resends, retried, retries;
     }
     ScheduleFidelity "schedule_fidelity" {
         number: n, slip_p50_ns, slip_p99_ns, slip_max_ns, queued_p50_ns, queued_p99_ns,

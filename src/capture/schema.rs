@@ -215,6 +215,8 @@ table! {
         turn: Option<u32>,
         /// Model that was asked for.
         model: Option<Label>,
+        /// The server that it went to, where there are several.
+        target: Option<Label>,
         /// Class of the request in the trace or the data set.
         class: Option<Label>,
         /// Its time in the trace, after speed.
@@ -463,6 +465,7 @@ impl RequestRow {
             session_id: None,
             turn: None,
             model: None,
+            target: None,
             class: None,
             trace_ns: None,
             intended_ns,

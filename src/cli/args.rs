@@ -172,9 +172,9 @@ pub(crate) struct RunArgs {
     /// A tape, or a file with a plan
     #[arg(value_name = "TAPE|PLAN.json")]
     pub(crate) plan: PathBuf,
-    /// Send it to another server
+    /// Send it to another server; may be given several times
     #[arg(long, value_name = "URL", help_heading = "Target")]
-    pub(crate) base_url: Option<String>,
+    pub(crate) base_url: Vec<String>,
     /// Send it to another endpoint
     #[arg(long, value_name = "PATH", help_heading = "Target")]
     pub(crate) endpoint: Option<String>,
@@ -318,6 +318,14 @@ pub(crate) struct LimitArgs {
     /// Time between two reads of one answer
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_positive_duration_ns)]
     pub(crate) idle_timeout: i64,
+    /// Attempts at a request after the first one, at most
+    ///
+    /// A request goes out again where no connection could be opened or nothing was answered, and
+    /// after the statuses 408, 409, 429 and 5xx: when the server says (`Retry-After`, up to a
+    /// minute), else after half a second that doubles each time. It keeps its slot meanwhile. Each
+    /// attempt has a row of its own, and the last one counts.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) retries: u8,
     /// Share of the requests that the client hangs up on, 0 to 1, as users do who leave
     ///
     /// They are chosen by --seed, are `cancelled` in the tape with the `error_kind` `hung_up`, and

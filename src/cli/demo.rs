@@ -76,11 +76,11 @@ fn planned(trace: PathBuf, server: SocketAddr) -> Result<Planned, Error> {
     };
     let backend = of_plan(&plan).map_err(LoadError::from)?;
     let url = plan::join(&base_url, backend.endpoint())?;
-    let private = drive::private_for(url, (&[], None), Map::new(), Vec::new())?;
+    let private = drive::private_for(vec![url], (&[], None), Map::new(), Vec::new())?;
     plan::direct(&mut plan, &private, WireArg::Auto);
     Ok(Planned {
         plan,
-        models_url: plan::models_beside(&private.url, backend),
+        models_url: plan::models_beside(&private.urls[0], backend),
         private,
         pipe: None,
         notes: Vec::new(),

@@ -68,13 +68,15 @@ fn own(path: &Path) -> Result<BackendArg, Error> {
 /// Asks one question after another until an answer tells. Returns the backend and the path of that
 /// question; nothing where none tells.
 fn ask(target: &TargetArgs) -> Result<Option<(Backend, &'static str)>, Error> {
-    let base = target.base_url.trim_end_matches('/');
+    let base = target.first_base_url().trim_end_matches('/');
     let base = base.strip_suffix("/v1").unwrap_or(base);
     let connection = &target.connection;
     let trust = drive::trust(connection.ca_cert.as_deref(), connection.insecure)?;
     for sign in &SIGNS {
         let url = plan::join(base, sign.path)?;
-        let key = drive::api_key(&url);
+        let urls = [url];
+        let key = drive::api_key(&urls);
+        let [url] = urls;
         let headers = plan::headers(&target.header, key.as_deref())?;
         let answer = block_on(get_text(&url, &headers, &trust))
             .map_err(|error| Error::System("start the client".into(), error))?;
@@ -92,8 +94,12 @@ fn ask(target: &TargetArgs) -> Result<Option<(Backend, &'static str)>, Error> {
                     ErrorKind::Http4xx | ErrorKind::Http5xx | ErrorKind::Http429
                 ) => {}
             Err(error) => {
-                let secrets: Secrets =
-                    masks::secrets(&target.header, &url, &serde_json::Map::new(), &[]);
+                let secrets: Secrets = masks::secrets(
+                    &target.header,
+                    std::slice::from_ref(&url),
+                    &serde_json::Map::new(),
+                    &[],
+                );
                 return Err(Error::Target {
                     message: format!(
                         "could not ask `{}` what it is: {}",

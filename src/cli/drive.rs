@@ -267,12 +267,12 @@ pub(super) fn private(
     extra_body: Map<String, Value>,
     sources: Vec<Source>,
 ) -> Result<Private, Error> {
-    let url = plan::endpoint_url(args)?;
-    let key = api_key(&url);
+    let urls = plan::endpoint_urls(args)?;
+    let key = api_key(&urls);
     let connection = &args.connection;
     Ok(Private {
         trust: trust(connection.ca_cert.as_deref(), connection.insecure)?,
-        ..private_for(url, (&args.header, key), extra_body, sources)?
+        ..private_for(urls, (&args.header, key), extra_body, sources)?
     })
 }
 
@@ -301,25 +301,25 @@ pub(super) fn trust(ca_cert: Option<&Path>, believes_any: bool) -> Result<Trust,
     })
 }
 
-/// The key from the environment, unless the address has credentials: those are the user's own words for
-/// this server.
-pub(super) fn api_key(url: &Url) -> Option<String> {
-    let has_credentials = !url.username().is_empty() || url.password().is_some();
+/// The key from the environment, unless an address has credentials: those are the user's own words for
+/// its server.
+pub(super) fn api_key(urls: &[Url]) -> Option<String> {
+    let has_credentials = |url: &Url| !url.username().is_empty() || url.password().is_some();
     let key = std::env::var("OPENAI_API_KEY").ok();
-    key.filter(|_| !has_credentials)
+    key.filter(|_| !urls.iter().any(has_credentials))
 }
 
-/// As [`private`], of an address, with these headers and this key, and with what is scraped.
+/// As [`private`], of these addresses, with these headers and this key, and with what is scraped.
 pub(super) fn private_for(
-    url: Url,
+    urls: Vec<Url>,
     (header, api_key): (&[String], Option<String>),
     extra_body: Map<String, Value>,
     metric_sources: Vec<Source>,
 ) -> Result<Private, Error> {
     Ok(Private {
         headers: plan::headers(header, api_key.as_deref())?,
-        secrets: masks::secrets(header, &url, &extra_body, &metric_sources),
-        url,
+        secrets: masks::secrets(header, &urls, &extra_body, &metric_sources),
+        urls,
         extra_body,
         metric_sources,
         trust: Trust::System,

@@ -76,6 +76,12 @@ pub(super) fn tell(report: &RunReport) {
             report.resends
         ));
     }
+    if report.retried > 0 {
+        say(&format!(
+            "note: attempts that failed and were followed by another one (`--retries`): {}",
+            report.retried
+        ));
+    }
     tell_of_metrics(&report.manifest.metric_sources);
     for (bound, hits) in &report.manifest.bounds_hit {
         let (what, remedy) = bound_in_words(bound, &report.manifest.plan);

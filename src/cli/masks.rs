@@ -33,11 +33,11 @@ const METRICS: &str = "--server-metrics";
 /// Variables of the environment that name proxies, whose addresses may have credentials.
 const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
-/// The secrets that go to servers: those of the headers as they were typed, of the address, of the
+/// The secrets that go to servers: those of the headers as they were typed, of the addresses, of the
 /// user's fields of the body, of the pages of metrics, and of the environment.
 pub(super) fn secrets(
     headers: &[String],
-    url: &Url,
+    urls: &[Url],
     extra_body: &Map<String, Value>,
     sources: &[Source],
 ) -> Secrets {
@@ -50,7 +50,9 @@ pub(super) fn secrets(
             }
         }
     }
-    note_address(url, &mut known);
+    for url in urls {
+        note_address(url, &mut known);
+    }
     note_fields(extra_body, &mut known);
     for source in sources {
         if let Source::Page { url, .. } = source {
@@ -387,7 +389,7 @@ mod tests {
             url: page,
         };
         let headers = headers.map(str::to_owned);
-        let secrets = secrets(&headers, &url, &fields.unwrap(), &[source]);
+        let secrets = secrets(&headers, &[url], &fields.unwrap(), &[source]);
         for value in [
             "bWUtbXlzZWxmOmh1bnRlcjI=",
             "me-myself",

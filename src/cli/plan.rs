@@ -117,6 +117,7 @@ fn of_run(args: &DriveArgs) -> Result<RunPlan, Error> {
         max_concurrency: limits.max_concurrency,
         num_warmups: Some(request.num_warmups),
         cancel_rate: limits.cancel_rate,
+        retries: (limits.retries > 0).then_some(limits.retries),
         seed: Some(request.seed.unwrap_or_default()),
         prompt_salt: prompt_salt(request),
         tokenizer: Some(tokenizer.map_or_else(
@@ -140,10 +141,25 @@ fn of_run(args: &DriveArgs) -> Result<RunPlan, Error> {
         kept_headers: kept_headers(&args.target.keep_header)?,
         ca_cert: args.target.connection.ca_cert.clone(),
         insecure: args.target.connection.insecure.then_some(true),
+        http2: http2(&args.target)?,
+        prewarm_connections: args.target.prewarm_connections,
+        readers: args.target.connection.readers,
+        url_strategy: (args.target.base_url.len() > 1).then_some(args.target.url_strategy),
         keep_alive: Some(!args.target.connection.no_keep_alive),
         labels: labels(&args.output.label)?,
         ..RunPlan::default()
     })
+}
+
+/// Whether HTTP/2 is spoken.
+fn http2(target: &TargetArgs) -> Result<Option<bool>, Error> {
+    if target.http2 && target.connection.wire == WireArg::Direct {
+        return Err(Error::usage(
+            "`--http2` is not spoken by the direct wire",
+            "leave out `--wire`",
+        ));
+    }
+    Ok(target.http2.then_some(true))
 }
 
 /// What makes the prompts of this run other ones than those of the run before: what the user says,
@@ -213,14 +229,20 @@ fn arrivals(args: &ShapeArgs, max_concurrency: Option<u32>) -> Result<Arrivals, 
 
 /// Notes in a plan where requests go, without what is secret of it.
 pub(super) fn direct(plan: &mut RunPlan, private: &Private, asked: WireArg) {
-    plan.wire = Some(wire(asked, &private.url).name().into());
+    let wire = match plan.http2 {
+        Some(true) => WireKind::Reqwest,
+        _ => wire(asked, &private.urls),
+    };
+    plan.wire = Some(wire.name().into());
     name_target(plan, private);
 }
 
-/// Says what takes requests to an address.
-pub(super) fn wire(asked: WireArg, url: &Url) -> WireKind {
+/// Says what takes requests to these addresses.
+pub(super) fn wire(asked: WireArg, urls: &[Url]) -> WireKind {
+    let needs = |wire| urls.iter().any(|url| WireKind::for_url(url) == wire);
     match asked {
-        WireArg::Auto => WireKind::for_url(url),
+        WireArg::Auto if needs(WireKind::Reqwest) => WireKind::Reqwest,
+        WireArg::Auto => WireKind::Direct,
         WireArg::Direct => WireKind::Direct,
         WireArg::Reqwest => WireKind::Reqwest,
     }
@@ -228,7 +250,9 @@ pub(super) fn wire(asked: WireArg, url: &Url) -> WireKind {
 
 /// Notes in a plan what is sent where, without what is secret of it.
 pub(super) fn name_target(plan: &mut RunPlan, private: &Private) {
-    plan.url = Some(masks::masked(&private.url));
+    let mut urls = private.urls.iter().map(masks::masked);
+    plan.url = urls.next();
+    plan.more_urls = urls.collect();
     let names = private.headers.iter().map(|(name, _)| name.as_str());
     plan.header_names = names.map(str::to_owned).collect();
     plan.headers = masks::plain_headers(private);
@@ -285,13 +309,14 @@ pub(super) fn is_of_request(column: &str) -> bool {
     OF_REQUESTS.contains(&column)
 }
 
-/// The address of the endpoint.
-pub(super) fn endpoint_url(args: &TargetArgs) -> Result<Url, Error> {
+/// The addresses of the endpoint.
+pub(super) fn endpoint_urls(args: &TargetArgs) -> Result<Vec<Url>, Error> {
     let endpoint = args
         .endpoint
         .as_deref()
         .unwrap_or(args.backend().endpoint());
-    join(&args.base_url, endpoint)
+    let base_urls = args.base_url.iter();
+    base_urls.map(|base| join(base, endpoint)).collect()
 }
 
 /// The address of the list of models, with what the endpoint is asked with: a version, a key.
@@ -299,7 +324,7 @@ pub(super) fn models_url(args: &TargetArgs) -> Result<Url, Error> {
     let endpoint = args.endpoint.as_deref().unwrap_or_default();
     let query = endpoint.split_once('?').map_or("", |(_, query)| query);
     let path = args.backend().models_endpoint();
-    join(&args.base_url, &format!("{path}?{query}"))
+    join(args.first_base_url(), &format!("{path}?{query}"))
 }
 
 /// The address of the list of models on the server of an endpoint, whose base is not known.

@@ -36,7 +36,9 @@ fn planned(args: &RunArgs) -> Result<Planned, Error> {
     let backend = of_plan(&plan).map_err(LoadError::from)?;
     let private = private(&plan, args)?;
     metrics::name_sources(&mut plan, &private.metric_sources);
-    if args.base_url.is_some() {
+    if !args.base_url.is_empty() {
+        let is_for_several = args.base_url.len() > 1;
+        plan.url_strategy = is_for_several.then(|| plan.url_strategy.unwrap_or_default());
         plan::direct(&mut plan, &private, WireArg::Auto);
     } else {
         plan::name_target(&mut plan, &private);
@@ -49,7 +51,7 @@ fn planned(args: &RunArgs) -> Result<Planned, Error> {
         plan.keeps_text = Some(true);
     }
     plan.labels.extend(plan::labels(&args.output.label)?);
-    let models_url = plan::models_beside(&private.url, backend);
+    let models_url = plan::models_beside(&private.urls[0], backend);
     let notes = vec![what_goes_where(&plan)];
     Ok(Planned {
         plan,
@@ -66,7 +68,8 @@ fn what_goes_where(plan: &RunPlan) -> String {
         Some(trace) => format!("the requests of `{}`", trace.path.display()),
         None => "its requests".to_owned(),
     };
-    let url = plan.url.as_deref().unwrap_or_default();
+    let urls = plan.urls().map(|url| format!("`{url}`"));
+    let urls = urls.collect::<Vec<_>>().join(", ");
     let has_key = plan.header_names.iter().any(|name| name == "authorization");
     let key = if has_key { ", with the key" } else { "" };
     let pages = plan.server_metrics.iter().map(|page| format!("`{page}`"));
@@ -75,7 +78,7 @@ fn what_goes_where(plan: &RunPlan) -> String {
         true => pages,
         false => format!(", and reads metrics from {pages}"),
     };
-    format!("note: the plan sends {what} to `{url}`{key}{pages}")
+    format!("note: the plan sends {what} to {urls}{key}{pages}")
 }
 
 fn read(args: &RunArgs) -> Result<RunPlan, Error> {
@@ -111,7 +114,7 @@ fn read(args: &RunArgs) -> Result<RunPlan, Error> {
 
 /// Puts in what the plan does not keep, as it is given now.
 fn private(plan: &RunPlan, args: &RunArgs) -> Result<Private, Error> {
-    let url = url(plan, args)?;
+    let urls = urls(plan, args)?;
     let trust = trust(plan.ca_cert.as_deref(), plan.insecure == Some(true))?;
     let sources = metrics::of_plan(plan, &args.metrics, &trust)?;
     let given = plan::extra_body(args.extra_body.as_deref())?;
@@ -137,11 +140,11 @@ fn private(plan: &RunPlan, args: &RunArgs) -> Result<Private, Error> {
     headers.extend(args.header.iter().cloned());
     // A key goes only where the plan's requests had one, or where the user says now that they go.
     let takes_key =
-        args.base_url.is_some() || plan.header_names.iter().any(|name| name == "authorization");
-    let key = if takes_key { api_key(&url) } else { None };
+        !args.base_url.is_empty() || plan.header_names.iter().any(|name| name == "authorization");
+    let key = if takes_key { api_key(&urls) } else { None };
     let private = Private {
         trust,
-        ..private_for(url, (&headers, key), extra_body, sources)?
+        ..private_for(urls, (&headers, key), extra_body, sources)?
     };
     let is_there = |name: &String| {
         private
@@ -162,31 +165,42 @@ fn private(plan: &RunPlan, args: &RunArgs) -> Result<Private, Error> {
     }
 }
 
-/// The address of the endpoint: the plan's, or the same on another server.
-fn url(plan: &RunPlan, args: &RunArgs) -> Result<Url, Error> {
+/// The addresses of the endpoint: the plan's, or the same on other servers.
+fn urls(plan: &RunPlan, args: &RunArgs) -> Result<Vec<Url>, Error> {
     let wrong = |why: String| {
         Error::usage(
             format!("the plan has no address to send to: {why}"),
             "give `--base-url`, and `--endpoint` where that holds a secret",
         )
     };
-    let planned = plan.url.as_deref().unwrap_or_default();
-    let planned: Url = planned
-        .parse()
-        .map_err(|error: url::ParseError| wrong(error.to_string()))?;
-    let endpoint = || match (&args.endpoint, planned.query()) {
+    let planned = plan.urls().map(|url| {
+        let parsed: Result<Url, _> = url.parse();
+        parsed.map_err(|error| wrong(error.to_string()))
+    });
+    let planned = planned.collect::<Result<Vec<_>, _>>()?;
+    let first = planned
+        .first()
+        .ok_or_else(|| wrong("there is none".to_owned()))?;
+    let endpoint = |planned: &Url| match (&args.endpoint, planned.query()) {
         (Some(endpoint), _) => endpoint.clone(),
         (None, Some(query)) => format!("{}?{query}", planned.path()),
         (None, None) => planned.path().to_owned(),
     };
-    let url = match (&args.base_url, &args.endpoint) {
-        (None, None) => planned,
-        (Some(base), _) => plan::join(base, &endpoint())?,
-        (None, Some(_)) => plan::join(&planned[..url::Position::BeforePath], &endpoint())?,
+    let of_plan = |planned: &Url| match &args.endpoint {
+        None => Ok(planned.clone()),
+        Some(endpoint) => plan::join(&planned[..url::Position::BeforePath], endpoint),
     };
-    match url.as_str().contains(MASK) {
-        true => Err(wrong(format!("a secret is masked in `{url}`"))),
-        false => Ok(url),
+    let urls: Vec<Url> = if args.base_url.is_empty() {
+        planned.iter().map(of_plan).collect::<Result<_, _>>()?
+    } else {
+        let bases = args.base_url.iter();
+        bases
+            .map(|base| plan::join(base, &endpoint(first)))
+            .collect::<Result<_, _>>()?
+    };
+    match urls.iter().find(|url| url.as_str().contains(MASK)) {
+        Some(url) => Err(wrong(format!("a secret is masked in `{url}`"))),
+        None => Ok(urls),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{drive, ending, failure, host, interrupt, masks, plan, progress};
 use crate::capture::manifest::Host;
 use crate::error::{Error, exit};
 use crate::load::{Private, Setup, Stop};
-use crate::plan::{Loop, LoraAssignment};
+use crate::plan::{Loop, LoraAssignment, UrlStrategy};
 use crate::secrets::Secrets;
 use crate::time::clock::utc_now_ns;
 use crate::verify::{
@@ -274,7 +274,7 @@ fn named_server(args: &StampingArgs, base_url: &str) -> Result<StampingServer, E
 fn own_server(args: &StampingArgs, process: &OwnServer) -> Result<StampingServer, Error> {
     let base_url = format!("http://{}", process.address());
     let private = Private {
-        url: plan::endpoint_url(&asked(args, &base_url))?,
+        urls: plan::endpoint_urls(&asked(args, &base_url))?,
         headers: Vec::new(),
         extra_body: Map::new(),
         secrets: Secrets::default(),
@@ -286,8 +286,9 @@ fn own_server(args: &StampingArgs, process: &OwnServer) -> Result<StampingServer
 
 fn server(args: &StampingArgs, private: Private, model: String) -> StampingServer {
     StampingServer {
-        shown: masks::masked(&private.url),
-        wire: plan::wire(args.connection.wire, &private.url),
+        shown: private.urls.first().map(masks::masked).unwrap_or_default(),
+        wire: plan::wire(args.connection.wire, &private.urls),
+        readers: args.connection.readers,
         keeps_alive: !args.connection.no_keep_alive,
         private,
         backend: args.backend,
@@ -300,7 +301,8 @@ fn asked(args: &StampingArgs, base_url: &str) -> TargetArgs {
     TargetArgs {
         backend: BackendArg::Named(args.backend),
         backend_template: None,
-        base_url: base_url.to_owned(),
+        base_url: vec![base_url.to_owned()],
+        url_strategy: UrlStrategy::default(),
         endpoint: args.endpoint.clone(),
         model: args.model.clone(),
         header: args.header.clone(),
@@ -308,6 +310,8 @@ fn asked(args: &StampingArgs, base_url: &str) -> TargetArgs {
         lora_assignment: LoraAssignment::default(),
         keep_header: Vec::new(),
         connection: args.connection.clone(),
+        http2: false,
+        prewarm_connections: None,
     }
 }
 

@@ -1,15 +1,19 @@
 //! One attempt at a request: send, read to the end, note everything.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::events::RunEvent;
 use super::limits::Limits;
 use super::prepared::PreparedRequest;
 use super::recorder::{End, NOT_YET, Opened, Outcome, Progress, Recorder};
+use super::retries::FailedAttempt;
+use super::stop::Stop;
+use super::targets::Targets;
 use crate::capture::schema::{ErrorKind, RequestRow, Status};
 use crate::time::clock::Clock;
 use crate::units::seconds;
@@ -17,6 +21,9 @@ use crate::wire::{Arrival, Flow, Head, SendTimings, Sink, StreamEnd, Wire, WireB
 
 /// Bytes of a body that is not the expected answer which are kept, to say what it was.
 const MAX_PLAIN_BODY_BYTES: usize = 64 << 10;
+
+/// Requests that fail alike from the first on after which no more are sent.
+const MAX_ALIKE: u64 = 100;
 
 /// Bytes of one response after which it is given up.
 const MAX_RESPONSE_BYTES: u64 = 1 << 30;
@@ -36,10 +43,28 @@ const CHECK_STEP_NS: i64 = 10_000_000;
 
 /// Everything that the attempts of one driver share.
 pub(super) struct Shared<W> {
-    pub(super) wire: W,
+    pub(super) targets: Targets<W>,
     pub(super) clock: Clock,
     pub(super) recorder: Arc<Recorder>,
     pub(super) limits: Limits,
+    /// The user's wish.
+    pub(super) stop: watch::Receiver<Stop>,
+    /// Of the next attempt.
+    pub(super) next_key: AtomicU32,
+}
+
+impl<W> Shared<W> {
+    /// Says whether nothing but one and the same refusal has come back from the first request on.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.limits.gives_up && self.recorder.counters().alike() >= MAX_ALIKE
+    }
+}
+
+/// How an attempt ended, for whoever holds its slot.
+pub(super) struct AttemptEnd {
+    pub(super) end_ns: i64,
+    /// How long it is until the request goes out again, in nanoseconds; `None` where it does not.
+    pub(super) retry_ns: Option<i64>,
 }
 
 /// One attempt's own part.
@@ -53,11 +78,17 @@ pub(super) struct Attempt<W> {
     row_number: Option<u64>,
     /// What it says is passed on.
     wants_reply: bool,
+    request_id: u64,
+    /// Which attempt at the request it is, from 0.
+    number: u8,
+    target: usize,
     /// When the client hangs up.
     hang_up_ns: Option<i64>,
     started_ns: i64,
     headers_ns: Option<i64>,
     http_status: Option<u16>,
+    /// How long the server asks to wait before another try.
+    asked_ns: Option<i64>,
     kept_headers: Vec<(String, String)>,
     /// When the body's end was read.
     ended_ns: Option<i64>,
@@ -137,10 +168,11 @@ impl Notes {
 }
 
 impl<W: Wire> Attempt<W> {
-    /// Sends the request and reads the answer to its end. Returns when it ended.
+    /// Sends the request and reads the answer to its end. Of one that may go out again the body is
+    /// left in its place.
     ///
     /// What is known so far goes to the log before anything is sent.
-    pub(super) async fn run(mut self, planned: PreparedRequest) -> i64 {
+    pub(super) async fn run(mut self, planned: &mut PreparedRequest) -> AttemptEnd {
         if let Some(mut row) = self.row.take() {
             self.started_ns = self.shared.clock.now_ns();
             row.dispatched_ns = Some(self.started_ns);
@@ -156,15 +188,32 @@ impl<W: Wire> Attempt<W> {
             });
         }
         let outcome = self.exchange(planned).await;
-        self.note_end(outcome)
+        let retry_ns = self.retry_ns(&outcome);
+        AttemptEnd {
+            end_ns: self.note_end(outcome, retry_ns.is_some()),
+            retry_ns,
+        }
+    }
+
+    /// Returns how long it is until the request goes out again; `None` where it does not.
+    fn retry_ns(&self, outcome: &Outcome) -> Option<i64> {
+        let wait_ns = self.shared.limits.retries.wait_ns(FailedAttempt {
+            request_id: self.request_id,
+            attempt: self.number,
+            outcome,
+            http_status: self.http_status,
+            asked_ns: self.asked_ns,
+        })?;
+        let is_over = *self.shared.stop.borrow() != Stop::No || self.shared.is_hopeless();
+        (!is_over).then_some(wait_ns)
     }
 }
 
 impl<W> Attempt<W> {
     /// Makes an attempt that has not begun; `row` has what is known so far.
-    pub(super) fn new(shared: Arc<Shared<W>>, key: u32, row: RequestRow) -> Self {
+    pub(super) fn new(shared: Arc<Shared<W>>, row: RequestRow) -> Self {
         let notes = Notes {
-            key,
+            key: shared.next_key.fetch_add(1, Ordering::Relaxed),
             recorder: Arc::clone(&shared.recorder),
             progress: Arc::default(),
             last_read_ns: AtomicI64::new(NEVER),
@@ -172,8 +221,12 @@ impl<W> Attempt<W> {
             awaited: AtomicU64::new(NOTHING),
             bytes_left: AtomicU64::new(MAX_RESPONSE_BYTES),
         };
+        let target = shared.targets.of(row.request_id, row.session_id.as_deref());
         Self {
             shared,
+            request_id: row.request_id,
+            number: row.attempt,
+            target,
             row: Some(row),
             notes: Arc::new(notes),
             marks: Arc::default(),
@@ -183,6 +236,7 @@ impl<W> Attempt<W> {
             started_ns: 0,
             headers_ns: None,
             http_status: None,
+            asked_ns: None,
             kept_headers: Vec::new(),
             ended_ns: None,
             is_over: false,
@@ -198,11 +252,16 @@ impl<W> Attempt<W> {
         });
     }
 
-    /// Notes the end. Returns when it was.
-    fn note_end(&mut self, outcome: Outcome) -> i64 {
+    /// Notes the end. Returns when it was. Of a request that goes out again nobody hears yet who waits
+    /// for its reply.
+    fn note_end(&mut self, outcome: Outcome, is_retried: bool) -> i64 {
         self.is_over = true;
         let now_ns = self.shared.clock.now_ns();
         let end_ns = self.ended_ns.unwrap_or(now_ns);
+        if is_retried {
+            self.row_number = None;
+            self.wants_reply = false;
+        }
         // Before the decoder thread can say what it said.
         self.emit_end(end_ns, false);
         self.shared.recorder.end(
@@ -217,6 +276,7 @@ impl<W> Attempt<W> {
                 kept_headers: std::mem::take(&mut self.kept_headers),
                 end_ns,
                 outcome,
+                is_retried,
             },
         );
         if self.wants_reply {
@@ -237,19 +297,24 @@ impl<W> Drop for Attempt<W> {
             // Its row stays `interrupted`.
             self.emit_end(self.shared.clock.now_ns(), true);
         } else if !self.is_over {
-            self.note_end(Outcome::Cancelled);
+            self.note_end(Outcome::Cancelled, false);
         }
     }
 }
 
 impl<W: Wire> Attempt<W> {
-    async fn exchange(&mut self, planned: PreparedRequest) -> Outcome {
-        let PreparedRequest { body, permit, .. } = planned;
+    async fn exchange(&mut self, planned: &mut PreparedRequest) -> Outcome {
+        let may_retry = self.shared.limits.retries.may_follow(self.number);
+        let (body, permit) = match may_retry {
+            true => (planned.body.clone(), None),
+            false => (std::mem::take(&mut planned.body), planned.permit.take()),
+        };
         let marks = Arc::clone(&self.marks);
         let shared = Arc::clone(&self.shared);
         let mut check = Box::pin(sleep_until(self.next_check()));
         let head = {
-            let mut posting = std::pin::pin!(shared.wire.post(body, &marks));
+            let wire = shared.targets.wire(self.target);
+            let mut posting = std::pin::pin!(wire.post(body, &marks));
             loop {
                 tokio::select! {
                     biased;
@@ -268,7 +333,13 @@ impl<W: Wire> Attempt<W> {
                 self.kept_headers = std::mem::take(&mut head.kept_headers);
                 self.headers_ns = Some(head.headers_ns);
                 self.http_status = Some(head.status);
+                self.asked_ns = head.retry_after_ns;
                 let is_success = (200..300).contains(&head.status);
+                if is_success {
+                    // It does not go out again.
+                    planned.body = Bytes::new();
+                    planned.permit = None;
+                }
                 if is_success && self.shared.recorder.takes(&head.content_type) {
                     self.read_stream(head.body, check.as_mut()).await
                 } else {

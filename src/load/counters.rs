@@ -14,6 +14,7 @@ pub struct RunCounters {
     ok: AtomicU64,
     failed: AtomicU64,
     resends: AtomicU64,
+    retried: AtomicU64,
     chunks: AtomicU64,
     client_lag_ns: AtomicI64,
     is_over: AtomicBool,
@@ -32,6 +33,9 @@ impl RunListener for RunCounters {
             RunEvent::Sent(_) => add(&self.sent, 1),
             RunEvent::AnswerRead { .. } => add(&self.read, 1),
             RunEvent::Chunks(chunks) => add(&self.chunks, chunks.len() as u64),
+            RunEvent::AnswerDecoded {
+                is_retried: true, ..
+            } => add(&self.retried, 1),
             RunEvent::AnswerDecoded { row, .. } => self.count_end(row),
             RunEvent::Probe(probe) => self.client_lag_ns.store(probe.runtime_lag_max_ns, Relaxed),
             RunEvent::Over => self.is_over.store(true, Relaxed),
@@ -59,9 +63,14 @@ impl RunCounters {
         self.ok.load(Relaxed)
     }
 
-    /// Attempts that failed, warm-ups included.
+    /// Requests that failed for good, warm-ups included.
     pub fn failed(&self) -> u64 {
         self.failed.load(Relaxed)
+    }
+
+    /// Attempts that failed and were followed by another one.
+    pub fn retried(&self) -> u64 {
+        self.retried.load(Relaxed)
     }
 
     /// Times that a request went out anew, since the connection that had waited for it had ended.
@@ -85,7 +94,7 @@ impl RunCounters {
         self.is_over.load(Relaxed)
     }
 
-    /// The first attempt that failed: usually what the others failed of too.
+    /// The first request that failed: usually of what the others failed of too.
     pub fn first_failure(&self) -> Option<&Failure> {
         self.first_failure.get()
     }

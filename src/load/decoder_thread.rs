@@ -204,14 +204,17 @@ impl DecoderThread {
                 for (field, events) in decoder.unread_texts() {
                     self.tape.note_unread_texts(field, *events);
                 }
-                let row_number = decoder.reply_to();
+                let row_number = decoder.reply_to().filter(|_| !end.is_retried);
                 let (row, said) = decoder.finish(&end, self.count_tokens.as_ref(), &mut chunks);
                 let reply = row_number.map(|row_number| Reply {
                     row_number,
                     text: said.unwrap_or_default().into(),
                 });
-                self.events
-                    .emit(&RunEvent::AnswerDecoded { row: &row, reply });
+                self.events.emit(&RunEvent::AnswerDecoded {
+                    row: &row,
+                    reply,
+                    is_retried: end.is_retried,
+                });
                 self.note_text([&row]);
                 self.tape.push_request(row);
                 self.relieve(&mut chunks)?;

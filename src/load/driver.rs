@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -14,11 +14,14 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use super::attempt::{Attempt, Shared};
+use super::attempt::Shared;
+use super::attempts::attempt_all;
 use super::limits::Limits;
 use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
+use super::stop::Stop;
 use super::supply::{Supplied, Supply};
+use super::targets::Targets;
 use crate::capture::schema::Status;
 use crate::time::clock::Clock;
 use crate::time::timer::PreciseTimer;
@@ -45,22 +48,8 @@ const WARM_PATIENCE: Duration = Duration::from_secs(2);
 /// Rows of requests that were due and never sent, beyond which they are counted alone.
 const NOT_SENT_ROWS: u64 = if cfg!(test) { 300 } else { 100_000 };
 
-/// Requests that fail alike from the first on after which no more are sent.
-const ALIKE_MOST: u64 = 100;
-
 /// Time that the feed has, after a stop, to hand over what was due before it.
 const FEED_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How far a stop has gone. Only ever rises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stop {
-    /// Go on.
-    No,
-    /// Send nothing more, and wait for what is in flight.
-    Drain,
-    /// Give up what is in flight.
-    Leave,
-}
 
 /// What a drive came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,14 +70,13 @@ pub struct Driven {
     pub faults: u64,
 }
 
-/// Drives one schedule after another over one wire.
+/// Drives one schedule after another.
 pub struct Driver<W> {
     shared: Arc<Shared<W>>,
     stop: watch::Receiver<Stop>,
     timer: PreciseTimer,
     /// Taken from the feed before the schedule began.
     ahead: VecDeque<PreparedRequest>,
-    next_key: u32,
     /// Requests that are due and wait for a slot, for the probes.
     queued: Arc<AtomicUsize>,
 }
@@ -136,24 +124,25 @@ struct Drive {
 impl<W: Wire> Driver<W> {
     /// Makes a driver. `stop` is the user's wish; raising it to [`Stop::Leave`] gives up at once.
     pub fn new(
-        wire: W,
+        targets: Targets<W>,
         (clock, timer): (Clock, PreciseTimer),
         recorder: Arc<Recorder>,
         limits: Limits,
         stop: watch::Receiver<Stop>,
     ) -> Self {
         let shared = Shared {
-            wire,
+            targets,
             clock,
             recorder,
             limits,
+            stop: stop.clone(),
+            next_key: AtomicU32::new(0),
         };
         Self {
             shared: Arc::new(shared),
             stop,
             timer,
             ahead: VecDeque::new(),
-            next_key: 0,
             queued: Arc::default(),
         }
     }
@@ -172,13 +161,15 @@ impl<W: Wire> Driver<W> {
             self.ahead.push_back(planned);
         }
         // Of a closed loop all slots are free when it starts.
-        let due = self.ahead.iter().map(|planned| planned.intended_ns);
-        let first = due.map(|at_ns| at_ns.unwrap_or(0));
-        let wanted = max_due_together(first.take_while(|at_ns| *at_ns < WARM_AHEAD_NS));
+        let due = |planned: &PreparedRequest| Some(planned.intended_ns.unwrap_or(0));
+        let mut wanted = self.connections_wanted(&self.ahead, due, WARM_AHEAD_NS);
         let limits = &self.shared.limits;
         let slots = limits.max_concurrency.unwrap_or(limits.max_in_flight);
+        for wanted in &mut wanted {
+            *wanted = (*wanted).max(limits.prewarm_connections).min(slots);
+        }
         // A server that cannot be reached is for the requests to find out.
-        let _ = timeout(WARM_PATIENCE, self.shared.wire.warm(wanted.min(slots))).await;
+        let _ = timeout(WARM_PATIENCE, self.shared.targets.warm(&wanted)).await;
     }
 
     /// Drives the schedule that comes out of `supply`, starting at `start_ns` on the clock and
@@ -267,7 +258,7 @@ impl<W: Wire> Driver<W> {
             if is_at_end && (!drive.is_over() || supply.may_have_turns()) {
                 return Sending::AtEnd;
             }
-            if self.shared.limits.gives_up && recorder.counters().alike() >= ALIKE_MOST {
+            if self.shared.is_hopeless() {
                 drive.driven.has_given_up = true;
                 return Sending::Stopped;
             }
@@ -345,15 +336,42 @@ impl<W: Wire> Driver<W> {
             return;
         }
         drive.warm_until_ns = now_ns + WARM_AHEAD_NS + WARM_STEP_NS;
-        let soon = drive.ahead.iter().map_while(|planned| {
-            let due_ns = drive.due_ns(planned)?;
-            (due_ns < drive.warm_until_ns).then_some(due_ns)
-        });
-        let wanted = max_due_together(soon).min(drive.free_slots.len());
-        if wanted > 1 {
-            let wire = self.shared.wire.clone();
-            drive.warming.spawn(async move { wire.warm(wanted).await });
+        let due = |planned: &PreparedRequest| drive.due_ns(planned);
+        let mut wanted = self.connections_wanted(&drive.ahead, due, drive.warm_until_ns);
+        for wanted in &mut wanted {
+            *wanted = (*wanted).min(drive.free_slots.len());
         }
+        if wanted.iter().any(|wanted| *wanted > 1) {
+            let shared = Arc::clone(&self.shared);
+            drive
+                .warming
+                .spawn(async move { shared.targets.warm(&wanted).await });
+        }
+    }
+
+    /// How many connections to each server the next requests need at once, as far as they are due
+    /// before `until_ns`.
+    fn connections_wanted(
+        &self,
+        ahead: &VecDeque<PreparedRequest>,
+        due: impl Fn(&PreparedRequest) -> Option<i64>,
+        until_ns: i64,
+    ) -> Vec<usize> {
+        let targets = &self.shared.targets;
+        let of = |target: usize| {
+            let soon = ahead.iter().map_while(|planned| {
+                let due_ns = due(planned).filter(|due_ns| *due_ns < until_ns)?;
+                Some((
+                    targets.of(planned.request_id, planned.session_id.as_deref()),
+                    due_ns,
+                ))
+            });
+            max_due_together(
+                soon.filter(|(to, _)| *to == target)
+                    .map(|(_, due_ns)| due_ns),
+            )
+        };
+        targets.numbers().map(of).collect()
     }
 
     fn send(
@@ -365,13 +383,14 @@ impl<W: Wire> Driver<W> {
     ) {
         let mut row = planned.row(due_ns);
         row.queued_ns = queued_ns;
-        let key = self.next_key;
-        self.next_key = self.next_key.wrapping_add(1);
+        let targets = &self.shared.targets;
+        let target = targets.of(row.request_id, row.session_id.as_deref());
+        row.target = targets.name(target);
         drive.driven.taken += 1;
-        let attempt = Attempt::new(Arc::clone(&self.shared), key, row);
+        let attempts = attempt_all(Arc::clone(&self.shared), row, planned);
         let clock = self.shared.clock;
         drive.tasks.spawn(async move {
-            let end_ns = AssertUnwindSafe(attempt.run(planned)).catch_unwind().await;
+            let end_ns = AssertUnwindSafe(attempts).catch_unwind().await;
             Ended {
                 is_fault: end_ns.is_err(),
                 end_ns: end_ns.unwrap_or_else(|_| clock.now_ns()),

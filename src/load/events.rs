@@ -36,6 +36,8 @@ pub enum RunEvent<'a> {
         row: &'a RequestRow,
         /// What it said, where the request asked for that to be passed on.
         reply: Option<Reply>,
+        /// It failed, and its request goes out again.
+        is_retried: bool,
     },
     /// The client looked at itself.
     Probe(&'a ProbeRow),

@@ -21,26 +21,25 @@ const TICKS_A_FLUSH: u32 = 5;
 /// Wake-ups between two rows.
 const TICKS_A_ROW: u32 = 10;
 
-/// Watches the thread that it runs on and the one that reads, where that is another, and flushes the
+/// Watches the thread that it runs on and those that read, where they are others, and flushes the
 /// recorder on its way. Never returns.
 pub(super) async fn watch(
     clock: Clock,
     mut timer: PreciseTimer,
     recorder: Arc<Recorder>,
     queued: Arc<AtomicUsize>,
-    reading_thread: Option<Arc<dyn ReadingThread>>,
+    reading_threads: Vec<Arc<dyn ReadingThread>>,
 ) {
-    let reading_thread = reading_thread.as_deref();
     let is_on_one_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
-    let mut before = Totals::read(&recorder, reading_thread);
+    let mut before = Totals::read(&recorder, &reading_threads);
     let (mut lag_max_ns, mut unlogged_max_ns) = (0, 0);
     let mut due_ns = clock.now_ns();
     loop {
         for tick in 1..=TICKS_A_ROW {
             due_ns += TICK_NS;
             timer.sleep_until(&clock, due_ns).await;
-            if let Some(reading_thread) = reading_thread {
-                reading_thread.knock();
+            for thread in &reading_threads {
+                thread.knock();
             }
             let now_ns = clock.now_ns();
             lag_max_ns = lag_max_ns.max(now_ns - due_ns);
@@ -51,20 +50,16 @@ pub(super) async fn watch(
                 recorder.flush().await;
             }
         }
-        let now = Totals::read(&recorder, reading_thread);
-        if let Some(reading_thread) = reading_thread {
-            lag_max_ns = lag_max_ns.max(reading_thread.take_lag_max_ns());
+        let now = Totals::read(&recorder, &reading_threads);
+        for thread in &reading_threads {
+            lag_max_ns = lag_max_ns.max(thread.take_lag_max_ns());
         }
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         recorder.probe(ProbeRow {
             at_ns: clock.now_ns(),
             worker: 0,
             runtime_lag_max_ns: std::mem::take(&mut lag_max_ns),
-            cpu_ns: Some(busiest_ns(
-                now.cpu_ns - before.cpu_ns,
-                now.reading_cpu_ns - before.reading_cpu_ns,
-                is_on_one_core,
-            )),
+            cpu_ns: Some(busiest_ns(now.cpu_since(&before), is_on_one_core)),
             in_flight: u32::try_from(recorder.counters().in_flight()).unwrap_or(u32::MAX),
             queued: count(queued.load(Relaxed)),
             channel_fill: count(recorder.channel_fill()),
@@ -79,35 +74,42 @@ pub(super) async fn watch(
     }
 }
 
-/// How long the thread that sends and the one that reads kept a core busy: the busier one of them,
-/// and where they share one, both.
-fn busiest_ns(sending_ns: i64, reading_ns: i64, is_on_one_core: bool) -> i64 {
+/// How long the thread that sends and those that read kept a core busy: the busiest one of them, and
+/// where they share one, all.
+fn busiest_ns(of_threads: impl Iterator<Item = i64>, is_on_one_core: bool) -> i64 {
     if is_on_one_core {
-        sending_ns + reading_ns
+        of_threads.sum()
     } else {
-        sending_ns.max(reading_ns)
+        of_threads.max().unwrap_or_default()
     }
 }
 
 /// Running totals, of which a row has the differences.
 struct Totals {
-    /// Of the thread that asks, which sends.
-    cpu_ns: i64,
-    reading_cpu_ns: i64,
+    /// Of the thread that asks, which sends, and of those that read.
+    cpu_ns: Vec<i64>,
     reads: u64,
     events: u64,
     stalls: u64,
 }
 
 impl Totals {
-    fn read(recorder: &Recorder, reading_thread: Option<&dyn ReadingThread>) -> Self {
+    fn read(recorder: &Recorder, reading_threads: &[Arc<dyn ReadingThread>]) -> Self {
+        let reading = reading_threads.iter().map(|thread| thread.cpu_ns());
         Self {
-            cpu_ns: thread_cpu_ns(),
-            reading_cpu_ns: reading_thread.map_or(0, ReadingThread::cpu_ns),
+            cpu_ns: std::iter::once(thread_cpu_ns()).chain(reading).collect(),
             reads: recorder.reads(),
             events: recorder.counters().chunks(),
             stalls: recorder.stalls(),
         }
+    }
+
+    /// What each thread has taken since then, in nanoseconds.
+    fn cpu_since(&self, before: &Self) -> impl Iterator<Item = i64> {
+        self.cpu_ns
+            .iter()
+            .zip(&before.cpu_ns)
+            .map(|(now, then)| now - then)
     }
 }
 
@@ -131,9 +133,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_threads_fill_one_core_together_and_two_cores_each_for_itself() {
-        assert_eq!(busiest_ns(48, 47, false), 48);
-        assert_eq!(busiest_ns(0, 90, false), 90);
-        assert_eq!(busiest_ns(48, 47, true), 95);
+    fn threads_fill_one_core_together_and_several_cores_each_for_itself() {
+        assert_eq!(busiest_ns([48, 47].into_iter(), false), 48);
+        assert_eq!(busiest_ns([0, 70, 90].into_iter(), false), 90);
+        assert_eq!(busiest_ns([48, 40, 7].into_iter(), true), 95);
     }
 }

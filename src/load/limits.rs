@@ -1,6 +1,7 @@
 //! The bounds that a run is driven within.
 
 use super::error::LoadError;
+use super::retries::Retries;
 
 /// The bounds that a run is driven within. Durations are in nanoseconds.
 #[derive(Debug, Clone)]
@@ -11,6 +12,10 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Time that requests in flight have after a stop before they are cancelled.
     pub drain_ns: i64,
+    /// How often a request that failed goes out again.
+    pub retries: Retries,
+    /// Connections that are opened to each server before the schedule starts, at least.
+    pub prewarm_connections: usize,
     /// Time that one attempt may take.
     pub request_timeout_ns: i64,
     /// Time until the first token.

@@ -1,7 +1,9 @@
 //! From a plan to a run that is ready to go.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use chrono::DateTime;
 use http::{HeaderName, HeaderValue};
@@ -10,18 +12,19 @@ use tokio::sync::watch;
 use url::Url;
 
 use super::adapters::Adapters;
-use super::driver::Stop;
 use super::error::LoadError;
 use super::feed::{Feed, Source, TraceReplay};
 use super::hang_up::HangUp;
 use super::limits::Limits;
 use super::open_files::max_in_flight;
+use super::retries::Retries;
 use super::run::Run;
 use super::self_check::SelfCheckPlan;
+use super::stop::Stop;
 use super::template::RequestTemplate;
 use crate::backend::{self, Backend, BackendError, ExactLength, check_extra_body};
-use crate::capture::Manifest;
 use crate::capture::manifest::Host;
+use crate::capture::{Label, Manifest};
 use crate::flag::defaults;
 use crate::plan::{OutputLength, RunPlan};
 use crate::schedule::{Bounds, schedule};
@@ -38,14 +41,17 @@ use crate::workload::{
 /// Tokens a second that a stream is taken to bring where nothing is known of the server.
 const STREAM_TOKENS_PER_S: f64 = 50.0;
 
+/// Threads that read at most, where the plan names no number.
+const MAX_SPARE_READERS: usize = 4;
+
 /// Streams at once that are checked for where nothing tells how many there will be.
 const UNKNOWN_STREAMS: f64 = 64.0;
 
 /// What goes to the server, secrets and all: in a plan those are masked.
 #[derive(Debug, Clone)]
 pub struct Private {
-    /// The full address of the endpoint.
-    pub url: Url,
+    /// The full addresses of the endpoint, of one or several servers.
+    pub urls: Vec<Url>,
     /// Headers of every request, beside content type and length.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Fields that are merged into every request's body.
@@ -114,13 +120,14 @@ impl Run {
             session_replies: (plan.trace.as_ref())
                 .map_or_else(Default::default, |trace| trace.session_replies),
             temperature: plan.temperature,
-            extra_body: private.extra_body,
+            extra_body: private.extra_body.clone(),
             workload,
             hang_up: hang_up(&plan),
             keeps_text: plan.keeps_text.unwrap_or_default(),
             count_tokens: count_tokens.clone(),
         };
         let self_check = self_check_plan(&plan, &source);
+
         let manifest = Manifest {
             labels: plan.labels.clone(),
             seed: plan.seed.unwrap_or_default(),
@@ -132,16 +139,11 @@ impl Run {
         Ok(Self {
             tape: setup.tape,
             replaces: setup.replaces,
-            target: Target {
-                url: private.url,
-                headers,
-                secrets: private.secrets,
-                trust: private.trust,
-                kept_headers: plan.kept_headers.clone(),
-                connect_timeout: duration(plan.limits.connect_timeout()),
-                keeps_alive: plan.keep_alive.unwrap_or(true),
-            },
+            targets: targets(&plan, &private, &headers),
+            url_strategy: plan.url_strategy.unwrap_or_default(),
+            secrets: private.secrets,
             wire,
+            readers: plan.readers.map_or_else(spare_readers, to_count),
             feed: Feed {
                 source,
                 template,
@@ -156,6 +158,42 @@ impl Run {
             manifest,
         })
     }
+}
+
+/// Where requests go, with these headers, each server with its name on the tape: none where there is
+/// one alone.
+fn targets(
+    plan: &RunPlan,
+    private: &Private,
+    headers: &[(HeaderName, HeaderValue)],
+) -> Vec<(Target, Option<Label>)> {
+    let urls = &private.urls;
+    let target = |url: &Url| Target {
+        url: url.clone(),
+        headers: headers.to_vec(),
+        secrets: private.secrets.clone(),
+        trust: private.trust.clone(),
+        kept_headers: plan.kept_headers.clone(),
+        connect_timeout: duration(plan.limits.connect_timeout()),
+        keeps_alive: plan.keep_alive.unwrap_or(true),
+        http2: plan.http2.unwrap_or_default(),
+    };
+    let names = plan.urls().map(|url| Some(Label::from(url.as_str())));
+    let names = names
+        .filter(|_| urls.len() > 1)
+        .chain(std::iter::repeat(None));
+    urls.iter().map(target).zip(names).collect()
+}
+
+/// Threads that read where the plan names no number: beside the driver and the decoder, and no more
+/// than the decoder can follow.
+fn spare_readers() -> usize {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    cores.saturating_sub(2).clamp(1, MAX_SPARE_READERS)
+}
+
+fn to_count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// A name for a run that no other run has.
@@ -241,6 +279,11 @@ fn limits(plan: &RunPlan) -> Limits {
         first_timeout_ns: limits.first_timeout_ns,
         idle_timeout_ns: Some(limits.idle_timeout()),
         gives_up: !limits.keep_going,
+        retries: Retries {
+            most: plan.retries.unwrap_or_default(),
+            seed: plan.seed.unwrap_or_default(),
+        },
+        prewarm_connections: plan.prewarm_connections.map_or(0, to_count),
     }
 }
 

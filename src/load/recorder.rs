@@ -94,6 +94,8 @@ pub(super) struct End {
     pub(super) kept_headers: Vec<(String, String)>,
     pub(super) end_ns: i64,
     pub(super) outcome: Outcome,
+    /// The request goes out again.
+    pub(super) is_retried: bool,
 }
 
 /// An attempt that begins.

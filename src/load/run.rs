@@ -7,9 +7,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::clock_sync::{ClockSync, LOOK_INTERVAL};
-use super::counters::Failure;
+use super::counters::{Failure, RunCounters};
 use super::decoder_thread::DecoderThread;
-use super::driver::{Driven, Driver, Stop};
+use super::driver::{Driven, Driver};
 use super::error::LoadError;
 use super::events::{RunEvent, RunListener};
 use super::feed::{Fed, Feed};
@@ -21,15 +21,21 @@ use super::recorder::Recorder;
 use super::request_sender::{CHANNEL_REQUESTS, Prefill};
 use super::scraping::Scraping;
 use super::self_check::{SelfCheckPlan, self_check};
+use super::stop::Stop;
 use super::supply::{Supply, TurnNotes};
+use super::targets::Targets;
 use super::threads::{Precedence, give_way, join, runtime, spawn};
 use crate::capture::manifest::ClockAnchor;
-use crate::capture::{Ending, Manifest, TapeWriter};
+use crate::capture::{Ending, Label, Manifest, TapeWriter};
+use crate::plan::UrlStrategy;
 use crate::scrape::Source;
+use crate::secrets::Secrets;
 use crate::time::clock::{Clock, utc_now_ns};
 use crate::time::timer::PreciseTimer;
 use crate::trace::TraceCounts;
-use crate::wire::{DirectWire, ReqwestWire, Target, Wire, WireError, WireKind};
+use crate::wire::{
+    DirectWire, Readers, ReadingThread, ReqwestWire, Target, Wire, WireError, WireKind,
+};
 use crate::workload::TokenCounter;
 
 /// Time between the decision to start and the first due time, so that the driver is already waiting
@@ -44,10 +50,16 @@ pub struct Run {
     pub replaces: bool,
     /// The manifest as far as it is known; clock anchors are added.
     pub manifest: Manifest,
-    /// Where requests go.
-    pub target: Target,
+    /// Where requests go, each server with its name on the tape.
+    pub targets: Vec<(Target, Option<Label>)>,
+    /// Which of them a request goes to.
+    pub url_strategy: UrlStrategy,
+    /// What must not be repeated of what servers say.
+    pub secrets: Secrets,
     /// What takes them there.
     pub wire: WireKind,
+    /// Threads that read.
+    pub readers: usize,
     /// What is sent, and when.
     pub feed: Feed,
     /// Length of the schedule in nanoseconds; nothing is sent after it.
@@ -71,8 +83,10 @@ pub struct RunReport {
     pub manifest: Manifest,
     /// Measured requests that ended well.
     pub ok: u64,
-    /// Attempts that failed, warm-ups included.
+    /// Requests that failed for good, warm-ups included.
     pub failed: u64,
+    /// Attempts that failed and were followed by another one.
+    pub retried: u64,
     /// Requests of the measured schedule that were taken up.
     pub taken: u64,
     /// Attempts that ended in a fault of this program.
@@ -81,7 +95,7 @@ pub struct RunReport {
     pub has_given_up: bool,
     /// Times that a request was sent again, since the connection that had waited for it had ended.
     pub resends: u64,
-    /// The first attempt that failed.
+    /// The first request that failed for good.
     pub first_failure: Option<Failure>,
     /// What the trace had.
     pub trace: Option<TraceCounts>,
@@ -116,17 +130,19 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
     let counters = Arc::clone(events.counters());
     let (decoder, recorder) =
         DecoderThread::new(tape, backend, keeps_text, run.count_tokens, events.clone());
-    let (decoder, scrapes) = decoder.masking(&run.target.secrets).taking_scrapes();
+    let (decoder, scrapes) = decoder.masking(&run.secrets).taking_scrapes();
     let decoder = spawn("decoder", move || {
         give_way(Precedence::DecoderThread);
         decoder.work()
     })?;
-    let sources = (run.metric_sources, &run.target.secrets);
+    let sources = (run.metric_sources, &run.secrets);
     let scraping = Scraping::start(sources, clock, scrapes, &recorder)?;
     let drive = Drive {
         clock,
-        target: run.target,
+        targets: run.targets,
+        url_strategy: run.url_strategy,
         wire: run.wire,
+        readers: run.readers,
         self_check: run.self_check,
         limits: run.limits,
         duration_ns: run.duration_ns,
@@ -159,18 +175,34 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
         metric_sources,
     })?;
     Ok(RunReport {
-        manifest,
-        ok: counters.ok(),
-        failed: counters.failed(),
-        resends: counters.resends(),
         taken,
         faults: driven.driven.faults,
         has_given_up: driven.driven.has_given_up,
-        first_failure: counters.first_failure().cloned(),
         trace: fed.trace,
         made_up_replies: fed.made_up_replies,
         trace_error,
+        ..RunReport::counted(manifest, &counters)
     })
+}
+
+impl RunReport {
+    /// What the events of a run came to.
+    fn counted(manifest: Manifest, counters: &RunCounters) -> Self {
+        Self {
+            manifest,
+            ok: counters.ok(),
+            failed: counters.failed(),
+            retried: counters.retried(),
+            taken: 0,
+            faults: 0,
+            has_given_up: false,
+            resends: counters.resends(),
+            first_failure: counters.first_failure().cloned(),
+            trace: None,
+            made_up_replies: 0,
+            trace_error: None,
+        }
+    }
 }
 
 fn bounds_hit(driven: &Driven, stalls: u64) -> Vec<(String, u64)> {
@@ -188,8 +220,10 @@ fn bounds_hit(driven: &Driven, stalls: u64) -> Vec<(String, u64)> {
 /// What the driver's thread owns.
 struct Drive {
     clock: Clock,
-    target: Target,
+    targets: Vec<(Target, Option<Label>)>,
+    url_strategy: UrlStrategy,
     wire: WireKind,
+    readers: usize,
     self_check: Option<SelfCheckPlan>,
     limits: Limits,
     duration_ns: Option<i64>,
@@ -221,12 +255,14 @@ impl Drive {
         let clock = self.clock;
         match self.wire {
             WireKind::Direct => {
-                let wire_to = |target: &Target| DirectWire::new(target, clock);
-                self.drive_over(wire_to, feed).await
+                let readers = Readers::start(clock, self.readers)?;
+                let threads = readers.threads();
+                let wire_to = |target: &Target| DirectWire::new(target, clock, &readers);
+                self.drive_over(wire_to, threads, feed).await
             }
             WireKind::Reqwest => {
                 let wire_to = |target: &Target| ReqwestWire::new(target.clone(), clock);
-                self.drive_over(wire_to, feed).await
+                self.drive_over(wire_to, Vec::new(), feed).await
             }
         }
     }
@@ -234,17 +270,19 @@ impl Drive {
     async fn drive_over<W: Wire>(
         self,
         wire_to: impl Fn(&Target) -> Result<W, WireError>,
+        reading_threads: Vec<Arc<dyn ReadingThread>>,
         feed: Feed,
     ) -> Result<DriveReport, LoadError> {
         let clock = self.clock;
         let timer = || PreciseTimer::new().map_err(|error| LoadError::System("timer", error));
         let recorder = Arc::clone(&self.recorder);
         let slots = self.limits.max_concurrency.unwrap_or(usize::MAX);
-        let wire = wire_to(&self.target)?;
+        let targets = self.targets.into_iter();
+        let wires = targets.map(|(target, name)| wire_to(&target).map(|wire| (wire, name)));
+        let targets = Targets::several(wires.collect::<Result<_, _>>()?, self.url_strategy);
         let mut companions = JoinSet::new();
-        let reading_thread = wire.reading_thread();
         let mut driver = Driver::new(
-            wire,
+            targets,
             (clock, timer()?),
             self.recorder,
             self.limits,
@@ -256,7 +294,7 @@ impl Drive {
             timer()?,
             Arc::clone(&recorder),
             driver.queued(),
-            reading_thread,
+            reading_threads,
         ));
         companions.spawn(take_anchors(clock, Arc::clone(&anchors)));
 

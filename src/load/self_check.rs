@@ -188,6 +188,7 @@ fn start(play: Play, clock: Clock) -> io::Result<(JoinHandle<io::Result<()>>, Ta
         kept_headers: Vec::new(),
         connect_timeout: PATIENCE,
         keeps_alive: true,
+        http2: false,
     };
     Ok((server, target))
 }
@@ -299,7 +300,7 @@ fn quantile(ascending: &[i64], share: f64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{DirectWire, ReqwestWire};
+    use crate::wire::{DirectWire, Readers, ReqwestWire};
 
     fn plan(streams: usize) -> SelfCheckPlan {
         SelfCheckPlan {
@@ -312,7 +313,8 @@ mod tests {
     #[tokio::test]
     async fn every_event_is_measured_over_either_wire() {
         let clock = Clock::start();
-        let direct = |target: &Target| DirectWire::new(target, clock);
+        let readers = Readers::start(clock, 2).unwrap();
+        let direct = |target: &Target| DirectWire::new(target, clock, &readers);
         let check = self_check(plan(3), clock, direct).await.unwrap();
         assert_eq!((check.streams, check.events), (3, 200));
         assert!((check.events_per_s - 10_000.0).abs() < 1.0);

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::decoder_thread::DecoderThread;
-use super::driver::{Driven, Driver, Stop};
+use super::driver::{Driven, Driver};
 use super::health::watch as watch_health;
 use super::limits::Limits;
 use super::listeners::RunEvents;
 use super::prepared::PreparedRequest;
 use super::recorder::Recorder;
+use super::retries::Retries;
+use super::stop::Stop;
 use super::supply::Supply;
 use crate::backend::{Framing, protocol};
 use crate::capture::schema::{Channel, ChunkRow, Phase, ProbeRow, RequestRow, Status, TapeRow};
@@ -112,6 +114,7 @@ impl Wire for FakeWire {
             status: 200,
             content_type: "text/event-stream".into(),
             kept_headers: Vec::new(),
+            retry_after_ns: None,
             body: FakeBody {
                 wire: self.clone(),
                 sent_ns,
@@ -167,6 +170,8 @@ fn limits() -> Limits {
     Limits {
         max_concurrency: None,
         max_in_flight: 50_000,
+        retries: Retries::default(),
+        prewarm_connections: 0,
         drain_ns: 30_000 * MS,
         request_timeout_ns: 3_600_000 * MS,
         first_timeout_ns: None,
@@ -235,8 +240,20 @@ async fn drive(
     };
     let (stopper, stop) = watch::channel(Stop::No);
     let health = Arc::clone(&recorder);
-    let mut driver = Driver::new(wire, (clock, PreciseTimer::tokio()), recorder, limits, stop);
-    let health = watch_health(clock, PreciseTimer::tokio(), health, driver.queued(), None);
+    let mut driver = Driver::new(
+        wire.into(),
+        (clock, PreciseTimer::tokio()),
+        recorder,
+        limits,
+        stop,
+    );
+    let health = watch_health(
+        clock,
+        PreciseTimer::tokio(),
+        health,
+        driver.queued(),
+        Vec::new(),
+    );
     let (sender, source) = mpsc::channel(schedule.len().max(1));
     for planned in schedule {
         sender.try_send(planned).unwrap();
@@ -660,7 +677,7 @@ async fn a_dead_decoder_thread_stops_the_driver() {
     };
     let (_stopper, stop) = watch::channel(Stop::No);
     let mut driver = Driver::new(
-        wire,
+        wire.into(),
         (clock, PreciseTimer::tokio()),
         recorder,
         limits(),

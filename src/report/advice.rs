@@ -163,6 +163,18 @@ fn of_outcomes(run: &RunFacts, summary: RunSummary<'_>, found: &mut Vec<Advice>)
             "nothing is lost; give --no-keep-alive to have it so from the start, or have the server keep connections for longer",
         ));
     }
+    let retried = count(summary.retried);
+    if retried > 0.0 && ok > 0.0 {
+        found.push(warning(
+            say!(
+                "{retried} of {requests} requests took more than one attempt",
+                retried = format::decimal(retried, 0),
+                requests = format::decimal(requests, 0)
+            ),
+            "latencies from the send are those of the last attempt alone; what was lost before it is in the latencies from intended, and the attempts that failed are in the view attempts",
+            "quote the latencies from intended, or lower the load until the server refuses nothing",
+        ));
+    }
     of_unfinished(was_stopped, summary, found);
     if ok > 0.0 && ok < ENOUGH_FOR_P99 {
         found.push(warning(

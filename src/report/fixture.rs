@@ -357,6 +357,8 @@ fn summary(specs: &[Spec]) -> Table {
             text("usage"),
             Cell::Float(0.052),
             Cell::Int(0),
+            Cell::Int(0),
+            Cell::Int(0),
         ]]
     });
     table(
@@ -364,7 +366,7 @@ fn summary(specs: &[Spec]) -> Table {
         "One row a run: counts, length and load",
         "run loop requests ok failed interrupted cancelled not_sent ok_share warmups chunks first_sent_ns last_token_ns \
          duration_s input_tokens output_tokens peak_in_flight mean_in_flight output_tokens_source \
-         unresolved_share resends",
+         unresolved_share resends retried retries",
         rows,
     )
 }

@@ -298,6 +298,16 @@ fn add_counts(summary: RunSummary<'_>, add: &mut impl FnMut(&str, String)) {
             warmups = count(summary.warmups)
         ),
     );
+    if summary.retried.is_some_and(|n| n > 0.0) {
+        add(
+            "Retries",
+            say!(
+                "{retries} attempts after the first, of {retried} requests",
+                retries = count(summary.retries),
+                retried = count(summary.retried)
+            ),
+        );
+    }
     add("Chunks", count(summary.chunks));
     let source = summary.output_tokens_source.unwrap_or("an unknown source");
     add(

@@ -177,6 +177,7 @@ fn run_block(out: &mut String, analysis: &Analysis, run: &RunFacts, options: &Te
         ("Cancelled requests:", summary.cancelled),
         ("Hung up on:", summary.hung_up),
         ("Never sent:", summary.not_sent),
+        ("Sent more than once (--retries):", summary.retried),
     ] {
         if n.is_some_and(|n| n > 0.0) {
             fact(name, count(n));

@@ -27,6 +27,8 @@ pub(crate) struct StampingServer {
     pub(crate) wire: WireKind,
     /// Connections are kept for the next request.
     pub(crate) keeps_alive: bool,
+    /// Threads that read, where the user named a number.
+    pub(crate) readers: Option<u32>,
     /// Protocol of the server.
     pub(crate) backend: Backend,
     /// Model to ask for.
@@ -38,7 +40,7 @@ pub(crate) struct StampingServer {
 impl StampingServer {
     /// True when the server is on this machine, so that both read one clock.
     pub(crate) fn shares_clock(&self) -> bool {
-        is_loopback(&self.private.url)
+        self.private.urls.iter().all(is_loopback)
     }
 }
 
@@ -170,6 +172,7 @@ fn planned(server: &StampingServer, rung: &Rung, setup: LadderSetup) -> Result<R
         model: Some(server.model.clone()),
         wire: Some(server.wire.name().into()),
         keep_alive: Some(server.keeps_alive),
+        readers: server.readers,
         ..rung.plan()
     };
     Run::planned(plan, server.private.clone(), setup.run)

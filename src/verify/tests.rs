@@ -103,6 +103,7 @@ fn measured(streams: u32, arrival_loop: Loop, slip_ms: f64) -> Measurement {
             manifest: manifest.clone(),
             ok: requests,
             resends: 0,
+            retried: 0,
             failed: 0,
             faults: 0,
             has_given_up: false,

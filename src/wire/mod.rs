@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
 use bytes::Bytes;
 
-pub use direct::{DirectBody, DirectWire};
+pub use direct::{DirectBody, DirectWire, Readers};
 pub(crate) use error::NO_LOCAL_PORT;
 pub use error::WireError;
 use error::is_end;
@@ -52,11 +52,6 @@ pub trait Wire: Clone + Send + Sync + 'static {
     fn warm(&self, wanted: usize) -> impl Future<Output = ()> + Send {
         let _ = wanted;
         std::future::ready(())
-    }
-
-    /// The thread that reads the bodies, where it is not the one that sends.
-    fn reading_thread(&self) -> Option<Arc<dyn ReadingThread>> {
-        None
     }
 }
 
@@ -157,6 +152,8 @@ pub struct Head<B> {
     pub content_type: String,
     /// Headers that are kept ([`Target::kept_headers`]), in the order of the answer.
     pub kept_headers: Vec<(String, String)>,
+    /// How long the server asks to wait before another try, in nanoseconds.
+    pub retry_after_ns: Option<i64>,
     /// The body.
     pub body: B,
 }

@@ -48,8 +48,12 @@ impl ReqwestWire {
     /// [`WireError`] when the client can't be made, as with a TLS store that can't be read.
     pub fn new(target: Target, clock: Clock) -> Result<Self, WireError> {
         let connect_timeout = target.connect_timeout;
+        let versions = match target.http2 {
+            true => Versions::Two,
+            false => Versions::One,
+        };
         let client = |idle: usize| {
-            client_builder(&target.url, &target.trust)?
+            client_builder(&target.url, &target.trust, versions)?
                 .connect_timeout(connect_timeout)
                 .connector_layer(TimedConnect { clock })
                 // Below the five seconds after which common servers close an idle connection, so
@@ -69,12 +73,40 @@ impl ReqwestWire {
     }
 }
 
+/// Versions of HTTP that a client speaks.
+#[derive(Debug, Clone, Copy)]
+enum Versions {
+    /// HTTP/1.1: a connection has one request at a time.
+    One,
+    /// HTTP/2 from the first byte on: a connection has many at a time.
+    Two,
+    /// What the server prefers, where TLS lets it say so; else HTTP/1.1.
+    Any,
+}
+
+/// Bytes of one answer that the server may send ahead of what has been read, over HTTP/2.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// The same of all answers of a connection: what a connection holds must not wait for others.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 28;
+
 /// The settings that every client here shares.
-fn client_builder(url: &Url, trust: &Trust) -> Result<reqwest::ClientBuilder, WireError> {
+fn client_builder(
+    url: &Url,
+    trust: &Trust,
+    versions: Versions,
+) -> Result<reqwest::ClientBuilder, WireError> {
     // Whoever was first has won; both chose the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder()
-        .http1_only()
+    let builder = match versions {
+        Versions::One => Client::builder().http1_only(),
+        Versions::Two => Client::builder()
+            .http2_prior_knowledge()
+            .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES),
+        Versions::Any => Client::builder(),
+    };
+    let builder = builder
         .tcp_nodelay(true)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -120,7 +152,7 @@ impl TextClient {
         trust: &Trust,
         timeout: Duration,
     ) -> Result<Self, WireError> {
-        let client = client_builder(url, trust)?
+        let client = client_builder(url, trust, Versions::Any)?
             .timeout(timeout)
             .build()
             .map_err(|error| WireError::new(ErrorKind::Unsupported, &error))?;
@@ -219,14 +251,21 @@ impl Wire for ReqwestWire {
         let response = sent.map_err(|error| classify(&error))?;
         let headers_ns = self.clock.now_ns();
         let content_type = media_type(&response);
-        let headers = response.headers().iter();
-        let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let kept_headers = response::kept(headers, &self.target.kept_headers);
+        let headers = || {
+            let headers = response.headers().iter();
+            headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
+        };
+        let mut retry_after = response::RetryAfter::default();
+        for (name, value) in headers() {
+            retry_after.take(name, value);
+        }
+        let kept_headers = response::kept(headers(), &self.target.kept_headers);
         Ok(Head {
             headers_ns,
             status: response.status().as_u16(),
             content_type,
             kept_headers,
+            retry_after_ns: retry_after.ns(),
             body: ReqwestBody {
                 response,
                 clock: self.clock,
@@ -254,7 +293,8 @@ impl ReqwestWire {
         let mut request = client
             .post(self.target.url.clone())
             .header(http::header::CONTENT_TYPE, "application/json");
-        if !keeps {
+        // HTTP/2 has no such header.
+        if !keeps && !self.target.http2 {
             request = request.header(http::header::CONNECTION, "close");
         }
         // What the user names replaces what is set here or stands in the address.
@@ -422,8 +462,75 @@ where
 mod tests {
     use std::io::{Read as _, Write};
     use std::net::TcpListener;
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::task::JoinSet;
 
     use super::*;
+
+    /// A server of HTTP/2 that answers each request with a piece of a stream, and counts connections.
+    async fn start_http2(tasks: &mut JoinSet<()>) -> (Url, Arc<AtomicUsize>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1/x", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        tasks.spawn(async move {
+            let mut conversations = JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::AcqRel);
+                let service = hyper::service::service_fn(|request| async move {
+                    let request: http::Request<hyper::body::Incoming> = request;
+                    let is_whole = request.version() == http::Version::HTTP_2
+                        && request.headers().get("content-type").unwrap() == "application/json"
+                        && request.headers().get("connection").is_none();
+                    let body = axum::body::Body::from(format!("data: {is_whole}\n\n"));
+                    http::Response::builder()
+                        .header("content-type", "text/event-stream")
+                        .header("retry-after", "2")
+                        .body(body)
+                });
+                let connection =
+                    hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+                        .serve_connection(hyper_util::rt::TokioIo::new(socket), service);
+                conversations.spawn(connection);
+            }
+        });
+        (url.parse().unwrap(), connections)
+    }
+
+    #[tokio::test]
+    async fn http2_has_many_requests_on_one_connection() {
+        let mut tasks = JoinSet::new();
+        let (url, connections) = start_http2(&mut tasks).await;
+        let target = Target {
+            url,
+            headers: Vec::new(),
+            secrets: crate::secrets::Secrets::default(),
+            trust: Trust::System,
+            kept_headers: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+            keeps_alive: true,
+            http2: true,
+        };
+        let wire = ReqwestWire::new(target, Clock::start()).unwrap();
+        let ask = || async {
+            let marks = Arc::new(SendTimings::default());
+            let head = wire.post(Bytes::from_static(b"{}"), &marks).await.unwrap();
+            assert_eq!(
+                (head.status, head.retry_after_ns),
+                (200, Some(2_000_000_000))
+            );
+            assert!(marks.sent_ns().unwrap() <= head.headers_ns);
+            let mut body = head.body;
+            body.read().await.unwrap().unwrap().bytes
+        };
+        // The first one opens the connection.
+        let mut answers = vec![ask().await];
+        answers.extend(futures::future::join_all((0..20).map(|_| ask())).await);
+        assert_eq!(answers, vec![Bytes::from_static(b"data: true\n\n"); 21]);
+        assert_eq!(connections.load(Ordering::Acquire), 1);
+    }
 
     #[tokio::test]
     async fn a_text_without_end_is_given_up() {

@@ -1,6 +1,9 @@
 //! The head of a response, and what it says about the body behind it (RFC 9112, section 6).
 
+use chrono::DateTime;
 use httparse::{EMPTY_HEADER, Header, Status};
+
+use crate::time::clock::utc_now_ns;
 
 /// Bytes of a response's head at most.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -50,6 +53,8 @@ pub struct ResponseHead {
     pub framing: Framing,
     /// The server leaves the connection open after the body.
     pub keeps_alive: bool,
+    /// How long it asks to wait before another try, in nanoseconds.
+    pub retry_after_ns: Option<i64>,
 }
 
 /// Reads the head at the start of `bytes`. Returns it with its length, or `None` when more bytes
@@ -82,6 +87,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(ResponseHead, usize)>, HeadError> {
     let head = ResponseHead {
         status,
         content_type: fields.content_type,
+        retry_after_ns: fields.retry_after.ns(),
         // A body that has both could be read in two ways; the next answer might start in either.
         keeps_alive: is_open
             && framing != Framing::UntilClose
@@ -131,6 +137,52 @@ fn plain(error: httparse::Error) -> &'static str {
     }
 }
 
+/// How long a server asks to wait before another try: `Retry-After` (RFC 9110, section 10.2.3), in the
+/// milliseconds of Azure and OpenAI, and under the name that LiteLLM gives it.
+#[derive(Debug, Default)]
+pub(super) struct RetryAfter {
+    by_ms: Option<i64>,
+    by_s: Option<i64>,
+}
+
+impl RetryAfter {
+    /// Takes in a header, whose name is in lower case.
+    pub(super) fn take(&mut self, name: &str, value: &[u8]) {
+        let name = name.strip_prefix("llm_provider-").unwrap_or(name);
+        let value = || String::from_utf8_lossy(value);
+        match name {
+            "retry-after-ms" | "x-ms-retry-after-ms" => self.by_ms = ns(&value(), 1e6),
+            "retry-after" => self.by_s = ns(&value(), 1e9).or_else(|| until_ns(&value())),
+            _ => {}
+        }
+    }
+
+    /// The wait in nanoseconds: by the finer of two headers.
+    pub(super) fn ns(&self) -> Option<i64> {
+        self.by_ms.or(self.by_s)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a cast from a float saturates, and who asks for that long is not waited for"
+)]
+fn ns(number: &str, unit_ns: f64) -> Option<i64> {
+    let number: f64 = number.trim().parse().ok()?;
+    number
+        .is_finite()
+        .then(|| (number.max(0.0) * unit_ns) as i64)
+}
+
+fn until_ns(date: &str) -> Option<i64> {
+    let at = DateTime::parse_from_rfc2822(date.trim()).ok()?;
+    Some(
+        at.timestamp_nanos_opt()?
+            .saturating_sub(utc_now_ns())
+            .max(0),
+    )
+}
+
 /// The headers that decide how to read on.
 #[derive(Debug, Default)]
 struct Fields {
@@ -139,6 +191,7 @@ struct Fields {
     length: Option<u64>,
     says_close: bool,
     says_keep_alive: bool,
+    retry_after: RetryAfter,
 }
 
 impl Fields {
@@ -160,7 +213,7 @@ impl Fields {
                         fields.says_keep_alive |= word == "keep-alive";
                     }
                 }
-                _ => {}
+                name => fields.retry_after.take(name, header.value),
             }
         }
         Ok(fields)
@@ -266,6 +319,7 @@ mod tests {
             content_type: "text/event-stream".into(),
             framing: Framing::Chunked,
             keeps_alive: true,
+            retry_after_ns: None,
         };
         let text = "HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream; charset=utf-8\r\n\
                     Transfer-Encoding: Chunked\r\n\r\n";
@@ -298,6 +352,33 @@ mod tests {
             let head = head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
             assert_eq!((head.framing, head.keeps_alive), (framing, keeps_alive));
         }
+    }
+
+    #[test]
+    fn the_wait_before_another_try_is_read_in_every_form() {
+        let asked_ns = |fields: &str| {
+            let text = format!("HTTP/1.1 429 X\r\ncontent-length: 0\r\n{fields}\r\n\r\n");
+            head(&text).retry_after_ns
+        };
+        for (fields, expected) in [
+            ("Retry-After: 2", Some(2_000_000_000)),
+            ("retry-after: 0.5", Some(500_000_000)),
+            ("retry-after-ms: 20", Some(20_000_000)),
+            (
+                "Retry-After: 1\r\nx-ms-retry-after-ms: 700",
+                Some(700_000_000),
+            ),
+            ("llm_provider-retry-after: 3", Some(3_000_000_000)),
+            ("retry-after: Wed, 21 Oct 2015 07:28:00 GMT", Some(0)),
+            ("retry-after: -1", Some(0)),
+            ("retry-after: soon", None),
+            ("retry-after: inf", None),
+            ("server: x", None),
+        ] {
+            assert_eq!(asked_ns(fields), expected, "{fields}");
+        }
+        let far = asked_ns("retry-after: Wed, 21 Oct 2116 07:28:00 GMT").unwrap();
+        assert!(far > 60_000_000_000, "{far}");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// Connections are kept for the next request, until the server is found to close them.
     pub keeps_alive: bool,
+    /// HTTP/2 is spoken, and nothing else.
+    pub http2: bool,
 }
 
 /// The wires that there are.

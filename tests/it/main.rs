@@ -4,6 +4,8 @@
 //! printed, and what SQL says of the tape.
 
 #[cfg(test)]
+mod attempts;
+#[cfg(test)]
 mod backends;
 #[cfg(test)]
 mod circles;

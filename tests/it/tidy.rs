@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::program::root;
 
 /// What each stage may use beside itself. The tree is the pipeline, so the table is short.
-const DIRECTIONS: [(&str, &[&str]); 15] = [
+const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("analyze", &["capture", "sql"]),
     ("backend", &["capture"]),
     ("capture", &[]),
@@ -17,6 +17,7 @@ const DIRECTIONS: [(&str, &[&str]); 15] = [
             "backend", "capture", "schedule", "scrape", "trace", "wire", "workload",
         ],
     ),
+    ("plan", &[]),
     ("report", &["analyze", "backend", "capture"]),
     ("schedule", &[]),
     ("scrape", &["capture", "wire"]),

@@ -107,9 +107,9 @@ fn every_column_that_is_read_is_one_that_is_returned() {
 #[test]
 fn summarises_each_run() {
     let expected = "\
-run loop requests ok failed interrupted cancelled hung_up not_sent ok_share warmups chunks first_sent_ns last_token_ns last_end_ns duration_s input_tokens output_tokens peak_in_flight mean_in_flight output_tokens_source unresolved_share resends
-small open 4 3 1 0 0 0 0 0.75 1 9 1000000 352000000 400000000 0.399 32 12 1 0.5689 usage 0.4 -
-closed closed 4 4 0 0 0 0 0 1 0 11 0 85000000 85000000 0.085 32 11 2 1.6471 usage 0 -";
+run loop requests ok failed interrupted cancelled hung_up not_sent ok_share warmups chunks first_sent_ns last_token_ns last_end_ns duration_s input_tokens output_tokens peak_in_flight mean_in_flight output_tokens_source unresolved_share resends retried retries
+small open 4 3 1 0 0 0 0 0.75 1 9 1000000 352000000 400000000 0.399 32 12 1 0.5689 usage 0.4 - 1 1
+closed closed 4 4 0 0 0 0 0 1 0 11 0 85000000 85000000 0.085 32 11 2 1.6471 usage 0 - 0 0";
     assert_eq!(answer("run_summary"), expected);
 }
 

@@ -6,7 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::backend::{Backend, DEFAULT_PROTOCOL, protocol, protocols, unrecognized};
-use crate::plan::LoraAssignment;
+use crate::plan::{LoraAssignment, UrlStrategy};
 
 /// Parses the name of a protocol.
 pub(super) fn backends() -> impl TypedValueParser<Value = Backend> {
@@ -55,9 +55,12 @@ pub(crate) struct TargetArgs {
     /// docs/backends.md.
     #[arg(long, value_name = "FILE", conflicts_with = "backend")]
     pub(crate) backend_template: Option<PathBuf>,
-    /// Address of the server
+    /// Address of the server; may be given several times, for several servers of one model
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
-    pub(crate) base_url: String,
+    pub(crate) base_url: Vec<String>,
+    /// Which of several servers a request goes to; the tape has it in the column `target`
+    #[arg(long, value_enum, value_name = "HOW", default_value = "round-robin")]
+    pub(crate) url_strategy: UrlStrategy,
     /// Path of the endpoint [default: the backend's own]
     #[arg(long, value_name = "PATH")]
     pub(crate) endpoint: Option<String>,
@@ -89,9 +92,25 @@ pub(crate) struct TargetArgs {
     pub(crate) keep_header: Vec<String>,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+    /// Speak HTTP/2, with many requests on one connection; takes the reqwest wire
+    ///
+    /// How many a connection carries at a time is the server's to say: others wait for it, after
+    /// the stamp of their send. Over plain HTTP it is spoken without asking ("prior knowledge").
+    #[arg(long, conflicts_with = "no_keep_alive")]
+    pub(crate) http2: bool,
+    /// Connections to open to each server before the schedule starts
+    ///
+    /// Without it as many are opened as the requests of the first tenth of a second need.
+    #[arg(long, value_name = "N")]
+    pub(crate) prewarm_connections: Option<u32>,
 }
 
 impl TargetArgs {
+    /// The address of the first server, which is asked what it serves.
+    pub(crate) fn first_base_url(&self) -> &str {
+        self.base_url.first().map_or("", String::as_str)
+    }
+
     /// Returns the protocol; where the server has not been asked, that of one which says nothing of
     /// itself.
     pub(crate) fn backend(&self) -> Backend {
@@ -122,6 +141,9 @@ pub(crate) struct ConnectionArgs {
     /// Believe any certificate, also of somebody in between
     #[arg(long, conflicts_with = "ca_cert")]
     pub(crate) insecure: bool,
+    /// Threads that read streams [default: one, and more on a machine with cores to spare]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) readers: Option<u32>,
 }
 
 /// What `--wire` takes.

@@ -52,6 +52,7 @@ fn event(text_bytes: usize) -> Vec<u8> {
 
 /// A whole answer.
 const END: End = End {
+    is_retried: false,
     kept_headers: Vec::new(),
     connect_ns: None,
     sent_ns: Some(0),

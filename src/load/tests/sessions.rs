@@ -81,7 +81,7 @@ async fn replay_with(
     };
     let (_stopper, stop) = tokio::sync::watch::channel(Stop::No);
     let timing = (clock, PreciseTimer::tokio());
-    let mut driver = Driver::new(wire, timing, recorder, limits(), stop);
+    let mut driver = Driver::new(wire.into(), timing, recorder, limits(), stop);
     let feed = Feed {
         source: Source::Trace(TraceReplay {
             options: TraceOptions {

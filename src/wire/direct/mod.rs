@@ -2,7 +2,7 @@
 //!
 //! Each read of a socket is stamped as it returns, before anything looks at its bytes, and says
 //! with its number which events came together and with the kernel's stamp how long they had been
-//! waiting. Bodies that stream are read by a thread that does nothing else.
+//! waiting. Bodies that stream are read by threads that do nothing else.
 //!
 //! What it does not do: proxies (see [`ReqwestWire`](super::ReqwestWire)), HTTP/2, redirects, retries
 //! of what has been answered.
@@ -23,10 +23,7 @@ use futures::stream::{self, StreamExt as _};
 
 use super::chunked::ChunkedError;
 use super::response::{self, HeadError, ResponseHead};
-use super::{
-    Head, Read, ReadingThread, SendTimings, Sink, StreamEnd, Target, Wire, WireBody, WireError,
-    is_end,
-};
+use super::{Head, Read, SendTimings, Sink, StreamEnd, Target, Wire, WireBody, WireError, is_end};
 use crate::capture::schema::ErrorKind;
 use crate::time::clock::Clock;
 
@@ -34,6 +31,7 @@ use body::{BodyDecoder, bad_body, cut_short};
 use dial::Dialer;
 use pool::{Origin, Pool};
 use read_loop::ReadLoop;
+pub use read_loop::Readers;
 use request::RequestHead;
 use socket::{ReadStamp, StampedSocket, Stream, Written};
 
@@ -51,7 +49,7 @@ const MAX_INTERIM: u32 = 16;
 pub struct DirectWire {
     shared: Arc<Shared>,
     pool: Pool,
-    read_loop: ReadLoop,
+    readers: Readers,
     clock: Clock,
 }
 
@@ -62,16 +60,14 @@ struct Shared {
 }
 
 impl DirectWire {
-    /// Makes a wire to `target`, stamping on `clock`.
+    /// Makes a wire to `target`, stamping on `clock`, whose streams are read by `readers`.
     ///
     /// # Errors
     ///
-    /// [`WireError`] when the system's certificates can't be read, for an `https` target, or the
-    /// system gives no thread to read on.
-    pub fn new(target: &Target, clock: Clock) -> Result<Self, WireError> {
-        let unread = |error| WireError::new(ErrorKind::Connect, &error);
+    /// [`WireError`] when the system's certificates can't be read, for an `https` target.
+    pub fn new(target: &Target, clock: Clock, readers: &Readers) -> Result<Self, WireError> {
         Ok(Self {
-            read_loop: ReadLoop::start(clock).map_err(unread)?,
+            readers: readers.clone(),
             shared: Arc::new(Shared {
                 dialer: Dialer::new(target, clock)?,
                 head: RequestHead::new(target),
@@ -152,7 +148,7 @@ impl DirectWire {
         let mut body = DirectBody {
             stream: Some(stream),
             pool: is_reusable.then(|| self.pool.clone()),
-            read_loop: self.read_loop.clone(),
+            read_loop: self.readers.next(),
             decoder: BodyDecoder::new(head.framing),
             first: None,
             ended_ns: None,
@@ -163,6 +159,7 @@ impl DirectWire {
             status: head.status,
             content_type: head.content_type,
             kept_headers,
+            retry_after_ns: head.retry_after_ns,
             body,
         })
     }
@@ -199,10 +196,6 @@ impl Wire for DirectWire {
         while let Some(Ok(stream)) = dialled.next().await {
             self.pool.put(stream, Origin::Ahead);
         }
-    }
-
-    fn reading_thread(&self) -> Option<Arc<dyn ReadingThread>> {
-        Some(self.read_loop.thread())
     }
 }
 

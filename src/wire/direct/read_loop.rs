@@ -1,4 +1,4 @@
-//! The read loop: bodies that stream are read by one thread for all of them.
+//! The read loop: bodies that stream are read by one thread for all of them, or by a few.
 //!
 //! Where the runtime reads, a wake-up costs as much again as the read itself: a task is woken, or a
 //! second poller is asked. The sockets of streaming bodies are therefore taken out of the runtime's
@@ -16,7 +16,7 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
@@ -42,6 +42,42 @@ const READS_A_TURN: usize = 4;
 
 /// Stands for the waker among the tokens of streams.
 const WAKER: Token = Token(usize::MAX);
+
+/// The threads that read, between which the streams of a run are shared out. With the last copy they
+/// end.
+#[derive(Clone)]
+pub struct Readers {
+    loops: Arc<[ReadLoop]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Readers {
+    /// Starts so many threads, at least one, which stamp on `clock`.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError`] where the system gives no thread to read on.
+    pub fn start(clock: Clock, count: usize) -> Result<Self, WireError> {
+        let started = (0..count.max(1)).map(|_| ReadLoop::start(clock));
+        let loops: io::Result<Vec<_>> = started.collect();
+        let loops = loops.map_err(|error| WireError::new(ErrorKind::Connect, &error))?;
+        Ok(Self {
+            loops: loops.into(),
+            next: Arc::default(),
+        })
+    }
+
+    /// What is known of the threads.
+    pub fn threads(&self) -> Vec<Arc<dyn ReadingThread>> {
+        self.loops.iter().map(ReadLoop::thread).collect()
+    }
+
+    /// The one that reads the next stream: each in its turn.
+    pub(super) fn next(&self) -> ReadLoop {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.loops[number % self.loops.len()].clone()
+    }
+}
 
 /// Bodies that stream. Copies are of the same read loop; with the last one its thread ends.
 #[derive(Clone)]

@@ -124,6 +124,7 @@ mod tests {
             kept_headers: Vec::new(),
             connect_timeout: Duration::from_secs(1),
             keeps_alive: true,
+            http2: false,
         };
         let (kept, closed) = [true, false]
             .map(|keeps_alive| RequestHead::new(&target).with_length(7, keeps_alive))

@@ -57,6 +57,7 @@ fn target_at(address: &str) -> Target {
         kept_headers: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         keeps_alive: true,
+        http2: false,
     }
 }
 
@@ -90,8 +91,13 @@ fn says(bytes: &'static str) -> Step {
 const STREAM: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
+fn wire_to(target: &Target) -> DirectWire {
+    let clock = Clock::start();
+    DirectWire::new(target, clock, &Readers::start(clock, 1).unwrap()).unwrap()
+}
+
 fn wire(server: &Server) -> DirectWire {
-    DirectWire::new(&server.target(), Clock::start()).unwrap()
+    wire_to(&server.target())
 }
 
 async fn post(wire: &DirectWire) -> (Result<Head<DirectBody>, WireError>, Arc<SendTimings>) {
@@ -323,7 +329,7 @@ async fn without_keep_alive_each_request_has_a_connection_that_may_be_opened_ahe
     let server = Server::many(vec![vec![says(WHOLE)], vec![says(WHOLE)]]);
     let mut target = server.target();
     target.keeps_alive = false;
-    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    let wire = wire_to(&target);
     wire.warm(1).await;
     for is_ahead in [true, false] {
         let (answer, marks) = post(&wire).await;
@@ -353,7 +359,7 @@ async fn connections_are_opened_ahead_once_and_used() {
             served.join().unwrap();
         }
     });
-    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    let wire = wire_to(&target);
     // What is being opened counts as well.
     tokio::join!(wire.warm(2), wire.warm(1), wire.warm(2));
     assert_eq!(wire.pool.open_up_to(3).missing, 1);
@@ -371,7 +377,7 @@ async fn warming_gives_up_where_nobody_listens() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let target = target_at(&address.to_string());
-    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    let wire = wire_to(&target);
     wire.warm(100).await;
     assert!(wire.pool.take().is_none());
     assert_eq!(wire.pool.open_up_to(2).missing, 2);
@@ -487,7 +493,7 @@ async fn a_refusal_that_comes_before_the_request_is_whole_is_heard() {
         stream
     });
     let target = target_at(&address.to_string());
-    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    let wire = wire_to(&target);
     let marks = Arc::new(SendTimings::default());
     // More than sockets hold.
     let large = Bytes::from(vec![b'x'; 64 << 20]);
@@ -517,7 +523,7 @@ async fn a_port_where_nobody_listens_is_refused() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let target = target_at(&address.to_string());
-    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    let wire = wire_to(&target);
     let (answer, marks) = post(&wire).await;
     let error = answer.err().unwrap();
     assert_eq!(error.kind, ErrorKind::Connect);
@@ -531,7 +537,7 @@ async fn a_name_is_looked_up_and_one_that_has_no_address_is_told() {
     let mut target = server.target();
     let (_, port) = server.address.rsplit_once(':').unwrap();
     target.url = format!("http://localhost:{port}/").parse().unwrap();
-    let wire = DirectWire::new(&target, Clock::start()).unwrap();
+    let wire = wire_to(&target);
     // Where the name stands for ::1 too, that is tried and left.
     let head = post(&wire).await.0.unwrap();
     assert_eq!(text(&body(head).await.unwrap()), "x");
@@ -619,8 +625,8 @@ async fn a_stream_that_never_pauses_leaves_others_their_turn() {
     let quiet = Server::one(vec![says("HTTP/1.1 200 OK\r\n\r\nx")]);
     let wire = wire(&firehose);
     let other = DirectWire {
-        read_loop: wire.read_loop.clone(),
-        ..DirectWire::new(&target_at(&quiet.address), Clock::start()).unwrap()
+        readers: wire.readers.clone(),
+        ..wire_to(&target_at(&quiet.address))
     };
     let (loud, still) = (Kept::wishing(Flow::More), Kept::wishing(Flow::More));
     let mut first = post(&wire).await.0.unwrap();
@@ -674,7 +680,7 @@ async fn places_in_the_read_loop_are_used_again_and_none_is_mistaken_for_another
 async fn the_reading_thread_says_how_long_it_takes_to_come() {
     let server = Server::one(vec![]);
     let wire = wire(&server);
-    let reader = wire.reading_thread().unwrap();
+    let reader = wire.readers.threads().remove(0);
     assert_eq!(reader.take_lag_max_ns(), 0);
     reader.knock();
     // One that has not come yet takes as long as it has taken so far: there is no moment at which a
