@@ -11,6 +11,7 @@ use super::meter::TokenMeter;
 use super::protocol::EventReader;
 use super::reading::{Reading, TokenTally, Usage};
 use super::sse::{Event, Kind};
+use super::times::ServerTimes;
 use crate::capture::schema::Channel;
 use crate::secrets::Secrets;
 
@@ -23,6 +24,8 @@ pub(super) struct Said<'a> {
     pub(super) ids: Option<u32>,
     /// Tokens as the server counts them.
     pub(super) usage: Option<Usage>,
+    /// What the server tells of the time that it took.
+    pub(super) times: ServerTimes,
     /// Why the answer ended, in the words of the OpenAI protocols where they have one.
     pub(super) finish_reason: Option<Cow<'a, str>>,
     /// The stop string or token that ended it.
@@ -88,6 +91,7 @@ pub(super) struct FlatReader<R> {
     /// The data that ends an answer and is no JSON.
     end_mark: Option<&'static str>,
     meter: TokenMeter,
+    times: ServerTimes,
 }
 
 impl<R: ReadObject> FlatReader<R> {
@@ -100,10 +104,12 @@ impl<R: ReadObject> FlatReader<R> {
             has_response_id: false,
             end_mark,
             meter: TokenMeter::default(),
+            times: ServerTimes::default(),
         }
     }
 
     fn interpret(&mut self, said: Said<'_>, data: &[u8]) -> Reading {
+        self.times = said.times.or(self.times);
         let text = said.text.filter(|text| !text.is_empty());
         let finish_reason = said.finish_reason.and_then(|text| self.named(&text));
         let unread_text = said.unread_text.and_then(|path| self.named(&path));
@@ -180,6 +186,10 @@ impl<R: ReadObject> EventReader for FlatReader<R> {
 
     fn tally(&self) -> TokenTally {
         self.meter.tally()
+    }
+
+    fn server_times(&self) -> ServerTimes {
+        self.times
     }
 }
 

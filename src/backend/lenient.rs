@@ -29,6 +29,11 @@ pub(super) trait FromJson<'de>: Default {
         Self::default()
     }
 
+    /// Reads a number that has a fraction or is negative.
+    fn from_fraction(_number: f64) -> Self {
+        Self::default()
+    }
+
     /// Reads `true` or `false`.
     fn from_truth(_truth: bool) -> Self {
         Self::default()
@@ -131,7 +136,8 @@ impl<'de, T: FromJson<'de>> Visitor<'de> for LenientVisitor<T> {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(whole(number).map_or_else(Lenient::default, |number| Lenient(T::from_whole(number))))
+        let read = whole(number).map_or_else(|| T::from_fraction(number), T::from_whole);
+        Ok(Lenient(read))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
@@ -173,6 +179,17 @@ impl FromJson<'_> for Option<u32> {
     fn from_whole(number: u64) -> Self {
         // What is too large for a count of tokens is none.
         u32::try_from(number).ok()
+    }
+}
+
+impl FromJson<'_> for Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "no time is that long")]
+    fn from_whole(number: u64) -> Self {
+        Some(number as f64)
+    }
+
+    fn from_fraction(number: f64) -> Self {
+        Some(number)
     }
 }
 
@@ -266,6 +283,8 @@ pub(super) use read_from_object;
 pub(super) type Text<'a> = Lenient<Option<Cow<'a, str>>>;
 /// A count of tokens.
 pub(super) type Count = Lenient<Option<u32>>;
+/// A number with a fraction.
+pub(super) type Number = Lenient<Option<f64>>;
 
 #[cfg(test)]
 mod tests {

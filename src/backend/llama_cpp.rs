@@ -10,11 +10,14 @@ use serde_json::{Map, Value, json};
 
 use super::flat::{FlatReader, ReadObject, Said};
 use super::framing::Framing;
-use super::lenient::{Count, FromJson, Length, Lenient, Present, Text, parse, read_from_object};
+use super::lenient::{
+    Count, FromJson, Length, Lenient, Number, Present, Text, parse, read_from_object,
+};
 use super::protocol::{EventReader, ExactLength, Protocol};
 use super::reading::Usage;
 use super::request::{RequestSpec, limited_by, written_over};
 use super::sampling::{OF_LLAMA, SamplingFields, fields};
+use super::times;
 
 /// The protocol.
 #[derive(Debug)]
@@ -114,10 +117,13 @@ impl FromJson<'_> for Option<Stopped> {
     }
 }
 
+/// Its times, and how many tokens of the prompt it had in its cache.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Timings {
     cache_n: Count,
+    prompt_ms: Number,
+    predicted_ms: Number,
 }
 
 read_from_object!(Predicted<'a>, Timings);
@@ -157,6 +163,11 @@ impl ReadObject for Tokens {
             finish_reason,
             stop_reason: event.stopping_word.0,
             is_known: event.stop.0.is_some(),
+            times: times::Timings {
+                prompt_ms: timings.prompt_ms,
+                predicted_ms: timings.predicted_ms,
+            }
+            .times(),
             is_error: event.error.0.0,
             is_done,
             ..Said::default()

@@ -26,6 +26,7 @@ mod sglang;
 pub mod sse;
 mod template;
 mod tgi;
+mod times;
 mod triton;
 mod unread;
 

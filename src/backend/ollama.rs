@@ -9,12 +9,15 @@ use serde_json::{Map, Value, json};
 
 use super::failure;
 use super::framing::Framing;
-use super::lenient::{self, Count, Length, Lenient, Present, Text, parse, read_from_object};
+use super::lenient::{
+    self, Count, Length, Lenient, Number, Present, Text, parse, read_from_object,
+};
 use super::protocol::{EventReader, ExactLength, Protocol};
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::request::{RequestSpec, limit_of, object_of, written_over};
 use super::sampling::{OF_LLAMA, SamplingFields};
 use super::sse::{Event, Kind};
+use super::times::{Durations, ServerTimes};
 use crate::capture::schema::{Channel, TokensSource};
 use crate::secrets::Secrets;
 
@@ -115,6 +118,8 @@ struct Line<'a> {
     done_reason: Text<'a>,
     prompt_eval_count: Count,
     eval_count: Count,
+    prompt_eval_duration: Number,
+    eval_duration: Number,
     error: Lenient<Present>,
 }
 
@@ -140,6 +145,7 @@ struct LineReader {
     has_tokens: bool,
     /// Output tokens, as the last line counts them.
     counted: Option<u32>,
+    times: ServerTimes,
     /// Calls of tools so far.
     calls: usize,
 }
@@ -177,6 +183,10 @@ impl EventReader for LineReader {
             after_last: self.counted.filter(|_| !self.has_tokens),
         }
     }
+
+    fn server_times(&self) -> ServerTimes {
+        self.times
+    }
 }
 
 impl LineReader {
@@ -187,6 +197,11 @@ impl LineReader {
             ..Usage::default()
         };
         self.counted = usage.output.or(self.counted);
+        let told = Durations {
+            prompt_eval: line.prompt_eval_duration.0,
+            eval: line.eval_duration.0,
+        };
+        self.times = told.times().or(self.times);
         let usage = (usage != Usage::default()).then_some(usage);
         let reason = line.done_reason.0.as_deref();
         let reason = reason.map(|reason| failure::cleaned(reason, &self.secrets));

@@ -20,6 +20,7 @@ use super::meter::TokenMeter;
 use super::protocol::EventReader;
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::sse::{Event, Kind};
+use super::times::ServerTimes;
 use super::unread;
 use crate::capture::schema::Channel;
 use crate::secrets::Secrets;
@@ -42,6 +43,7 @@ pub(crate) struct OpenAiReader {
     meter: TokenMeter,
     templates: EventTemplates,
     calls: Calls,
+    times: ServerTimes,
     /// Events without a token that may still be looked into for a text that is not read.
     looks_left: u8,
 }
@@ -57,6 +59,10 @@ impl EventReader for OpenAiReader {
 
     fn tally(&self) -> TokenTally {
         self.meter.tally()
+    }
+
+    fn server_times(&self) -> ServerTimes {
+        self.times
     }
 
     fn read_event(&mut self, event: &Event<'_>) -> Reading {
@@ -78,6 +84,7 @@ impl OpenAiReader {
             meter: TokenMeter::default(),
             templates: EventTemplates::default(),
             calls: Calls::default(),
+            times: ServerTimes::default(),
             looks_left: LOOKS,
         }
     }
@@ -179,6 +186,9 @@ impl OpenAiReader {
         let mut carried = Carried::new(self.keep_text, !choices.is_empty());
         for choice in choices {
             carried.take_choice(choice, &mut self.calls);
+        }
+        if let Some(times) = chunk.server_times() {
+            self.times = times.or(self.times);
         }
         let usage = chunk.usage.0.as_ref().and_then(usage);
         if usage.is_some() {

@@ -9,6 +9,7 @@ use super::reading::{Reading, TokenTally};
 use super::request::RequestSpec;
 use super::sampling::SamplingFields;
 use super::sse::Event;
+use super::times::ServerTimes;
 use crate::secrets::Secrets;
 
 /// A protocol that a server is driven with.
@@ -126,4 +127,9 @@ pub trait EventReader: Debug + Send {
 
     /// Returns what ids and running usage have told of the output tokens so far.
     fn tally(&self) -> TokenTally;
+
+    /// Returns what the server has told so far of the time that it took.
+    fn server_times(&self) -> ServerTimes {
+        ServerTimes::default()
+    }
 }

@@ -269,6 +269,12 @@ table! {
         /// Output tokens that came to be after the last token-bearing event, or without any: by ids, or
         /// by usage where every token-bearing event had it; null where neither tells.
         tokens_after_last: Option<u32>,
+        /// How long the server kept it waiting, as it says itself in its answer.
+        server_queue_ns: Option<i64>,
+        /// How long it computed the prompt, as it says itself.
+        server_prefill_ns: Option<i64>,
+        /// How long it generated tokens, as it says itself.
+        server_decode_ns: Option<i64>,
         /// Prompt tokens as our tokenizer counts them.
         input_tokens_counted: Option<u32>,
         /// Output tokens as our tokenizer counts them.
@@ -490,6 +496,9 @@ impl RequestRow {
             usage_cached_tokens: None,
             ids_output_tokens: None,
             tokens_after_last: None,
+            server_queue_ns: None,
+            server_prefill_ns: None,
+            server_decode_ns: None,
             input_tokens_counted: None,
             output_tokens_counted: None,
             chunk_count: 0,

@@ -19,7 +19,7 @@ use crate::runtime::block_on;
 use crate::workload::Tokenizer;
 
 /// The latencies that a summary can show.
-const METRICS: [&str; 10] = [
+const METRICS: [&str; 13] = [
     "ttft",
     "ttfa",
     "tpot",
@@ -28,6 +28,9 @@ const METRICS: [&str; 10] = [
     "itl_resolved",
     "icl",
     "e2el",
+    "server_queue",
+    "server_prefill",
+    "server_decode",
     "queued",
     "connect",
 ];

@@ -232,6 +232,10 @@ impl AttemptDecoder {
         let unread = self.state.unread_texts.values().sum::<u64>();
         row.unread_events = Some(u32::try_from(unread).unwrap_or(u32::MAX));
         row.tokens_after_last = tally.after_last;
+        let times = self.state.reader.server_times();
+        row.server_queue_ns = times.queue_ns;
+        row.server_prefill_ns = times.prefill_ns;
+        row.server_decode_ns = times.decode_ns;
         if let Some(count) = count_tokens
             && !has_sure_count(&row)
         {

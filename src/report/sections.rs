@@ -29,7 +29,7 @@ use super::verdict;
 const SHOWN: [f64; 5] = [50.0, 90.0, 95.0, 99.0, 99.9];
 
 /// Metrics of the headline table, with their short name and what they are measured from.
-pub(crate) const HEADLINE: [(&str, &str, &str); 9] = [
+pub(crate) const HEADLINE: [(&str, &str, &str); 12] = [
     ("ttft", "TTFT", "send"),
     ("ttft_intended", "TTFT", "intended"),
     ("ttfa", "TTFA", "send"),
@@ -39,6 +39,9 @@ pub(crate) const HEADLINE: [(&str, &str, &str); 9] = [
     ("icl", "ICL", ""),
     ("e2el", "E2EL", "send"),
     ("e2el_intended", "E2EL", "intended"),
+    ("server_queue", "Queue, by the server", ""),
+    ("server_prefill", "Prefill, by the server", ""),
+    ("server_decode", "Decode, by the server", ""),
 ];
 
 /// Most rows in the table of outcomes.

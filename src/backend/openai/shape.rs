@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess};
 
 use crate::backend::lenient::{
-    Count, FromJson, Length, Lenient, List, Text, object, read_from_object,
+    Count, FromJson, Length, Lenient, List, Number, Text, object, read_from_object,
 };
+use crate::backend::times::{NvExt, Seconds, ServerTimes, Timings};
 
 /// The data of the event that ends a stream.
 pub(super) const END_MARK: &str = "[DONE]";
@@ -34,6 +35,22 @@ pub(super) struct Chunk<'a> {
     pub(super) code: Lenient<Code<'a>>,
     #[serde(borrow, rename = "type")]
     pub(super) kind: Text<'a>,
+    /// Of llama.cpp, Cerebras and NVIDIA Dynamo.
+    timings: Lenient<Option<Timings>>,
+    time_info: Lenient<Option<Seconds>>,
+    nvext: Lenient<Option<NvExt>>,
+}
+
+impl Chunk<'_> {
+    /// What the server tells of the time that it took; `None` where it tells nothing.
+    pub(super) fn server_times(&self) -> Option<ServerTimes> {
+        let timings = self.timings.0.map(|told| told.times());
+        let info = self.time_info.0.map(|told| told.times());
+        let nvext = self.nvext.0.map(|told| told.times());
+        let usage = self.usage.0.as_ref().map(|usage| usage.times());
+        let told = [timings, info, nvext, usage].into_iter().flatten();
+        told.reduce(ServerTimes::or)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -182,6 +199,25 @@ pub(super) struct UsageObject {
     pub(super) completion_tokens: Count,
     pub(super) prompt_tokens_details: Lenient<Option<PromptDetails>>,
     pub(super) completion_tokens_details: Lenient<Option<CompletionDetails>>,
+    /// Of Groq.
+    queue_time: Number,
+    prompt_time: Number,
+    completion_time: Number,
+    /// Of mistral.rs.
+    total_prompt_time_sec: Number,
+    total_completion_time_sec: Number,
+}
+
+impl UsageObject {
+    fn times(&self) -> ServerTimes {
+        let either = |one: Number, other: Number| Lenient(one.0.or(other.0));
+        let told = Seconds {
+            queue_time: self.queue_time,
+            prompt_time: either(self.prompt_time, self.total_prompt_time_sec),
+            completion_time: either(self.completion_time, self.total_completion_time_sec),
+        };
+        told.times()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -123,6 +123,51 @@ fn row_of(answer: &str, size: usize) -> (RequestRow, usize) {
 }
 
 #[test]
+fn what_a_server_tells_of_its_own_time_is_in_the_row() {
+    let of = |last: &str| {
+        let answer = format!(
+            "data: {{\"choices\":[{{\"text\":\"a\",\"finish_reason\":\"stop\"}}],{last}}}\n\ndata: [DONE]\n\n"
+        );
+        let (row, _) = row_of(&answer, 50);
+        [
+            row.server_queue_ns,
+            row.server_prefill_ns,
+            row.server_decode_ns,
+        ]
+    };
+    // llama.cpp; mistral.rs; Groq; Cerebras; NVIDIA Dynamo.
+    for (last, expected) in [
+        (
+            "\"timings\":{\"cache_n\":0,\"prompt_ms\":12.5,\"predicted_ms\":100}",
+            [None, Some(12_500_000), Some(100_000_000)],
+        ),
+        (
+            "\"usage\":{\"completion_tokens\":1,\"total_prompt_time_sec\":0.25,\"total_completion_time_sec\":1}",
+            [None, Some(250_000_000), Some(1_000_000_000)],
+        ),
+        (
+            "\"usage\":{\"queue_time\":0.02,\"prompt_time\":0.001,\"completion_time\":0.5}",
+            [Some(20_000_000), Some(1_000_000), Some(500_000_000)],
+        ),
+        (
+            "\"time_info\":{\"queue_time\":0.02,\"prompt_time\":0.001,\"completion_time\":0.5}",
+            [Some(20_000_000), Some(1_000_000), Some(500_000_000)],
+        ),
+        (
+            "\"nvext\":{\"timing\":{\"prefill_wait_time_ms\":1,\"prefill_time_ms\":2,\"ttft_ms\":3,\"total_time_ms\":9}}",
+            [Some(1_000_000), Some(2_000_000), Some(6_000_000)],
+        ),
+        (
+            "\"timings\":{\"prompt_ms\":-1,\"predicted_ms\":\"x\"}",
+            [None; 3],
+        ),
+        ("\"usage\":{\"completion_tokens\":1}", [None; 3]),
+    ] {
+        assert_eq!(of(last), expected, "{last}");
+    }
+}
+
+#[test]
 fn what_is_behind_the_end_mark_does_not_count_however_it_is_cut() {
     let answer = "data: {\"choices\":[{\"text\":\"a\",\"finish_reason\":\"stop\"}]}\n\n\
                   data: [DONE]\n\n";
