@@ -59,6 +59,8 @@ pub(crate) mod field {
     pub(crate) const ADAPTER: u64 = 22;
     /// Whether the client hangs up on a request.
     pub(crate) const HANG_UP: u64 = 21;
+    /// Sound that is made up.
+    pub(crate) const AUDIO: u64 = 24;
     /// How much sooner a request goes out again.
     pub(crate) const RETRY: u64 = 23;
     /// Which blocks of time a sample with replacement has.

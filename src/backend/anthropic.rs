@@ -103,6 +103,7 @@ impl Serialize for Body<'_> {
                 let role = "user";
                 body.entry("messages", &[Message { role, content }])?;
             }
+            RequestInput::Audio(_) => body.entry("messages", &spec.input.messages())?,
             RequestInput::Messages(messages) => {
                 let is_system = |message: &&Value| message["role"] == "system";
                 let system: Vec<Cow<'_, str>> = messages

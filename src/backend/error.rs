@@ -19,6 +19,18 @@ pub enum BackendError {
         /// Name of the backend.
         backend: &'static str,
     },
+    /// Text is to be sent, which requests of the protocol can't hold.
+    #[error("the backend `{backend}` can't send text")]
+    NoText {
+        /// Name of the backend.
+        backend: &'static str,
+    },
+    /// Audio is to be sent, which requests of the protocol can't hold.
+    #[error("the backend `{backend}` can't send audio")]
+    NoAudio {
+        /// Name of the backend.
+        backend: &'static str,
+    },
     /// A plan names a backend that there is not.
     #[error("the plan's backend `{0}` is not known")]
     Unknown(String),
@@ -32,6 +44,8 @@ impl BackendError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Refused { remedy, .. } => remedy,
+            Self::NoText { .. } => "drive it with `load --dataset-name audio`",
+            Self::NoAudio { .. } => "name `openai-audio` or a chat with `--backend`",
             Self::NoExactLength { .. } => {
                 "leave out `--ignore-eos`: the planned length then limits an answer, which may end before"
             }

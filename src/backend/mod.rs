@@ -6,6 +6,7 @@
 //! same result.
 
 mod anthropic;
+mod audio;
 mod embeddings;
 mod error;
 mod failure;
@@ -35,10 +36,10 @@ use crate::plan::RunPlan;
 pub use error::{BackendError, TemplateError};
 pub use failure::{NotAStream, error_message, read_unexpected};
 pub use framing::{FrameDecoder, Framing};
-pub use protocol::{EventReader, ExactLength, Protocol};
+pub use protocol::{EventReader, ExactLength, Inputs, Protocol};
 pub use reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 pub use recognition::{SIGNS, Sign, body_looks_like, looks_like, unrecognized};
-pub use request::{RequestInput, RequestSpec, check_extra_body};
+pub use request::{Audio, RequestInput, RequestSpec, check_extra_body};
 pub use sampling::SamplingFields;
 pub use sse::{Event, Kind, Tail};
 pub use template::{TEMPLATE, of_template};
@@ -52,7 +53,7 @@ pub type Backend = &'static dyn Protocol;
 /// The protocols that there are, each under every name that it goes by, in the order of the help.
 pub fn protocols() -> impl Iterator<Item = Backend> {
     let openai = openai::NAMES.iter().map(|name| name as Backend);
-    let others: [Backend; 8] = [
+    let others: [Backend; 9] = [
         &responses::RESPONSES,
         &anthropic::MESSAGES,
         &sglang::GENERATE,
@@ -61,6 +62,7 @@ pub fn protocols() -> impl Iterator<Item = Backend> {
         &llama_cpp::COMPLETION,
         &ollama::CHAT,
         &embeddings::EMBEDDINGS,
+        &audio::AUDIO,
     ];
     openai.chain(others)
 }
@@ -120,6 +122,7 @@ mod tests {
         llama.cpp /completion /v1/models text/event-stream - Known
         ollama /api/chat /api/tags application/x-ndjson - Never
         openai-embeddings /v1/embeddings /v1/models application/json - Never
+        openai-audio /v1/audio/transcriptions /v1/models text/event-stream [DONE] Never
         "#);
         assert!(protocol("grpc").is_none());
         assert!(protocol(DEFAULT_PROTOCOL).is_some());

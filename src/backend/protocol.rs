@@ -43,6 +43,11 @@ pub trait Protocol: Debug + Sync {
         false
     }
 
+    /// What its requests can hold.
+    fn inputs(&self) -> Inputs {
+        Inputs::Text
+    }
+
     /// Whether its answers have tokens.
     fn has_tokens(&self) -> bool {
         true
@@ -88,7 +93,7 @@ pub trait Protocol: Debug + Sync {
         &[]
     }
 
-    /// Returns the JSON body of a streaming request that also asks for token usage.
+    /// Returns the body of a streaming request that also asks for token usage.
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8>;
 
     /// Returns the most output tokens that such a body allows; `None` where it sets no limit.
@@ -104,6 +109,17 @@ pub trait Protocol: Debug + Sync {
 
     /// Returns a reader for the events of one response; it keeps the decoded text if told to.
     fn reader(&self, keep_text: bool) -> Box<dyn EventReader>;
+}
+
+/// What the requests of a protocol can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inputs {
+    /// Text alone.
+    Text,
+    /// Audio alone.
+    Audio,
+    /// Either.
+    Any,
 }
 
 /// How a protocol asks for exactly the planned output length.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 use serde_json::{Map, Value, json};
@@ -55,6 +57,34 @@ pub enum RequestInput<'a> {
     Text(&'a str),
     /// The messages of a conversation, as they are; for completions, their texts.
     Messages(&'a [Value]),
+    /// Something to hear; in chat, with a word of what is to be done with it.
+    Audio(Audio<'a>),
+}
+
+/// A file of audio.
+#[derive(Debug, Clone, Copy)]
+pub struct Audio<'a> {
+    /// Its name, with the ending that says what it is.
+    pub name: &'a str,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// All of it.
+    pub bytes: &'a [u8],
+}
+
+/// What a chat is asked to do with audio.
+const TRANSCRIBE: &str = "Transcribe the audio.";
+
+impl Audio<'_> {
+    /// The content of a message that holds it, as OpenAI's chat has it.
+    fn content(&self) -> Value {
+        let format = self.name.rsplit('.').next().unwrap_or_default();
+        let audio = json!({ "data": STANDARD.encode(self.bytes), "format": format });
+        json!([
+            { "type": "text", "text": TRANSCRIBE },
+            { "type": "input_audio", "input_audio": audio },
+        ])
+    }
 }
 
 impl RequestInput<'_> {
@@ -63,10 +93,11 @@ impl RequestInput<'_> {
         match self {
             Self::Text(text) => json!([{ "role": "user", "content": text }]),
             Self::Messages(messages) => Value::from(messages.to_vec()),
+            Self::Audio(audio) => json!([{ "role": "user", "content": audio.content() }]),
         }
     }
 
-    /// Returns the text: of messages, all their texts, a line break between two of them.
+    /// Returns the text: of messages, all their texts, a line break between two of them; of audio, none.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),
@@ -76,6 +107,7 @@ impl RequestInput<'_> {
                     .map(|message| content_text(&message["content"]));
                 Cow::Owned(texts.collect::<Vec<_>>().join("\n"))
             }
+            Self::Audio(_) => Cow::Borrowed(""),
         }
     }
 }
@@ -221,7 +253,7 @@ pub(super) struct Message<'a> {
 pub(super) fn written(spec: &RequestSpec<'_>, body: &impl Serialize) -> Vec<u8> {
     let length = match spec.input {
         RequestInput::Text(text) => text.len(),
-        RequestInput::Messages(_) => 0,
+        RequestInput::Messages(_) | RequestInput::Audio(_) => 0,
     };
     let mut bytes = Vec::with_capacity(length + length / 8 + 256);
     serde_json::to_writer(&mut bytes, body)

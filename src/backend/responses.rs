@@ -62,7 +62,7 @@ impl Protocol for Responses {
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
         let input = match spec.input {
             RequestInput::Text(text) => Value::from(text),
-            RequestInput::Messages(_) => spec.input.messages(),
+            RequestInput::Messages(_) | RequestInput::Audio(_) => spec.input.messages(),
         };
         let mut fields = json!({ "model": spec.model, "input": input });
         if let Some(max_tokens) = spec.max_tokens {

@@ -244,7 +244,8 @@ impl<W: Wire> Driver<W> {
                 () = &mut duration => return true,
             }
         }
-        true
+        // A request that waited for another attempt ends by the stop itself.
+        *stop.borrow() == Stop::No
     }
 
     /// Sends until the schedule or the duration is over.

@@ -272,6 +272,7 @@ mod tests {
                 tokens: Some(4),
                 output_tokens: 1,
                 prefix_tokens: None,
+                audio: None,
             }
         }
 

@@ -22,7 +22,7 @@ use super::run::Run;
 use super::self_check::SelfCheckPlan;
 use super::stop::Stop;
 use super::template::RequestTemplate;
-use crate::backend::{self, Backend, BackendError, ExactLength, check_extra_body};
+use crate::backend::{self, Backend, BackendError, ExactLength, Inputs, check_extra_body};
 use crate::capture::manifest::Host;
 use crate::capture::{Label, Manifest};
 use crate::flag::defaults;
@@ -97,6 +97,7 @@ impl Run {
         let backend = backend::of_plan(&plan)?;
         check_extra_body(&private.extra_body)?;
         check_length(&plan, backend)?;
+        check_input(&plan, backend)?;
         let accept = ("accept", backend.framing().media_type());
         let headers = with_own(private.headers_for(backend), &[accept]);
         let wire = wire(&plan)?;
@@ -232,6 +233,21 @@ fn check_length(plan: &RunPlan, backend: Backend) -> Result<(), BackendError> {
             backend: backend.name(),
         }),
         false => Ok(()),
+    }
+}
+
+/// Refuses what requests of the backend can't hold.
+fn check_input(plan: &RunPlan, backend: Backend) -> Result<(), BackendError> {
+    let kind = plan
+        .dataset
+        .as_ref()
+        .and_then(|one| dataset_kind(&one.name));
+    let has_audio = kind.is_some_and(|kind| kind.has_audio) && plan.trace.is_none();
+    let name = backend.name();
+    match (backend.inputs(), has_audio) {
+        (Inputs::Audio, false) => Err(BackendError::NoText { backend: name }),
+        (Inputs::Text, true) => Err(BackendError::NoAudio { backend: name }),
+        _ => Ok(()),
     }
 }
 

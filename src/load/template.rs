@@ -10,7 +10,7 @@ use super::adapters::Adapters;
 use super::hang_up::HangUp;
 use super::prepared::PreparedRequest;
 use super::replies::Replies;
-use crate::backend::{Backend, RequestInput, RequestSpec};
+use crate::backend::{Audio, Backend, RequestInput, RequestSpec};
 use crate::capture::Label;
 use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
 use crate::plan::{OutputLength, SessionReplies};
@@ -85,9 +85,16 @@ impl RequestTemplate {
             output_tokens: content.output_tokens,
             fields: None,
         };
-        let body = self.body(RequestInput::Text(&content.text), asked);
+        let audio = content.audio.as_ref().map(|clip| Audio {
+            name: &clip.name,
+            media_type: clip.media_type,
+            bytes: &clip.bytes,
+        });
+        let text = RequestInput::Text(&content.text);
+        let body = self.body(audio.map_or(text, RequestInput::Audio), asked);
         let counted = content.tokens.filter(|_| self.count_tokens.is_some());
-        let text = (content.text, counted);
+        let name = content.audio.map(|clip| clip.name.to_string());
+        let text = (name.unwrap_or(content.text), counted);
         let mut planned = self.with_body(index, body, text, content.output_tokens);
         planned.input_tokens = content.tokens;
         planned.intended_ns = intended_ns;
@@ -283,7 +290,7 @@ impl RequestTemplate {
             class: None,
             input_tokens: counted,
             input_tokens_counted: counted,
-            output_tokens: Some(output_tokens),
+            output_tokens: (output_tokens > 0).then_some(output_tokens),
             max_output_tokens,
             prefix_tokens: None,
             hang_up_after_ns: self.hang_up.and_then(|hang_up| hang_up.of(index)),

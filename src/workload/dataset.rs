@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::clip::Clip;
 use super::error::WorkloadError;
 use super::prompt::Workload;
 use super::tokenizer::TokenCounter;
@@ -36,10 +37,12 @@ pub struct Content {
     pub text: String,
     /// Its length in tokens, where it is known.
     pub tokens: Option<u32>,
-    /// Length of the answer, in tokens.
+    /// Length of the answer, in tokens; 0 where nobody knows.
     pub output_tokens: u32,
     /// Tokens at the prompt's start that requests before it have too; none where nobody knows.
     pub prefix_tokens: Option<u32>,
+    /// What is to be heard, in the prompt's place.
+    pub audio: Option<Clip>,
 }
 
 /// What a data set is opened with.
@@ -56,6 +59,17 @@ pub struct DatasetSetup<'a> {
     pub count: Option<u64>,
 }
 
+/// Whether a data set is read from a file or a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatasetPath {
+    /// It is not.
+    None,
+    /// It may be.
+    Optional,
+    /// It has to be.
+    Required,
+}
+
 /// Opens a data set.
 pub type OpenDataset = fn(DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError>;
 
@@ -65,8 +79,10 @@ pub struct DatasetKind {
     pub name: &'static str,
     /// What it is, in a few words.
     pub about: &'static str,
-    /// It is read from a file or a folder.
-    pub has_path: bool,
+    /// Whether it is read from a file or a folder.
+    pub path: DatasetPath,
+    /// Its requests have audio.
+    pub has_audio: bool,
     /// Flags of its own.
     pub flags: &'static [Flag],
     /// Opens it.

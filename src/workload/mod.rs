@@ -7,6 +7,8 @@
 //! Adding a data set is a file with a [`DatasetKind`] and a line in [`DATASETS`]. Its flags, what the
 //! plan keeps of them and what they mean stand in that file.
 
+mod audio;
+mod clip;
 mod dataset;
 mod error;
 mod prompt;
@@ -15,13 +17,14 @@ mod sharegpt;
 mod tokenizer;
 mod words;
 
-pub use dataset::{Content, Dataset, DatasetKind, DatasetSetup, OpenDataset};
+pub use clip::Clip;
+pub use dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 pub use error::WorkloadError;
 pub use prompt::{Blocks, Prompt, PromptSpec, Workload};
 pub use tokenizer::{TokenCounter, Tokenizer};
 
 /// All data sets that there are.
-pub const DATASETS: &[DatasetKind] = &[random::RANDOM, sharegpt::SHAREGPT];
+pub const DATASETS: &[DatasetKind] = &[random::RANDOM, sharegpt::SHAREGPT, audio::AUDIO];
 
 /// Returns the kind of that name.
 pub fn dataset_kind(name: &str) -> Option<&'static DatasetKind> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::dataset::{Content, Dataset, DatasetKind, DatasetSetup};
+use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
 use super::error::WorkloadError;
 use super::prompt::{PromptSpec, Workload};
 use crate::draw::{Draw, field};
@@ -15,7 +15,8 @@ use crate::flag::{Flag, FlagKind};
 pub(super) const RANDOM: DatasetKind = DatasetKind {
     name: "random",
     about: "Random words of an exact length in tokens",
-    has_path: false,
+    path: DatasetPath::None,
+    has_audio: false,
     flags: &[
         Flag {
             name: "random-input-len",
@@ -95,6 +96,7 @@ impl Dataset for Random {
             tokens: Some(prompt.tokens),
             output_tokens,
             prefix_tokens: (shared > 0).then_some(if index == 0 { 0 } else { shared }),
+            audio: None,
         }
     }
 

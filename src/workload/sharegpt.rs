@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::dataset::{Content, Dataset, DatasetKind, DatasetSetup};
+use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
 use super::error::WorkloadError;
 use super::prompt::{PromptSpec, Workload};
 use super::tokenizer::TokenCounter;
@@ -28,7 +28,8 @@ use crate::flag::{Flag, FlagKind};
 pub(super) const SHAREGPT: DatasetKind = DatasetKind {
     name: "sharegpt",
     about: "First prompts of recorded conversations, in ShareGPT's form (--dataset-path)",
-    has_path: true,
+    path: DatasetPath::Required,
+    has_audio: false,
     flags: &[Flag {
         name: "sharegpt-output-len",
         value_name: "TOKENS",
@@ -146,6 +147,7 @@ impl Dataset for ShareGpt {
             tokens: item.tokens,
             output_tokens: item.output_tokens,
             prefix_tokens: None,
+            audio: None,
         }
     }
 
@@ -160,6 +162,7 @@ impl Dataset for ShareGpt {
             tokens: Some(prompt.tokens),
             output_tokens: item.output_tokens,
             prefix_tokens: None,
+            audio: None,
         }
     }
 

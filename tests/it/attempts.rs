@@ -98,6 +98,8 @@ fn a_turn_waits_for_the_attempt_that_is_answered() {
         "trace.jsonl",
         "--base-url",
         &url,
+        "--backend",
+        "openai-chat",
         "--model",
         "m",
         "--out",

@@ -1,5 +1,7 @@
 //! Backends: each protocol against a server that speaks it, and against one that does not.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::mock::{Mock, Reply};
@@ -382,6 +384,98 @@ fn embeddings_are_measured_without_tokens_and_nothing_is_said_of_their_length() 
         "{}",
         said.stdout
     );
+}
+
+/// Loads two requests of audio.
+fn load_audio(
+    folder: &Folder,
+    mock: &Mock,
+    backend: &str,
+    more: &[&str],
+) -> crate::program::Outcome {
+    let url = mock.url();
+    let words = [
+        "load",
+        "--base-url",
+        &url,
+        "--model",
+        "w",
+        "--no-summary",
+        "--num-prompts",
+        "2",
+        "--max-concurrency",
+        "1",
+        "--backend",
+        backend,
+        "--out",
+        "run.tape",
+        "--force",
+    ];
+    folder.run(&[&words[..], more].concat())
+}
+
+#[test]
+fn audio_goes_up_as_a_form_and_its_text_is_streamed() {
+    let mock = Mock::start(|_, reply| {
+        reply.begin();
+        reply.event(r#"{"type":"transcript.text.delta","delta":"Say"}"#);
+        reply.event(r#"{"type":"transcript.text.delta","delta":" cheese"}"#);
+        reply.event(
+            r#"{"type":"transcript.text.done","text":"Say cheese","usage":{"input_tokens":14,"output_tokens":2}}"#,
+        );
+        reply.end();
+    });
+    let folder = Folder::new();
+    fs::create_dir(folder.path("clips")).unwrap();
+    folder.write("clips/one.wav", "RIFF-one");
+    folder.write("clips/two.mp3", "ID3-two");
+    let files = ["--dataset-name", "audio", "--dataset-path", "clips"];
+    load_audio(&folder, &mock, "openai-audio", &files).expect_code(0);
+    let facts = "SELECT status, chunk_count, usage_input_tokens, output_tokens, finish_reason, output_tokens_planned \
+                 FROM requests";
+    assert_eq!(
+        folder.table("run.tape", facts),
+        "ok | 2 | 14 | 2 | stop | -\nok | 2 | 14 | 2 | stop | -"
+    );
+    let sent = mock.requests();
+    let bodies: Vec<_> = sent.iter().map(|it| it.body.as_str().unwrap()).collect();
+    for (body, request) in bodies.iter().zip(&sent) {
+        assert_eq!(request.path, "/v1/audio/transcriptions");
+        let boundary = request.header("content-type").unwrap();
+        let boundary = boundary
+            .strip_prefix("multipart/form-data; boundary=")
+            .unwrap();
+        assert!(body.ends_with(&format!("--{boundary}--\r\n")), "{body}");
+    }
+    let wav = "filename=\"one.wav\"\r\ncontent-type: audio/wav\r\n\r\nRIFF-one";
+    for part in [wav, "ID3-two"] {
+        assert!(
+            bodies.iter().any(|body| body.contains(part)),
+            "{part}: {bodies:?}"
+        );
+    }
+}
+
+#[test]
+fn audio_is_part_of_a_message_in_chat_and_of_no_other_request() {
+    let mock = Mock::answering(&["Say", " cheese"]);
+    let folder = Folder::new();
+    let made_up = ["--dataset-name", "audio", "--audio-seconds", "0.2"];
+    let said = load_audio(&folder, &mock, "openai-chat", &made_up).expect_code(0);
+    assert!(said.stderr.contains("the audio is made up"));
+    let message = &mock.requests()[0].body["messages"][0]["content"][1];
+    assert_eq!(message["input_audio"]["format"], "wav");
+    for (backend, words, message) in [
+        ("openai-audio", &[][..], "can't send text"),
+        ("vllm", &made_up, "the backend `vllm` can't send audio"),
+    ] {
+        let refused = load_audio(&folder, &mock, backend, words).expect_code(2);
+        assert!(
+            refused.stderr.contains(message) && refused.stderr.contains("hint: "),
+            "{}",
+            refused.shown()
+        );
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
-    /// The body as JSON.
+    /// The body as JSON; as a string where it is none.
     pub(crate) body: Value,
 }
 
@@ -484,6 +484,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<(String, Request)> {
         .ok()?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    request.body = serde_json::from_slice(&body).unwrap_or_default();
+    request.body = serde_json::from_slice(&body)
+        .unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into());
     Some((method, request))
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::OpenAiReader;
 use super::shape::END_MARK;
 use crate::backend::framing::Framing;
-use crate::backend::protocol::{EventReader, ExactLength, Protocol};
+use crate::backend::protocol::{EventReader, ExactLength, Inputs, Protocol};
 use crate::backend::request::{Message, Overridable, RequestInput, RequestSpec, written};
 use crate::backend::sampling::fields;
 use crate::backend::sse::Event;
@@ -235,6 +235,13 @@ impl Protocol for OpenAi {
         )
     }
 
+    fn inputs(&self) -> Inputs {
+        match self.is_chat {
+            true => Inputs::Any,
+            false => Inputs::Text,
+        }
+    }
+
     fn is_its_own(&self, event: &Event<'_>) -> bool {
         let is_of_chat = memchr::memmem::find(event.data, b"\"delta\"").is_some();
         self.is_chat == is_of_chat
@@ -272,6 +279,7 @@ impl Serialize for Body<'_> {
                     body.entry("messages", &[Message { role, content }])?;
                 }
                 RequestInput::Messages(messages) => body.entry("messages", messages)?,
+                RequestInput::Audio(_) => body.entry("messages", &spec.input.messages())?,
             }
         } else {
             body.entry("prompt", &spec.input.text())?;

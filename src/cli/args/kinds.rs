@@ -13,7 +13,7 @@ use crate::flag::Flag;
 use crate::plan::Dataset;
 use crate::report::{EXPORTERS, Exporter};
 use crate::schedule::SCHEDULES;
-use crate::workload::{DATASETS, DatasetKind};
+use crate::workload::{DATASETS, DatasetKind, DatasetPath};
 
 /// Heading of flags on what is sent.
 const WORKLOAD: &str = "Workload";
@@ -108,7 +108,7 @@ impl FromArgMatches for DatasetArgs {
             .unwrap_or(&DATASETS[0]);
         refuse_strays(matches, kind)?;
         let path = matches.get_one::<PathBuf>("dataset-path").cloned();
-        if kind.has_path && path.is_none() {
+        if kind.path == DatasetPath::Required && path.is_none() {
             return Err(conflict(format!(
                 "the data set `{}` is a file: name it with `--dataset-path`",
                 kind.name
@@ -135,7 +135,11 @@ fn refuse_strays(matches: &ArgMatches, kind: &DatasetKind) -> Result<(), clap::E
     let mut strays = others
         .flat_map(|other| other.flags)
         .map(|flag| flag.name)
-        .chain(["dataset-path"].into_iter().filter(|_| !kind.has_path));
+        .chain(
+            ["dataset-path"]
+                .into_iter()
+                .filter(|_| kind.path == DatasetPath::None),
+        );
     match strays.find(|name| is_given(matches, name)) {
         Some(stray) => Err(conflict(format!(
             "`--{stray}` has no effect on the data set `{}`",

@@ -5,6 +5,8 @@ use crate::backend::protocol;
 use crate::capture::schema::Phase;
 use crate::load::memory_budget::{Bounds, MemoryBudget};
 
+mod corpus;
+
 const KIB: usize = 1 << 10;
 
 /// A decoder of an answer to a request that was sent at 0, whose text is kept.
