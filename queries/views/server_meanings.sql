@@ -56,6 +56,7 @@ FROM (VALUES
   ('dynamo_frontend_requests_total', 'Dynamo', 5, 'counter', 'requests', NULL, 1.0),
   ('dynamo_frontend_input_sequence_tokens_sum', 'Dynamo', 5, 'counter', 'input_tokens', NULL, 1.0),
   ('dynamo_frontend_output_tokens_total', 'Dynamo', 5, 'counter', 'output_tokens', NULL, 1.0),
+  ('dynamo_frontend_cached_tokens_sum', 'Dynamo', 5, 'counter', 'prefix_hits', NULL, 1.0),
   ('vllm:num_requests_running', 'vLLM', 1, 'gauge', 'running', 'sum', 1.0),
   ('vllm:num_requests_waiting', 'vLLM', 1, 'gauge', 'waiting', 'sum', 1.0),
   ('vllm:kv_cache_usage_perc', 'vLLM', 1, 'gauge', 'kv_use', 'mean', 1.0),

@@ -3,7 +3,8 @@
 //! An answer is a list of content blocks, each begun, streamed and ended by events of its own. A
 //! block of text, of thinking or of a tool's input streams parts that bear tokens; the name of a tool
 //! comes when its block begins. Input tokens that a cache had are not among the `input_tokens`, so they
-//! are added. Reasons to stop are given in the words of the OpenAI protocols.
+//! are added. A server may count as it goes, with usage in every delta, which then places its tokens.
+//! Reasons to stop are given in the words of the OpenAI protocols.
 
 use std::borrow::Cow;
 
@@ -13,12 +14,13 @@ use serde_json::Value;
 use super::failure;
 use super::framing::Framing;
 use super::lenient::{Count, Lenient, Text, parse, read_from_object};
+use super::meter::TokenMeter;
 use super::protocol::{EventReader, ExactLength, Protocol};
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::request::{Message, Overridable, RequestInput, RequestSpec, content_text, written};
 use super::sampling::SamplingFields;
 use super::sse::{Event, Kind};
-use crate::capture::schema::{Channel, TokensSource};
+use crate::capture::schema::Channel;
 use crate::secrets::Secrets;
 
 /// The protocol.
@@ -216,9 +218,7 @@ struct MessagesReader {
     /// What is masked in all that the server says about its answer; not in the answer.
     secrets: Secrets,
     has_response_id: bool,
-    has_tokens: bool,
-    /// Output tokens by the last count.
-    counted: Option<u32>,
+    meter: TokenMeter,
     /// Blocks that are calls of tools, by their index in the answer.
     calls: Vec<u32>,
 }
@@ -245,11 +245,7 @@ impl EventReader for MessagesReader {
     }
 
     fn tally(&self) -> TokenTally {
-        TokenTally {
-            by_ids: None,
-            // Tokens that nothing was seen of; beside text nobody says which came after it.
-            after_last: self.counted.filter(|_| !self.has_tokens),
-        }
+        self.meter.tally()
     }
 }
 
@@ -281,10 +277,11 @@ impl MessagesReader {
         };
         let usage = event.usage.0.or_else(|| event.message.0.as_ref()?.usage.0);
         reading.usage = usage.and_then(|counts| counts.usage());
-        self.counted = reading
-            .usage
-            .and_then(|usage| usage.output)
-            .or(self.counted);
+        let counted = reading.usage.and_then(|usage| usage.output);
+        let is_bearing = reading.channel.is_token_bearing();
+        let tokens = self.meter.take(is_bearing, counted, None);
+        reading.tokens = tokens.map(|(tokens, _)| tokens);
+        reading.tokens_source = tokens.map(|(_, source)| source);
         if let Some(failure) = &event.error.0 {
             reading.error = Some(self.failure(failure));
         }
@@ -341,8 +338,7 @@ impl MessagesReader {
     }
 
     /// An event with a token; `call` says which call of a tool it belongs to, and whether it names it.
-    fn token(&mut self, channel: Channel, text: &str, call: Option<(usize, bool)>) -> Reading {
-        self.has_tokens = true;
+    fn token(&self, channel: Channel, text: &str, call: Option<(usize, bool)>) -> Reading {
         let call = call.filter(|_| self.keep_text);
         let tools = call.map(|(call, is_name)| ToolPart {
             call,
@@ -351,8 +347,6 @@ impl MessagesReader {
         });
         Reading {
             has_choices: true,
-            tokens: Some(1),
-            tokens_source: Some(TokensSource::Event),
             text: self.keep_text.then(|| text.to_owned()),
             tools: tools.into_iter().collect(),
             ..Reading::of(channel)
@@ -399,6 +393,7 @@ mod tests {
 
     use super::*;
     use crate::backend::sse::Decoder;
+    use crate::capture::schema::TokensSource;
 
     fn body(input: RequestInput<'_>, max_tokens: Option<u32>, extra: &Value) -> String {
         let extra_body: Map<String, Value> = extra.as_object().cloned().unwrap_or_default();
@@ -520,6 +515,49 @@ data: {"type":"message_stop"}
         done "" None (None, None, None) [] None true
         "#);
         assert_eq!(tally, TokenTally::default());
+    }
+
+    // As NVIDIA Dynamo sends them; its first count of the prompt is a guess.
+    #[test]
+    fn usage_in_every_delta_places_the_tokens() {
+        let stream = r#"
+event: message_start
+data: {"type":"message_start","message":{"id":"msg_1","role":"assistant","content":[],"usage":{"input_tokens":7,"output_tokens":0,"cache_creation_input_tokens":0}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" faz"},"usage":{"input_tokens":9,"output_tokens":1,"cache_creation_input_tokens":0,"cache_read_input_tokens":16,"total_tokens":26}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" hat oag"},"usage":{"input_tokens":9,"output_tokens":3,"cache_creation_input_tokens":0,"cache_read_input_tokens":16,"total_tokens":28}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"input_tokens":9,"output_tokens":4,"cache_creation_input_tokens":0,"cache_read_input_tokens":16}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+data: [DONE]
+
+"#;
+        let mut reader = MESSAGES.reader(false);
+        let mut placed = Vec::new();
+        let mut input = None;
+        let mut decoder = Decoder::new();
+        let mut take = |event: Event<'_>| {
+            let reading = reader.read_event(&event);
+            placed.extend(reading.tokens.zip(reading.tokens_source));
+            input = reading.usage.and_then(|usage| usage.input).or(input);
+        };
+        decoder.push(stream.as_bytes(), &mut take).unwrap();
+        assert_eq!(placed, [(1, TokensSource::Usage), (2, TokensSource::Usage)]);
+        assert_eq!(input, Some(25));
+        assert_eq!(reader.tally().after_last, Some(1));
     }
 
     #[test]

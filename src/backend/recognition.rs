@@ -29,7 +29,12 @@ pub static SIGNS: [Sign; 7] = [
     Sign {
         path: "/v1/models",
         find: |answer| {
-            let owner = answer["data"][0]["owned_by"].as_str()?;
+            let first = &answer["data"][0];
+            let owner = first["owned_by"].as_str()?;
+            // The name that mistral.rs lists for the model that takes requests without one.
+            if owner == "local" && first["id"] == "default" {
+                return Some("mistralrs");
+            }
             let known = OWNERS.iter().find(|(name, _)| *name == owner)?;
             Some(known.1)
         },
@@ -142,6 +147,12 @@ mod tests {
             ("/v1/models", owned("vllm"), Some("vllm-chat")),
             ("/v1/models", owned("llamacpp"), Some("llama.cpp-chat")),
             ("/v1/models", owned("somebody"), None),
+            ("/v1/models", owned("local"), None),
+            (
+                "/v1/models",
+                json!({ "data": [{ "id": "default", "owned_by": "local" }, { "id": "m" }] }),
+                Some("mistralrs"),
+            ),
             ("/v1/models", json!({ "data": [] }), None),
             ("/api/version", json!({ "version": "0.9" }), Some("ollama")),
             (

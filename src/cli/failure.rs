@@ -30,14 +30,25 @@ pub(super) fn reason(report: &RunReport) -> (String, Option<String>) {
     let Some(failure) = &report.first_failure else {
         return (outcome.to_owned(), None);
     };
-    let message = failure.message.as_deref().unwrap_or("no reason was given");
     (
         format!(
-            "{outcome}; the first failed with `{}`: {message}",
-            failure.kind
+            "{outcome}; the first failed with `{}`: {}",
+            failure.kind,
+            said(failure)
         ),
         field_remedy(failure, &report.manifest.plan).or_else(|| remedy(failure, &report.manifest)),
     )
+}
+
+/// What the server or the client says of a failure; the status where it is all that came.
+fn said(failure: &Failure) -> String {
+    match (&failure.message, failure.http_status) {
+        (Some(message), _) => message.clone(),
+        (None, Some(status)) if failure.kind.starts_with("http_") => {
+            format!("the server answered {status}, without a reason")
+        }
+        (None, _) => "no reason was given".to_owned(),
+    }
 }
 
 /// What to leave out where a server names a field of the request that it does not take: the flag
@@ -164,6 +175,25 @@ mod tests {
             http_status: Some(422),
         };
         field_remedy(&failure, &plan)
+    }
+
+    #[test]
+    fn an_answer_that_is_a_status_alone_is_told_by_it() {
+        let failure = |kind: &str, message: Option<&str>, http_status| Failure {
+            kind: kind.to_owned(),
+            message: message.map(str::to_owned),
+            http_status,
+        };
+        for (failure, words) in [
+            (
+                failure("http_4xx", None, Some(404)),
+                "the server answered 404, without a reason",
+            ),
+            (failure("http_4xx", Some("gone"), Some(410)), "gone"),
+            (failure("truncated", None, Some(200)), "no reason was given"),
+        ] {
+            assert_eq!(said(&failure), words);
+        }
     }
 
     #[test]

@@ -2,13 +2,21 @@
 """Drives a real engine with each of its backends, and holds the tape to the engine's own account.
 
     drive.py --tokentape PROGRAM --base-url URL --model NAME --backends vllm,vllm-chat,anthropic
-             [--requests 20] [--tokens 24] [--account vllm|llama.cpp|none] [--extra JSON]
+             [--requests 20] [--tokens 24] [--prefix 0] [--account vllm|llama.cpp|dynamo|asked|none]
+             [--extra JSON]
 
-For each backend it sends requests of which the prompts differ, and prints a line: how many were ok,
-the output tokens on the tape, what the engine's counters grew by, the tokens that the tape could
-place, and TTFT and ITL. Exits with 1 where a request failed, or the tape and the engine differ.
+For each backend it sends requests of which the prompts differ behind a prefix that they share, and
+prints a line: how many were ok; requests, output, prompt and cached tokens on the tape, each beside
+what it is held to, the growth of the engine's counters; the tokens that the tape could place; and TTFT.
+Exits with 1 where a request failed, or the tape and the engine differ. A count that the engine does not
+keep is `-`.
 
-Not part of `.ci/run`: it needs an engine that runs. Python's standard library alone.
+`asked` is for an engine without counters: the requests and their output tokens are held against what
+was asked for. `none` compares nothing.
+
+The engine must serve nobody else meanwhile. `vllm-cpu`, `llamacpp-cpu`, `dynamo` and `mistralrs`, here
+or with the maintainers, start engines for it. Not part of `.ci/run`: it needs an engine that runs.
+Python's standard library alone.
 """
 
 import argparse
@@ -21,38 +29,58 @@ import tempfile
 import time
 import urllib.request
 
-# The counters of each engine: output tokens, prompt tokens.
+# What each engine counts, by the names of its counters, which are added up over their labels.
+# Prompt tokens are those that it read, from a cache or not.
 ACCOUNTS = {
-    "vllm": ("vllm:generation_tokens_total", "vllm:prompt_tokens_total"),
-    "llama.cpp": ("llamacpp:tokens_predicted_total", "llamacpp:prompt_tokens_total"),
+    "vllm": {
+        "requests": ["vllm:request_success_total"],
+        "output": ["vllm:generation_tokens_total"],
+        "input": ["vllm:prompt_tokens_total"],
+        "cached": ["vllm:prefix_cache_hits_total"],
+    },
+    "llama.cpp": {
+        "output": ["llamacpp:tokens_predicted_total"],
+        # The first counts only the tokens that it had to compute.
+        "input": ["llamacpp:prompt_tokens_total", "llamacpp:prompt_tokens_cached_total"],
+        "cached": ["llamacpp:prompt_tokens_cached_total"],
+    },
+    "dynamo": {
+        "requests": ["dynamo_frontend_requests_total"],
+        "output": ["dynamo_frontend_output_tokens_total"],
+        "input": ["dynamo_frontend_input_sequence_tokens_sum"],
+        "cached": ["dynamo_frontend_cached_tokens_sum"],
+    },
 }
 # Backends that ask for exactly the planned length by themselves in a replay only; here the flag does.
 LIMIT_ALONE = {"anthropic", "ollama", "tgi-chat", "transformers", "deepspeed-mii", "openai-embeddings"}
 
+# What is compared, as the tape has it: every count of an account has a column of its name here.
 FACTS = """
-SELECT count(*) AS n, count(*) FILTER (WHERE status = 'ok') AS ok, sum(output_tokens) AS output,
+SELECT count(*) AS requests, count(*) FILTER (WHERE status = 'ok') AS ok, sum(output_tokens) AS output,
        sum(usage_input_tokens) AS input, sum(usage_cached_tokens) AS cached,
        min(output_tokens_source) AS source, sum(streamed_tokens) AS placed, sum(chunk_count) AS chunks,
        median(ttft_ns) / 1e6 AS ttft_ms, min(error_message) AS message FROM requests
 """
+COUNTS = ["requests", "output", "input", "cached"]
 
 
-def counters(base_url, names):
-    """Returns the sums of these counters over their labels."""
+def counters(base_url, account):
+    """Returns what the counters of each count add up to."""
     with urllib.request.urlopen(f"{base_url}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    sums = []
-    for name in names:
+
+    def total(name):
         rows = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)", text, re.MULTILINE)
-        sums.append(sum(map(float, rows)))
-    return sums
+        return sum(map(float, rows))
+
+    return {count: sum(map(total, names)) for count, names in account.items()}
 
 
-def settled(base_url, names):
+def settled(base_url, account):
     """Returns the counters once they stand still: engines count a little after they answer."""
     before = None
     for _ in range(40):
-        now = counters(base_url, names)
+        now = counters(base_url, account)
         if now == before:
             return now
         before = now
@@ -61,27 +89,31 @@ def settled(base_url, names):
 
 
 def drive(options, backend, folder):
+    """Returns how the program ended, what its tape says, and what the engine's counters grew by."""
     tape = folder / f"{backend}.tape"
     command = [
         options.tokentape, "load", "--backend", backend, "--base-url", options.base_url,
         "--model", options.model, "--num-prompts", str(options.requests), "--max-concurrency", "4",
         "--random-input-len", "40", "--random-output-len", str(options.tokens),
+        "--random-prefix-len", str(options.prefix),
         "--keep", "text", "--no-summary", "--disable-tqdm", "--out", str(tape),
     ]
     if backend not in LIMIT_ALONE:
         command.append("--ignore-eos")
     if options.extra:
         command += ["--extra-body", options.extra]
-    names = ACCOUNTS.get(options.account)
-    before = settled(options.base_url, names) if names else None
+    account = ACCOUNTS.get(options.account, {})
+    before = settled(options.base_url, account) if account else {}
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    after = settled(options.base_url, names) if names else None
-    grown = [int(b - a) for a, b in zip(before, after)] if names else None
+    after = settled(options.base_url, account) if account else {}
+    grown = {count: int(after[count] - before[count]) for count in account}
     said = subprocess.run(
         [options.tokentape, "sql", str(tape), "--format", "json", "-c", FACTS],
         capture_output=True, text=True,
     )
     facts = json.loads(said.stdout)[0] if said.returncode == 0 else None
+    if options.account == "asked":
+        grown = {"requests": options.requests, "output": options.requests * options.tokens}
     return done, facts, grown
 
 
@@ -93,12 +125,15 @@ def main():
     parser.add_argument("--backends", required=True)
     parser.add_argument("--requests", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=24)
-    parser.add_argument("--account", choices=[*ACCOUNTS, "none"], default="none")
+    parser.add_argument("--prefix", type=int, default=0, help="tokens that all prompts begin with")
+    parser.add_argument("--account", choices=[*ACCOUNTS, "asked", "none"], default="none")
     parser.add_argument("--extra", help="fields for every body, as JSON")
     options = parser.parse_args()
     is_whole = True
-    print("| backend | ok | output tokens | engine's | input tokens | engine's | cached | counted by | chunks | placed | TTFT ms | |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    pairs = [title for count in COUNTS for title in (count, "held to")]
+    titles = ["backend", "ok", *pairs, "counted by", "chunks", "placed", "TTFT ms", ""]
+    print("|", " | ".join(titles), "|")
+    print("|" + "---|" * len(titles))
     with tempfile.TemporaryDirectory() as folder:
         for backend in options.backends.split(","):
             done, facts, grown = drive(options, backend, pathlib.Path(folder))
@@ -106,20 +141,15 @@ def main():
                 print(f"| {backend} | no tape: {done.stderr.strip().splitlines()[-1]} |")
                 is_whole = False
                 continue
-            output, counted = facts["output"] or 0, grown or [None, None]
-            # llama.cpp counts only the prompt tokens that it had to compute.
-            computed = (facts["input"] or 0) - (
-                (facts["cached"] or 0) if options.account == "llama.cpp" else 0
-            )
-            is_equal = grown is None or (output == counted[0] and computed == counted[1])
-            is_ok = facts["ok"] == options.requests and is_equal
+            # What nothing was told of is none, for the tape and for the engine.
+            differing = [count for count in grown if (facts[count] or 0) != grown[count]]
+            is_ok = facts["ok"] == options.requests and not differing
             is_whole &= is_ok
-            cells = [
-                backend, f"{facts['ok']} of {facts['n']}", output, counted[0], facts["input"],
-                counted[1], facts["cached"], facts["source"], facts["chunks"], facts["placed"],
-                None if facts["ttft_ms"] is None else round(facts["ttft_ms"], 1),
-                "equal" if is_ok else f"DIFFERS {facts['message'] or ''}",
-            ]
+            verdict = "equal" if is_ok else f"DIFFERS {' '.join(differing)} {facts['message'] or ''}"
+            cells = [backend, facts["ok"]]
+            cells += [cell for count in COUNTS for cell in (facts[count], grown.get(count))]
+            cells += [facts["source"], facts["chunks"], facts["placed"]]
+            cells += [None if facts["ttft_ms"] is None else round(facts["ttft_ms"], 1), verdict.strip()]
             print("|", " | ".join("-" if cell is None else str(cell) for cell in cells), "|", flush=True)
     return 0 if is_whole else 1
 

@@ -182,6 +182,28 @@ fn a_server_that_served_others_is_found_by_its_counts() {
     );
 }
 
+#[test]
+fn what_dynamo_had_cached_is_among_its_counts() {
+    let mut tape = TapeFixture::default();
+    tape.answer(0, [0, 0], &[(1_000, None), (4_000, None)]);
+    for (at, requests, cached) in [(-500, 3.0, 16.0), (4_500, 4.0, 48.0)] {
+        let page = [
+            (
+                "dynamo_frontend_requests_total{status=\"success\"}",
+                requests,
+            ),
+            ("dynamo_frontend_cached_tokens_sum{model=\"m\"}", cached),
+        ];
+        tape.scrape(at, "http://127.0.0.1:8000/metrics", &page);
+    }
+    assert_eq!(
+        answer(&answers(tape), "server_counts"),
+        "run server quantity unit server_count client_count of_others\n\
+         one Dynamo requests requests 1 1 -\n\
+         one Dynamo prefix_hits tokens 32 - -"
+    );
+}
+
 // The GPU: 150 W for half a second, 200 W for three, 150 W for another half: 750 J. Prefill has it
 // until the first token: 75 + 100 J.
 #[test]
