@@ -1,7 +1,7 @@
 -- name: canonical
 -- purpose: What `tokentape trace convert` writes: the canonical columns as they are
 -- requires: arrival_ns, input_tokens, output_tokens
--- optional: id, session_id, parent_id, turn, think_ns, elapsed_ns, prefix_tokens, prefix_blocks, block_size, block_scope, model, class, failed, prompt, messages, body, new_only
+-- optional: id, session_id, parent_id, turn, think_ns, elapsed_ns, prefix_tokens, prefix_blocks, block_size, block_scope, model, class, failed, prompt, messages, body, new_only, reply
 -- raw: messages, body
 -- rejects:
 -- quantum: 1ns

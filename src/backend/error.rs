@@ -19,6 +19,14 @@ pub enum BackendError {
         /// Name of the backend.
         backend: &'static str,
     },
+    /// A text is to be said, which the protocol can't ask for.
+    #[error(
+        "the backend `{backend}` can't have a server say a text (`--output-length trace-text`)"
+    )]
+    NoForcedOutput {
+        /// Name of the backend.
+        backend: &'static str,
+    },
     /// Text is to be sent, which requests of the protocol can't hold.
     #[error("the backend `{backend}` can't send text")]
     NoText {
@@ -44,6 +52,9 @@ impl BackendError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Refused { remedy, .. } => remedy,
+            Self::NoForcedOutput { .. } => {
+                "those of vLLM, SGLang, TGI and llama.cpp can; see docs/backends.md"
+            }
             Self::NoText { .. } => "drive it with `load --dataset-name audio`",
             Self::NoAudio { .. } => "name `openai-audio` or a chat with `--backend`",
             Self::NoExactLength { .. } => {

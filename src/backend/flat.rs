@@ -60,6 +60,11 @@ pub(super) struct GrowingText {
 }
 
 impl GrowingText {
+    /// Takes each text from here on for what is new: the event says so.
+    pub(super) fn is_told_apart(&mut self) {
+        self.is_incremental = true;
+    }
+
     /// Returns what the text of an event has beyond that of the one before; all of it from the first
     /// text on that does not begin with the one before.
     pub(super) fn what_is_new<'a>(&mut self, text: Cow<'a, str>) -> Cow<'a, str> {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::flat::{FlatReader, ReadObject, Said};
+use super::forced::gbnf;
 use super::framing::Framing;
 use super::lenient::{
     Count, FromJson, Length, Lenient, Number, Present, Text, parse, read_from_object,
@@ -63,6 +64,10 @@ impl Protocol for Completion {
 
     fn token_ids(&self) -> Option<Map<String, Value>> {
         fields([("return_tokens", true.into())])
+    }
+
+    fn forced_output(&self, text: &str) -> Option<Map<String, Value>> {
+        fields([("grammar", gbnf(text).into())])
     }
 
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
@@ -166,6 +171,7 @@ impl ReadObject for Tokens {
             times: times::Timings {
                 prompt_ms: timings.prompt_ms,
                 predicted_ms: timings.predicted_ms,
+                ..times::Timings::default()
             }
             .times(),
             is_error: event.error.0.0,

@@ -11,6 +11,7 @@ mod embeddings;
 mod error;
 mod failure;
 mod flat;
+mod forced;
 mod framing;
 mod lenient;
 mod llama_cpp;
@@ -89,6 +90,24 @@ pub fn of_plan(plan: &RunPlan) -> Result<Backend, BackendError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_forced_in_the_fields_that_the_servers_have() {
+        let told = protocols().filter_map(|it| {
+            let fields = serde_json::Value::Object(it.forced_output("so [be] it")?);
+            Some(format!("{} {fields}", it.name()))
+        });
+        insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r#"
+        vllm {"structured_outputs":{"choice":["so [be] it"]}}
+        vllm-chat {"structured_outputs":{"choice":["so [be] it"]}}
+        sglang-oai {"regex":"so \\[be\\] it"}
+        sglang-oai-chat {"regex":"so \\[be\\] it"}
+        llama.cpp-chat {"grammar":"root ::= \"so [be] it\""}
+        sglang {"sampling_params":{"regex":"so \\[be\\] it"}}
+        tgi {"parameters":{"grammar":{"type":"regex","value":"so \\[be\\] it"}}}
+        llama.cpp {"grammar":"root ::= \"so [be] it\""}
+        "#);
+    }
 
     #[test]
     fn the_protocols_have_the_names_that_the_field_knows() {

@@ -88,6 +88,12 @@ pub trait Protocol: Debug + Sync {
         None
     }
 
+    /// Returns the fields that have the server answer with this text and nothing else; `None` where
+    /// there are none.
+    fn forced_output(&self, _text: &str) -> Option<Map<String, Value>> {
+        None
+    }
+
     /// Fields that requests have by themselves and some servers refuse, each with what to do then.
     fn refusable_fields(&self) -> &'static [(&'static str, &'static str)] {
         &[]

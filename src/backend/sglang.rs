@@ -11,8 +11,11 @@ use serde::de::MapAccess;
 use serde_json::{Map, Value, json};
 
 use super::flat::{FlatReader, GrowingText, ReadObject, Said};
+use super::forced::regex;
 use super::framing::Framing;
-use super::lenient::{Count, FromJson, Lenient, Present, Text, object, parse, read_from_object};
+use super::lenient::{
+    Count, FromJson, Length, Lenient, Present, Text, object, parse, read_from_object,
+};
 use super::protocol::{EventReader, ExactLength, Protocol};
 use super::reading::Usage;
 use super::request::{RequestSpec, limit_of, object_of, written_over};
@@ -73,6 +76,10 @@ impl Protocol for Generate {
         ])
     }
 
+    fn forced_output(&self, text: &str) -> Option<Map<String, Value>> {
+        fields([(PARAMETERS, json!({ "regex": regex(text) }))])
+    }
+
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
         let fields = json!({
             "text": spec.input.text(),
@@ -116,6 +123,8 @@ fn parameters(spec: &RequestSpec<'_>) -> Map<String, Value> {
 struct Snapshot<'a> {
     #[serde(borrow)]
     text: Text<'a>,
+    /// As many as tokens so far, where events have all of the text so far; else those of the event.
+    output_ids: Lenient<Length>,
     #[serde(borrow)]
     meta_info: Lenient<Option<Meta<'a>>>,
     error: Lenient<Present>,
@@ -200,6 +209,10 @@ impl ReadObject for Snapshots {
             reasoning: None,
             cached: meta.cached_tokens.0,
         };
+        let counts = event.output_ids.0.0.zip(meta.completion_tokens.0);
+        if counts.is_some_and(|(ids, tokens)| ids < tokens) {
+            self.text.is_told_apart();
+        }
         let finish = meta.finish_reason.0;
         let is_error = event.error.0.0 || finish.kind.as_deref() == Some("abort");
         Some(Said {

@@ -10,12 +10,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::flat::{FlatReader, ReadObject, Said};
+use super::forced::regex;
 use super::framing::Framing;
 use super::lenient::{Count, Lenient, Present, Text, parse, read_from_object};
 use super::protocol::{EventReader, ExactLength, Protocol};
 use super::reading::Usage;
 use super::request::{RequestSpec, limit_of, object_of, written_over};
-use super::sampling::SamplingFields;
+use super::sampling::{SamplingFields, fields};
 
 /// The protocol.
 #[derive(Debug)]
@@ -72,6 +73,11 @@ impl Protocol for GenerateStream {
             object: Some(PARAMETERS),
             names: SAMPLING,
         }
+    }
+
+    fn forced_output(&self, text: &str) -> Option<Map<String, Value>> {
+        let grammar = json!({ "type": "regex", "value": regex(text) });
+        fields([(PARAMETERS, json!({ "grammar": grammar }))])
     }
 
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {

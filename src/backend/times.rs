@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::lenient::{Lenient, Number, read_from_object};
+use super::lenient::{Count, Lenient, Number, read_from_object};
 
 /// The parts of a server's time for one answer, in nanoseconds; `None` where it does not tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +47,8 @@ fn ns(number: Option<f64>, unit_ns: f64) -> Option<i64> {
 pub(super) struct Timings {
     pub(super) prompt_ms: Number,
     pub(super) predicted_ms: Number,
+    /// Tokens so far.
+    pub(super) predicted_n: Count,
 }
 
 impl Timings {

@@ -19,7 +19,7 @@ use crate::analyze::{Options, Slo};
 use crate::backend::{Backend, of_plan};
 use crate::error::{Error, exit};
 use crate::load::{LoadError, Private, Run, RunListener, RunReport, Setup};
-use crate::plan::{Process, RunPlan, SessionPrompts, SessionReplies};
+use crate::plan::{OutputLength, Process, RunPlan, SessionPrompts, SessionReplies};
 use crate::report::{TerminalOptions, json as report_json, terminal};
 use crate::runtime::block_on;
 use crate::scrape::Source;
@@ -120,6 +120,8 @@ struct TraceLook {
     has_live_turns: bool,
     /// Columns that other tools send, and that are not sent.
     dropped: Vec<String>,
+    /// The first row has what it was answered.
+    has_reply: bool,
 }
 
 /// Reads a trace before anything is sent or written, and notes in the plan what it is: its first
@@ -144,6 +146,7 @@ fn look_at_trace(planned: &mut Planned, global: &Global) -> Result<(), Error> {
         let has_live_turns = first
             .as_ref()
             .is_none_or(TraceRow::has_history_put_together);
+        let has_reply = first.as_ref().is_none_or(|row| row.reply.is_some());
         while global.dry_run && reader.next().await?.is_some() {}
         reader.ensure_any()?;
         let unread = reader.unread_columns().iter();
@@ -153,6 +156,7 @@ fn look_at_trace(planned: &mut Planned, global: &Global) -> Result<(), Error> {
             prompts: reader.prompt_facts(),
             has_live_turns,
             dropped: dropped.cloned().collect(),
+            has_reply,
         })
     };
     let found =
@@ -161,6 +165,12 @@ fn look_at_trace(planned: &mut Planned, global: &Global) -> Result<(), Error> {
         return Err(Error::usage(
             "`--session-replies live` needs a trace whose turns have texts and hold only what is new",
             "leave it out; or add `--session-prompts new` where they do, and nothing says so",
+        ));
+    }
+    if trace.output_length == OutputLength::TraceText && !found.has_reply {
+        return Err(Error::usage(
+            "`--output-length trace-text` needs a trace with the texts of its answers",
+            "give it a column `reply`, as `traces/README.md` says, or a mapping that yields one",
         ));
     }
     tell_of_trace(&found);

@@ -98,6 +98,7 @@ impl Run {
         check_extra_body(&private.extra_body)?;
         check_length(&plan, backend)?;
         check_input(&plan, backend)?;
+        check_forced(&plan, backend)?;
         let accept = ("accept", backend.framing().media_type());
         let headers = with_own(private.headers_for(backend), &[accept]);
         let wire = wire(&plan)?;
@@ -230,6 +231,18 @@ fn check_length(plan: &RunPlan, backend: Backend) -> Result<(), BackendError> {
     let is_asked = plan.ignore_eos == Some(true);
     match is_asked && backend.exact_length() == ExactLength::Never {
         true => Err(BackendError::NoExactLength {
+            backend: backend.name(),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Refuses to have a server say the texts of a trace where its backend has no way to ask for them.
+fn check_forced(plan: &RunPlan, backend: Backend) -> Result<(), BackendError> {
+    let length = plan.trace.as_ref().map(|trace| trace.output_length);
+    let is_asked = length == Some(OutputLength::TraceText);
+    match is_asked && backend.forced_output("").is_none() {
+        true => Err(BackendError::NoForcedOutput {
             backend: backend.name(),
         }),
         false => Ok(()),

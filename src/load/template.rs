@@ -22,6 +22,26 @@ fn messages_of(json: &str) -> Vec<Value> {
     serde_json::from_str(json).unwrap_or_default()
 }
 
+/// These fields, with the user's on top of them; an object that both have has the fields of both.
+fn merged(mut fields: Map<String, Value>, users: &Map<String, Value>) -> Map<String, Value> {
+    for (name, value) in users {
+        match (fields.get_mut(name), value) {
+            (Some(Value::Object(ours)), Value::Object(theirs)) => ours.extend(theirs.clone()),
+            _ => {
+                fields.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    fields
+}
+
+/// Tokens that a text takes at most, with one for its end: a token is a byte of it at least.
+fn most_tokens(text: &str) -> u32 {
+    u32::try_from(text.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(1)
+}
+
 /// What a request asks for, beside its input.
 #[derive(Debug, Clone, Copy)]
 struct Asked<'a> {
@@ -30,6 +50,8 @@ struct Asked<'a> {
     output_tokens: u32,
     /// Fields of the body that are its own, as a JSON object.
     fields: Option<&'a str>,
+    /// What the trace was answered.
+    reply: Option<&'a str>,
 }
 
 impl<'a> Asked<'a> {
@@ -39,6 +61,7 @@ impl<'a> Asked<'a> {
             index,
             output_tokens: row.output_tokens,
             fields: row.body.as_deref(),
+            reply: row.reply.as_deref(),
         }
     }
 }
@@ -84,6 +107,7 @@ impl RequestTemplate {
             index,
             output_tokens: content.output_tokens,
             fields: None,
+            reply: None,
         };
         let audio = content.audio.as_ref().map(|clip| Audio {
             name: &clip.name,
@@ -209,6 +233,7 @@ impl RequestTemplate {
             index,
             output_tokens,
             fields: None,
+            reply: None,
         };
         self.of_prompt(prompt, asked)
     }
@@ -242,6 +267,7 @@ impl RequestTemplate {
             index,
             output_tokens,
             fields,
+            reply,
         }: Asked<'_>,
     ) -> (Vec<u8>, Option<u32>) {
         let mut extra_body = Cow::Borrowed(&self.extra_body);
@@ -254,11 +280,16 @@ impl RequestTemplate {
             all.extend(self.extra_body.clone());
             extra_body = Cow::Owned(all);
         }
+        let forced = reply.filter(|_| self.output_length == OutputLength::TraceText);
+        if let Some(fields) = forced.and_then(|reply| self.backend.forced_output(reply)) {
+            extra_body = Cow::Owned(merged(fields, &extra_body));
+        }
         let spec = RequestSpec {
             model: self.model(index),
             input,
             max_tokens: match self.output_length {
-                OutputLength::Enforce | OutputLength::Cap => {
+                OutputLength::TraceText if let Some(reply) = forced => Some(most_tokens(reply)),
+                OutputLength::Enforce | OutputLength::Cap | OutputLength::TraceText => {
                     (output_tokens > 0).then_some(output_tokens)
                 }
                 OutputLength::Free => None,

@@ -152,4 +152,6 @@ pub enum OutputLength {
     Cap,
     /// The server is told nothing of them
     Free,
+    /// The server has to say the trace's own replies, where the backend can make it
+    TraceText,
 }

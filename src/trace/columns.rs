@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field};
 
 /// The canonical columns, in the order in which the planned stream has them.
-pub(super) const CANONICAL: [&str; 20] = [
+pub(super) const CANONICAL: [&str; 21] = [
     "arrival_ns",
     "input_tokens",
     "output_tokens",
@@ -26,6 +26,7 @@ pub(super) const CANONICAL: [&str; 20] = [
     "messages",
     "body",
     "new_only",
+    "reply",
 ];
 
 /// What the names of all other columns begin with.
@@ -43,7 +44,7 @@ pub(super) const NUMBER_AT: usize = CANONICAL.len();
 pub(super) fn canonical_type(name: &str) -> DataType {
     match name {
         "id" | "session_id" | "parent_id" | "block_scope" | "model" | "class" | "prompt"
-        | "messages" | "body" => DataType::Utf8,
+        | "messages" | "body" | "reply" => DataType::Utf8,
         "prefix_blocks" => DataType::List(Arc::new(Field::new_list_field(DataType::UInt64, true))),
         "failed" | "new_only" => DataType::Boolean,
         LINE => DataType::UInt64,

@@ -130,6 +130,7 @@ struct Columns<'a> {
     messages: &'a StringArray,
     body: &'a StringArray,
     new_only: &'a BooleanArray,
+    reply: &'a StringArray,
     line: &'a arrow::array::UInt64Array,
 }
 
@@ -162,6 +163,7 @@ impl<'a> Columns<'a> {
             messages: text("messages"),
             body: text("body"),
             new_only: column("new_only").as_boolean(),
+            reply: text("reply"),
             line: batch.column(CANONICAL.len()).as_primitive::<UInt64Type>(),
         }
     }
@@ -197,6 +199,7 @@ impl<'a> Columns<'a> {
 
     fn lengths(&self, at: usize) -> Result<TraceRow, (&'static str, &'static str)> {
         let told = flag(self.failed, at);
+        let reply = text(self.reply, at).filter(|reply| !reply.is_empty());
         let text = match (text(self.messages, at), text(self.prompt, at)) {
             (Some(messages), _) if !is_list_of_messages(&messages) => {
                 return Err(("messages", "is no JSON array of objects"));
@@ -230,6 +233,7 @@ impl<'a> Columns<'a> {
             text,
             body: self.body(at)?,
             new_only: flag(self.new_only, at),
+            reply,
             ..TraceRow::default()
         })
     }

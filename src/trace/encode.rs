@@ -64,6 +64,7 @@ pub(super) fn columns<'a>(rows: impl Iterator<Item = &'a TraceRow> + Clone) -> V
                 _ => None,
             }),
             "body" => text(|row| row.body.as_deref()),
+            "reply" => text(|row| row.reply.as_deref()),
             _ => flag(|row| row.new_only),
         })
         .collect()

@@ -91,6 +91,8 @@ pub struct TraceRow {
     pub text: Option<RowText>,
     /// Fields of the request's body that the trace brings: a JSON object.
     pub body: Option<String>,
+    /// What the request was answered when the trace was recorded, where the trace brings it.
+    pub reply: Option<String>,
     /// Number of the row in the trace, from 0.
     pub number: u64,
     /// Number of the row whose reply this one waits for, where there is one.

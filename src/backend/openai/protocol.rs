@@ -3,10 +3,11 @@
 
 use serde::Serialize;
 use serde::ser::Serializer;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::OpenAiReader;
 use super::shape::END_MARK;
+use crate::backend::forced::{gbnf, regex};
 use crate::backend::framing::Framing;
 use crate::backend::protocol::{EventReader, ExactLength, Inputs, Protocol};
 use crate::backend::request::{Message, Overridable, RequestInput, RequestSpec, written};
@@ -29,6 +30,20 @@ pub(crate) struct OpenAi {
     has_token_ids: bool,
     /// Whether the server ends a stream with `[DONE]`.
     has_end_mark: bool,
+    forced: Forced,
+}
+
+/// By which field a server is made to say a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forced {
+    /// By none that all of its servers know.
+    No,
+    /// By vLLM's `structured_outputs`.
+    Choice,
+    /// By `regex`.
+    Regex,
+    /// By llama.cpp's `grammar`.
+    Gbnf,
 }
 
 /// What usage requests ask for.
@@ -52,6 +67,7 @@ const CHAT: OpenAi = OpenAi {
     usage: AskedUsage::Last,
     has_token_ids: false,
     has_end_mark: true,
+    forced: Forced::No,
 };
 
 const COMPLETIONS: OpenAi = OpenAi {
@@ -69,6 +85,7 @@ pub(crate) static NAMES: [OpenAi; 15] = [
     COMPLETIONS,
     OpenAi {
         name: "vllm",
+        forced: Forced::Choice,
         has_token_ids: true,
         about: "OpenAI completions, as vLLM serves them: with usage in every event",
         exact_length: ExactLength::Known,
@@ -77,6 +94,7 @@ pub(crate) static NAMES: [OpenAi; 15] = [
     },
     OpenAi {
         name: "vllm-chat",
+        forced: Forced::Choice,
         has_token_ids: true,
         about: "OpenAI chat completions, as vLLM serves them: with usage in every event",
         exact_length: ExactLength::Known,
@@ -85,6 +103,7 @@ pub(crate) static NAMES: [OpenAi; 15] = [
     },
     OpenAi {
         name: "sglang-oai",
+        forced: Forced::Regex,
         about: "OpenAI completions, as SGLang serves them: with usage in every event",
         exact_length: ExactLength::Known,
         usage: AskedUsage::Running,
@@ -92,6 +111,7 @@ pub(crate) static NAMES: [OpenAi; 15] = [
     },
     OpenAi {
         name: "sglang-oai-chat",
+        forced: Forced::Regex,
         about: "OpenAI chat completions, as SGLang serves them: with usage in every event",
         exact_length: ExactLength::Known,
         usage: AskedUsage::Running,
@@ -99,6 +119,7 @@ pub(crate) static NAMES: [OpenAi; 15] = [
     },
     OpenAi {
         name: "llama.cpp-chat",
+        forced: Forced::Gbnf,
         about: "OpenAI chat completions, as llama.cpp serves them",
         exact_length: ExactLength::Known,
         ..CHAT
@@ -225,6 +246,15 @@ impl Protocol for OpenAi {
         }
     }
 
+    fn forced_output(&self, text: &str) -> Option<Map<String, Value>> {
+        match self.forced {
+            Forced::No => None,
+            Forced::Choice => fields([("structured_outputs", json!({ "choice": [text] }))]),
+            Forced::Regex => fields([("regex", regex(text).into())]),
+            Forced::Gbnf => fields([("grammar", gbnf(text).into())]),
+        }
+    }
+
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
         written(
             spec,
@@ -309,10 +339,8 @@ impl Serialize for Body<'_> {
 
 #[cfg(test)]
 mod tests {
-    use insta::assert_snapshot;
-    use serde_json::json;
-
     use super::*;
+    use insta::assert_snapshot;
 
     fn extra(fields: Value) -> Map<String, Value> {
         match fields {

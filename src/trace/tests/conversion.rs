@@ -135,7 +135,7 @@ async fn what_does_not_fit_in_memory_is_sorted_on_disk() {
     };
     let file = File::create(&conversion.output).unwrap();
     // The rows take several times as much.
-    convert_within(12 << 20, &conversion, file).await.unwrap();
+    convert_within(16 << 20, &conversion, file).await.unwrap();
     let found = read(&conversion.output).await.unwrap();
     assert_same(&found, &expected, "spilled");
     let left: Vec<_> = std::fs::read_dir(scratch.folder.path()).unwrap().collect();
@@ -162,12 +162,12 @@ async fn arrivals_keep_the_clock_of_the_file_and_extra_columns_stay() {
         names.join(" "),
         "arrival_ns input_tokens output_tokens id session_id parent_id turn think_ns elapsed_ns \
          prefix_tokens prefix_blocks block_size block_scope model class failed prompt messages \
-         body new_only extra_images"
+         body new_only reply extra_images"
     );
     let numbers = |at: usize| batch.column(at).as_primitive::<Int64Type>();
     assert_eq!(numbers(0).values(), &[5_000_000_000, 5_500_000_000]);
     assert_eq!(
-        numbers(20).iter().collect::<Vec<_>>(),
+        numbers(21).iter().collect::<Vec<_>>(),
         [Some(2), None],
         "extra_images"
     );
