@@ -10,6 +10,8 @@
 //! and exits with 1 when a bar is missed. On fewer than two cores it says so and does nothing. With
 //! `--starts-per-s 1000` the requests are sent one after another; else all at once, which shows how
 //! a burst is borne: most of its TTFT error is the time that the server takes to read it.
+//! `--other "--readers 2"` runs `tokentape load` once more in each pair, with these flags, and holds its CPU
+//! time to that of the plain one.
 //! `cost serve --rate 20 --ttft-ms 50 --core 0` runs the server alone, until its stdin closes.
 
 mod connections;
@@ -80,6 +82,8 @@ struct Plan {
     rate: u32,
     /// Requests begun in a second; `None` begins all at once.
     starts_per_s: Option<u32>,
+    /// Flags of one more client in each pair.
+    other: Option<String>,
 }
 
 impl Plan {
@@ -91,6 +95,7 @@ impl Plan {
             tokens: 400,
             rate: 20,
             starts_per_s: None,
+            other: None,
         };
         each_flag(|flag, value| {
             match flag {
@@ -100,6 +105,7 @@ impl Plan {
                 "--tokens" => plan.tokens = value()?.parse()?,
                 "--rate" => plan.rate = value()?.parse()?,
                 "--starts-per-s" => plan.starts_per_s = Some(value()?.parse()?),
+                "--other" => plan.other = Some(value()?),
                 _ => return Ok(false),
             }
             Ok(true)
@@ -160,6 +166,7 @@ struct Pair {
     floor: Cost,
     with_text: Cost,
     plain: Cost,
+    other: Option<Cost>,
 }
 
 /// Runs all pairs; true when every bar is met.
@@ -200,23 +207,34 @@ fn run_in(plan: &Plan, folder: &Path, (server_core, client_core): (usize, usize)
         // Whoever comes first in a pair meets the server as the last pair left it.
         let (floor, with_text) = if number % 2 == 1 {
             let floor = bench.floor()?;
-            (floor, bench.client(true)?)
+            (floor, bench.client(true, "")?)
         } else {
-            let client = bench.client(true)?;
+            let client = bench.client(true, "")?;
             (bench.floor()?, client)
         };
-        let plain = bench.client(false)?;
-        for (name, cost) in [("floor", floor), ("with text", with_text), ("plain", plain)] {
-            say(&cost.row(&format!("{number} {name}")));
+        let plain = bench.client(false, "")?;
+        let other = plan.other.as_deref();
+        let other = other.map(|words| bench.client(false, words)).transpose()?;
+        let all = [
+            ("floor", Some(floor)),
+            ("with text", Some(with_text)),
+            ("plain", Some(plain)),
+            ("other", other),
+        ];
+        for (name, cost) in all {
+            if let Some(cost) = cost {
+                say(&cost.row(&format!("{number} {name}")));
+            }
         }
         pairs.push(Pair {
             floor,
             with_text,
             plain,
+            other,
         });
     }
     drop(server);
-    Ok(judge(&pairs))
+    Ok(judge(&pairs, plan))
 }
 
 const HEADINGS: &str = "\
@@ -241,14 +259,19 @@ impl Cost {
     }
 }
 
-/// Prints the medians beside the bars; true when every bar is met.
-fn judge(pairs: &[Pair]) -> bool {
+/// A figure: its name, its median over the pairs, and its bar.
+type Figure = (&'static str, f64, Option<f64>);
+
+/// What the pairs came to; a figure that none of them has is 0.
+fn figures(pairs: &[Pair], plan: &Plan) -> Vec<Figure> {
     let median = |value: &dyn Fn(&Pair) -> Option<f64>| {
         let mut values: Vec<f64> = pairs.iter().filter_map(value).collect();
         values.sort_unstable_by(f64::total_cmp);
         epoll_floor::stamped::quantile(&values, 0.5)
     };
-    let verdicts = [
+    #[expect(clippy::cast_precision_loss, reason = "far below what a float holds")]
+    let chunks = (plan.streams * plan.tokens) as f64;
+    vec![
         (
             "CPU, plain ÷ floor",
             median(&|pair| Some(pair.plain.cpu_s / pair.floor.cpu_s)),
@@ -294,10 +317,26 @@ fn judge(pairs: &[Pair]) -> bool {
             median(&|pair| pair.plain.bytes_per_chunk),
             Some(TAPE_BAR),
         ),
-    ];
+        (
+            "chunks a CPU second, plain",
+            median(&|pair| Some(chunks / pair.plain.cpu_s)),
+            None,
+        ),
+        (
+            "CPU, other ÷ plain",
+            median(&|pair| Some(pair.other?.cpu_s / pair.plain.cpu_s)),
+            None,
+        ),
+    ]
+}
+
+/// Prints the medians beside the bars; true when every bar is met.
+fn judge(pairs: &[Pair], plan: &Plan) -> bool {
+    let figures = figures(pairs, plan);
     say("\n| median of the pairs | value | bar | |\n|---|---|---|---|");
     let mut is_met = true;
-    for (name, value, bar) in verdicts {
+    let there = figures.into_iter().filter(|(_, value, _)| *value > 0.0);
+    for (name, value, bar) in there {
         let (bar_text, verdict) = match bar {
             Some(bar) if value <= bar => (format!("{bar}"), "met"),
             Some(bar) => {
@@ -349,7 +388,7 @@ impl Bench<'_> {
         })
     }
 
-    fn client(&self, keeps_text: bool) -> Outcome<Cost> {
+    fn client(&self, keeps_text: bool, more: &str) -> Outcome<Cost> {
         let out = self.folder.join("cost.tape");
         let streams = self.plan.streams.to_string();
         let mut command = Command::new(&self.plan.tokentape);
@@ -372,6 +411,7 @@ impl Bench<'_> {
         if keeps_text {
             command.args(["--keep", "text"]);
         }
+        command.args(more.split_whitespace());
         let finished = self.measure(&mut command)?;
         let tape = tape::read(&out)?;
         if tape.complete_requests != self.plan.streams {
