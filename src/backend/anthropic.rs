@@ -237,6 +237,11 @@ impl EventReader for MessagesReader {
             Some(Some(event)) => self.read(&event),
             Some(None) => Reading::of(Channel::Other),
             None if data.is_empty() => Reading::of(Channel::Empty),
+            // Of servers whose other protocols end so.
+            None if data == b"[DONE]" => Reading {
+                is_done: true,
+                ..Reading::of(Channel::Done)
+            },
             None => Reading {
                 is_broken: true,
                 ..Reading::of(Channel::Other)

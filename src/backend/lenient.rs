@@ -53,11 +53,44 @@ pub(super) trait FromJson<'de>: Default {
 }
 
 /// Reads `text` as JSON of any shape; `None` when it is not JSON. A number that no reader here could
-/// hold, such as `1e400`, is null.
+/// hold, such as `1e400`, is null, and half of a surrogate pair is U+FFFD.
 pub(super) fn any(text: &[u8]) -> Option<Value> {
-    serde_json::from_slice(text)
-        .ok()
-        .or_else(|| serde_json::from_slice(&without_huge_numbers(text)?).ok())
+    let read = |text: &[u8]| serde_json::from_slice(text).ok();
+    read(text).or_else(|| {
+        let whole = without_lone_surrogates(text);
+        let text = whole.as_deref().unwrap_or(text);
+        read(text).or_else(|| read(&without_huge_numbers(text)?))
+    })
+}
+
+/// Returns the JSON with U+FFFD in place of each half of a surrogate pair without the other, which is
+/// legal (RFC 8259, section 8.2) and no text; `None` where there is none.
+fn without_lone_surrogates(text: &[u8]) -> Option<Vec<u8>> {
+    let unit = |at: usize| -> Option<u32> {
+        let digits = text.get(at..)?.strip_prefix(b"\\u")?.get(..4)?;
+        u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut whole = Vec::new();
+    let mut kept = 0;
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        at += match (byte, unit(at)) {
+            (b'\\', Some(0xd800..=0xdbff)) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            (b'\\', Some(0xd800..=0xdfff)) => {
+                whole.extend_from_slice(&text[kept..at]);
+                whole.extend_from_slice(b"\\ufffd");
+                kept = at + 6;
+                6
+            }
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+    }
+    if kept == 0 {
+        return None;
+    }
+    whole.extend_from_slice(&text[kept..]);
+    Some(whole)
 }
 
 /// Returns the JSON with null in place of each number that is too large; `None` where there is none.
@@ -232,8 +265,8 @@ impl<'de> FromJson<'de> for Length {
 /// that it may be written in.
 const MAX_ELEMENTS: usize = 256;
 
-/// The elements of a list that have the expected type, but for those after the first 256; empty
-/// where there is no list.
+/// The elements of a list that have the expected type, but for those after the first 256. An object
+/// in its place is a list of one: TGI sends a call of a tool so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct List<T>(pub(super) Vec<T>);
 
@@ -253,6 +286,10 @@ where
             elements.extend(element.filter(|_| elements.len() < MAX_ELEMENTS));
         }
         Ok(Self(elements))
+    }
+
+    fn from_object<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        Ok(Self(Option::<T>::from_object(map)?.into_iter().collect()))
     }
 }
 
@@ -289,6 +326,27 @@ pub(super) type Number = Lenient<Option<f64>>;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_of_a_surrogate_pair_is_no_text_and_breaks_nothing() {
+        for (text, read) in [
+            (r#"{"a":"\ud83d"}"#, "{\"a\":\"\u{fffd}\"}"),
+            (
+                r#"{"a":"x\ude00y","b":1e400}"#,
+                "{\"a\":\"x\u{fffd}y\",\"b\":null}",
+            ),
+            (
+                r#"{"a":"\ud83d\ude00 \ud83d\ud83d\ude00"}"#,
+                "{\"a\":\"😀 \u{fffd}😀\"}",
+            ),
+            (r#"{"a":"\\ud83d"}"#, r#"{"a":"\\ud83d"}"#),
+        ] {
+            let read: Value = serde_json::from_str(read).unwrap();
+            assert_eq!(any(text.as_bytes()), Some(read), "{text}");
+        }
+        assert_eq!(any(b"{\"a\":\"\\ud83d"), None);
+        assert_eq!(any(b"{\"a\":\"\\ud8\"}"), None);
+    }
 
     #[test]
     fn a_number_that_nobody_can_hold_is_null_and_what_is_no_json_stays_none() {

@@ -245,6 +245,10 @@ impl LineReader {
             has_choices: true,
             tokens: Some(1),
             tokens_source: Some(TokensSource::Event),
+            reasoning_bytes: match channel {
+                Channel::Content => thinking.len(),
+                _ => 0,
+            },
             ..Reading::of(channel)
         };
         if self.keep_text {

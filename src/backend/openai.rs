@@ -157,12 +157,9 @@ impl OpenAiReader {
         };
         Reading {
             channel,
-            error: reading.error.or_else(|| {
-                Some(StreamError {
-                    message: failure::error_message(data, &self.secrets),
-                    code: None,
-                })
-            }),
+            error: reading
+                .error
+                .or_else(|| Some(failure::stream_error(data, &self.secrets))),
             is_broken: false,
             ..reading
         }
@@ -200,7 +197,9 @@ impl OpenAiReader {
         }
         let is_bearing = carried.channel.is_token_bearing();
         let counted = usage.and_then(|usage| usage.output);
+        let counted = counted.or(chunk.predicted());
         let is_text_alone = is_bearing
+            && counted.is_none()
             && usage.is_none()
             && error.is_none()
             && carried.ids.is_none()
@@ -223,6 +222,10 @@ impl OpenAiReader {
             tokens_source: tokens.map(|(_, source)| source),
             unread_text: None,
             text: (self.keep_text && is_bearing).then_some(carried.text),
+            reasoning_bytes: match carried.channel {
+                Channel::Content => carried.reasoning_bytes,
+                _ => 0,
+            },
             tools: carried.tools,
             usage,
             finish_reason: carried
@@ -248,6 +251,7 @@ struct Carried<'a> {
     /// The text as it was sent, where there is one and no other.
     sole_text: Option<&'a str>,
     has_text: bool,
+    reasoning_bytes: usize,
     /// Parts of calls of tools, where the text is kept.
     tools: Vec<ToolPart>,
     finish_reason: Option<String>,
@@ -269,6 +273,7 @@ impl<'a> Carried<'a> {
             text: String::new(),
             sole_text: None,
             has_text: false,
+            reasoning_bytes: 0,
             tools: Vec::new(),
             finish_reason: None,
             stop_reason: None,
@@ -290,6 +295,9 @@ impl<'a> Carried<'a> {
             Cow::Borrowed(text) if !self.has_text => Some(*text),
             _ => None,
         };
+        if channel == Channel::Reasoning && !self.has_text {
+            self.reasoning_bytes = text.len();
+        }
         self.has_text = true;
         if self.keep_text {
             self.text.push_str(text);

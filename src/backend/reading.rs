@@ -18,6 +18,8 @@ pub struct Reading {
     pub tokens_source: Option<TokensSource>,
     /// All text of a token-bearing event, where the reader keeps it.
     pub text: Option<String>,
+    /// Bytes at the start of the text that are reasoning, of an event that has content too.
+    pub reasoning_bytes: usize,
     /// Which parts of the text belong to calls of tools, where the reader keeps it.
     pub tools: Vec<ToolPart>,
     /// Where in the event a text was that this backend does not read, as `delta.KEY`.
@@ -47,6 +49,7 @@ impl Reading {
             tokens: None,
             tokens_source: None,
             text: None,
+            reasoning_bytes: 0,
             tools: Vec::new(),
             unread_text: None,
             usage: None,

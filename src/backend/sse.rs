@@ -304,11 +304,19 @@ impl Pending {
         } else if let Some(value) = field_value(line, b"data") {
             self.take_data(value, sole);
         } else if let Some(name) = field_value(line, b"event") {
-            self.name.clear();
-            self.name.extend_from_slice(name);
-            self.has_name = true;
+            self.name(name);
+        } else if let Some(value) = field_value(line, b"error") {
+            // No field of the format: llama.cpp has written its errors so.
+            self.name(b"error");
+            self.take_data(value, sole);
         }
         true
+    }
+
+    fn name(&mut self, name: &[u8]) {
+        self.name.clear();
+        self.name.extend_from_slice(name);
+        self.has_name = true;
     }
 
     fn take_data<'a>(&mut self, value: &'a [u8], sole: &mut Option<&'a [u8]>) {

@@ -38,8 +38,12 @@ const DEPTH: usize = 4;
 pub(super) fn text_in(data: &[u8], secrets: &Secrets) -> Option<String> {
     let event = lenient::any(data)?;
     let deltas = event["choices"].as_array().into_iter().flatten();
+    // Some repeat all of the answer in a message beside the last delta.
     let deltas: Vec<&Value> = deltas
-        .flat_map(|choice| [&choice["delta"], &choice["message"]])
+        .map(|choice| match choice["delta"].is_object() {
+            true => &choice["delta"],
+            false => &choice["message"],
+        })
         .filter(|delta| delta.is_object())
         .collect();
     let found = if deltas.is_empty() {
@@ -125,6 +129,7 @@ mod tests {
             r#"{"id":"1","object":"chat.completion.chunk","model":"m","choices":[]}"#,
             r#"{"choices":[{"delta":{"role":"assistant","content":null,"request_id":"r"}}]}"#,
             r#"{"choices":[{"delta":{"extra_content":{"google":{"thought_signature":"x"}}}}]}"#,
+            r#"{"choices":[{"delta":{"content":""},"message":{"content":"all of it"}}]}"#,
             r#"{"type":"ping"}"#,
             r#"{"type":"message_start","message":{"id":"m","role":"assistant","content":[]}}"#,
             "[1, 2]",

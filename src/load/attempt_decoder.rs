@@ -373,13 +373,16 @@ impl DecodeState {
         }
         self.has_end_mark |= reading.is_done;
         if reading.channel == Channel::Content {
-            self.take_reply(reading.text.as_deref(), &reading.tools);
+            let text = reading.text.as_deref();
+            let text = text.and_then(|text| text.get(reading.reasoning_bytes..));
+            self.take_reply(text, reading.reasoning_bytes, &reading.tools);
         }
         self.take_text(reading.text, reading.tools)
     }
 
-    /// Adds to the content that is passed on, as far as there is room.
-    fn take_reply(&mut self, text: Option<&str>, tools: &[ToolPart]) {
+    /// Adds to the content that is passed on, as far as there is room: of a text that begins after so
+    /// many bytes of an event's.
+    fn take_reply(&mut self, text: Option<&str>, after: usize, tools: &[ToolPart]) {
         let (Some(reply), Some(text), false) = (&mut self.reply, text, self.is_given_up) else {
             return;
         };
@@ -389,8 +392,9 @@ impl DecodeState {
         }
         let mut end = 0;
         for part in tools {
-            reply.push_str(text.get(end..part.at.start).unwrap_or_default());
-            end = part.at.end;
+            let start = part.at.start.saturating_sub(after);
+            reply.push_str(text.get(end..start).unwrap_or_default());
+            end = part.at.end.saturating_sub(after);
         }
         reply.push_str(text.get(end..).unwrap_or_default());
     }

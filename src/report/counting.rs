@@ -45,7 +45,7 @@ pub(super) fn of_counting(
                 share = format::percent(Some(share))
             ),
             "events that arrive together carry one time stamp, so gaps read as zero or as a sum",
-            "read inter-token times beside their resolved form; look for a proxy that buffers",
+            "read inter-token times beside their resolved form; look for a proxy that buffers, and run once more with --no-keep-alive: a server that leaves Nagle's algorithm on holds its first events back on connections that it keeps",
         ));
     }
     if let Some(counts) = counts.first() {

@@ -384,7 +384,7 @@ fn buffered(seen: &Seen<'_>) -> Option<Diagnosis> {
         why: said("something between the model and the client gathers the answer and passes it on whole, \
               such as a proxy that buffers"),
         act: said("switch off buffering and compression of event streams on the way, or measure in front \
-              of it"),
+              of it; if --no-keep-alive mends it, the server leaves Nagle's algorithm on"),
     })
 }
 

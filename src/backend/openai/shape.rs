@@ -42,6 +42,11 @@ pub(super) struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
+    /// Tokens so far by `timings`, which llama.cpp has in each event where it is asked for that.
+    pub(super) fn predicted(&self) -> Option<u32> {
+        self.timings.0?.predicted_n.0
+    }
+
     /// What the server tells of the time that it took; `None` where it tells nothing.
     pub(super) fn server_times(&self) -> Option<ServerTimes> {
         let timings = self.timings.0.map(|told| told.times());

@@ -255,7 +255,7 @@ fn recognises_an_error_in_every_shape() {
     finish choices finish=error id=x error=502:"cut"
     content choices "fine"
     error error=-:"the engine died"
-    error error=-:"died"
+    error error=x:"died"
     content choices "cut" error=-:"{\"choices\":[{\"text\":\"cut\"}]}"
     content choices "fine"
     "#);
@@ -304,7 +304,7 @@ fn reads_odd_but_legal_json() {
     other
     other
     content choices "a"
-    other unread=choices.text
+    content choices "a"
     other
     usage usage=-/12/-/-
     content choices "last"

@@ -125,6 +125,24 @@ fn row_of(answer: &str, size: usize) -> (RequestRow, usize) {
 }
 
 #[test]
+fn what_is_passed_on_of_an_event_with_reasoning_and_content_is_the_content() {
+    let opened = Opened {
+        key: 0,
+        row: RequestRow::new(0, Phase::Measure, 0),
+        progress: Arc::default(),
+        reply_to: Some(1),
+    };
+    let (backend, budget) = (protocol("openai-chat").unwrap(), MemoryBudget::default());
+    let mut decoder = AttemptDecoder::new(opened, backend, Keeping::default(), budget.reserve());
+    let answer = "data: {\"choices\":[{\"delta\":{\"reasoning\":\"Hm.\",\"content\":\"Yes\"}}]}\n\n\
+                  data: {\"choices\":[{\"delta\":{\"content\":\", do.\"},\"finish_reason\":\"stop\"}]}\n\n";
+    let mut chunks = Vec::new();
+    decoder.read(answer.as_bytes(), &entry(1, None), &mut chunks);
+    let (_, reply) = decoder.finish(&END, None, &mut chunks);
+    assert_eq!(reply.as_deref(), Some("Yes, do."));
+}
+
+#[test]
 fn what_a_server_tells_of_its_own_time_is_in_the_row() {
     let of = |last: &str| {
         let answer = format!(
