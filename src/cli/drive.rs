@@ -25,7 +25,7 @@ use crate::runtime::block_on;
 use crate::scrape::Source;
 use crate::time::clock::utc_now_ns;
 use crate::trace::{Pipe, PromptFacts, TraceOptions, TraceRow};
-use crate::wire::{Trust, get_text};
+use crate::wire::{Trust, WireKind, get_text};
 
 /// What is to be driven: a plan, and what a plan does not hold.
 pub(super) struct Planned {
@@ -50,11 +50,11 @@ impl Planned {
         let private = private(&args.target, extra_body, sources)?;
         plan::direct(&mut plan, &private, args.target.connection.wire);
         Ok(Self {
-            plan,
             private,
             models_url: plan::models_url(&args.target)?,
             pipe: None,
-            notes: notes(args),
+            notes: [notes(args), wire_notes(&plan)].concat(),
+            plan,
         })
     }
 }
@@ -452,6 +452,21 @@ fn notes(args: &DriveArgs) -> Vec<String> {
         }
     }
     notes
+}
+
+/// What is said of flags that the wire does not heed.
+fn wire_notes(plan: &RunPlan) -> Vec<String> {
+    if plan.wire.as_deref() != Some(WireKind::Reqwest.name()) {
+        return Vec::new();
+    }
+    let of_direct = [
+        ("--prewarm-connections", plan.prewarm_connections.is_some()),
+        ("--readers", plan.readers.is_some()),
+    ];
+    let unheeded = of_direct.iter().filter(|(_, is_given)| *is_given);
+    unheeded
+        .map(|(flag, _)| format!("note: `{flag}` has no effect on the reqwest wire"))
+        .collect()
 }
 
 /// What is said of flags that the arrivals of a load do not heed.

@@ -207,4 +207,10 @@ fn http2_goes_with_the_wire_that_speaks_it() {
     );
     let plan = load(&["--http2", "--dry-run"]).expect_code(0).stdout;
     assert!(plan.contains("\"wire\": \"reqwest\"") && plan.contains("\"http2\": true"));
+    // Said where a run would be, also of one that reaches nobody.
+    let said = load(&["--http2", "--readers", "2", "--num-prompts", "1"]).stderr;
+    assert!(
+        said.contains("`--readers` has no effect on the reqwest wire"),
+        "{said}"
+    );
 }
