@@ -201,6 +201,9 @@ impl RunPlan {
     ///
     /// What it asks of arrivals, lengths, traces and the server is checked by those who read it.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if self.http2 == Some(true) && self.wire.as_deref() == Some("direct") {
+            return Err("`http2` is true, and the wire `direct` does not speak it".to_owned());
+        }
         let limits = &self.limits;
         let at_least_one = [
             ("max_concurrency", self.max_concurrency.map(u64::from)),
@@ -375,7 +378,8 @@ pub enum UrlStrategy {
     /// To each in its turn
     #[default]
     RoundRobin,
-    /// All turns of a session to the same one; what belongs to no session takes turns
+    /// All turns of a session to the same one, by a hash of its id; what belongs to no session goes as
+    /// in round-robin, by its number
     Session,
 }
 

@@ -4,7 +4,7 @@
 -- columns (unit): run, request_id, attempt, status, intended_ns (ns), goals_from_ns (ns), begun_ns (ns), first_token_ns (ns), answered_ns (ns), input_tokens (tokens), output_tokens (tokens), tpot_ns (ns), is_ok, owed_tokens (tokens), meets_ttft, meets_tpot, meets_e2el, is_good, is_judged
 -- notes: is_judged is false where the client hung up, as it was asked to: nobody knows whether the request would have met a goal
 --   one that is not ok meets no goal; a goal that was not set is met by every request that is ok
---   goals_from_ns is when the goals on ttft and e2el count from: the intended time or the send time, as runs.slo_from says
+--   goals_from_ns is when the goals on ttft and e2el count from: the intended time or the send time, as runs.slo_from says; of a request that took more than one attempt always the intended time, since its send is that of the last one
 --   a request too short to have a tpot passes that goal
 --   owed_tokens are its output tokens; one that is not ok owes what was planned for it, or what it streamed if that is more
 WITH begun AS (
@@ -16,7 +16,7 @@ WITH begun AS (
       WHEN q.status = 'ok' THEN q.output_tokens
       ELSE greatest(CAST(q.output_tokens_planned AS BIGINT), q.output_tokens)
     END AS owed_tokens,
-    CASE WHEN r.slo_from = 'intended' THEN q.intended_ns ELSE q.sent_ns END AS goals_from_ns
+    CASE WHEN r.slo_from = 'intended' OR q.attempt > 0 THEN q.intended_ns ELSE q.sent_ns END AS goals_from_ns
   FROM requests q
   JOIN runs r ON r.run = q.run
 ),

@@ -320,10 +320,12 @@ pub(crate) struct LimitArgs {
     pub(crate) idle_timeout: i64,
     /// Attempts at a request after the first one, at most
     ///
-    /// A request goes out again where no connection could be opened or nothing was answered, and
-    /// after the statuses 408, 409, 429 and 5xx: when the server says (`Retry-After`, up to a
-    /// minute), else after half a second that doubles each time. It keeps its slot meanwhile. Each
-    /// attempt has a row of its own, and the last one counts.
+    /// A request goes out again, to the same server, where no connection could be opened or it ended
+    /// without an answer, and after the statuses 408, 409, 429 and 5xx; not after a limit on time. It
+    /// waits for as long as the server asks (`Retry-After`), and is given up where that is over a
+    /// minute; else for half a second that doubles each time, up to 8 s, less up to a quarter. It
+    /// keeps its slot meanwhile. Each attempt has a row of its own and its own limits on time, and
+    /// the last one counts.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) retries: u8,
     /// Share of the requests that the client hangs up on, 0 to 1, as users do who leave

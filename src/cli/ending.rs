@@ -78,7 +78,7 @@ pub(super) fn tell(report: &RunReport) {
     }
     if report.retried > 0 {
         say(&format!(
-            "note: attempts that failed and were followed by another one (`--retries`): {}",
+            "note: attempts at requests after the first one (`--retries`): {}",
             report.retried
         ));
     }

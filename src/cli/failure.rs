@@ -104,12 +104,15 @@ fn field_remedy(failure: &Failure, plan: &RunPlan) -> Option<String> {
 
 /// What to try against a failure of a request of this run.
 fn remedy(failure: &Failure, manifest: &Manifest) -> Option<String> {
-    let target = &manifest.target;
+    let target = failure.target.as_ref().unwrap_or(&manifest.target);
     let mut sent = manifest.plan.header_names.iter();
     let sends_key = sent.any(|name| name == "authorization") || target.contains('@');
     let has_no_port =
         (failure.message.as_deref()).is_some_and(|text| text.starts_with(NO_LOCAL_PORT));
     let text = match (failure.kind.as_str(), failure.http_status) {
+        ("send", _) if manifest.plan.http2 == Some(true) => {
+            "leave out `--http2`, which the server may not speak"
+        }
         ("connect", _) if has_no_port => {
             "raise the range of ports (`sysctl net.ipv4.ip_local_port_range`), or lower \
              `--max-concurrency`"
@@ -173,6 +176,7 @@ mod tests {
             kind: "http_4xx".to_owned(),
             message: Some(message.to_owned()),
             http_status: Some(422),
+            target: None,
         };
         field_remedy(&failure, &plan)
     }
@@ -183,6 +187,7 @@ mod tests {
             kind: kind.to_owned(),
             message: message.map(str::to_owned),
             http_status,
+            target: None,
         };
         for (failure, words) in [
             (

@@ -85,7 +85,7 @@ pub struct RunReport {
     pub ok: u64,
     /// Requests that failed for good, warm-ups included.
     pub failed: u64,
-    /// Attempts that failed and were followed by another one.
+    /// Attempts at requests after their first one.
     pub retried: u64,
     /// Requests of the measured schedule that were taken up.
     pub taken: u64,
@@ -191,7 +191,7 @@ impl RunReport {
         Self {
             manifest,
             ok: counters.ok(),
-            failed: counters.failed(),
+            failed: counters.failed() + counters.unretried(),
             retried: counters.retried(),
             taken: 0,
             faults: 0,

@@ -83,7 +83,7 @@ mod tests {
         );
         seen.dedup();
         assert!(seen.len() > 1, "{seen:?}");
-        // What belongs to no session takes turns.
+        // What belongs to no session goes by its number.
         assert_eq!(sessions.of(4, None), 1);
         assert_eq!(Targets::from(()).of(9, Some("s")), 0);
     }

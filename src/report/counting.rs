@@ -11,7 +11,7 @@ use super::language::{said, say};
 use super::warning::{Advice, warning};
 use crate::analyze::{Analysis, LatencyPercentiles, RunFacts, RunSummary, TokenCounts};
 use crate::backend;
-use crate::plan::RunPlan;
+use crate::plan::{OutputLength, RunPlan};
 
 /// Share of requests from which on something is no exception.
 const MANY: f64 = 0.05;
@@ -243,6 +243,11 @@ fn of_places(counts: TokenCounts<'_>, (plan, has_pace): (&RunPlan, bool), found:
 /// Warns of answers whose length is not the planned one.
 fn of_answers(counts: TokenCounts<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
     if backend::of_plan(plan).is_ok_and(|backend| !backend.has_tokens()) {
+        return;
+    }
+    // A text that is forced has the tokens that it has.
+    let length = plan.trace.as_ref().map(|trace| trace.output_length);
+    if length == Some(OutputLength::TraceText) {
         return;
     }
     let many = |share: Option<f64>| share.filter(|share| *share > MANY);

@@ -99,6 +99,10 @@ pub(crate) fn subtitle(analysis: &Analysis, run: &RunFacts) -> String {
     }
     let host = manifest.target.split("//").last().unwrap_or_default();
     let host = format::name(host.split('/').next().unwrap_or_default());
+    let host = match manifest.plan.more_urls.len() {
+        0 => host,
+        more => say!("{host} and {more} more", host, more = more.to_string()),
+    };
     parts.push(match plan.model.as_deref().map(format::name) {
         Some(model) => say!("model {model} at {host}", model, host),
         None => host,
@@ -173,7 +177,10 @@ fn load_of(run: &RunFacts) -> BTreeMap<&'static str, Value> {
 }
 
 fn add_origin(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
-    add("Target", format::clean(&manifest.target));
+    let others = manifest.plan.more_urls.iter();
+    let targets = std::iter::once(&manifest.target).chain(others);
+    let targets = targets.map(|url| format::clean(url)).collect::<Vec<_>>();
+    add("Target", targets.join(", "));
     let arrivals = match manifest.arrival_loop {
         Loop::Open => "open loop: at their own times",
         Loop::Closed => "closed loop: when a slot is free",

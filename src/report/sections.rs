@@ -122,9 +122,12 @@ fn is_single(analysis: &Analysis) -> bool {
     analysis.runs.len() == 1
 }
 
-/// Returns the metrics that the headline shows for a run: pairs in open loop, else one form.
+/// Returns the metrics that the headline shows for a run: pairs in open loop and where requests may go
+/// out again, else one form.
 pub(crate) fn is_shown(run: &RunFacts, metric: &str) -> bool {
-    run.manifest.arrival_loop == Loop::Open || !metric.ends_with("_intended")
+    run.manifest.arrival_loop == Loop::Open
+        || run.manifest.plan.retries.is_some()
+        || !metric.ends_with("_intended")
 }
 
 fn latency_section(analysis: &Analysis) -> Section {

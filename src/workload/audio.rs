@@ -110,6 +110,7 @@ fn read(path: &Path, seed: u64) -> Result<Vec<Clip>, WorkloadError> {
             "name a file or a folder that can be read",
         )
     };
+    fs::metadata(path).map_err(unread)?;
     let mut paths: Vec<PathBuf> = if path.is_dir() {
         let entries = fs::read_dir(path).map_err(unread)?;
         let paths = entries.map(|entry| entry.map(|entry| entry.path()));

@@ -34,7 +34,7 @@ fn a_request_that_is_refused_for_now_goes_out_again_and_each_attempt_has_a_row()
     ];
     let said = folder.load(&mock.url(), &words).expect_code(0).stderr;
     assert!(
-        said.contains("followed by another one (`--retries`): 4"),
+        said.contains("after the first one (`--retries`): 4"),
         "{said}"
     );
     let rows = "SELECT request_id, attempt, status, error_kind, http_status, prompt IS NOT NULL AS has_prompt \
@@ -58,8 +58,22 @@ fn a_request_that_is_refused_for_now_goes_out_again_and_each_attempt_has_a_row()
     let order = "SELECT b.dispatched_ns >= a.end_ns AS is_behind FROM requests a JOIN requests b \
                  ON a.request_id = 0 AND b.request_id = 1";
     assert_eq!(folder.table("run.tape", order), "true");
+    // In a closed loop too, goals count from when the request was due: an attempt was lost before.
+    let good = "SELECT meets_ttft FROM slo_results WHERE is_ok";
+    let judged = folder.run(&[
+        "sql",
+        "run.tape",
+        "-c",
+        good,
+        "--goodput",
+        "ttft:20",
+        "--format",
+        "csv",
+    ]);
+    assert_eq!(judged.expect_code(0).stdout.trim(), "meets_ttft\nfalse");
     assert_eq!(folder.manifest("run.tape")["plan"]["retries"], json!(2));
     let told = folder.run(&["analyze", "run.tape", "--markdown", "report.md"]);
+    assert!(told.stdout.contains("intended"), "{}", told.stdout);
     assert!(
         told.stdout.contains("Sent more than once"),
         "{}",
@@ -136,7 +150,13 @@ fn ctrl_c_ends_the_wait_for_another_attempt() {
     let running = folder.start(&words);
     wait_until("a request", || mock.requests().len() == 1);
     running.signal(Signal::INT);
-    running.end().expect_code(130);
+    let said = running.end().expect_code(130).stderr;
+    // No other attempt was made, so this one stands.
+    assert!(
+        said.contains("no request succeeded; the first failed with `http_429`"),
+        "{said}"
+    );
+    assert!(!said.contains("--retries"), "{said}");
     let rows = "SELECT attempt, status, http_status FROM tape_requests";
     assert_eq!(folder.table("run.tape", rows), "0 | error | 429");
 }
