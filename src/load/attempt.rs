@@ -211,7 +211,7 @@ impl<W: Wire> Attempt<W> {
 
 impl<W> Attempt<W> {
     /// Makes an attempt that has not begun; `row` has what is known so far.
-    pub(super) fn new(shared: Arc<Shared<W>>, row: RequestRow) -> Self {
+    pub(super) fn new(shared: Arc<Shared<W>>, mut row: RequestRow) -> Self {
         let notes = Notes {
             key: shared.next_key.fetch_add(1, Ordering::Relaxed),
             recorder: Arc::clone(&shared.recorder),
@@ -222,6 +222,7 @@ impl<W> Attempt<W> {
             bytes_left: AtomicU64::new(MAX_RESPONSE_BYTES),
         };
         let target = shared.targets.of(row.request_id, row.session_id.as_deref());
+        row.target = shared.targets.name(target);
         Self {
             shared,
             request_id: row.request_id,

@@ -384,9 +384,6 @@ impl<W: Wire> Driver<W> {
     ) {
         let mut row = planned.row(due_ns);
         row.queued_ns = queued_ns;
-        let targets = &self.shared.targets;
-        let target = targets.of(row.request_id, row.session_id.as_deref());
-        row.target = targets.name(target);
         drive.driven.taken += 1;
         let attempts = attempt_all(Arc::clone(&self.shared), row, planned);
         let clock = self.shared.clock;
