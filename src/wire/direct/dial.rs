@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use super::socket::{StampedSocket, Stream};
+use super::tls::Tls;
 use crate::capture::schema::ErrorKind;
 use crate::time::clock::Clock;
 use crate::wire::{Target, Trust, WireError};
@@ -23,7 +24,7 @@ const NAME_TTL_NS: i64 = 1_000_000_000;
 pub(super) struct Dialer {
     host: Host<String>,
     port: u16,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     connect_timeout: Duration,
     clock: Clock,
     known: Mutex<Option<Known>>,
@@ -108,12 +109,14 @@ impl Dialer {
             .set_nodelay(true)
             .map_err(failed(ErrorKind::Connect))?;
         let socket = StampedSocket::new(socket, self.clock);
-        let Some((connector, name)) = &self.tls else {
-            return Ok(Stream::Plain(socket));
+        let Some((config, name)) = &self.tls else {
+            return Ok(Stream::plain(socket));
         };
-        let stream = connector.connect(name.clone(), socket).await;
-        let stream = stream.map_err(failed(ErrorKind::Tls))?;
-        Ok(Stream::Tls(Box::new(stream)))
+        let secured = async {
+            let tls = Tls::new(Arc::clone(config), name.clone())?;
+            Stream::secured(socket, tls).await
+        };
+        secured.await.map_err(failed(ErrorKind::Tls))
     }
 
     async fn addresses(&self) -> Result<Arc<[SocketAddr]>, WireError> {
@@ -176,7 +179,7 @@ impl Dialer {
 }
 
 /// Makes what TLS to the host of `url` needs.
-fn tls(url: &Url, trust: &Trust) -> Result<(TlsConnector, ServerName<'static>), WireError> {
+fn tls(url: &Url, trust: &Trust) -> Result<(Arc<ClientConfig>, ServerName<'static>), WireError> {
     let config = trust.config()?;
     let host = match url.host() {
         Some(Host::Ipv6(address)) => address.to_string(),
@@ -184,5 +187,5 @@ fn tls(url: &Url, trust: &Trust) -> Result<(TlsConnector, ServerName<'static>), 
     };
     let name =
         ServerName::try_from(host).map_err(|error| WireError::new(ErrorKind::Tls, &error))?;
-    Ok((TlsConnector::from(Arc::new(config)), name))
+    Ok((Arc::new(config), name))
 }

@@ -14,6 +14,7 @@ mod read_loop;
 mod receive;
 mod request;
 mod socket;
+mod tls;
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use pool::{Origin, Pool};
 use read_loop::ReadLoop;
 pub use read_loop::Readers;
 use request::RequestHead;
-use socket::{ReadStamp, StampedSocket, Stream, Written};
+use socket::{ReadStamp, Stream, Written};
 
 /// Bytes of a body that are written at once: others on the thread get their turn in between.
 const WRITE_BYTES: usize = 64 << 10;
@@ -115,7 +116,6 @@ impl DirectWire {
                 tokio::task::yield_now().await;
             }
         }
-        stream.flush().await?;
         marks.set_body_sent_ns(self.clock.now_ns());
         Ok(true)
     }
@@ -365,16 +365,14 @@ impl WireBody for DirectBody {
             }
         }
         match self.stream.take() {
-            Some(Stream::Plain(socket)) => self.stream_into(socket, sink).await,
-            stream => {
-                self.stream = stream;
-                while let Some(read) = self.read().await? {
-                    if let Some(pumped) = sink.take(&read.arrival()).stops() {
-                        return Ok(pumped);
-                    }
-                }
+            // The end came with the head: the socket has nothing more to say.
+            Some(stream) if stream.has_ended() => {
+                self.decoder.end().map_err(cut_short)?;
+                self.ended_ns = Some(stream.last_read().at_ns);
                 Ok(StreamEnd::End)
             }
+            Some(stream) => self.stream_into(stream, sink).await,
+            None => Ok(StreamEnd::End),
         }
     }
 
@@ -387,22 +385,23 @@ impl DirectBody {
     /// Lets the read loop read the body.
     async fn stream_into(
         &mut self,
-        socket: StampedSocket,
+        stream: Stream,
         sink: Arc<dyn Sink>,
     ) -> Result<StreamEnd, WireError> {
         let lost = |error| WireError::new(ErrorKind::Truncated, &error);
-        let parts = socket.into_parts().map_err(lost)?;
+        let connection = stream.detach().map_err(lost)?;
         let decoder = std::mem::take(&mut self.decoder);
-        let handler = self.read_loop.stream(parts, decoder, sink).map_err(lost)?;
+        let handler = self.read_loop.stream(connection, decoder, sink);
+        let handler = handler.map_err(lost)?;
         let visited = handler.await.map_err(lost)?;
         self.decoder = visited.decoder;
         let pumped = visited.end?;
         if pumped == StreamEnd::End {
-            self.ended_ns = Some(visited.stamps.last().at_ns);
+            self.ended_ns = Some(visited.connection.stamps.last().at_ns);
         }
-        match StampedSocket::from_parts(visited.socket, visited.stamps) {
-            Ok(socket) => {
-                self.stream = Some(Stream::Plain(socket));
+        match Stream::attach(visited.connection) {
+            Ok(stream) => {
+                self.stream = Some(stream);
                 self.release_if_done();
             }
             // The body is whole; only the connection can't be used again.

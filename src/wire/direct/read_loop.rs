@@ -13,7 +13,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -28,7 +27,8 @@ use mio::{Events, Interest, Registry, Token, Waker};
 use tokio::sync::oneshot;
 
 use super::body::{BodyDecoder, bad_body, cut_short};
-use super::socket::{READ_BYTES, Stamps};
+use super::socket::{Detached, READ_BYTES};
+use super::tls::Tls;
 use crate::capture::schema::ErrorKind;
 use crate::throttle::thread_cpu_ns;
 use crate::time::clock::Clock;
@@ -125,8 +125,7 @@ struct StreamId {
 
 /// A body whose reads go to a sink.
 struct Streaming {
-    socket: TcpStream,
-    stamps: Stamps,
+    connection: Detached,
     decoder: BodyDecoder,
     sink: Arc<dyn Sink>,
     /// The other side will send no more: its end is to be read as well.
@@ -137,8 +136,7 @@ struct Streaming {
 
 /// A body that has left the read loop.
 pub(super) struct EndedStream {
-    pub(super) socket: TcpStream,
-    pub(super) stamps: Stamps,
+    pub(super) connection: Detached,
     pub(super) decoder: BodyDecoder,
     pub(super) end: Result<StreamEnd, WireError>,
 }
@@ -162,8 +160,11 @@ impl ReadLoop {
             shared: Arc::clone(&shared),
             streams: Vec::new(),
             unfinished: Vec::new(),
-            scratch: vec![0; READ_BYTES],
-            body: Vec::new(),
+            buffers: Buffers {
+                raw: vec![0; READ_BYTES],
+                plain: Vec::new(),
+                body: Vec::new(),
+            },
             is_closing: false,
         };
         thread::Builder::new()
@@ -179,17 +180,16 @@ impl ReadLoop {
     /// enough; dropped before, it closes the connection.
     pub(super) fn stream(
         &self,
-        (socket, stamps): (TcpStream, Stamps),
+        connection: Detached,
         decoder: BodyDecoder,
         sink: Arc<dyn Sink>,
     ) -> io::Result<StreamWait> {
         let Handle { registry, shared } = &*self.handle;
         let (ended, has_ended) = oneshot::channel();
-        let descriptor = socket.as_raw_fd();
+        let descriptor = connection.socket.as_raw_fd();
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let streaming = Streaming {
-            socket,
-            stamps,
+            connection,
             decoder,
             sink,
             is_closing: false,
@@ -329,10 +329,18 @@ struct PollState {
     streams: Vec<Option<Streaming>>,
     /// Streams of which more could have been read when they were last served.
     unfinished: Vec<usize>,
-    scratch: Vec<u8>,
-    /// The bytes of one read, out of their framing.
-    body: Vec<u8>,
+    buffers: Buffers,
     is_closing: bool,
+}
+
+/// What becomes of one read.
+struct Buffers {
+    /// As it came.
+    raw: Vec<u8>,
+    /// Out of TLS, where there is TLS.
+    plain: Vec<u8>,
+    /// Out of its framing.
+    body: Vec<u8>,
 }
 
 impl PollState {
@@ -415,7 +423,7 @@ impl PollState {
         };
         streaming.is_closing |=
             event.is_some_and(|event| event.is_read_closed() || event.is_error());
-        match streaming.read(&mut self.scratch, &mut self.body) {
+        match streaming.read(&mut self.buffers) {
             ReadOutcome::Drained => {}
             ReadOutcome::HasMore if self.unfinished.contains(&token) => {}
             ReadOutcome::HasMore => self.unfinished.push(token),
@@ -423,8 +431,7 @@ impl PollState {
                 if let Some(streaming) = self.remove(token) {
                     // Nobody waits any more where the wait was given up at this moment.
                     let _ = streaming.ended.send(EndedStream {
-                        socket: streaming.socket,
-                        stamps: streaming.stamps,
+                        connection: streaming.connection,
                         decoder: streaming.decoder,
                         end,
                     });
@@ -435,7 +442,7 @@ impl PollState {
 
     fn remove(&mut self, token: usize) -> Option<Streaming> {
         let streaming = self.streams.get_mut(token)?.take()?;
-        let socket = streaming.socket.as_raw_fd();
+        let socket = streaming.connection.socket.as_raw_fd();
         // It is watched no more at the latest when it is closed.
         let _ = self.poller.registry().deregister(&mut SourceFd(&socket));
         self.shared.registrations().free.push(token);
@@ -461,9 +468,10 @@ enum ReadOutcome {
 }
 
 impl Streaming {
-    fn read(&mut self, scratch: &mut [u8], body: &mut Vec<u8>) -> ReadOutcome {
+    fn read(&mut self, buffers: &mut Buffers) -> ReadOutcome {
         for _ in 0..READS_A_TURN {
-            let count = match self.stamps.receive(self.socket.as_fd(), scratch) {
+            let Detached { socket, stamps, .. } = &mut self.connection;
+            let count = match stamps.receive(socket.as_fd(), &mut buffers.raw) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return ReadOutcome::Drained;
@@ -473,42 +481,67 @@ impl Streaming {
                     return ReadOutcome::Over(Err(WireError::new(ErrorKind::Truncated, &error)));
                 }
             };
-            if count == 0 {
-                let end = self.decoder.end().map_err(cut_short);
-                return ReadOutcome::Over(end.map(|()| StreamEnd::End));
-            }
-            body.clear();
-            let decoded = self.decoder.push(&scratch[..count], body);
-            let stopped = if body.is_empty() {
-                None
-            } else {
-                let stamp = self.stamps.last();
-                let arrival = Arrival {
-                    at_ns: stamp.at_ns,
-                    bytes: body,
-                    read_seq: Some(stamp.seq),
-                    kernel_lag_us: stamp.kernel_lag_us,
-                };
-                match self.sink.take(&arrival) {
-                    Flow::Wait if self.sink.wait() => None,
-                    wish => wish.stops(),
-                }
-            };
-            if let Err(error) = decoded {
-                return ReadOutcome::Over(Err(bad_body(error)));
-            }
-            if self.decoder.is_done {
-                return ReadOutcome::Over(Ok(StreamEnd::End));
-            }
-            if let Some(pumped) = stopped {
-                return ReadOutcome::Over(Ok(pumped));
+            if let Some(end) = self.take(count, buffers) {
+                return ReadOutcome::Over(end);
             }
             // A read that leaves room has emptied the socket; the next bytes will be announced. An
             // end that has been announced will not be again.
-            if count < scratch.len() && !self.is_closing {
+            if count < buffers.raw.len() && !self.is_closing {
                 return ReadOutcome::Drained;
             }
         }
         ReadOutcome::HasMore
+    }
+
+    /// Gives the sink what a read of `count` bytes brought; returns how the body has ended, if it has.
+    fn take(
+        &mut self,
+        count: usize,
+        Buffers { raw, plain, body }: &mut Buffers,
+    ) -> Option<Result<StreamEnd, WireError>> {
+        let lost = |error| WireError::new(ErrorKind::Truncated, &error);
+        let mut opened = Ok(());
+        let mut has_ended = count == 0;
+        let bytes = match &mut self.connection.tls {
+            None => &raw[..count],
+            Some(_) if count == 0 => return Some(Err(lost(Tls::cut_off()))),
+            Some(tls) => {
+                plain.clear();
+                opened = tls.open(&raw[..count], plain);
+                has_ended = tls.has_ended();
+                plain
+            }
+        };
+        body.clear();
+        let decoded = self.decoder.push(bytes, body);
+        let stopped = if body.is_empty() {
+            None
+        } else {
+            let stamp = self.connection.stamps.last();
+            let arrival = Arrival {
+                at_ns: stamp.at_ns,
+                bytes: body,
+                read_seq: Some(stamp.seq),
+                kernel_lag_us: stamp.kernel_lag_us,
+            };
+            match self.sink.take(&arrival) {
+                Flow::Wait if self.sink.wait() => None,
+                wish => wish.stops(),
+            }
+        };
+        if let Err(error) = decoded {
+            return Some(Err(bad_body(error)));
+        }
+        if self.decoder.is_done {
+            return Some(Ok(StreamEnd::End));
+        }
+        if let Err(error) = opened {
+            return Some(Err(lost(error)));
+        }
+        if has_ended {
+            let end = self.decoder.end().map_err(cut_short);
+            return Some(end.map(|()| StreamEnd::End));
+        }
+        stopped.map(Ok)
     }
 }

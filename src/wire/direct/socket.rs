@@ -5,13 +5,13 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncWrite as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use super::receive::{ask_for_stamps, receive};
+use super::tls::Tls;
 use crate::time::clock::{Clock, utc_now_ns};
 
 /// Room for one read, in bytes. What is there at once is taken at once.
@@ -19,7 +19,16 @@ pub(super) const READ_BYTES: usize = 64 << 10;
 
 thread_local! {
     /// All sockets of a thread read into the same place; what they keep, they copy out of it.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        raw: vec![0; READ_BYTES],
+        plain: Vec::new(),
+    });
+}
+
+/// Where a read goes, and what TLS makes of it.
+struct Scratch {
+    raw: Vec<u8>,
+    plain: Vec<u8>,
 }
 
 /// When a read returned.
@@ -115,17 +124,6 @@ impl StampedSocket {
         }
     }
 
-    /// Takes the socket out of the runtime's hands.
-    pub(super) fn into_parts(self) -> io::Result<(std::net::TcpStream, Stamps)> {
-        Ok((self.socket.into_std()?, self.stamps))
-    }
-
-    /// Gives a socket, which is non-blocking, into the runtime's hands.
-    pub(super) fn from_parts(socket: std::net::TcpStream, stamps: Stamps) -> io::Result<Self> {
-        let socket = TcpStream::from_std(socket)?;
-        Ok(Self { socket, stamps })
-    }
-
     /// Reads what is there; 0 bytes are the end of the stream.
     fn poll_receive(
         &mut self,
@@ -159,113 +157,158 @@ impl StampedSocket {
     }
 }
 
-impl AsyncRead for StampedSocket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let bytes = ready!(
-            self.get_mut()
-                .poll_receive(context, buffer.initialize_unfilled())
-        )?;
-        buffer.advance(bytes);
-        Poll::Ready(Ok(()))
+impl StampedSocket {
+    /// Waits for what the server sends in the handshake, and sends what is due in it.
+    async fn shake_hands(&mut self, tls: &mut Tls) -> io::Result<()> {
+        loop {
+            self.send_sealed(tls).await?;
+            if !tls.is_handshaking() {
+                return Ok(());
+            }
+            let taken = poll_fn(|context| {
+                SCRATCH.with_borrow_mut(|Scratch { raw, .. }| {
+                    Poll::Ready(match ready!(self.poll_receive(context, raw))? {
+                        0 => Err(io::Error::new(
+                            io::ErrorKind::UnexpectedEof,
+                            "tls handshake eof",
+                        )),
+                        count => tls.take_in(&raw[..count]),
+                    })
+                })
+            });
+            if let Err(error) = taken.await {
+                // The server may be told why, where that goes out at once.
+                let _ = tls.send(|bytes| self.socket.try_write(bytes));
+                return Err(error);
+            }
+        }
+    }
+
+    /// Sends what is sealed, to the last byte.
+    async fn send_sealed(&mut self, tls: &mut Tls) -> io::Result<()> {
+        loop {
+            match tls.send(|bytes| self.socket.try_write(bytes)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.socket.writable().await?;
+                }
+                sent => return sent,
+            }
+        }
     }
 }
 
-impl AsyncWrite for StampedSocket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
-    }
-}
-
-/// What bytes go through.
+/// What bytes go through, in the runtime's hands.
 #[derive(Debug)]
-pub(super) enum Stream {
-    Plain(StampedSocket),
-    Tls(Box<TlsStream<StampedSocket>>),
+pub(super) struct Stream {
+    socket: StampedSocket,
+    tls: Option<Box<Tls>>,
+}
+
+/// A connection out of the runtime's hands; its socket is non-blocking.
+#[derive(Debug)]
+pub(super) struct Detached {
+    pub(super) socket: std::net::TcpStream,
+    pub(super) stamps: Stamps,
+    pub(super) tls: Option<Box<Tls>>,
 }
 
 impl Stream {
-    fn socket(&self) -> &StampedSocket {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().0,
-        }
+    pub(super) fn plain(socket: StampedSocket) -> Self {
+        Self { socket, tls: None }
+    }
+
+    /// Makes a connection over TLS, by its handshake.
+    pub(super) async fn secured(mut socket: StampedSocket, mut tls: Tls) -> io::Result<Self> {
+        socket.shake_hands(&mut tls).await?;
+        Ok(Self {
+            socket,
+            tls: Some(Box::new(tls)),
+        })
+    }
+
+    pub(super) fn detach(self) -> io::Result<Detached> {
+        Ok(Detached {
+            socket: self.socket.socket.into_std()?,
+            stamps: self.socket.stamps,
+            tls: self.tls,
+        })
+    }
+
+    pub(super) fn attach(detached: Detached) -> io::Result<Self> {
+        let Detached {
+            socket,
+            stamps,
+            tls,
+        } = detached;
+        let socket = TcpStream::from_std(socket)?;
+        Ok(Self {
+            socket: StampedSocket { socket, stamps },
+            tls,
+        })
+    }
+
+    /// Says whether the server has said, under TLS, that it sends no more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_ended())
     }
 
     /// Counts reads from 0 again.
     pub(super) fn begin_request(&mut self) {
-        let socket = match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_mut().0,
-        };
-        socket.stamps.next_seq = 0;
+        self.socket.stamps.next_seq = 0;
     }
 
     /// The stamp of the last read of the socket.
     pub(super) fn last_read(&self) -> ReadStamp {
-        self.socket().stamps.last
+        self.socket.stamps.last
     }
 
     /// Says whether nothing has arrived, not even the connection's end: fit for another request.
     pub(super) fn is_quiet(&mut self) -> bool {
-        if let Self::Tls(stream) = self {
-            // Servers send tickets for later sessions right after the handshake: they are taken in
-            // here, and are no answer.
-            let mut byte = [0_u8; 1];
-            let mut context = Context::from_waker(Waker::noop());
-            let read = Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
-            if read.is_ready() {
-                return false;
+        let socket = &mut self.socket;
+        let Some(tls) = &mut self.tls else {
+            let peeked = rustix::net::recv(
+                socket.socket.as_fd(),
+                &mut [0_u8; 1][..],
+                rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT,
+            );
+            return matches!(peeked, Err(rustix::io::Errno::WOULDBLOCK));
+        };
+        SCRATCH.with_borrow_mut(|Scratch { raw, plain }| {
+            plain.clear();
+            loop {
+                match socket.stamps.receive(socket.socket.as_fd(), raw) {
+                    Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+                    Ok(0) => return false,
+                    // Servers send tickets for later sessions right after the handshake: they are
+                    // taken in here, and are no answer.
+                    Ok(count) => {
+                        let opened = tls.open(&raw[..count], plain);
+                        if opened.is_err() || tls.has_ended() || !plain.is_empty() {
+                            return false;
+                        }
+                    }
+                }
             }
-        }
-        let peeked = rustix::net::recv(
-            self.socket().socket.as_fd(),
-            &mut [0_u8; 1][..],
-            rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT,
-        );
-        matches!(peeked, Err(rustix::io::Errno::WOULDBLOCK))
+        })
     }
 
     /// Waits for bytes and hands them to `take`; an empty slice is the end of the stream.
     pub(super) async fn read<T>(&mut self, mut take: impl FnMut(&[u8]) -> T) -> io::Result<T> {
+        let Self { socket, tls } = self;
         poll_fn(|context| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                let bytes = match self {
-                    Self::Plain(socket) => ready!(socket.poll_receive(context, scratch))?,
-                    Self::Tls(stream) => {
-                        let mut buffer = ReadBuf::new(scratch);
-                        ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
-                        buffer.filled().len()
-                    }
+            SCRATCH.with_borrow_mut(|Scratch { raw, plain }| {
+                let Some(tls) = tls else {
+                    let count = ready!(socket.poll_receive(context, raw))?;
+                    return Poll::Ready(Ok(take(&raw[..count])));
                 };
-                Poll::Ready(Ok(take(&scratch[..bytes])))
+                plain.clear();
+                while plain.is_empty() && !tls.has_ended() {
+                    match ready!(socket.poll_receive(context, raw))? {
+                        0 => return Poll::Ready(Err(Tls::cut_off())),
+                        count => tls.open(&raw[..count], plain)?,
+                    }
+                }
+                Poll::Ready(Ok(take(plain)))
             })
         })
         .await
@@ -273,38 +316,29 @@ impl Stream {
 
     /// Writes some of `parts`, or finds that the other side is speaking already.
     pub(super) async fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<Written> {
-        poll_fn(|context| match self {
-            Self::Plain(socket) => {
-                match Pin::new(&mut socket.socket).poll_write_vectored(context, parts) {
-                    Poll::Ready(written) => Poll::Ready(written.map(Written::Some)),
-                    Poll::Pending => {
-                        let mut byte = [0_u8; 1];
-                        let mut byte = ReadBuf::new(&mut byte);
-                        // An answer before the request's end is a refusal, or the end.
-                        match socket.socket.poll_peek(context, &mut byte) {
-                            Poll::Ready(Ok(_)) => Poll::Ready(Ok(Written::Answered)),
-                            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                            Poll::Pending => Poll::Pending,
-                        }
+        let Self { socket, tls } = self;
+        if let Some(tls) = tls {
+            let count = tls.seal(parts)?;
+            socket.send_sealed(tls).await?;
+            return Ok(Written::Some(count));
+        }
+        let socket = &mut socket.socket;
+        poll_fn(
+            |context| match Pin::new(&mut *socket).poll_write_vectored(context, parts) {
+                Poll::Ready(written) => Poll::Ready(written.map(Written::Some)),
+                Poll::Pending => {
+                    let mut byte = [0_u8; 1];
+                    let mut byte = ReadBuf::new(&mut byte);
+                    // An answer before the request's end is a refusal, or the end.
+                    match socket.poll_peek(context, &mut byte) {
+                        Poll::Ready(Ok(_)) => Poll::Ready(Ok(Written::Answered)),
+                        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                        Poll::Pending => Poll::Pending,
                     }
                 }
-            }
-            Self::Tls(stream) => Pin::new(stream)
-                .poll_write_vectored(context, parts)
-                .map_ok(Written::Some),
-        })
+            },
+        )
         .await
-    }
-
-    /// Waits until what was written is with the kernel.
-    pub(super) async fn flush(&mut self) -> io::Result<()> {
-        match self {
-            // Nothing is kept back.
-            Self::Plain(_) => Ok(()),
-            Self::Tls(stream) => {
-                poll_fn(|context| Pin::new(&mut *stream).poll_flush(context)).await
-            }
-        }
     }
 }
 
