@@ -10,10 +10,13 @@
 //! and exits with 1 when a bar is missed. On fewer than two cores it says so and does nothing. With
 //! `--starts-per-s 1000` the requests are sent one after another; else all at once, which shows how
 //! a burst is borne: most of its TTFT error is the time that the server takes to read it.
-//! `--other "--readers 2"` runs `tokentape load` once more in each pair, with these flags, and holds its CPU
-//! time to that of the plain one.
+//! `--other "--readers 2"`, as often as wanted, runs `tokentape load` once more in each pair, with these
+//! flags, and holds its CPU time to that of the plain one: `--other "--backend ollama"` for another
+//! protocol, `--other --insecure` for TLS, with `--keep text` for its read lag. `--plain "--backend
+//! openai-chat"` gives flags to the plain one and to the one with text.
 //! `cost serve --rate 20 --ttft-ms 50 --core 0` runs the server alone, until its stdin closes.
 
+mod answers;
 mod connections;
 #[path = "epoll_floor.rs"]
 mod epoll_floor;
@@ -32,14 +35,18 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use epoll_floor::{cpu_ticks, peak_rss_bytes};
 use pinned::{spawn_on, two_cores};
 use process::{said, silence};
 use program::{Outcome, each_flag, exit_code, say};
+use rcgen::{CertificateParams, KeyPair};
 use running::Running;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::Value;
 use stamping_server::{Pace, Server};
 
@@ -82,8 +89,10 @@ struct Plan {
     rate: u32,
     /// Requests begun in a second; `None` begins all at once.
     starts_per_s: Option<u32>,
-    /// Flags of one more client in each pair.
-    other: Option<String>,
+    /// Flags of the client that is held to the floor.
+    plain: String,
+    /// Flags of further clients in each pair.
+    others: Vec<String>,
 }
 
 impl Plan {
@@ -95,7 +104,8 @@ impl Plan {
             tokens: 400,
             rate: 20,
             starts_per_s: None,
-            other: None,
+            plain: String::new(),
+            others: Vec::new(),
         };
         each_flag(|flag, value| {
             match flag {
@@ -105,7 +115,8 @@ impl Plan {
                 "--tokens" => plan.tokens = value()?.parse()?,
                 "--rate" => plan.rate = value()?.parse()?,
                 "--starts-per-s" => plan.starts_per_s = Some(value()?.parse()?),
-                "--other" => plan.other = Some(value()?),
+                "--plain" => plan.plain = value()?,
+                "--other" => plan.others.push(value()?),
                 _ => return Ok(false),
             }
             Ok(true)
@@ -140,7 +151,7 @@ fn serve() -> Outcome<bool> {
         ttft_ns: ttft_ms * 1_000_000,
         interval_ns: NS_PER_S / rate.max(1),
     };
-    let server = Server::start(core, pace)?;
+    let server = Server::start(core, pace, None)?;
     say(&format!("http://{}", server.address));
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(true)
@@ -161,12 +172,13 @@ struct Cost {
 }
 
 /// The floor and the client, one after the other.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Pair {
     floor: Cost,
     with_text: Cost,
     plain: Cost,
-    other: Option<Cost>,
+    /// In the order of the flags.
+    others: Vec<Cost>,
 }
 
 /// Runs all pairs; true when every bar is met.
@@ -183,7 +195,8 @@ fn run(plan: &Plan) -> Outcome<bool> {
 }
 
 fn run_in(plan: &Plan, folder: &Path, (server_core, client_core): (usize, usize)) -> Outcome<bool> {
-    let server = Server::start(server_core, plan.pace())?;
+    let server = Server::start(server_core, plan.pace(), None)?;
+    let secured = Server::start(server_core, plan.pace(), Some(certified()?))?;
     let starts = match plan.starts_per_s {
         Some(rate) => format!("begun {rate} a second"),
         None => "begun at once".to_owned(),
@@ -203,38 +216,47 @@ fn run_in(plan: &Plan, folder: &Path, (server_core, client_core): (usize, usize)
             folder,
             client_core,
             address: server.address,
+            secured: secured.address,
         };
+        let with_text = format!("--keep text {}", plan.plain);
         // Whoever comes first in a pair meets the server as the last pair left it.
         let (floor, with_text) = if number % 2 == 1 {
             let floor = bench.floor()?;
-            (floor, bench.client(true, "")?)
+            (floor, bench.client(&with_text)?)
         } else {
-            let client = bench.client(true, "")?;
+            let client = bench.client(&with_text)?;
             (bench.floor()?, client)
         };
-        let plain = bench.client(false, "")?;
-        let other = plan.other.as_deref();
-        let other = other.map(|words| bench.client(false, words)).transpose()?;
-        let all = [
-            ("floor", Some(floor)),
-            ("with text", Some(with_text)),
-            ("plain", Some(plain)),
-            ("other", other),
-        ];
-        for (name, cost) in all {
-            if let Some(cost) = cost {
-                say(&cost.row(&format!("{number} {name}")));
-            }
+        let plain = bench.client(&plan.plain)?;
+        let others = plan.others.iter().map(|words| bench.client(words));
+        let others: Vec<Cost> = others.collect::<Outcome<_>>()?;
+        let names = ["floor", "with text", "plain"].into_iter();
+        let names = names.chain(plan.others.iter().map(String::as_str));
+        for (name, cost) in names.zip([floor, with_text, plain].iter().chain(&others)) {
+            say(&cost.row(&format!("{number} {name}")));
         }
         pairs.push(Pair {
             floor,
             with_text,
             plain,
-            other,
+            others,
         });
     }
-    drop(server);
+    drop((server, secured));
     Ok(judge(&pairs, plan))
+}
+
+/// A certificate for this machine that nobody vouches for, and what a server needs to show it.
+fn certified() -> Outcome<Arc<ServerConfig>> {
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())?;
+    Ok(Arc::new(config))
 }
 
 const HEADINGS: &str = "\
@@ -260,7 +282,7 @@ impl Cost {
 }
 
 /// A figure: its name, its median over the pairs, and its bar.
-type Figure = (&'static str, f64, Option<f64>);
+type Figure = (String, f64, Option<f64>);
 
 /// What the pairs came to; a figure that none of them has is 0.
 fn figures(pairs: &[Pair], plan: &Plan) -> Vec<Figure> {
@@ -271,7 +293,7 @@ fn figures(pairs: &[Pair], plan: &Plan) -> Vec<Figure> {
     };
     #[expect(clippy::cast_precision_loss, reason = "far below what a float holds")]
     let chunks = (plan.streams * plan.tokens) as f64;
-    vec![
+    let figures = [
         (
             "CPU, plain ÷ floor",
             median(&|pair| Some(pair.plain.cpu_s / pair.floor.cpu_s)),
@@ -322,12 +344,17 @@ fn figures(pairs: &[Pair], plan: &Plan) -> Vec<Figure> {
             median(&|pair| Some(chunks / pair.plain.cpu_s)),
             None,
         ),
-        (
-            "CPU, other ÷ plain",
-            median(&|pair| Some(pair.other?.cpu_s / pair.plain.cpu_s)),
-            None,
-        ),
-    ]
+    ];
+    let figures = figures.map(|(name, value, bar)| (name.to_owned(), value, bar));
+    let mut figures = figures.to_vec();
+    for (at, words) in plan.others.iter().enumerate() {
+        let of = |pair: &Pair| pair.others.get(at).copied();
+        let cpu = median(&|pair| Some(of(pair)?.cpu_s / pair.plain.cpu_s));
+        let lag = median(&|pair| Some(of(pair)?.lag_p99_ns? / 1_000.0));
+        figures.push((format!("CPU, `{words}` ÷ plain"), cpu, None));
+        figures.push((format!("read lag p99 us, `{words}`"), lag, None));
+    }
+    figures
 }
 
 /// Prints the medians beside the bars; true when every bar is met.
@@ -356,6 +383,8 @@ struct Bench<'a> {
     folder: &'a Path,
     client_core: usize,
     address: SocketAddr,
+    /// The same server behind TLS.
+    secured: SocketAddr,
 }
 
 impl Bench<'_> {
@@ -388,17 +417,23 @@ impl Bench<'_> {
         })
     }
 
-    fn client(&self, keeps_text: bool, more: &str) -> Outcome<Cost> {
+    /// Runs the client with these flags.
+    fn client(&self, flags: &str) -> Outcome<Cost> {
+        let words: Vec<&str> = flags.split_whitespace().collect();
+        let keeps_text = words.contains(&"--keep");
+        let url = if words.contains(&"--insecure") {
+            format!("https://{}", self.secured)
+        } else {
+            format!("http://{}", self.address)
+        };
         let out = self.folder.join("cost.tape");
         let streams = self.plan.streams.to_string();
         let mut command = Command::new(&self.plan.tokentape);
         command
-            .args(["load", "--backend", "vllm", "--model", "simulated"])
-            .arg("--base-url")
-            .arg(format!("http://{}", self.address))
+            .args(["load", "--model", "simulated", "--base-url", &url])
             .args(["--dataset-name", "random", "--random-input-len", "32"])
             .args(["--random-output-len", &self.plan.tokens.to_string()])
-            .args(["--ignore-eos", "--num-prompts", &streams])
+            .args(["--num-prompts", &streams])
             .args(["--no-summary", "--force"])
             .arg("--out")
             .arg(&out);
@@ -408,10 +443,10 @@ impl Bench<'_> {
                 .arg(rate.to_string()),
             None => command.args(["--max-concurrency", &streams]),
         };
-        if keeps_text {
-            command.args(["--keep", "text"]);
+        if !words.contains(&"--backend") {
+            command.args(["--backend", "vllm", "--ignore-eos"]);
         }
-        command.args(more.split_whitespace());
+        command.args(words);
         let finished = self.measure(&mut command)?;
         let tape = tape::read(&out)?;
         if tape.complete_requests != self.plan.streams {

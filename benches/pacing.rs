@@ -1,6 +1,6 @@
 //! How late requests are sent, beside a bare loop that sleeps until the same due times.
 //!
-//! `tokentape` runs on one core against a minimal server on another, and its tape says for every
+//! `tokentape` runs on one core against a server that answers at once on another, and its tape says for every
 //! request when it was due and when it was sent. The bare loop sleeps with `clock_nanosleep` on the
 //! client's core, and has nothing else to do. Both have the lateness of this machine in them, so
 //! their ratio is the client's own.
@@ -9,14 +9,15 @@
 //! bar is missed; `--quick` is a short run. Before that stands how long the client takes to its
 //! first request (`startup.rs`). On fewer than two cores it says so and does nothing.
 
+mod answers;
 mod connections;
 mod http_request;
 mod machine;
-mod minimal_server;
 mod pinned;
 mod process;
 mod program;
 mod rows;
+mod stamping_server;
 mod startup;
 
 use std::fmt::Write as _;
@@ -24,13 +25,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use minimal_server::{Server, now_ns};
 use pinned::{on_core, spawn_on, two_cores};
 use process::{said, silence};
 use program::{Outcome, each_flag, exit_code, say};
 use rustix::io::Errno;
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec};
+use stamping_server::{Pace, Server, now_ns};
 use tokentape::capture::schema::{RequestRow, Status};
 
 /// The client's lateness at p99 may be this many times the bare loop's.
@@ -42,6 +43,12 @@ const BURST_BAR_US: (u32, f64) = (256, 5_000.0);
 
 const RATES_PER_S: [u32; 4] = [10, 100, 1_000, 10_000];
 const BURSTS: [u32; 3] = [32, 256, 1_000];
+
+/// The least that a client can meet: an answer at once.
+const AT_ONCE: Pace = Pace {
+    ttft_ns: 0,
+    interval_ns: 0,
+};
 
 /// Time from the start of the bare loop to its first due time.
 const LEAD_NS: i64 = 10_000_000;
@@ -96,7 +103,7 @@ fn run(plan: &Plan) -> Outcome<bool> {
     ));
     let folder = std::env::temp_dir().join(format!("tokentape-pacing-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
-    let result = Server::start(server_core).and_then(|server| {
+    let result = Server::start(server_core, AT_ONCE, None).and_then(|server| {
         let place = (&server, folder.as_path());
         let is_quick = startup::measure(&plan.tokentape, place, plan.starts)?;
         let bench = Bench {
@@ -342,7 +349,7 @@ fn trace(rate_per_s: u32, count: u32) -> String {
 
 /// The bare loop: sleeps until each due time, and returns how late it woke, in nanoseconds.
 fn sleep_until_each(due_ns: &[i64]) -> Outcome<Vec<i64>> {
-    let start_ns = now_ns() + LEAD_NS - due_ns.first().copied().unwrap_or(0);
+    let start_ns = now_ns(ClockId::Monotonic) + LEAD_NS - due_ns.first().copied().unwrap_or(0);
     let mut late_ns = Vec::with_capacity(due_ns.len());
     for due_ns in due_ns {
         let at_ns = start_ns + due_ns;
@@ -357,7 +364,7 @@ fn sleep_until_each(due_ns: &[i64]) -> Outcome<Vec<i64>> {
                 Err(error) => return Err(error.into()),
             }
         }
-        late_ns.push(now_ns() - at_ns);
+        late_ns.push(now_ns(ClockId::Monotonic) - at_ns);
     }
     Ok(late_ns)
 }

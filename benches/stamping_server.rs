@@ -2,20 +2,23 @@
 //!
 //! One thread waits with epoll until a request comes or a token is due, and writes each token by
 //! itself. A token is stamped in the moment before the system call that sends it, so that what a
-//! client sees as late was late on the client's side. `simulate --stamp` does the same behind a
+//! client sees as late was late on the client's side. It speaks the protocols of `answers.rs`, and
+//! TLS where it is given a certificate. `simulate --stamp` does the same behind a
 //! whole HTTP server, whose own queue shows from some 50,000 tokens a second on one core, and with
 //! `--bare` behind one that does little else.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead as _, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustls::{ServerConfig, ServerConnection};
 
+use crate::answers::Answer;
 use crate::connections::Connections;
 use crate::http_request::extent;
 use crate::pinned::on_core;
@@ -45,21 +48,33 @@ pub(crate) struct Pace {
 /// A running server; ends with this value.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    is_over: Arc<AtomicBool>,
+    pub(crate) shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the server's thread and its owner share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// The owner writes: no more is wanted.
+    is_over: AtomicBool,
+    /// When a connection and a request's first byte first arrived, on the monotonic clock; 0 until
+    /// then. The server writes, the owner takes.
+    pub(crate) first_connection_ns: AtomicI64,
+    pub(crate) first_byte_ns: AtomicI64,
+}
+
 impl Server {
-    /// Starts a server whose thread stays on `core`.
-    pub(crate) fn start(core: usize, pace: Pace) -> Outcome<Self> {
+    /// Starts a server whose thread stays on `core`; it speaks TLS where it is told how.
+    pub(crate) fn start(core: usize, pace: Pace, tls: Option<Arc<ServerConfig>>) -> Outcome<Self> {
         let (connections, address) = Connections::listen()?;
-        let is_over = Arc::new(AtomicBool::new(false));
+        let shared = Arc::new(Shared::default());
         let mut serving = Serving {
             connections,
             pace,
+            tls,
             begun: 0,
             due: BinaryHeap::new(),
-            is_over: Arc::clone(&is_over),
+            shared: Arc::clone(&shared),
         };
         let thread = thread::Builder::new()
             .name("server".to_owned())
@@ -69,7 +84,7 @@ impl Server {
             })?;
         Ok(Self {
             address,
-            is_over,
+            shared,
             thread: Some(thread),
         })
     }
@@ -77,7 +92,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Release);
+        self.shared.is_over.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             // One that has panicked has said so.
             let _ = thread.join();
@@ -85,7 +100,15 @@ impl Drop for Server {
     }
 }
 
-fn now_ns(clock: ClockId) -> i64 {
+/// Notes the time where none is noted yet.
+fn note_first(at_ns: &AtomicI64) {
+    if at_ns.load(Ordering::Relaxed) == 0 {
+        at_ns.store(now_ns(ClockId::Monotonic), Ordering::Release);
+    }
+}
+
+/// Returns a clock's time, in nanoseconds.
+pub(crate) fn now_ns(clock: ClockId) -> i64 {
     let now = clock_gettime(clock);
     now.tv_sec * NS_PER_S + now.tv_nsec
 }
@@ -94,50 +117,41 @@ fn now_ns(clock: ClockId) -> i64 {
 struct Serving {
     connections: Connections<Connection>,
     pace: Pace,
+    tls: Option<Arc<ServerConfig>>,
     /// Connections that there have been.
     begun: u64,
     /// When which connection has a token to send, on the monotonic clock, the next one first. One
     /// that has gone meanwhile is told from another at its place by its number.
     due: BinaryHeap<Reverse<(i64, usize, u64)>>,
-    is_over: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
 struct Connection {
     number: u64,
-    stream: TcpStream,
+    socket: TcpStream,
+    tls: Option<Box<ServerConnection>>,
     /// What has been read of the current request.
     bytes: Vec<u8>,
     /// What has not been taken by the socket yet.
     unsent: Vec<u8>,
     answer: Option<Answer>,
-}
-
-/// A stream under way.
-struct Answer {
-    is_chat: bool,
+    /// When the request had arrived; until the first token.
     received_utc_ns: Option<i64>,
-    sent: u32,
-    tokens: u32,
 }
 
 impl Serving {
     fn serve(&mut self) -> Outcome<()> {
-        while !self.is_over.load(Ordering::Acquire) {
-            let wait_ns = self.send_due().clamp(0, GLANCE_NS);
+        while !self.shared.is_over.load(Ordering::Acquire) {
+            let wait_ns = self.send_due().min(GLANCE_NS);
             let wait = Timespec {
                 tv_sec: 0,
                 tv_nsec: wait_ns,
             };
-            let begun = &mut self.begun;
-            let places = self.connections.wait(&wait, |stream| {
+            let (begun, tls, shared) = (&mut self.begun, &self.tls, &self.shared);
+            let places = self.connections.wait(&wait, |socket| {
+                note_first(&shared.first_connection_ns);
                 *begun += 1;
-                Connection {
-                    number: *begun,
-                    stream,
-                    bytes: Vec::new(),
-                    unsent: Vec::new(),
-                    answer: None,
-                }
+                Connection::new(*begun, socket, tls.as_ref())
             })?;
             for place in places {
                 self.hear(place);
@@ -152,7 +166,7 @@ impl Serving {
         let Some(connection) = self.connections.at(place) else {
             return;
         };
-        match connection.read() {
+        match connection.read(&self.shared) {
             Ok(true) => {
                 let due_ns = now_ns(ClockId::Monotonic) + self.pace.ttft_ns;
                 self.due.push(Reverse((due_ns, place, connection.number)));
@@ -191,16 +205,33 @@ impl Serving {
 }
 
 impl Connection {
+    fn new(number: u64, socket: TcpStream, tls: Option<&Arc<ServerConfig>>) -> Self {
+        let tls = tls.and_then(|config| ServerConnection::new(Arc::clone(config)).ok());
+        Self {
+            number,
+            socket,
+            tls: tls.map(|mut session| {
+                session.set_buffer_limit(None);
+                Box::new(session)
+            }),
+            bytes: Vec::new(),
+            unsent: Vec::new(),
+            answer: None,
+            received_utc_ns: None,
+        }
+    }
+
     /// Returns true when a stream has been asked for; an error when the client has left.
-    fn read(&mut self) -> io::Result<bool> {
+    fn read(&mut self, shared: &Shared) -> io::Result<bool> {
         let mut buffer = [0; 64 << 10];
-        let count = match self.stream.read(&mut buffer) {
+        let count = match self.socket.read(&mut buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         };
-        self.bytes.extend_from_slice(&buffer[..count]);
+        note_first(&shared.first_byte_ns);
+        self.take_in(&buffer[..count])?;
         let Some((head_end, length)) = extent(&self.bytes) else {
             return Ok(false);
         };
@@ -218,16 +249,31 @@ impl Connection {
             self.write(answer.as_bytes())?;
             return Ok(false);
         }
-        self.answer = Some(Answer {
-            is_chat: head.windows(5).any(|part| part == b"/chat"),
-            received_utc_ns: Some(received_utc_ns),
-            sent: 0,
-            tokens: max_tokens(body).max(1),
-        });
-        self.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
-        )?;
+        let answer = Answer::to(head, body);
+        self.received_utc_ns = Some(received_utc_ns);
+        self.write(&answer.begin())?;
+        self.answer = Some(answer);
         Ok(true)
+    }
+
+    /// Appends what was read to the current request, out of TLS where there is TLS.
+    fn take_in(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else {
+            self.bytes.extend_from_slice(bytes);
+            return Ok(());
+        };
+        while !bytes.is_empty() && tls.read_tls(&mut bytes)? > 0 {
+            tls.process_new_packets().map_err(io::Error::other)?;
+            let mut reader = tls.reader();
+            while let Ok(piece) = reader.fill_buf()
+                && !piece.is_empty()
+            {
+                self.bytes.extend_from_slice(piece);
+                let count = piece.len();
+                reader.consume(count);
+            }
+        }
+        self.write(&[])
     }
 
     /// Sends the next token, and the end behind the last one. Returns whether more is to come.
@@ -235,57 +281,18 @@ impl Connection {
         let Some(answer) = &mut self.answer else {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
-        if answer.sent == answer.tokens {
+        if answer.is_over() {
             return self.send_rest();
         }
-        answer.sent += 1;
-        let sent = answer.sent;
-        let is_last = sent == answer.tokens;
         let mut events = Vec::with_capacity(512);
-        let received = answer.received_utc_ns.take();
+        let received = self.received_utc_ns.take();
         let sent_utc_ns = now_ns(ClockId::Realtime);
         let text = match received {
             Some(received_utc_ns) => format!(" {received_utc_ns}:{sent_utc_ns}"),
             None => format!(" {sent_utc_ns}"),
         };
-        if answer.is_chat {
-            push_chunk(
-                &mut events,
-                &format!(
-                    "data: {{\"id\":\"chatcmpl-0\",\"object\":\"chat.completion.chunk\",\"created\":0,\
-                     \"model\":\"simulated\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\
-                     \"logprobs\":null,\"finish_reason\":null}}]}}\n\n"
-                ),
-            );
-        } else {
-            push_chunk(
-                &mut events,
-                &format!(
-                    "data: {{\"id\":\"cmpl-0\",\"object\":\"text_completion\",\"created\":0,\
-                     \"model\":\"simulated\",\"choices\":[{{\"index\":0,\"text\":\"{text}\",\
-                     \"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null}}]}}\n\n"
-                ),
-            );
-        }
-        if is_last {
-            let end = if answer.is_chat {
-                "\"delta\":{}"
-            } else {
-                "\"text\":\"\""
-            };
-            push_chunk(
-                &mut events,
-                &format!(
-                    "data: {{\"id\":\"a\",\"model\":\"simulated\",\"choices\":[{{\"index\":0,{end},\
-                     \"finish_reason\":\"length\"}}]}}\n\n\
-                     data: {{\"id\":\"a\",\"model\":\"simulated\",\"choices\":[],\"usage\":{{\
-                     \"prompt_tokens\":1,\"completion_tokens\":{sent},\"total_tokens\":{}}}}}\n\n\
-                     data: [DONE]\n\n",
-                    sent + 1
-                ),
-            );
-            events.extend_from_slice(b"0\r\n\r\n");
-        }
+        answer.push_token(&mut events, &text);
+        let is_last = answer.is_over();
         self.write(&events)?;
         if is_last {
             return self.send_rest();
@@ -296,7 +303,10 @@ impl Connection {
     /// Ends the answer when the socket has taken all of it. Returns whether something is left.
     fn send_rest(&mut self) -> io::Result<bool> {
         self.write(&[])?;
-        let has_more = !self.unsent.is_empty();
+        let has_more = match &self.tls {
+            Some(tls) => tls.wants_write(),
+            None => !self.unsent.is_empty(),
+        };
         if !has_more {
             self.answer = None;
         }
@@ -305,6 +315,17 @@ impl Connection {
 
     /// Writes what the socket takes; the rest goes before whatever comes next.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.writer().write_all(bytes)?;
+            while tls.wants_write() {
+                match tls.write_tls(&mut self.socket) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(());
+        }
         let mut before = std::mem::take(&mut self.unsent);
         let bytes = if before.is_empty() {
             bytes
@@ -315,7 +336,7 @@ impl Connection {
         if bytes.is_empty() {
             return Ok(());
         }
-        let count = match self.stream.write(bytes) {
+        let count = match self.socket.write(bytes) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
@@ -323,24 +344,4 @@ impl Connection {
         self.unsent.extend_from_slice(&bytes[count..]);
         Ok(())
     }
-}
-
-/// Appends an HTTP chunk.
-fn push_chunk(out: &mut Vec<u8>, data: &str) {
-    out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-    out.extend_from_slice(data.as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Reads how many tokens a body asks for, without decoding it; 16 where it says nothing.
-fn max_tokens(body: &[u8]) -> u32 {
-    let body = String::from_utf8_lossy(body);
-    let named = ["\"max_tokens\":", "\"max_completion_tokens\":"]
-        .iter()
-        .find_map(|name| body.split_once(name));
-    let digits = named.map_or("", |(_, rest)| rest.trim_start());
-    let end = digits
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(digits.len());
-    digits[..end].parse().unwrap_or(16)
 }

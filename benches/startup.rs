@@ -2,10 +2,13 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::minimal_server::{Server, now_ns};
+use rustix::time::ClockId;
+
 use crate::process::{said, silence};
 use crate::program::{Outcome, say};
+use crate::stamping_server::{Server, now_ns};
 
 /// The first byte of the first request arrives within this time of the process's start, at the
 /// median, where no tokenizer is needed.
@@ -71,18 +74,26 @@ fn start(tokentape: &Path, (server, folder): (&Server, &Path), flags: &str) -> O
         .arg(folder.join("startup.tape"))
         .args(flags.split(' '));
     silence(&mut command, &errors)?;
-    server.take_firsts_ns();
-    let started_ns = now_ns();
+    take_firsts_ns(server);
+    let started_ns = now_ns(ClockId::Monotonic);
     let status = command.spawn()?.wait()?;
     if !status.success() {
         return Err(said(&errors)?.into());
     }
-    let (connected_ns, byte_ns) = server
-        .take_firsts_ns()
-        .ok_or("no request arrived at the server")?;
+    let firsts = take_firsts_ns(server);
+    let (connected_ns, byte_ns) = firsts.ok_or("no request arrived at the server")?;
     let ms = |at_ns: i64| -> Outcome<f64> {
         let us = u32::try_from((at_ns - started_ns) / 1_000)?;
         Ok(f64::from(us) / 1_000.0)
     };
     Ok((ms(connected_ns)?, ms(byte_ns)?))
+}
+
+/// Returns when, since the last call, the first connection and the first byte of a request arrived,
+/// on the monotonic clock.
+fn take_firsts_ns(server: &Server) -> Option<(i64, i64)> {
+    let take = |at_ns: &AtomicI64| at_ns.swap(0, Ordering::AcqRel);
+    let connection_ns = take(&server.shared.first_connection_ns);
+    let byte_ns = take(&server.shared.first_byte_ns);
+    (byte_ns > 0).then_some((connection_ns, byte_ns))
 }
