@@ -63,6 +63,8 @@ pub(crate) mod field {
     pub(crate) const AUDIO: u64 = 24;
     /// How much sooner a request goes out again.
     pub(crate) const RETRY: u64 = 23;
+    /// Order of the prefixes in a round of them.
+    pub(crate) const PREFIX_ORDER: u64 = 25;
     /// Which blocks of time a sample with replacement has.
     pub(crate) const RESAMPLE: u64 = 17;
 }

@@ -271,8 +271,7 @@ mod tests {
                 text: "a b c d".to_owned(),
                 tokens: Some(4),
                 output_tokens: 1,
-                prefix_tokens: None,
-                audio: None,
+                ..Content::default()
             }
         }
 

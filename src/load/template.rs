@@ -17,7 +17,7 @@ use crate::plan::{OutputLength, SessionReplies};
 use crate::trace::{RowText, Said, TraceRow, reply_id};
 use crate::workload::{Blocks, Content, Prompt, PromptSpec, TokenCounter, Workload};
 
-/// Returns the messages of a trace's row, which has been checked for being a list of objects.
+/// Returns messages that have been checked for being a list of objects.
 fn messages_of(json: &str) -> Vec<Value> {
     serde_json::from_str(json).unwrap_or_default()
 }
@@ -106,16 +106,21 @@ impl RequestTemplate {
         let asked = Asked {
             index,
             output_tokens: content.output_tokens,
-            fields: None,
+            fields: content.fields.as_deref(),
             reply: None,
         };
+        let messages = content.messages.as_deref().map(messages_of);
         let audio = content.audio.as_ref().map(|clip| Audio {
             name: &clip.name,
             media_type: clip.media_type,
             bytes: &clip.bytes,
         });
-        let text = RequestInput::Text(&content.text);
-        let body = self.body(audio.map_or(text, RequestInput::Audio), asked);
+        let input = match (&messages, audio) {
+            (Some(messages), _) => RequestInput::Messages(messages),
+            (None, Some(audio)) => RequestInput::Audio(audio),
+            (None, None) => RequestInput::Text(&content.text),
+        };
+        let body = self.body(input, asked);
         let counted = content.tokens.filter(|_| self.count_tokens.is_some());
         let name = content.audio.map(|clip| clip.name.to_string());
         let text = (name.unwrap_or(content.text), counted);
@@ -272,7 +277,7 @@ impl RequestTemplate {
     ) -> (Vec<u8>, Option<u32>) {
         let mut extra_body = Cow::Borrowed(&self.extra_body);
         if let Some(fields) = fields {
-            // The trace has been checked for being an object.
+            // It has been checked for being an object.
             let mut all: Map<String, Value> = serde_json::from_str(fields).unwrap_or_default();
             if self.temperature.is_some() {
                 all.remove("temperature");

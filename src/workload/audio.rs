@@ -171,11 +171,9 @@ impl Dataset for AudioFiles {
         let place = usize::try_from(index % count).unwrap_or(0);
         let clip = self.clips.get(place).cloned();
         Content {
-            text: String::new(),
-            tokens: None,
             output_tokens: self.output_tokens.unwrap_or(0),
-            prefix_tokens: None,
             audio: Some(clip.unwrap_or_else(|| self.made_up(index))),
+            ..Content::default()
         }
     }
 

@@ -31,10 +31,14 @@ pub trait Dataset: Send + Sync {
 }
 
 /// What one request sends.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Content {
-    /// The prompt.
+    /// The prompt; of messages, their texts.
     pub text: String,
+    /// The messages of a conversation, as a JSON list, in place of the prompt.
+    pub messages: Option<String>,
+    /// Fields of the body that are its own, as a JSON object.
+    pub fields: Option<String>,
     /// Its length in tokens, where it is known.
     pub tokens: Option<u32>,
     /// Length of the answer, in tokens; 0 where nobody knows.

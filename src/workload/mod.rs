@@ -9,8 +9,10 @@
 
 mod audio;
 mod clip;
+mod custom;
 mod dataset;
 mod error;
+mod prefix_repetition;
 mod prompt;
 mod random;
 mod sharegpt;
@@ -24,7 +26,13 @@ pub use prompt::{Blocks, Prompt, PromptSpec, Workload};
 pub use tokenizer::{TokenCounter, Tokenizer};
 
 /// All data sets that there are.
-pub const DATASETS: &[DatasetKind] = &[random::RANDOM, sharegpt::SHAREGPT, audio::AUDIO];
+pub const DATASETS: &[DatasetKind] = &[
+    random::RANDOM,
+    prefix_repetition::PREFIX_REPETITION,
+    sharegpt::SHAREGPT,
+    custom::CUSTOM,
+    audio::AUDIO,
+];
 
 /// Returns the kind of that name.
 pub fn dataset_kind(name: &str) -> Option<&'static DatasetKind> {

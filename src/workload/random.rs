@@ -96,7 +96,7 @@ impl Dataset for Random {
             tokens: Some(prompt.tokens),
             output_tokens,
             prefix_tokens: (shared > 0).then_some(if index == 0 { 0 } else { shared }),
-            audio: None,
+            ..Content::default()
         }
     }
 

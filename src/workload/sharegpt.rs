@@ -146,8 +146,7 @@ impl Dataset for ShareGpt {
             text: item.prompt.clone(),
             tokens: item.tokens,
             output_tokens: item.output_tokens,
-            prefix_tokens: None,
-            audio: None,
+            ..Content::default()
         }
     }
 
@@ -161,8 +160,7 @@ impl Dataset for ShareGpt {
             text: prompt.text,
             tokens: Some(prompt.tokens),
             output_tokens: item.output_tokens,
-            prefix_tokens: None,
-            audio: None,
+            ..Content::default()
         }
     }
 

@@ -427,6 +427,50 @@ fn recorded_prompts_are_sent_with_a_length_that_is_asked_for_and_again_where_the
 }
 
 #[test]
+fn requests_of_the_users_own_are_sent_as_they_are_written() {
+    let folder = Folder::new();
+    folder.write(
+        "own.jsonl",
+        r#"{"prompt": "Say hello.", "output_tokens": 3}
+{"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hi"}], "output_tokens": 5, "tools": [{"type": "function", "function": {"name": "f"}}]}"#,
+    );
+    let mock = Mock::answering(&["a"]);
+    let words = ["--dataset-name", "custom", "--dataset-path", "own.jsonl"];
+    let chat = ["--backend", "openai-chat", "--num-prompts", "2"];
+    load_of(&folder, &mock.url(), &[words, chat].concat()).expect_code(0);
+    let mut requests = mock.requests();
+    requests.sort_by_key(|request| request.body["messages"].as_array().map(Vec::len));
+    let [first, second] = requests.try_into().unwrap();
+    assert_eq!(
+        first.body["messages"],
+        serde_json::json!([{ "role": "user", "content": "Say hello." }])
+    );
+    assert_eq!(first.body.get("tools"), None);
+    assert_eq!(second.body["messages"][0]["content"], "Be short.");
+    assert_eq!(second.body["tools"][0]["function"]["name"], "f");
+    let planned = "SELECT output_tokens_planned FROM requests ORDER BY 1";
+    assert_eq!(folder.table("run.tape", planned), "3\n5");
+}
+
+#[test]
+fn a_few_prefixes_are_shared_by_many_prompts() {
+    let folder = Folder::new();
+    let mock = Mock::answering(&["a"]);
+    let words = "--dataset-name prefix-repetition --prefix-repetition-num-prefixes 2 \
+                 --prefix-repetition-prefix-len 40 --prefix-repetition-suffix-len 8 --num-prompts 6";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    load_of(&folder, &mock.url(), &words).expect_code(0);
+    let begins = |prompt: &String| prompt.split(' ').take(40).collect::<Vec<_>>().join(" ");
+    let mut prefixes: Vec<String> = prompts(&mock.requests()).iter().map(begins).collect();
+    prefixes.sort_unstable();
+    assert_eq!(prefixes[0], prefixes[2]);
+    assert_eq!(prefixes[3], prefixes[5]);
+    assert_ne!(prefixes[2], prefixes[3]);
+    let shared = "SELECT count(*) FILTER (WHERE prefix_tokens_planned = 40) FROM requests";
+    assert_eq!(folder.number("run.tape", shared), 4);
+}
+
+#[test]
 fn what_a_data_set_does_not_heed_or_lacks_is_refused_before_anything_is_sent() {
     let folder = Folder::new();
     folder.write("share.json", SHAREGPT);
