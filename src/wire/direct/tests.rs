@@ -1,5 +1,7 @@
 //! The direct wire against scripted servers on loopback.
 
+mod tls;
+
 use std::io::{Read as _, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Mutex, mpsc};
