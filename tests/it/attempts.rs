@@ -216,6 +216,19 @@ fn requests_take_turns_at_several_servers_and_a_run_of_the_plan_does_so_again() 
 }
 
 #[test]
+fn what_cannot_tell_servers_apart_is_refused() {
+    let folder = Folder::new();
+    let load = |words: &[&str]| folder.load("http://127.0.0.1:1", words).expect_code(2);
+    let twice = load(&["--base-url", "http://127.0.0.1:1/v1", "--dry-run"]).stderr;
+    assert!(
+        twice.contains("`http://127.0.0.1:1/v1/chat/completions` twice"),
+        "{twice}"
+    );
+    let alone = load(&["--url-strategy", "session", "--dry-run"]).stderr;
+    assert!(alone.contains("`--url-strategy`"), "{alone}");
+}
+
+#[test]
 fn http2_goes_with_the_wire_that_speaks_it() {
     let folder = Folder::new();
     let load = |words: &[&str]| folder.load("http://127.0.0.1:1", words);
