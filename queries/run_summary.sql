@@ -7,7 +7,7 @@
 --   requests and not_sent count those that were due, never sent, and have no row (unwritten_requests of runs)
 --   hung_up are those that the client hung up on, as it was asked to; cancelled are the others that the client gave up
 --   ok_share is of all measured requests, those that were cancelled or never sent included, but for those that were hung up on
---   duration_s and mean_in_flight are over the time from the first send to the last end of a request, as the window run
+--   duration_s and mean_in_flight are over the time from the first send to the last end of a request, as the window run; what could not be sent belongs to it (run_spans)
 --   unresolved_share: of the gaps between chunks of ok requests, those with an end that shared its read with another chunk; null where the wire can't tell
 --   resends are requests that were sent again, since the connection that had waited for them had ended; null where the tape does not say
 --   retried are requests that took more than one attempt, retries the attempts after their first ones; all else here is of last attempts

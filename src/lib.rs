@@ -37,6 +37,7 @@ pub mod runtime;
 pub mod schedule;
 pub mod scrape;
 pub mod secrets;
+mod server_names;
 pub mod simulate;
 pub mod sql;
 mod template_value;

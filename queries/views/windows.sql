@@ -6,7 +6,7 @@
 --   steady, closed loop (slots): from the instant when all slots are first busy after the warm-up to the first end of a request after the last one was dispatched, which is when a slot first finds no work
 --   steady, asked for (`--from`, `--to`): what was asked for stands in its place, up to the end of the run at most; latencies then cover the requests that were due in it alone
 --   the warm-up ends where the view warmups has it
---   run: from the first send to the last end of a request, whatever became of it; both ends belong to a window
+--   run: from the first send to the last end of a request, whatever became of it, also of one that could not be sent (run_spans); both ends belong to a window
 --   seconds is null where a window has no length: all slots were never busy, or everything was due at once
 WITH starts AS (
   SELECT

@@ -47,6 +47,7 @@ const GROUPS: &[(&str, Files)] = &[
             query!("run_summary"),
             query!("requests_by_outcome"),
             query!("errors_over_time"),
+            query!("failed_attempts"),
             query!("token_counts"),
             query!("warmup_end"),
             query!("startup_burst"),
@@ -67,6 +68,7 @@ const GROUPS: &[(&str, Files)] = &[
             query!("latency_by_turn"),
             query!("ttft_by_turn"),
             query!("latency_by_step"),
+            query!("latency_by_server"),
         ],
     ),
     (
@@ -135,6 +137,9 @@ const ON_REQUEST: [&str; 4] = [
 
 /// What is about two runs or more.
 pub(super) const OF_SEVERAL: [&str; 2] = ["schedule_pairs", "comparison"];
+
+/// What is about runs over several servers.
+pub(super) const OF_TARGETS: [&str; 1] = ["latency_by_server"];
 
 /// What is about metrics that were scraped.
 pub(super) const OF_SERVER: [&str; 4] = [

@@ -38,13 +38,13 @@ pub use query::Query;
 pub use recount::TokenCounter;
 pub use results::{
     ArrivalFidelity, ClientError, ClientHealth, ClientThroughput, Comparison, Concurrency, Cost,
-    Deadlines, DefinitionNumber, Differences, Energy, ErrorsOverTime, Goodput, Intervals,
-    ItlHeatmap, Jitter, LatencyByLength, LatencyByLoad, LatencyByStep, LatencyByTurn, LatencyCurve,
-    LatencyOverTime, LatencyPercentiles, LatencyRanks, PrefixHits, RequestSpeeds,
-    RequestsByOutcome, ResultRow, RunSummary, ScheduleFidelity, SchedulePairs, ServerCounts,
-    ServerLatencies, ServerOverTime, SessionFidelity, Stalls, StartupBurst, Stationarity,
-    ThroughputByStep, ThroughputOverTime, ThroughputPeaks, ThroughputWindows, TokenCounts,
-    TtftByLength, TtftByTurn, Validity, WarmupEnd, Waterfall,
+    Deadlines, DefinitionNumber, Differences, Energy, ErrorsOverTime, FailedAttempts, Goodput,
+    Intervals, ItlHeatmap, Jitter, LatencyByLength, LatencyByLoad, LatencyByServer, LatencyByStep,
+    LatencyByTurn, LatencyCurve, LatencyOverTime, LatencyPercentiles, LatencyRanks, PrefixHits,
+    RequestSpeeds, RequestsByOutcome, ResultRow, RunSummary, ScheduleFidelity, SchedulePairs,
+    ServerCounts, ServerLatencies, ServerOverTime, SessionFidelity, Stalls, StartupBurst,
+    Stationarity, ThroughputByStep, ThroughputOverTime, ThroughputPeaks, ThroughputWindows,
+    TokenCounts, TtftByLength, TtftByTurn, Validity, WarmupEnd, Waterfall,
 };
 pub use run::{Options, analyze};
 pub use standing::{

@@ -151,7 +151,11 @@ result_rows! {
     }
     ErrorsOverTime "errors_over_time" {
         text: status, error_kind;
-        number: at_ns, width_ns, http_status, requests;
+        number: at_ns, width_ns, http_status, attempts, retried;
+    }
+    FailedAttempts "failed_attempts" {
+        text: target, error_kind;
+        number: http_status, attempts, requests, later_ok;
     }
     Energy "energy" {
         text: part, note;
@@ -177,6 +181,11 @@ result_rows! {
     LatencyByLoad "latency_by_load" {
         number: quarter, n, in_flight_min, in_flight_p50, in_flight_max, ttft_p50_ns,
             ttft_p99_ns, tpot_n, tpot_p50_ns, tpot_p99_ns;
+    }
+    LatencyByServer "latency_by_server" {
+        text: target;
+        number: requests, requests_share, ok, attempts, failed_attempts, n, ttft_p50_ns,
+            ttft_p99_ns, tpot_n, tpot_p50_ns, tpot_p99_ns, e2el_p50_ns, output_tokens, output_tps;
     }
     LatencyByStep "latency_by_step" {
         text: phase, labels, metric;
@@ -259,7 +268,7 @@ result_rows! {
     }
     ThroughputOverTime "throughput_over_time" {
         number: at_ns, width_ns, offered, sent, completed, failed, output_tokens, output_tps,
-            in_flight;
+            in_flight, retried;
     }
     ThroughputPeaks "throughput_peaks" {
         number: output_tokens_peak_1s, from_ns, to_ns;
@@ -293,7 +302,7 @@ result_rows! {
     }
     Waterfall "waterfall" {
         text: picked, status;
-        number: place, request_id, intended_ns, sent_ns, first_token_ns, end_ns, input_tokens,
+        number: place, request_id, intended_ns, tried_ns, sent_ns, first_token_ns, end_ns, input_tokens,
             output_tokens;
     }
     Intervals "intervals" {

@@ -7,7 +7,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use datafusion::prelude::SessionContext;
 
-use super::catalog::{OF_SERVER, OF_SEVERAL};
+use super::catalog::{OF_SERVER, OF_SEVERAL, OF_TARGETS};
 use super::cells::rows;
 use super::client::added_ns;
 use super::definitions::table_name;
@@ -111,6 +111,7 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     let Tapes { context, runs } = open_tapes(tapes, &settings).await?;
     ensure_single(&context).await?;
     let has_metrics = runs.iter().any(|run| run.manifest.counts.server > 0);
+    let has_targets = (runs.iter()).any(|run| !run.manifest.plan.more_urls.is_empty());
     let draws = |name: &str| options.only.iter().any(|wanted| wanted == name);
     let mut tables = Vec::with_capacity(CATALOG.len());
     let mut shared = SHARED.to_vec();
@@ -122,7 +123,8 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
             is_needed || options.only.iter().any(|name| name == query.name)
         };
         let has_sense = (!OF_SEVERAL.contains(&query.name) || runs.len() > 1)
-            && (!OF_SERVER.contains(&query.name) || has_metrics);
+            && (!OF_SERVER.contains(&query.name) || has_metrics)
+            && (!OF_TARGETS.contains(&query.name) || has_targets);
         if is_wanted && has_sense {
             let (read, rest) = shared
                 .into_iter()

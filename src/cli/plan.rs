@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::load::Private;
 use crate::plan::{
     Arrivals, EMBEDDED_TOKENIZER, OutputLength, PlanLimits, Process, RampStrategy, RampUp, RunPlan,
-    SessionPacing, SessionPrompts, SessionReplies, TracePlan,
+    SessionPacing, SessionPrompts, SessionReplies, TracePlan, UrlStrategy,
 };
 use crate::time::clock::utc_now_ns;
 use crate::trace::PromptFacts;
@@ -144,11 +144,36 @@ fn of_run(args: &DriveArgs) -> Result<RunPlan, Error> {
         http2: http2(&args.target)?,
         prewarm_connections: args.target.prewarm_connections,
         readers: args.target.connection.readers,
-        url_strategy: (args.target.base_url.len() > 1).then_some(args.target.url_strategy),
+        url_strategy: url_strategy(&args.target)?,
         keep_alive: Some(!args.target.connection.no_keep_alive),
         labels: labels(&args.output.label)?,
         ..RunPlan::default()
     })
+}
+
+/// How servers are chosen, where there are several.
+fn url_strategy(target: &TargetArgs) -> Result<Option<UrlStrategy>, Error> {
+    let is_for_several = target.base_url.len() > 1;
+    if target.url_strategy.is_some() && !is_for_several {
+        return Err(Error::usage(
+            "`--url-strategy` chooses between servers, and there is one",
+            "give `--base-url` once for each server, or leave out `--url-strategy`",
+        ));
+    }
+    Ok(is_for_several.then(|| target.url_strategy.unwrap_or_default()))
+}
+
+/// Refuses servers that the tape could not tell apart.
+pub(super) fn check_urls(urls: &[Url]) -> Result<(), Error> {
+    let names: Vec<String> = urls.iter().map(masks::masked).collect();
+    let mut named = names.iter().enumerate();
+    match named.find(|(index, name)| names[..*index].contains(name)) {
+        Some((_, name)) => Err(Error::usage(
+            format!("`--base-url` names the server of `{name}` twice"),
+            "leave out one of them: each server gets an equal share of the requests",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Whether HTTP/2 is spoken.
@@ -316,7 +341,11 @@ pub(super) fn endpoint_urls(args: &TargetArgs) -> Result<Vec<Url>, Error> {
         .as_deref()
         .unwrap_or(args.backend().endpoint());
     let base_urls = args.base_url.iter();
-    base_urls.map(|base| join(base, endpoint)).collect()
+    let urls: Vec<Url> = base_urls
+        .map(|base| join(base, endpoint))
+        .collect::<Result<_, _>>()?;
+    check_urls(&urls)?;
+    Ok(urls)
 }
 
 /// The address of the list of models, with what the endpoint is asked with: a version, a key.
@@ -488,6 +517,32 @@ mod tests {
             panic!("not load")
         };
         of_load(&args)
+    }
+
+    #[test]
+    fn a_way_to_choose_servers_needs_several_and_none_is_named_twice() {
+        let strategy = ["--url-strategy", "session"];
+        let refused = plan(&strategy).unwrap_err().to_string();
+        assert!(refused.contains("`--url-strategy`"), "{refused}");
+        let two = ["--base-url", "http://a", "--base-url", "http://b"];
+        let of = |words: &[&str]| plan(words).unwrap().url_strategy;
+        assert_eq!(
+            of(&[&two[..], &strategy].concat()),
+            Some(UrlStrategy::Session)
+        );
+        assert_eq!(of(&two), Some(UrlStrategy::RoundRobin));
+        assert_eq!(of(&two[..2]), None);
+        let urls = |bases: &[&str]| {
+            let bases = bases.iter().map(|base| join(base, "/v1/x"));
+            check_urls(&bases.collect::<Result<Vec<_>, _>>().unwrap())
+        };
+        assert!(urls(&["http://h:1", "http://h:2", "http://h:1/b"]).is_ok());
+        // Written in another way, or with another key, which the tape does not keep.
+        for same in ["http://h:1/", "http://h:1/v1", "http://H:1"] {
+            let refused = urls(&["http://h:1", same]).unwrap_err().to_string();
+            assert!(refused.contains("`http://h:1/v1/x` twice"), "{refused}");
+        }
+        assert!(urls(&["http://one:pass@h", "http://two:pass@h"]).is_err());
     }
 
     fn process(plan: &RunPlan) -> Process {

@@ -200,7 +200,10 @@ fn urls(plan: &RunPlan, args: &RunArgs) -> Result<Vec<Url>, Error> {
     };
     match urls.iter().find(|url| url.as_str().contains(MASK)) {
         Some(url) => Err(wrong(format!("a secret is masked in `{url}`"))),
-        None => Ok(urls),
+        None => {
+            plan::check_urls(&urls)?;
+            Ok(urls)
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::{drive, ending, failure, host, interrupt, masks, plan, progress};
 use crate::capture::manifest::Host;
 use crate::error::{Error, exit};
 use crate::load::{Private, Setup, Stop};
-use crate::plan::{Loop, LoraAssignment, UrlStrategy};
+use crate::plan::{Loop, LoraAssignment};
 use crate::secrets::Secrets;
 use crate::time::clock::utc_now_ns;
 use crate::verify::{
@@ -302,7 +302,7 @@ fn asked(args: &StampingArgs, base_url: &str) -> TargetArgs {
         backend: BackendArg::Named(args.backend),
         backend_template: None,
         base_url: vec![base_url.to_owned()],
-        url_strategy: UrlStrategy::default(),
+        url_strategy: None,
         endpoint: args.endpoint.clone(),
         model: args.model.clone(),
         header: args.header.clone(),

@@ -347,7 +347,7 @@ impl<W: Wire> Attempt<W> {
                     self.read_plain(head, check.as_mut()).await
                 }
             }
-            Err(error) => failed(error),
+            Err(error) => failed(shared.targets.with_address(self.target, error)),
         }
     }
 

@@ -23,7 +23,7 @@ use super::scraping::Scraping;
 use super::self_check::{SelfCheckPlan, self_check};
 use super::stop::Stop;
 use super::supply::{Supply, TurnNotes};
-use super::targets::Targets;
+use super::targets::{Targets, Way};
 use super::threads::{Precedence, give_way, join, runtime, spawn};
 use crate::capture::manifest::ClockAnchor;
 use crate::capture::{Ending, Label, Manifest, TapeWriter};
@@ -277,9 +277,8 @@ impl Drive {
         let timer = || PreciseTimer::new().map_err(|error| LoadError::System("timer", error));
         let recorder = Arc::clone(&self.recorder);
         let slots = self.limits.max_concurrency.unwrap_or(usize::MAX);
-        let targets = self.targets.into_iter();
-        let wires = targets.map(|(target, name)| wire_to(&target).map(|wire| (wire, name)));
-        let targets = Targets::several(wires.collect::<Result<_, _>>()?, self.url_strategy);
+        let ways = ways(self.targets, &wire_to)?;
+        let targets = Targets::several(ways, self.url_strategy);
         let mut companions = JoinSet::new();
         let mut driver = Driver::new(
             targets,
@@ -345,6 +344,21 @@ impl Drive {
             fed,
         })
     }
+}
+
+/// Makes the way to each server.
+fn ways<W: Wire>(
+    targets: Vec<(Target, Option<Label>)>,
+    wire_to: impl Fn(&Target) -> Result<W, WireError>,
+) -> Result<Vec<Way<W>>, WireError> {
+    let way = |(target, name): (Target, Option<Label>)| {
+        Ok(Way {
+            wire: wire_to(&target)?,
+            name,
+            address: target.address(),
+        })
+    };
+    targets.into_iter().map(way).collect()
 }
 
 async fn warm_up(driver: &mut Driver<impl Wire>, clock: Clock, warmups: Vec<PreparedRequest>) {

@@ -55,6 +55,17 @@ pub(crate) fn table(out: &mut String, grid: &Grid, width: usize, color: bool) {
     }
 }
 
+/// Leaves out the last columns of a table until it fits into `width`.
+pub(crate) fn fitting(mut grid: Grid, width: usize) -> Grid {
+    while natural_width(&grid) > width && grid.headings.len() > 2 {
+        grid.headings.pop();
+        for row in &mut grid.rows {
+            row.pop();
+        }
+    }
+    grid
+}
+
 /// Returns how wide a table is of which nothing is cut.
 pub(crate) fn natural_width(grid: &Grid) -> usize {
     let widths = natural_widths(grid);
@@ -202,6 +213,16 @@ mod tests {
         );
         assert_eq!(cut("short"), "short");
         assert_eq!(columns(&fit_middle("東京タワー東京タワー", 10)), 9);
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_loses_its_last_columns() {
+        let mut grid = Grid::new("", &["server", "#sent", "#share"]);
+        grid.push(["a", "12", "50.0 %"].map(Field::plain).to_vec());
+        assert_eq!(fitting(grid.clone(), 20), grid);
+        let narrow = fitting(grid, 19);
+        assert_eq!((narrow.headings.len(), narrow.rows[0].len()), (2, 2));
+        assert_eq!(fitting(narrow.clone(), 3), narrow);
     }
 
     #[test]

@@ -553,6 +553,7 @@ fn load_over_time(specs: &[Spec]) -> Table {
                     Cell::Float(done * 181.0),
                     Cell::Float(done * 362.0 * spec.slowness.sqrt()),
                     Cell::Float(118.0 * wave * spec.slowness * (float(index) / 5.0).min(1.0)),
+                    Cell::Int(0),
                 ]
             })
             .collect()
@@ -560,7 +561,7 @@ fn load_over_time(specs: &[Spec]) -> Table {
     table(
         "throughput_over_time",
         "Load and tokens by window",
-        "run at_ns width_ns offered sent completed failed output_tokens output_tps in_flight",
+        "run at_ns width_ns offered sent completed failed output_tokens output_tps in_flight retried",
         rows,
     )
 }

@@ -13,6 +13,9 @@ pub(crate) const NONE: &str = "–";
 /// Longest text from outside that a report shows, in characters.
 pub(crate) const TEXT_LIMIT: usize = 240;
 
+/// Longest name that a report shows, in characters.
+const NAME_LIMIT: usize = 64;
+
 /// Nanoseconds in a millisecond.
 pub(crate) const NS_PER_MS: f64 = 1e6;
 
@@ -119,8 +122,16 @@ pub(crate) fn clean(text: &str) -> String {
 }
 
 /// As [`clean`], for names, which stand in headings, legends and first columns.
+///
+/// One that is too long loses its middle: names differ at their ends.
 pub(crate) fn name(text: &str) -> String {
-    clean_to(text, 64)
+    let letters: Vec<char> = text.chars().map(tame).collect();
+    if letters.len() <= NAME_LIMIT {
+        return letters.into_iter().collect();
+    }
+    let (start, end) = (NAME_LIMIT / 2, letters.len() - NAME_LIMIT / 2);
+    let [start, end] = [&letters[..start], &letters[end..]].map(String::from_iter);
+    format!("{start}…{end}")
 }
 
 /// As [`clean`], with a limit of its own.
@@ -197,5 +208,15 @@ mod tests {
         let long = clean(&"x".repeat(10_000));
         assert!(long.ends_with("… (10000 characters)"));
         assert!(long.chars().count() < TEXT_LIMIT + 40);
+    }
+
+    #[test]
+    fn a_long_name_keeps_both_of_its_ends() {
+        let long = |port: u32| format!("target=http://{}.example:{port}/v1", "x".repeat(90));
+        let cut = name(&long(8000));
+        assert_eq!(cut.chars().count(), NAME_LIMIT + 1);
+        assert!(cut.starts_with("target=http://x") && cut.ends_with(":8000/v1"));
+        assert_ne!(cut, name(&long(8001)));
+        assert_eq!(name("short\nname"), "short name");
     }
 }

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::analyze::{Analysis, Differences, RunFacts};
+use crate::analyze::{Analysis, Differences, FailedAttempts, LatencyByServer, RunFacts};
 
 use super::comparison::{Change, changes};
 use super::export::{Exporter, Render};
@@ -30,7 +30,9 @@ pub(super) const JSON: Exporter = Exporter {
 /// `{schema, runs: [{run, labels, grades: {number: {grade, value}}, diagnoses: [{id, what, why, act}],
 /// metrics: {key: {value, unit, n, low, high}}}], comparisons, groups}`, where `groups` has what
 /// `comparisons` has, of runs that repeat each other (`--by`) and not of each run; where
-/// definitions of other tools were asked for, a run has `definitions` as well.
+/// definitions of other tools were asked for, a run has `definitions` as well; one over several servers
+/// has `servers: [{target, metrics}]`, and one with retries `failed_attempts: [{target, http_status,
+/// error_kind, attempts, requests, later_ok}]`.
 pub fn json(analysis: &Analysis) -> Value {
     let views = run_views(analysis);
     let runs = analysis.runs.iter().zip(&views);
@@ -61,7 +63,55 @@ fn run_value(analysis: &Analysis, run: &RunFacts, view: &RunView) -> Value {
     if let Some(tools) = tools_json(analysis, &run.run) {
         value["definitions"] = tools;
     }
+    for (key, rows) in [
+        ("servers", servers(analysis, &run.run)),
+        ("failed_attempts", failed_attempts(analysis, &run.run)),
+    ] {
+        if !rows.is_empty() {
+            value[key] = rows.into();
+        }
+    }
     value
+}
+
+/// What each of several servers did, with keys as the run's own metrics have them.
+fn servers(analysis: &Analysis, run: &str) -> Vec<Value> {
+    let rows = analysis.rows_of::<LatencyByServer<'_>>(run).into_iter();
+    let server = |row: LatencyByServer<'_>| {
+        let mut found = Map::new();
+        for (key, value, unit, n) in [
+            ("requests", row.requests, "requests", None),
+            ("requests_share", row.requests_share, "share", None),
+            ("ok", row.ok, "requests", None),
+            ("attempts", row.attempts, "attempts", None),
+            ("failed_attempts", row.failed_attempts, "attempts", None),
+            ("output_tps", row.output_tps, "tokens/s", None),
+            ("ttft_p50", row.ttft_p50_ns, "ms", row.n),
+            ("ttft_p99", row.ttft_p99_ns, "ms", row.n),
+            ("tpot_p50", row.tpot_p50_ns, "ms", row.tpot_n),
+            ("tpot_p99", row.tpot_p99_ns, "ms", row.tpot_n),
+            ("e2el_p50", row.e2el_p50_ns, "ms", row.n),
+        ] {
+            let by = if unit == "ms" { NS_PER_MS } else { 1.0 };
+            let value = value.map(|value| value / by);
+            add_metric(&mut found, key.to_owned(), value, unit, n);
+        }
+        json!({ "target": row.target, "metrics": found })
+    };
+    rows.map(server).collect()
+}
+
+/// The attempts that failed, by server and kind.
+fn failed_attempts(analysis: &Analysis, run: &str) -> Vec<Value> {
+    let rows = analysis.rows_of::<FailedAttempts<'_>>(run).into_iter();
+    rows.map(|row| {
+        json!({
+            "target": row.target, "http_status": row.http_status.map(plain),
+            "error_kind": row.error_kind, "attempts": row.attempts.map(plain),
+            "requests": row.requests.map(plain), "later_ok": row.later_ok.map(plain),
+        })
+    })
+    .collect()
 }
 
 /// Every number of a run by its key, times in milliseconds; one that is unknown has no key.

@@ -45,6 +45,7 @@ mod section;
 mod sections;
 mod seen;
 mod server;
+mod servers;
 mod sparks;
 mod streams;
 mod sweep;

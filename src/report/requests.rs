@@ -14,8 +14,10 @@ use super::scale::Axis;
 /// Most rectangles in all pictures by length together.
 const LENGTH_CELLS: usize = 600;
 
-/// Colours of a life's parts: due and not sent, sent and silent, streaming, ended otherwise.
+/// Colours of a life's parts: due and not sent, tried before and waiting for the next attempt, sent and
+/// silent, streaming, ended otherwise.
 const WAITING: usize = 7;
+const RETRYING: usize = 3;
 const SILENT: usize = 0;
 const STREAMING: usize = 2;
 const FAILED: usize = 1;
@@ -149,6 +151,8 @@ fn length_cell(row: TtftByLength<'_>) -> Option<HeatCount> {
 struct Life<'a> {
     row: Waterfall<'a>,
     intended: f64,
+    /// When the first of several attempts was made.
+    tried: Option<f64>,
     sent: f64,
     first: Option<f64>,
     end: f64,
@@ -159,10 +163,16 @@ impl<'a> Life<'a> {
         Some(Self {
             row,
             intended: row.intended_ns?,
+            tried: row.tried_ns,
             sent: row.sent_ns?,
             first: row.first_token_ns,
             end: row.end_ns?,
         })
+    }
+
+    /// When the first attempt was made, which may be the only one.
+    fn begun(&self) -> f64 {
+        self.tried.unwrap_or(self.sent)
     }
 
     fn is_ok(&self) -> bool {
@@ -180,7 +190,8 @@ impl<'a> Life<'a> {
             FAILED
         };
         [
-            ((at(self.intended), at(self.sent)), WAITING),
+            ((at(self.intended), at(self.begun())), WAITING),
+            ((at(self.begun()), at(self.sent)), RETRYING),
             ((at(self.sent), at(first)), silent),
             ((at(first), at(self.end)), rest),
         ]
@@ -251,6 +262,7 @@ fn waterfall(
     };
     let entries = [
         (WAITING, "due, not sent yet"),
+        (RETRYING, "an attempt failed, waiting for the next"),
         (SILENT, "sent, no token yet"),
         (STREAMING, "streaming"),
         (FAILED, "did not succeed"),
@@ -278,34 +290,39 @@ fn waterfall(
 }
 
 fn table(lives: &[Life<'_>]) -> Grid {
-    let headings = [
-        "#request",
-        "status",
-        "#due, s",
-        "#waited, ms",
+    let is_retried = lives.iter().any(|life| life.tried.is_some());
+    let mut headings = vec!["#request", "status", "#due, s", "#waited, ms"];
+    headings.extend(is_retried.then_some("#attempts before, ms"));
+    headings.extend([
         "#TTFT, ms",
         "#streamed, ms",
         "#in all, ms",
         "#input tokens",
         "#output tokens",
-    ];
+    ]);
     let mut grid = Grid::new("One request a row; times as in the picture", &headings);
     for life in lives {
         let ms = |ns: Option<f64>| Field::plain(format::milliseconds(ns));
         let count = |n| Field::plain(format::optional(n, 0));
         let status = format::clean(life.row.status.unwrap_or_default());
         let tone = if life.is_ok() { Tone::Plain } else { Tone::Bad };
-        grid.push(vec![
+        let mut cells = vec![
             count(life.row.request_id),
             Field::plain(status).toned(tone),
             Field::plain(format::decimal(life.intended / NS_PER_S, 3)),
-            ms(Some(life.sent - life.intended)),
+            ms(Some(life.begun() - life.intended)),
+        ];
+        if is_retried {
+            cells.push(ms(life.tried.map(|tried| life.sent - tried)));
+        }
+        cells.extend([
             ms(life.first.map(|first| first - life.sent)),
             ms(life.first.map(|first| life.end - first)),
             ms(Some(life.end - life.intended)),
             count(life.row.input_tokens),
             count(life.row.output_tokens),
         ]);
+        grid.push(cells);
     }
     grid
 }
@@ -344,6 +361,7 @@ mod tests {
             Cell::Int(1),
             Cell::Int(7),
             Cell::Int(1_000_000_000),
+            Cell::Null,
             Cell::Int(1_100_000_000),
             first_ns.map_or(Cell::Null, Cell::Int),
             Cell::Int(3_000_000_000),
@@ -353,7 +371,7 @@ mod tests {
         ]
     }
 
-    const COLUMNS: &str = "run picked place request_id intended_ns sent_ns first_token_ns end_ns \
+    const COLUMNS: &str = "run picked place request_id intended_ns tried_ns sent_ns first_token_ns end_ns \
                            status input_tokens output_tokens";
 
     #[test]
@@ -387,6 +405,32 @@ mod tests {
         let row = analysis.rows::<Waterfall<'_>>()[0];
         let lane = Life::of(row).unwrap().lane(0.0);
         assert_eq!(lane, [((1.0, 1.1), WAITING), ((1.1, 3.0), FAILED)]);
+    }
+
+    #[test]
+    fn a_wait_for_another_attempt_is_not_one_for_the_first() {
+        let mut retried = life("slowest", Some(1_500_000_000), "ok");
+        retried[5] = Cell::Int(1_020_000_000);
+        let analysis = with("waterfall", COLUMNS, vec![retried]);
+        let row = analysis.rows::<Waterfall<'_>>()[0];
+        let lane = Life::of(row).unwrap().lane(0.0);
+        let parts = [
+            ((1.0, 1.02), WAITING),
+            ((1.02, 1.1), RETRYING),
+            ((1.1, 1.5), SILENT),
+            ((1.5, 3.0), STREAMING),
+        ];
+        assert_eq!(lane, parts);
+        let figures = waterfalls(&analysis).unwrap();
+        assert_eq!(
+            figures[0].legend[1].label,
+            "an attempt failed, waiting for the next"
+        );
+        let row = &figures[0].grid.rows[0];
+        assert_eq!(
+            (row[3].text.as_str(), row[4].text.as_str()),
+            ("20.00", "80.00")
+        );
     }
 
     #[test]

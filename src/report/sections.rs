@@ -18,6 +18,7 @@ use super::plots;
 use super::requests;
 use super::section::Section;
 use super::server;
+use super::servers;
 use super::streams;
 use super::sweep;
 use super::timeline;
@@ -177,6 +178,7 @@ fn latency_section(analysis: &Analysis) -> Section {
         grid.groups.clear();
     }
     let mut grids = vec![grid.without_run(is_single(analysis))];
+    grids.extend(servers::by_server(analysis));
     grids.extend(streams::lengths(analysis));
     Section {
         id: "latency",
@@ -518,7 +520,10 @@ fn errors_section(analysis: &Analysis) -> Result<Section, ReportError> {
         id: "errors",
         heading: said("Outcomes and errors"),
         lead: said("A failed request is a row of the tape like any other; latencies leave it out."),
-        grids: vec![grid.cut(OUTCOMES).without_run(is_single(analysis))],
+        grids: [grid.cut(OUTCOMES).without_run(is_single(analysis))]
+            .into_iter()
+            .chain(servers::failed_attempts(analysis))
+            .collect(),
         figures: plots::error_figures(analysis)?,
     })
 }

@@ -14,7 +14,9 @@ use crate::analyze::{
 
 use super::advice::nothing_in_window;
 use super::asked::asked;
-use super::columns::{WIDTH, fit, fit_middle, natural_width, paint, push_line, rule, table, wrap};
+use super::columns::{
+    WIDTH, fit, fit_middle, fitting, natural_width, paint, push_line, rule, table, wrap,
+};
 use super::comparison::{changes, is_higher_better, percent_change, tone};
 use super::few::FEW;
 use super::format;
@@ -23,6 +25,7 @@ use super::grid::{Field, Grid, Tone, VERDICT};
 use super::model::{RunView, run_views};
 use super::run_card::differs;
 use super::sections::{HEADLINE, is_shown};
+use super::servers;
 use super::tools;
 use super::uncertainty::{
     difference, groups as named_groups, interval_of, of_clients, of_groups, power, reach,
@@ -36,6 +39,9 @@ const NOT_JUDGED: &str = "not judged";
 
 /// Most definitions of other tools side by side.
 const TOOLS_A_ROW: usize = 4;
+
+/// Columns of a name beside many numbers, at most.
+const LONGEST_NAME: usize = 28;
 
 /// Columns that a table needs at least.
 const NARROWEST: usize = 60;
@@ -101,6 +107,7 @@ pub fn terminal(analysis: &Analysis, options: &TerminalOptions) -> String {
         runs_table(&mut out, analysis, options);
     }
     latency_tables(&mut out, analysis, options);
+    server_tables(&mut out, analysis, options);
     goodput_lines(&mut out, analysis);
     for (name, value) in asked(analysis) {
         push_line(&mut out, &format!("{name:<44} {value}"));
@@ -295,6 +302,29 @@ fn latency_tables(out: &mut String, analysis: &Analysis, options: &TerminalOptio
     if is_any_weak {
         push_line(out, FEW);
     }
+}
+
+/// Writes what each of several servers did, and which attempts failed.
+fn server_tables(out: &mut String, analysis: &Analysis, options: &TerminalOptions) {
+    for (title, grid) in [
+        (" By server, in ms ", servers::by_server_narrow(analysis)),
+        (" Attempts that failed ", servers::failed_attempts(analysis)),
+    ] {
+        if let Some(grid) = grid {
+            rule(out, '-', title);
+            let grid = fitting(with_short_names(grid), options.width);
+            table(out, &grid, options.width, options.color);
+        }
+    }
+}
+
+/// Cuts names in their middle, so that they leave room for numbers.
+fn with_short_names(mut grid: Grid) -> Grid {
+    let fields = grid.rows.iter_mut().flatten();
+    for field in fields.filter(|field| field.tone == Tone::Foreign) {
+        field.text = fit_middle(&field.text, LONGEST_NAME);
+    }
+    grid
 }
 
 /// One table of percentiles; the first one has the other statistics as well.

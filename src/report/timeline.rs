@@ -25,6 +25,10 @@ const HIGHEST: &str = "max";
 /// Name of the line that shows how many requests were due, which the others are measured against.
 const OFFERED: &str = "offered";
 
+/// Said below the chart of rates where attempts failed that were followed by another one.
+const RETRIED: &str = " · sent: first attempts; failed: requests whose last attempt failed; attempts \
+                       that were followed by another one have a line of their own";
+
 /// A row of a table over time.
 pub(crate) trait OverTime<'a>: ResultRow<'a> {
     /// When its window begins, or when it was probed.
@@ -102,6 +106,8 @@ struct Track<'a, R> {
     columns: Vec<Line<R>>,
     /// The one of `columns` that is shown with several runs.
     leading: usize,
+    /// What its caption says besides, of one run.
+    remark: &'a str,
 }
 
 /// What makes a column fit the axis's unit.
@@ -150,8 +156,9 @@ fn load_figures<'a>(analysis: &'a Analysis) -> Result<Vec<Figure>, ReportError> 
         join: Join::Step,
         columns,
         leading,
+        remark: "",
     };
-    let tracks = [
+    let mut tracks = [
         load(
             "rate-over-time",
             (
@@ -185,6 +192,12 @@ fn load_figures<'a>(analysis: &'a Analysis) -> Result<Vec<Figure>, ReportError> 
             0,
         ),
     ];
+    let rows = analysis.rows::<ThroughputOverTime<'_>>();
+    if rows.iter().any(|row| row.retried.is_some_and(|n| n > 0.0)) {
+        let columns = &mut tracks[0].columns;
+        columns.push((|row| row.retried, "failed, then tried again", PerSecond));
+        tracks[0].remark = RETRIED;
+    }
     draw_all(analysis, &tracks)
 }
 
@@ -199,6 +212,7 @@ fn latency_figures<'a>(analysis: &'a Analysis) -> Result<Vec<Figure>, ReportErro
         join: Join::Line,
         columns,
         leading: 1,
+        remark: "",
     };
     let tracks = [
         latency(
@@ -237,6 +251,7 @@ fn server_figures<'a>(analysis: &'a Analysis) -> Result<Vec<Figure>, ReportError
             join: Join::Line,
             columns,
             leading: 0,
+            remark: "",
         };
     let tracks = [
         track(
@@ -296,6 +311,7 @@ pub(crate) fn client_figures<'a>(analysis: &'a Analysis) -> Result<Vec<Figure>, 
         join: Join::Line,
         columns,
         leading: 0,
+        remark: "",
     };
     let tracks = [
         track(
@@ -369,11 +385,15 @@ fn draw_track<'a, R: OverTime<'a>>(
     } else {
         (Vec::new(), String::new())
     };
+    let remark = match track.remark {
+        remark if is_single && !remark.is_empty() => said(remark),
+        _ => String::new(),
+    };
     Plot {
         id: track.id.to_owned(),
         title: title.to_owned(),
         caption: format!(
-            "{}{}{}{shade}",
+            "{}{}{}{remark}{shade}",
             said(track.unit),
             clock.window(),
             counts::<R>(analysis)

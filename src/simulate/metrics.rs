@@ -41,7 +41,7 @@ pub(super) struct Counts {
     pub(super) aborted: u64,
     /// Those among them that were cut off because their client read too slowly.
     pub(super) slow_readers: u64,
-    /// Requests that were refused because the queue was full, or that would never fit.
+    /// Requests that were refused because the queue was full, that would never fit, or by chance.
     pub(super) rejected: u64,
     /// The most that the server was behind its own schedule, in nanoseconds.
     pub(super) lateness_max_ns: i64,

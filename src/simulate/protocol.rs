@@ -12,6 +12,9 @@ use super::engine::{Finish, Rejection};
 use super::settings::ServerSettings;
 use super::template::{Api, UsageEvents};
 
+/// Place of the seed of rejections among what is drawn from the server's.
+const REJECTIONS: u64 = u64::MAX;
+
 /// A request, understood and found possible.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ask {
@@ -31,6 +34,8 @@ pub(super) struct Refusal {
     status: StatusCode,
     /// What is wrong with it, and what would be right.
     pub(super) message: String,
+    /// After how many seconds it may be tried again, where that is said.
+    pub(super) retry_after_s: Option<u32>,
 }
 
 impl Refusal {
@@ -38,6 +43,7 @@ impl Refusal {
         Self {
             status,
             message: message.into(),
+            retry_after_s: None,
         }
     }
 
@@ -45,6 +51,20 @@ impl Refusal {
     pub(super) fn too_large(limit: usize) -> Self {
         let message = format!("The body has more than {limit} bytes (`--max-body-bytes`).");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// The draw of this request says so; `None` where it does not.
+    pub(super) fn by_chance(settings: &ServerSettings, request: u64) -> Option<Self> {
+        // Other draws of a request are from the seed itself.
+        let seed = draw::bits(settings.engine.seed, REJECTIONS);
+        let is_rejected = draw::unit(seed, request) < settings.reject_rate;
+        is_rejected.then(|| Self {
+            retry_after_s: Some(1),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "The server is busy (`--reject-rate`). Try again later.",
+            )
+        })
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -412,6 +432,29 @@ mod tests {
         assert!(ask_for(json!(0)).is_err());
         let full = json!({"prompt": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]});
         assert!(ask(Api::Completions, &full, &settings).is_err());
+    }
+
+    #[test]
+    fn a_share_of_the_requests_is_rejected_by_the_seed() {
+        let mut settings = ServerSettings::default();
+        let rejected = |settings: &ServerSettings| -> Vec<u64> {
+            let is_rejected = |request: &u64| Refusal::by_chance(settings, *request).is_some();
+            (0..2_000).filter(is_rejected).collect()
+        };
+        assert_eq!(rejected(&settings), [0; 0]);
+        settings.reject_rate = 0.25;
+        let first = rejected(&settings);
+        assert!((400..600).contains(&first.len()), "{}", first.len());
+        assert_eq!(rejected(&settings), first);
+        settings.engine.seed = 1;
+        assert_ne!(rejected(&settings), first);
+        settings.reject_rate = 1.0;
+        assert_eq!(rejected(&settings).len(), 2_000);
+        let refusal = Refusal::by_chance(&settings, 0).unwrap();
+        assert_eq!(
+            (refusal.status().as_u16(), refusal.retry_after_s),
+            (429, Some(1))
+        );
     }
 
     #[test]

@@ -137,7 +137,13 @@ async fn metrics(State(front): State<Arc<Front>>) -> Response {
 const JSON: &str = "application/json";
 
 fn refused(refusal: &Refusal) -> Response {
-    response(refusal.status(), JSON, refusal.body())
+    let mut response = response(refusal.status(), JSON, refusal.body());
+    if let Some(seconds) = refusal.retry_after_s {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 fn response(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
@@ -161,6 +167,10 @@ impl Front {
         })??;
         let received_ns = utc_now_ns();
         let request = self.engine.next_request();
+        if let Some(refusal) = Refusal::by_chance(&self.settings, request) {
+            self.engine.metrics.lock().rejected += 1;
+            return Err(refusal);
+        }
         let ask = protocol::parse(api, &body, &self.settings, request)?;
         drop(body);
         let ticket = self.engine.submit(request, &ask).await?;

@@ -224,6 +224,17 @@ pub struct ServerSettings {
     )]
     pub api_key: Option<String>,
 
+    /// Share of the requests that are answered with 429 and `Retry-After: 1`
+    ///
+    /// Each is drawn by the seed and its place among the requests, another attempt like a new one.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        help_heading = "Simulated server"
+    )]
+    pub reject_rate: f64,
+
     /// Greatest size of a request's body, in bytes
     #[arg(
         long,
@@ -254,6 +265,7 @@ impl Default for ServerSettings {
             stamp: false,
             bare: false,
             api_key: None,
+            reject_rate: 0.0,
             max_body_bytes: 32 << 20,
             max_backlog_tokens: 4_096,
         }
@@ -280,6 +292,12 @@ impl ServerSettings {
         }
         if self.stop_mean == Some(0) {
             return Err(setting("--stop-mean", "must be at least 1"));
+        }
+        if !(0.0..=1.0).contains(&self.reject_rate) {
+            return Err(setting("--reject-rate", "must be a share from 0 to 1"));
+        }
+        if self.bare && self.reject_rate > 0.0 {
+            return Err(setting("--reject-rate", "has no effect with `--bare`"));
         }
         self.bare_interval_ns()?;
         self.engine.check()
@@ -389,5 +407,11 @@ mod tests {
         assert_eq!(message, "`--bare` needs `--stamp` and `--stream-rate`");
         settings.stamp = true;
         settings.check().unwrap();
+        settings.reject_rate = 0.1;
+        let message = settings.check().unwrap_err().to_string();
+        assert_eq!(message, "`--reject-rate` has no effect with `--bare`");
+        settings.reject_rate = 10.0;
+        let message = settings.check().unwrap_err().to_string();
+        assert!(message.contains("from 0 to 1"), "{message}");
     }
 }

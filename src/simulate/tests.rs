@@ -273,6 +273,19 @@ async fn a_full_queue_is_answered_with_429() {
 }
 
 #[tokio::test]
+async fn a_share_is_answered_with_429_and_told_when_to_come_back() {
+    let mut settings = fast();
+    settings.reject_rate = 1.0;
+    let server = Server::start(settings).await;
+    let rejected = server.post("/v1/chat/completions", &chat(5)).await;
+    assert_eq!(rejected.status(), 429);
+    assert_eq!(rejected.headers()["retry-after"], "1");
+    let body: Value = serde_json::from_str(&rejected.text().await.unwrap()).unwrap();
+    assert_eq!(body["error"]["type"], "RateLimitError");
+    assert!((server.metric("simulate:rejected_total").await - 1.0).abs() < 1e-9);
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_frees_its_place() {
     let mut settings = fast();
     settings.engine.max_batch = 1;

@@ -15,12 +15,16 @@ use super::opened_tape::OpenedTape;
 use super::order::by_value;
 use super::views::requests_of;
 use crate::capture::schema::RequestRow;
+use crate::server_names::short_names;
 
 /// The most parts that tapes are split into.
 const MOST_PARTS: usize = 32;
 
 /// The name that stands for the number of a step.
 const STEP: &str = "step";
+
+/// The column that has the server of a request.
+const TARGET: &str = "target";
 
 /// A value that parts tapes, and the requests that have it.
 struct Part {
@@ -50,30 +54,52 @@ pub(super) async fn split(
         }
         return Ok(tapes);
     }
-    let mut parts = Vec::new();
+    let mut found = Vec::new();
     for tape in &tapes {
         for part in parts_of(context, tape, by, &tapes).await? {
-            if parts.len() >= MOST_PARTS {
+            if found.len() >= MOST_PARTS {
                 return Err(SqlError::ManyParts {
                     by: by.to_owned(),
                     most: MOST_PARTS,
                 });
             }
-            parts.push(named(tape, by, part, tapes.len() == 1));
+            found.push((tape, part));
         }
     }
+    let values: Vec<&ScalarValue> = found.iter().map(|(_, part)| &part.value).collect();
+    let words = words(by, &values);
+    let is_only = tapes.len() == 1;
+    let named = found.into_iter().zip(words);
+    let mut parts: Vec<_> = named
+        .map(|((tape, part), word)| named_part(tape, part, format!("{by}={word}"), is_only))
+        .collect();
     // The first part of the first tape is what others are held against: the smallest value.
     parts.sort_by(|(a, _), (b, _)| by_value(&a.to_string(), &b.to_string()));
     Ok(parts.into_iter().map(|(_, tape)| tape).collect())
 }
 
-fn named(tape: &OpenedTape, by: &str, part: Part, is_only: bool) -> (ScalarValue, OpenedTape) {
-    let value = if part.value.is_null() {
-        "none".to_owned()
-    } else {
-        part.value.to_string()
+/// The values in words, in their order: servers by what tells them apart.
+fn words(by: &str, values: &[&ScalarValue]) -> Vec<String> {
+    let known = values.iter().filter(|value| !value.is_null());
+    let mut words: Vec<String> = known.map(|value| value.to_string()).collect();
+    if by == TARGET {
+        let addresses: Vec<&str> = words.iter().map(String::as_str).collect();
+        words = short_names(&addresses);
+    }
+    let mut words = words.into_iter();
+    let word = |value: &&ScalarValue| match value.is_null() {
+        true => "none".to_owned(),
+        false => words.next().unwrap_or_default(),
     };
-    let group = format!("{by}={value}");
+    values.iter().map(word).collect()
+}
+
+fn named_part(
+    tape: &OpenedTape,
+    part: Part,
+    group: String,
+    is_only: bool,
+) -> (ScalarValue, OpenedTape) {
     let tape = OpenedTape {
         run: if is_only {
             group.clone()

@@ -30,6 +30,17 @@ pub struct Target {
     pub http2: bool,
 }
 
+impl Target {
+    /// Its host and port, as an address is written.
+    pub fn address(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        match self.url.port_or_known_default() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+}
+
 /// The wires that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WireKind {

@@ -12,15 +12,18 @@ use super::error::WorkloadError;
 use crate::draw::{Draw, field};
 use crate::flag::{Flag, FlagKind};
 
+/// The flag about made-up sound.
+const SECONDS: &str = "audio-seconds";
+
 /// Files of audio.
 pub(super) const AUDIO: DatasetKind = DatasetKind {
     name: "audio",
     about: "Files of audio, a file or a folder (--dataset-path), or made-up sound",
-    path: DatasetPath::Optional,
+    path: DatasetPath::Optional(&[SECONDS]),
     has_audio: true,
     flags: &[
         Flag {
-            name: "audio-seconds",
+            name: SECONDS,
             value_name: "SECONDS",
             help: "Length of made-up sound",
             kind: FlagKind::Number,

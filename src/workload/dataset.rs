@@ -68,8 +68,8 @@ pub struct DatasetSetup<'a> {
 pub enum DatasetPath {
     /// It is not.
     None,
-    /// It may be.
-    Optional,
+    /// It may be; these flags are about what is made up where it is not.
+    Optional(&'static [&'static str]),
     /// It has to be.
     Required,
 }

@@ -1,7 +1,9 @@
 //! Requests that go out more than once, and runs over several servers.
 
+use std::net::TcpListener;
+
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::mock::{Mock, Reply};
 use crate::program::{Folder, load_words, wait_until};
@@ -213,6 +215,55 @@ fn requests_take_turns_at_several_servers_and_a_run_of_the_plan_does_so_again() 
         folder.manifest("one.tape")["plan"]["url_strategy"],
         json!(null)
     );
+}
+
+#[test]
+fn servers_of_which_one_is_not_there_are_told_apart() {
+    let mock = Mock::answering(&["a"]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let folder = Folder::new();
+    let gone = format!("http://{address}");
+    let words = [
+        "--base-url",
+        &gone,
+        "--num-prompts",
+        "4",
+        "--max-concurrency",
+        "2",
+    ];
+    folder.load(&mock.url(), &words).expect_code(0);
+    // Its failures name it, and it has a row beside the other.
+    let message = "SELECT DISTINCT error_message FROM requests WHERE status = 'error'";
+    let refused = format!("Connection refused (os error 111) (connecting to {address})");
+    assert_eq!(folder.table("run.tape", message), refused);
+    let servers = "SELECT requests, failed_attempts, n FROM latency_by_server";
+    assert_eq!(folder.table("run.tape", servers), "2 | 0 | 2\n2 | 2 | 0");
+    let told = folder.run(&["analyze", "run.tape", "--json", "run.json"]);
+    assert!(told.stdout.contains(" By server"), "{}", told.stdout);
+    assert!(
+        told.stdout.contains(&address.to_string()),
+        "{}",
+        told.stdout
+    );
+    let numbers: Value = serde_json::from_str(&folder.read("run.json")).unwrap();
+    let server = &numbers["runs"][0]["servers"][1];
+    assert_eq!(server["target"], format!("{gone}/v1/chat/completions"));
+    assert_eq!(server["metrics"]["failed_attempts"]["value"], 2);
+}
+
+#[test]
+fn what_cannot_tell_servers_apart_is_refused() {
+    let folder = Folder::new();
+    let load = |words: &[&str]| folder.load("http://127.0.0.1:1", words).expect_code(2);
+    let twice = load(&["--base-url", "http://127.0.0.1:1/v1", "--dry-run"]).stderr;
+    assert!(
+        twice.contains("`http://127.0.0.1:1/v1/chat/completions` twice"),
+        "{twice}"
+    );
+    let alone = load(&["--url-strategy", "session", "--dry-run"]).stderr;
+    assert!(alone.contains("`--url-strategy`"), "{alone}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use serde_json::json;
 
 use crate::mock::{Mock, Reply, Request};
-use crate::program::{Folder, Outcome};
+use crate::program::{Folder, Outcome, without_ports};
 
 /// What the tape says of every request.
 const ROWS: &str = "SELECT status, error_kind, http_status, chunk_count, finish_reason, error_message \
@@ -42,13 +42,13 @@ fn a_server_that_is_not_there_is_named_with_a_remedy() {
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 3
     --- stderr
-    error: no request succeeded; the first failed with `connect`: Connection refused (os error 111)
+    error: no request succeeded; the first failed with `connect`: Connection refused (os error 111) (connecting to 127.0.0.1:[PORT])
     hint: check `--base-url`, and that a server listens at `http://127.0.0.1:[PORT]/v1/chat/completions`
     tape: run.tape
     ");
-    insta::assert_snapshot!(folder.table("run.tape", ROWS), @r"
-    error | connect | - | 0 | - | Connection refused (os error 111)
-    error | connect | - | 0 | - | Connection refused (os error 111)
+    insta::assert_snapshot!(without_ports(&folder.table("run.tape", ROWS)), @r"
+    error | connect | - | 0 | - | Connection refused (os error 111) (connecting to 127.0.0.1:[PORT])
+    error | connect | - | 0 | - | Connection refused (os error 111) (connecting to 127.0.0.1:[PORT])
     ");
     insta::assert_snapshot!(folder.run(&["load", "--base-url", &url]).shown(), @r"
     exit code 3

@@ -164,7 +164,7 @@ fn ports_that_run_out_are_named_and_cost_only_the_requests_that_found_none() {
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 0
     --- stderr
-    warning: some requests failed; the first failed with `connect`: no local port is left for another connection: Cannot assign requested address (os error 99)
+    warning: some requests failed; the first failed with `connect`: no local port is left for another connection: Cannot assign requested address (os error 99) (connecting to 127.0.0.1:[PORT])
     hint: raise the range of ports (`sysctl net.ipv4.ip_local_port_range`), or lower `--max-concurrency`
     tape: run.tape
     ");

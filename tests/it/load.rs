@@ -485,6 +485,17 @@ fn what_a_data_set_does_not_heed_or_lacks_is_refused_before_anything_is_sent() {
             "`--random-input-len` has no effect",
         ),
         (
+            &[
+                "--dataset-name",
+                "audio",
+                "--dataset-path",
+                "clips",
+                "--audio-seconds",
+                "3",
+            ],
+            "`--audio-seconds` has no effect on files",
+        ),
+        (
             &["--dataset-path", "share.json"],
             "`--dataset-path` has no effect",
         ),

@@ -344,7 +344,8 @@ impl Outcome {
     }
 }
 
-fn without_ports(text: &str) -> String {
+/// Replaces the ports of this machine.
+pub(crate) fn without_ports(text: &str) -> String {
     const HOST: &str = "127.0.0.1:";
     let mut parts = text.split(HOST);
     let mut shown = parts.next().unwrap_or_default().to_owned();

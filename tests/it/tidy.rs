@@ -37,13 +37,14 @@ const DIRECTIONS: [(&str, &[&str]); 16] = [
 ];
 
 /// Files at the top of `src/` that hold no stage's work: any stage may use them.
-const FOUNDATIONS: [&str; 12] = [
+const FOUNDATIONS: [&str; 13] = [
     "draw",
     "flag",
     "http_server",
     "plan",
     "runtime",
     "secrets",
+    "server_names",
     "template_value",
     "testing",
     "throttle",

@@ -219,7 +219,7 @@ fn a_certificate_that_nobody_vouches_for_is_refused() {
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 3
     --- stderr
-    error: no request succeeded; the first failed with `tls`: invalid peer certificate: UnknownIssuer
+    error: no request succeeded; the first failed with `tls`: invalid peer certificate: UnknownIssuer (connecting to 127.0.0.1:[PORT])
     hint: check the server's certificate, and whether `--base-url` wants http or https
     tape: run.tape
     ");
@@ -237,7 +237,7 @@ fn a_certificate_for_another_host_is_refused() {
     insta::assert_snapshot!(outcome.shown(), @r#"
     exit code 3
     --- stderr
-    error: no request succeeded; the first failed with `tls`: invalid peer certificate: certificate not valid for name "127.0.0.1"; certificate is only valid for DnsName("elsewhere.example")
+    error: no request succeeded; the first failed with `tls`: invalid peer certificate: certificate not valid for name "127.0.0.1"; certificate is only valid for DnsName("elsewhere.example") (connecting to 127.0.0.1:[PORT])
     hint: check the server's certificate, and whether `--base-url` wants http or https
     tape: run.tape
     "#);
@@ -253,7 +253,7 @@ fn a_server_that_speaks_no_tls_is_named_as_such() {
     insta::assert_snapshot!(outcome.shown(), @r"
     exit code 3
     --- stderr
-    error: no request succeeded; the first failed with `tls`: tls handshake eof
+    error: no request succeeded; the first failed with `tls`: tls handshake eof (connecting to 127.0.0.1:[PORT])
     hint: check the server's certificate, and whether `--base-url` wants http or https
     tape: run.tape
     ");

@@ -33,6 +33,12 @@ pub(super) static BOTH: LazyLock<Analysis> = LazyLock::new(|| {
     };
     // What the tables about servers have is checked in `server.rs`.
     let mut small = TapeFixture::small();
+    // Even requests go to the one server, odd ones to the other.
+    small.manifest.plan.more_urls = vec!["http://b".to_owned()];
+    for row in &mut small.requests {
+        let is_odd = row.request_id % 2 == 1;
+        row.target = Some(if is_odd { "http://b" } else { "http://a" }.into());
+    }
     for (at, count) in [(-100, 0.0), (500, 3.0)] {
         let page = [
             ("vllm:num_requests_running", 1.0),
@@ -66,7 +72,8 @@ pub(super) fn answer_where(query: &str, keep: impl Fn(&[&str]) -> bool) -> Strin
 
 /// Rows that say more than that nothing happened.
 fn has_events(cells: &[&str]) -> bool {
-    cells[3..8].iter().any(|cell| *cell != "0")
+    let mut counts = cells[3..8].iter().chain(cells.last());
+    counts.any(|cell| *cell != "0")
 }
 
 #[test]
@@ -218,38 +225,39 @@ closed run 4 0 0 0 1 0 - 4 4 47.0588 47.0588 0 0 0";
     assert_eq!(answer("goodput"), expected);
 }
 
+// Request 2 is sent first at 200, fails at 205 and goes out again.
 #[test]
 fn follows_throughput_over_time() {
     let expected = "\
-run at_ns width_ns offered sent completed failed output_tokens output_tps in_flight
-small 0 5000000 1 1 0 0 0 0 0.8
-small 10000000 5000000 0 0 0 0 1 200 1
-small 20000000 5000000 0 0 0 0 1 200 1
-small 30000000 5000000 0 0 0 0 1 200 1
-small 40000000 5000000 0 0 1 0 1 200 0.2
-small 100000000 5000000 1 1 0 0 0 0 1
-small 120000000 5000000 0 0 0 0 2 400 1
-small 130000000 5000000 0 0 0 0 3 600 1
-small 150000000 5000000 0 0 1 0 1 200 0
-small 200000000 5000000 1 0 0 0 0 0 1
-small 210000000 5000000 0 1 0 0 0 0 1
-small 240000000 5000000 0 0 1 0 1 200 0
-small 300000000 5000000 1 1 0 0 0 0 0.6
-small 350000000 5000000 0 0 0 0 1 200 1
-small 400000000 5000000 0 0 0 1 0 0 0
-closed 0 1000000 2 1 0 0 0 0 1
-closed 5000000 1000000 0 1 0 0 0 0 2
-closed 10000000 1000000 0 0 0 0 1 1000 2
-closed 15000000 1000000 0 0 0 0 1 1000 2
-closed 20000000 1000000 0 0 0 0 1 1000 2
-closed 30000000 1000000 1 1 1 0 1 1000 2
-closed 35000000 1000000 0 0 0 0 1 1000 2
-closed 40000000 1000000 0 0 0 0 1 1000 2
-closed 55000000 1000000 1 1 1 0 1 1000 2
-closed 60000000 1000000 0 0 1 0 1 1000 1
-closed 65000000 1000000 0 0 0 0 1 1000 1
-closed 75000000 1000000 0 0 0 0 1 1000 1
-closed 85000000 1000000 0 0 1 0 1 1000 0";
+run at_ns width_ns offered sent completed failed output_tokens output_tps in_flight retried
+small 0 5000000 1 1 0 0 0 0 0.8 0
+small 10000000 5000000 0 0 0 0 1 200 1 0
+small 20000000 5000000 0 0 0 0 1 200 1 0
+small 30000000 5000000 0 0 0 0 1 200 1 0
+small 40000000 5000000 0 0 1 0 1 200 0.2 0
+small 100000000 5000000 1 1 0 0 0 0 1 0
+small 120000000 5000000 0 0 0 0 2 400 1 0
+small 130000000 5000000 0 0 0 0 3 600 1 0
+small 150000000 5000000 0 0 1 0 1 200 0 0
+small 200000000 5000000 1 1 0 0 0 0 1 0
+small 205000000 5000000 0 0 0 0 0 0 0.8 1
+small 240000000 5000000 0 0 1 0 1 200 0 0
+small 300000000 5000000 1 1 0 0 0 0 0.6 0
+small 350000000 5000000 0 0 0 0 1 200 1 0
+small 400000000 5000000 0 0 0 1 0 0 0 0
+closed 0 1000000 2 1 0 0 0 0 1 0
+closed 5000000 1000000 0 1 0 0 0 0 2 0
+closed 10000000 1000000 0 0 0 0 1 1000 2 0
+closed 15000000 1000000 0 0 0 0 1 1000 2 0
+closed 20000000 1000000 0 0 0 0 1 1000 2 0
+closed 30000000 1000000 1 1 1 0 1 1000 2 0
+closed 35000000 1000000 0 0 0 0 1 1000 2 0
+closed 40000000 1000000 0 0 0 0 1 1000 2 0
+closed 55000000 1000000 1 1 1 0 1 1000 2 0
+closed 60000000 1000000 0 0 1 0 1 1000 1 0
+closed 65000000 1000000 0 0 0 0 1 1000 1 0
+closed 75000000 1000000 0 0 0 0 1 1000 1 0
+closed 85000000 1000000 0 0 1 0 1 1000 0 0";
     assert_eq!(answer_where("throughput_over_time", has_events), expected);
 }
 

@@ -12,6 +12,7 @@ mod odd;
 mod page;
 mod pairs;
 mod server;
+mod servers;
 mod streams;
 
 use std::path::PathBuf;

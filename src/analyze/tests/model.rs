@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::capture::Label;
 use crate::capture::schema::{RequestRow, Status};
 use crate::sql::fixture::{MS, TapeFixture};
 
@@ -43,6 +44,16 @@ pub(super) fn known(tape: &TapeFixture) -> Vec<Known<'_>> {
 impl Known<'_> {
     pub(super) fn is_ok(&self) -> bool {
         self.row.status == Status::Ok
+    }
+
+    /// From when it was handed to the wire to its end.
+    pub(super) fn in_flight_ns(&self) -> (i64, i64) {
+        (self.row.dispatched_ns.unwrap(), self.row.end_ns.unwrap())
+    }
+
+    /// The server that it went to.
+    pub(super) fn server(&self) -> &str {
+        self.row.target.as_ref().map_or("", Label::as_str)
     }
 
     /// Latencies are of those that were due after the warm-up.
@@ -231,7 +242,7 @@ pub(super) fn steady(
     if is_open {
         return Some((warmup_ns, last_due_ns));
     }
-    let span = |request: &Known<'_>| (request.row.sent_ns.unwrap(), request.row.end_ns.unwrap());
+    let span = Known::in_flight_ns;
     let is_full = |at_ns: &i64| {
         let in_flight = requests
             .iter()
@@ -279,10 +290,7 @@ pub(super) fn peak_second(requests: &[Known<'_>]) -> Option<f64> {
 /// How long each number of requests was in flight inside a window: asked at every instant at which
 /// it may change.
 pub(super) fn levels(requests: &[Known<'_>], from_ns: i64, to_ns: i64) -> BTreeMap<i64, i64> {
-    let spans: Vec<(i64, i64)> = requests
-        .iter()
-        .map(|request| (request.row.sent_ns.unwrap(), request.row.end_ns.unwrap()))
-        .collect();
+    let spans: Vec<(i64, i64)> = requests.iter().map(Known::in_flight_ns).collect();
     let mut instants: Vec<i64> = spans.iter().flat_map(|(from, to)| [*from, *to]).collect();
     instants.extend([from_ns, to_ns]);
     instants.retain(|at_ns| (from_ns..=to_ns).contains(at_ns));

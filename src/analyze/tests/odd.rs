@@ -154,7 +154,7 @@ fn tapes_without_an_answer_have_no_speed_and_no_smoothness() {
     assert_eq!(odd("failed", ("goodput", 1), "ok"), "0");
     assert_eq!(
         rest("errors_over_time", "failed 100000000 "),
-        "2000000 error connect - 3"
+        "2000000 error connect - 3 0"
     );
     assert_eq!(
         odd("empty", ("throughput_windows", 1), "note"),
@@ -229,12 +229,36 @@ fn failed() -> TapeFixture {
 fn requests_that_all_failed_are_offered_and_never_good() {
     assert_eq!(
         rest("run_summary", "failed "),
-        "open 4 0 3 0 0 0 1 0 0 0 - - - - - - 3 - - - - 0 0"
+        "open 4 0 3 0 0 0 1 0 0 0 100000000 - 101000000 0.001 - - 3 3 - - - 0 0"
     );
     assert_eq!(odd("failed", ("goodput", 0), "offered"), "4");
     assert_eq!(odd("failed", ("goodput", 0), "attainment"), "0");
     assert_eq!(odd("failed", ("throughput_windows", 0), "rps"), "0");
     assert_eq!(rest("latency_percentiles", "failed "), "");
+}
+
+#[test]
+fn a_run_lasts_as_long_as_its_requests_were_refused_too() {
+    let mut tape = TapeFixture::default();
+    let refused = |tape: &mut TapeFixture, request_id, attempt, [from, to]: [i64; 2]| {
+        let row = tape.attempt(request_id, [from, from], to);
+        row.attempt = attempt;
+        row.status = Status::Error;
+        row.error_kind = Some("connect".into());
+        row.sent_ns = None;
+    };
+    refused(&mut tape, 0, 0, [0, 1]);
+    tape.answer(1, [100, 100], &[(110, None)]);
+    tape.answer(2, [10, 600], &[(700, None)]).attempt = 1;
+    tape.chunks.last_mut().unwrap().attempt = 1;
+    refused(&mut tape, 2, 0, [10, 11]);
+    refused(&mut tape, 3, 0, [900, 1_000]);
+    let analysis = analysed(&[("t", tape)], &Options::default()).unwrap();
+    let summary = |column| cell(&analysis, "t", ("run_summary", 0), column);
+    assert_eq!(summary("first_sent_ns"), "0");
+    assert_eq!(summary("last_end_ns"), "1000000000");
+    assert_eq!(summary("duration_s"), "1");
+    assert_eq!(cell(&analysis, "t", ("throughput_windows", 1), "rps"), "2");
 }
 
 fn hung_up_on() -> TapeFixture {

@@ -140,10 +140,19 @@ fn refuse_strays(matches: &ArgMatches, kind: &DatasetKind) -> Result<(), clap::E
                 .into_iter()
                 .filter(|_| kind.path == DatasetPath::None),
         );
-    match strays.find(|name| is_given(matches, name)) {
-        Some(stray) => Err(conflict(format!(
+    if let Some(stray) = strays.find(|name| is_given(matches, name)) {
+        return Err(conflict(format!(
             "`--{stray}` has no effect on the data set `{}`",
             kind.name
+        )));
+    }
+    let made_up = match kind.path {
+        DatasetPath::Optional(flags) if is_given(matches, "dataset-path") => flags,
+        _ => &[],
+    };
+    match made_up.iter().find(|name| is_given(matches, name)) {
+        Some(stray) => Err(conflict(format!(
+            "`--{stray}` has no effect on files, which `--dataset-path` names"
         ))),
         None => Ok(()),
     }

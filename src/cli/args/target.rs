@@ -58,9 +58,11 @@ pub(crate) struct TargetArgs {
     /// Address of the server; may be given several times, for several servers of one model
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
     pub(crate) base_url: Vec<String>,
-    /// Which of several servers a request goes to; the tape has it in the column `target`
-    #[arg(long, value_enum, value_name = "HOW", default_value = "round-robin")]
-    pub(crate) url_strategy: UrlStrategy,
+    /// Which of several servers a request goes to [default: round-robin]
+    ///
+    /// The tape has the server in the column `target`.
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) url_strategy: Option<UrlStrategy>,
     /// Path of the endpoint [default: the backend's own]
     #[arg(long, value_name = "PATH")]
     pub(crate) endpoint: Option<String>,
