@@ -180,19 +180,19 @@ impl Dataset for Custom {
         if self.count.is_none_or(|count| count > items.len() as u64) {
             let first = if *has_more { "first " } else { "" };
             notes.push(format!(
-                "note: the {first}{} lines of the data set are sent, then the same ones again",
+                "the {first}{} lines of the data set are sent, then the same ones again",
                 items.len()
             ));
         }
         if !unsent.is_empty() {
             let names: Vec<&str> = unsent.iter().map(String::as_str).collect();
             notes.push(format!(
-                "note: fields of the data set that are not sent: {}; put what belongs into the request \
-                 under `body`",
+                "fields of its lines that are not sent: {} (put what belongs into the request under \
+                 `body`)",
                 names.join(", ")
             ));
         }
-        (!notes.is_empty()).then(|| notes.join("\n"))
+        (!notes.is_empty()).then(|| format!("note: {}", notes.join("; ")))
     }
 }
 
@@ -365,10 +365,7 @@ mod tests {
         assert_eq!(sent(0), ("one".to_owned(), 3));
         assert_eq!(sent(1), ("two".to_owned(), 5));
         assert_eq!(sent(0), sent(2));
-        insta::assert_snapshot!(dataset.note().unwrap(), @r"
-        note: the 2 lines of the data set are sent, then the same ones again
-        note: fields of the data set that are not sent: id; put what belongs into the request under `body`
-        ");
+        insta::assert_snapshot!(dataset.note().unwrap(), @"note: the 2 lines of the data set are sent, then the same ones again; fields of its lines that are not sent: id (put what belongs into the request under `body`)");
         assert_ne!(dataset.warmup(0).text, "one");
         assert_eq!(dataset.typical_output_tokens(), Some(4));
     }
