@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess};
 
 use crate::backend::lenient::{
-    Count, FromJson, Length, Lenient, List, Number, Text, object, read_from_object,
+    Count, FromJson, Length, Lenient, List, Number, StartsWithNull, Text, object, read_from_object,
 };
 use crate::backend::times::{NvExt, Seconds, ServerTimes, Timings};
 
@@ -76,16 +76,26 @@ pub(super) struct Choice<'a> {
     #[serde(borrow)]
     pub(super) matched_stop: Lenient<Code<'a>>,
     token_ids: Lenient<Length>,
+    /// Of vLLM: with the first event of a prompt that is echoed, or where ids are asked for.
+    prompt_token_ids: Lenient<Length>,
     logprobs: Lenient<Option<LogProbabilities>>,
 }
 
 impl Choice<'_> {
-    /// Returns how many tokens the server lists in the choice, if it lists them.
+    /// Returns how many output tokens the server lists in the choice, if it lists them.
+    ///
+    /// The log-probabilities of an echoed prompt stand before those of the answer. Nothing comes before
+    /// the prompt's first token, so it has none; where its ids are not listed, nobody says how many
+    /// of the tokens are the prompt's.
     pub(super) fn token_count(&self) -> Option<u32> {
-        self.token_ids
-            .0
-            .0
-            .or_else(|| self.logprobs.0.as_ref()?.token_count())
+        self.token_ids.0.0.or_else(|| {
+            let listed = self.logprobs.0.as_ref()?;
+            let count = listed.token_count()?;
+            match (listed.token_logprobs.0.0, self.prompt_token_ids.0.0) {
+                (false, _) => Some(count),
+                (true, prompt) => count.checked_sub(prompt?),
+            }
+        })
     }
 }
 
@@ -186,6 +196,7 @@ pub(super) struct LogProbabilities {
     content: Lenient<Length>,
     refusal: Lenient<Length>,
     tokens: Lenient<Length>,
+    token_logprobs: Lenient<StartsWithNull>,
 }
 
 impl LogProbabilities {

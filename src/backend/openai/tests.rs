@@ -233,6 +233,47 @@ fn counts_tokens_by_ids_or_log_probabilities() {
 }
 
 #[test]
+fn tokens_of_an_echoed_prompt_are_not_of_the_answer() {
+    let read = |choice: &str| {
+        let mut reader = OpenAiReader::new(false);
+        let reading = reader.read(format!(r#"{{"choices":[{choice}]}}"#).as_bytes());
+        (reading.tokens, reader.tally().by_ids)
+    };
+    for (choice, told) in [
+        (
+            r#"{"text":"p q a","logprobs":{"tokens":["p"," q"," a"],"token_logprobs":[null,-1,-1]},"prompt_token_ids":[1,2]}"#,
+            Some(1),
+        ),
+        // Ids that were asked for are there without an echo too, beside those of the answer.
+        (
+            r#"{"text":"a b","logprobs":{"tokens":["a"," b"],"token_logprobs":[-1,-1]},"token_ids":[3,4],"prompt_token_ids":[1,2]}"#,
+            Some(2),
+        ),
+        (
+            r#"{"text":"a b","logprobs":{"tokens":["a"," b"],"token_logprobs":[-1,-1]},"prompt_token_ids":[1,2]}"#,
+            Some(2),
+        ),
+        // Nobody says where the prompt ends.
+        (
+            r#"{"text":"p q a","logprobs":{"tokens":["p"," q"," a"],"token_logprobs":[null,-1,-1]}}"#,
+            None,
+        ),
+        (
+            r#"{"text":"p","logprobs":{"tokens":["p"],"token_logprobs":[null]},"prompt_token_ids":[1,2]}"#,
+            None,
+        ),
+    ] {
+        let tokens = told.unwrap_or(1);
+        let (read, by_ids) = read(choice);
+        assert_eq!(
+            (read.map(u32::from), by_ids),
+            (Some(tokens), told),
+            "{choice}"
+        );
+    }
+}
+
+#[test]
 fn recognises_an_error_in_every_shape() {
     assert_snapshot!(read_stream(concat!(
         r#"data: {"error":{"message":"out of memory","type":"InternalServerError","param":null,"code":500}}"#, "\n\n",
