@@ -184,6 +184,7 @@ impl OpenAiReader {
         for choice in choices {
             carried.take_choice(choice, &mut self.calls);
         }
+        carried.ids = carried.ids.or(chunk.token_count());
         if let Some(times) = chunk.server_times() {
             self.times = times.or(self.times);
         }

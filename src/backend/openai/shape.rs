@@ -47,6 +47,12 @@ impl Chunk<'_> {
         self.timings.0?.predicted_n.0
     }
 
+    /// Ids of tokens in the event that belong to no choice: Dynamo has them there, and refuses them
+    /// beside several choices.
+    pub(super) fn token_count(&self) -> Option<u32> {
+        self.nvext.0?.token_count()
+    }
+
     /// What the server tells of the time that it took; `None` where it tells nothing.
     pub(super) fn server_times(&self) -> Option<ServerTimes> {
         let timings = self.timings.0.map(|told| told.times());

@@ -274,6 +274,25 @@ fn tokens_of_an_echoed_prompt_are_not_of_the_answer() {
 }
 
 #[test]
+fn ids_beside_the_choices_number_the_tokens_of_an_event() {
+    let mut reader = OpenAiReader::new(false);
+    let mut read = |event: &str| {
+        let reading = reader.read(event.as_bytes());
+        reading.tokens.zip(reading.tokens_source)
+    };
+    let ids = |tokens| Some((tokens, TokensSource::Ids));
+    let event = r#"{"choices":[{"delta":{"content":"a"}}],"nvext":{"completion_token_ids":[1,2]}}"#;
+    assert_eq!(read(event), ids(2));
+    let event = r#"{"choices":[{"delta":{"content":""}}],"nvext":{"completion_token_ids":[3]}}"#;
+    assert_eq!(read(event), None);
+    let event = r#"{"choices":[{"delta":{"content":"b"}}],"nvext":{"completion_token_ids":[4]}}"#;
+    assert_eq!(read(event), ids(2));
+    let event = r#"{"choices":[],"nvext":{"token_ids":[8,8,8]}}"#;
+    assert_eq!(read(event), None);
+    assert_eq!(reader.tally().by_ids, Some(4));
+}
+
+#[test]
 fn recognises_an_error_in_every_shape() {
     assert_snapshot!(read_stream(concat!(
         r#"data: {"error":{"message":"out of memory","type":"InternalServerError","param":null,"code":500}}"#, "\n\n",
