@@ -53,6 +53,15 @@ impl Chunk<'_> {
         self.nvext.0?.token_count()
     }
 
+    /// Returns the server's count, of the answer or else of its only choice.
+    pub(super) fn usage(&self) -> Option<&UsageObject> {
+        let of_choice = match self.choices.0.0.as_slice() {
+            [only] => only.usage.0.as_ref(),
+            _ => None,
+        };
+        self.usage.0.as_ref().or(of_choice)
+    }
+
     /// What the server tells of the time that it took; `None` where it tells nothing.
     pub(super) fn server_times(&self) -> Option<ServerTimes> {
         let timings = self.timings.0.map(|told| told.times());
@@ -73,8 +82,11 @@ pub(super) struct Choice<'a> {
     /// Completions.
     #[serde(borrow)]
     pub(super) text: Text<'a>,
+    pub(super) index: Count,
     #[serde(borrow)]
     pub(super) finish_reason: Text<'a>,
+    /// Of Moonshot, with the finish reason.
+    pub(super) usage: Lenient<Option<UsageObject>>,
     /// Of vLLM: the stop string, or the id of the token, at which it ended.
     #[serde(borrow)]
     pub(super) stop_reason: Lenient<Code<'a>>,
@@ -220,6 +232,9 @@ pub(super) struct UsageObject {
     pub(super) prompt_tokens: Count,
     pub(super) completion_tokens: Count,
     pub(super) prompt_tokens_details: Lenient<Option<PromptDetails>>,
+    /// Of Moonshot and DeepSeek, in the place of the details.
+    pub(super) cached_tokens: Count,
+    pub(super) prompt_cache_hit_tokens: Count,
     pub(super) completion_tokens_details: Lenient<Option<CompletionDetails>>,
     /// Of Groq.
     queue_time: Number,

@@ -212,6 +212,41 @@ fn trusts_no_usage_that_is_not_a_running_count() {
 }
 
 #[test]
+fn running_counts_of_several_choices_are_not_one_count() {
+    let event = |choice: u32, text: &str, counted: u32| {
+        format!(
+            r#"{{"choices":[{{"index":{choice},"text":"{text}"}}],"usage":{{"completion_tokens":{counted}}}}}"#
+        )
+    };
+    let events = [
+        event(0, "a", 1),
+        event(1, "b", 1),
+        event(0, "c", 2),
+        event(1, "d", 2),
+    ];
+    assert_snapshot!(read_all(events.iter().map(String::as_str)), @r#"
+    content choices "a" tokens=1/usage usage=-/1/-/-
+    content choices "b" usage=-/1/-/-
+    content choices "c" usage=-/2/-/-
+    content choices "d" usage=-/2/-/-
+    "#);
+}
+
+#[test]
+fn usage_may_stand_in_the_choice_and_cached_tokens_beside_the_others() {
+    let events = [
+        r#"{"choices":[{"delta":{},"usage":{"prompt_tokens":9,"completion_tokens":2,"cached_tokens":8}}]}"#,
+        r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,"prompt_cache_hit_tokens":7}}"#,
+        r#"{"choices":[{"index":0,"usage":{"completion_tokens":1}},{"index":1}]}"#,
+    ];
+    assert_snapshot!(read_all(events), @r#"
+    usage choices usage=9/2/-/8
+    usage usage=9/2/-/7
+    empty choices
+    "#);
+}
+
+#[test]
 fn counts_tokens_by_ids_or_log_probabilities() {
     assert_snapshot!(read_all([
         r#"{"choices":[{"text":"ab","token_ids":[5,6]}]}"#,
