@@ -20,6 +20,8 @@ use crate::secrets::Secrets;
 pub(super) struct Said<'a> {
     /// Text that was not in an earlier event.
     pub(super) text: Option<Cow<'a, str>>,
+    /// Whether the event has a token whose text comes with a later one.
+    pub(super) is_held: bool,
     /// Number of ids of tokens in the event, also of tokens without a text.
     pub(super) ids: Option<u32>,
     /// Tokens as the server counts them.
@@ -118,23 +120,24 @@ impl<R: ReadObject> FlatReader<R> {
         let text = said.text.filter(|text| !text.is_empty());
         let finish_reason = said.finish_reason.and_then(|text| self.named(&text));
         let unread_text = said.unread_text.and_then(|path| self.named(&path));
-        let channel = match (&text, &finish_reason, said.usage) {
-            (Some(_), ..) => Channel::Content,
+        let is_bearing = text.is_some() || said.is_held;
+        let channel = match (&finish_reason, said.usage) {
+            _ if is_bearing => Channel::Content,
             _ if unread_text.is_some() => Channel::Other,
-            (_, Some(_), _) => Channel::Finish,
+            (Some(_), _) => Channel::Finish,
             _ if said.is_error => Channel::Error,
-            (.., Some(_)) => Channel::Usage,
+            (_, Some(_)) => Channel::Usage,
             _ if said.is_done => Channel::Done,
             _ if said.is_known => Channel::Empty,
             _ => Channel::Other,
         };
         let counted = said.usage.and_then(|usage| usage.output);
-        let tokens = self.meter.take(text.is_some(), counted, said.ids);
+        let tokens = self.meter.take(is_bearing, counted, said.ids);
         let response_id = said.response_id.filter(|_| !self.has_response_id);
         let response_id = response_id.and_then(|id| self.named(&id));
         self.has_response_id |= response_id.is_some();
         Reading {
-            has_choices: text.is_some(),
+            has_choices: is_bearing,
             tokens: tokens.map(|(tokens, _)| tokens),
             tokens_source: tokens.map(|(_, source)| source),
             text: text.filter(|_| self.keep_text).map(Cow::into_owned),

@@ -261,6 +261,18 @@ impl<'de> FromJson<'de> for Length {
     }
 }
 
+/// Whether there is a list whose first element is null.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct StartsWithNull(pub(super) bool);
+
+impl<'de> FromJson<'de> for StartsWithNull {
+    fn from_list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        let first = list.next_element::<Option<IgnoredAny>>()?;
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Self(matches!(first, Some(None))))
+    }
+}
+
 /// Elements of a list that are kept. An element takes some hundred times the memory of the bytes
 /// that it may be written in.
 const MAX_ELEMENTS: usize = 256;

@@ -12,13 +12,14 @@ use super::framing::Framing;
 use super::lenient::{
     self, Count, Length, Lenient, Number, Present, Text, parse, read_from_object,
 };
+use super::meter::TokenMeter;
 use super::protocol::{EventReader, ExactLength, Protocol};
 use super::reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 use super::request::{RequestSpec, limit_of, object_of, written_over};
-use super::sampling::{OF_LLAMA, SamplingFields};
+use super::sampling::{OF_LLAMA, SamplingFields, fields};
 use super::sse::{Event, Kind};
 use super::times::{Durations, ServerTimes};
-use crate::capture::schema::{Channel, TokensSource};
+use crate::capture::schema::Channel;
 use crate::secrets::Secrets;
 
 /// The protocol.
@@ -70,6 +71,10 @@ impl Protocol for Chat {
         }
     }
 
+    fn logprobs(&self, others: u32) -> Option<Map<String, Value>> {
+        fields([("logprobs", true.into()), ("top_logprobs", others.into())])
+    }
+
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
         let mut fields = json!({
             "model": spec.model,
@@ -113,6 +118,8 @@ fn options(spec: &RequestSpec<'_>) -> Map<String, Value> {
 struct Line<'a> {
     #[serde(borrow)]
     message: Lenient<Option<Part<'a>>>,
+    /// One a token, also of tokens whose text a parser holds back.
+    logprobs: Lenient<Length>,
     done: Lenient<bool>,
     #[serde(borrow)]
     done_reason: Text<'a>,
@@ -142,9 +149,7 @@ struct LineReader {
     keep_text: bool,
     /// What is masked in all that the server says about its answer; not in the answer.
     secrets: Secrets,
-    has_tokens: bool,
-    /// Output tokens, as the last line counts them.
-    counted: Option<u32>,
+    meter: TokenMeter,
     times: ServerTimes,
     /// Calls of tools so far.
     calls: usize,
@@ -177,11 +182,7 @@ impl EventReader for LineReader {
     }
 
     fn tally(&self) -> TokenTally {
-        TokenTally {
-            by_ids: None,
-            // Tokens that nothing was seen of; beside text nobody says which came after it.
-            after_last: self.counted.filter(|_| !self.has_tokens),
-        }
+        self.meter.tally()
     }
 
     fn server_times(&self) -> ServerTimes {
@@ -196,7 +197,6 @@ impl LineReader {
             output: line.eval_count.0,
             ..Usage::default()
         };
-        self.counted = usage.output.or(self.counted);
         let told = Durations {
             prompt_eval: line.prompt_eval_duration.0,
             eval: line.eval_duration.0,
@@ -220,7 +220,13 @@ impl LineReader {
             _ => Channel::Other,
         };
         let carried = part.and_then(|part| self.read_part(part, data));
+        let counted = usage.and_then(|usage| usage.output);
+        let tokens = self
+            .meter
+            .take(carried.is_some(), counted, line.logprobs.0.0);
         Reading {
+            tokens: tokens.map(|(tokens, _)| tokens),
+            tokens_source: tokens.map(|(_, source)| source),
             usage,
             finish_reason,
             error,
@@ -240,11 +246,8 @@ impl LineReader {
             ("", _) => Channel::Reasoning,
             _ => Channel::Content,
         };
-        self.has_tokens = true;
         let mut reading = Reading {
             has_choices: true,
-            tokens: Some(1),
-            tokens_source: Some(TokensSource::Event),
             reasoning_bytes: match channel {
                 Channel::Content => thinking.len(),
                 _ => 0,
@@ -299,6 +302,7 @@ impl LineReader {
 mod tests {
     use super::*;
     use crate::backend::request::RequestInput;
+    use crate::capture::schema::TokensSource;
     use insta::assert_snapshot;
 
     /// The body of a request, and the limit that is noted for it.
@@ -452,5 +456,30 @@ mod tests {
         done "" None None [] None true false
         "#);
         assert_eq!(tally.after_last, Some(4));
+    }
+
+    #[test]
+    fn log_probabilities_number_the_tokens_of_a_line() {
+        let mut reader = CHAT.reader(false);
+        let mut counts = Vec::new();
+        let body = r#"{"message":{"content":"Hi"},"logprobs":[{"token":"Hi","logprob":-0.5}],"done":false}
+{"message":{"content":""},"logprobs":[{"token":"<t","logprob":-1}],"done":false}
+{"message":{"content":" you"},"logprobs":[{"token":" y","logprob":-1},{"token":"ou","logprob":0}],"done":false}
+{"message":{"content":""},"done":true,"done_reason":"stop","eval_count":5}
+"#;
+        let mut decoder = CHAT.framing().decoder(CHAT.end_mark());
+        let mut take = |event: Event<'_>| {
+            let reading = reader.read_event(&event);
+            counts.extend(reading.tokens.zip(reading.tokens_source));
+        };
+        decoder.push(body.as_bytes(), &mut take).unwrap();
+        assert_eq!(counts, [(1, TokensSource::Ids), (3, TokensSource::Ids)]);
+        let told = TokenTally {
+            by_ids: Some(4),
+            after_last: Some(0),
+        };
+        assert_eq!(reader.tally(), told);
+        let asked = Value::Object(CHAT.logprobs(2).unwrap());
+        assert_eq!(asked, json!({ "logprobs": true, "top_logprobs": 2 }));
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct OpenAiReader {
     /// What is masked in all that the server says about its answer; not in the answer.
     secrets: Secrets,
     has_response_id: bool,
+    /// Whether the answer was seen to have several choices.
+    has_several_choices: bool,
     meter: TokenMeter,
     templates: EventTemplates,
     calls: Calls,
@@ -81,6 +83,7 @@ impl OpenAiReader {
             keep_text,
             secrets: Secrets::default(),
             has_response_id: false,
+            has_several_choices: false,
             meter: TokenMeter::default(),
             templates: EventTemplates::default(),
             calls: Calls::default(),
@@ -184,10 +187,11 @@ impl OpenAiReader {
         for choice in choices {
             carried.take_choice(choice, &mut self.calls);
         }
+        carried.ids = carried.ids.or(chunk.token_count());
         if let Some(times) = chunk.server_times() {
             self.times = times.or(self.times);
         }
-        let usage = chunk.usage.0.as_ref().and_then(usage);
+        let usage = chunk.usage().and_then(usage);
         if usage.is_some() {
             carried.note(Channel::Usage);
         }
@@ -198,6 +202,9 @@ impl OpenAiReader {
         let is_bearing = carried.channel.is_token_bearing();
         let counted = usage.and_then(|usage| usage.output);
         let counted = counted.or(chunk.predicted());
+        // Each choice has a running count of its own, and only the last count is that of all.
+        self.has_several_choices |= choices.iter().any(|choice| choice.index.0 > Some(0));
+        let counted = counted.filter(|_| !self.has_several_choices || choices.is_empty());
         let is_text_alone = is_bearing
             && counted.is_none()
             && usage.is_none()
@@ -390,7 +397,9 @@ fn usage(object: &UsageObject) -> Option<Usage> {
             .prompt_tokens_details
             .0
             .as_ref()
-            .and_then(|details| details.cached_tokens.0),
+            .and_then(|details| details.cached_tokens.0)
+            .or(object.cached_tokens.0)
+            .or(object.prompt_cache_hit_tokens.0),
     };
     (usage != Usage::default()).then_some(usage)
 }

@@ -11,6 +11,8 @@ pub struct Sign {
     pub path: &'static str,
     /// Names the backend, where the answer has what only its servers say.
     find: fn(&Value) -> Option<&'static str>,
+    /// What answers so, where the backend is not its own.
+    pub gateway: Option<&'static str>,
 }
 
 /// Who owns the models of a server, by its own word, and the backend then.
@@ -24,24 +26,37 @@ const OWNERS: [(&str, &str); 7] = [
     ("library", "ollama"),
 ];
 
-/// The questions, in the order in which they are asked.
-pub static SIGNS: [Sign; 7] = [
+/// The chat protocol of OpenAI, which every gateway takes, whatever stands behind it.
+const OF_GATEWAYS: &str = "openai-chat";
+
+/// The questions, in the order in which they are asked. Gateways come first: some pass on what the
+/// servers behind them say of themselves, and not all that these take.
+pub static SIGNS: [Sign; 10] = [
+    // smg, which was SGLang's gateway, and vllm-router.
+    Sign {
+        path: "/readiness",
+        find: |answer| {
+            let are_counted = ["healthy_workers", "total_workers"]
+                .iter()
+                .all(|name| answer[*name].is_number());
+            are_counted.then_some(OF_GATEWAYS)
+        },
+        gateway: Some("a gateway that counts its workers, as smg and vllm-router do"),
+    },
+    Sign {
+        path: "/health/liveliness",
+        find: |answer| (answer == "I'm alive!").then_some(OF_GATEWAYS),
+        gateway: Some("the gateway LiteLLM"),
+    },
     Sign {
         path: "/v1/models",
-        find: |answer| {
-            let first = &answer["data"][0];
-            let owner = first["owned_by"].as_str()?;
-            // The name that mistral.rs lists for the model that takes requests without one.
-            if owner == "local" && first["id"] == "default" {
-                return Some("mistralrs");
-            }
-            let known = OWNERS.iter().find(|(name, _)| *name == owner)?;
-            Some(known.1)
-        },
+        find: of_models,
+        gateway: None,
     },
     Sign {
         path: "/api/version",
         find: |answer| answer["version"].is_string().then_some("ollama"),
+        gateway: None,
     },
     Sign {
         path: "/props",
@@ -49,6 +64,7 @@ pub static SIGNS: [Sign; 7] = [
             let settings = &answer["default_generation_settings"];
             settings.is_object().then_some("llama.cpp-chat")
         },
+        gateway: None,
     },
     Sign {
         path: "/get_model_info",
@@ -57,6 +73,7 @@ pub static SIGNS: [Sign; 7] = [
                 .is_string()
                 .then_some("sglang-oai-chat")
         },
+        gateway: None,
     },
     Sign {
         path: "/info",
@@ -64,16 +81,41 @@ pub static SIGNS: [Sign; 7] = [
             let is_known = answer["model_id"].is_string() && answer["max_total_tokens"].is_number();
             is_known.then_some("tgi-chat")
         },
+        gateway: None,
     },
     Sign {
         path: "/v2",
         find: |answer| (answer["name"] == "triton").then_some("tensorrt-llm"),
+        gateway: None,
     },
     Sign {
         path: "/version",
         find: |answer| answer["version"].is_string().then_some("vllm-chat"),
+        gateway: None,
+    },
+    // It names no owner but the authors of models, and says no version.
+    Sign {
+        path: "/openapi.json",
+        find: |answer| {
+            let paths = &answer["paths"];
+            let is_known = paths["/load_model"].is_object() && paths["/reset"].is_object();
+            is_known.then_some("transformers")
+        },
+        gateway: None,
     },
 ];
+
+/// Names the backend by the list of models.
+fn of_models(answer: &Value) -> Option<&'static str> {
+    let first = &answer["data"][0];
+    let owner = first["owned_by"].as_str()?;
+    // The name that mistral.rs lists for the model that takes requests without one.
+    if owner == "local" && first["id"] == "default" {
+        return Some("mistralrs");
+    }
+    let known = OWNERS.iter().find(|(name, _)| *name == owner)?;
+    Some(known.1)
+}
 
 impl Sign {
     /// Returns the backend that an answer to the question gives away, for this endpoint where the user
@@ -178,6 +220,28 @@ mod tests {
                 Some("vllm-chat"),
             ),
             ("/version", json!(["0.32.0"]), None),
+            (
+                "/readiness",
+                json!({ "status": "ready", "healthy_workers": 1, "total_workers": 2 }),
+                Some("openai-chat"),
+            ),
+            ("/readiness", json!({ "status": "ready" }), None),
+            (
+                "/health/liveliness",
+                json!("I'm alive!"),
+                Some("openai-chat"),
+            ),
+            ("/health/liveliness", json!({ "status": "ok" }), None),
+            (
+                "/openapi.json",
+                json!({ "paths": { "/load_model": {}, "/reset": {}, "/v1/models": {} } }),
+                Some("transformers"),
+            ),
+            (
+                "/openapi.json",
+                json!({ "info": { "title": "FastAPI" }, "paths": { "/v1/models": {} } }),
+                None,
+            ),
         ] {
             assert_eq!(found(path, &answer, None), name, "{path} {answer}");
         }

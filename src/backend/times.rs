@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::lenient::{Count, Lenient, Number, read_from_object};
+use super::lenient::{Count, Length, Lenient, Number, read_from_object};
 
 /// The parts of a server's time for one answer, in nanoseconds; `None` where it does not tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,11 +80,13 @@ impl Seconds {
     }
 }
 
-/// `nvext` of NVIDIA Dynamo, where a request asks for its `timing`.
+/// `nvext` of NVIDIA Dynamo: what a request asks for of it.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct NvExt {
     timing: Lenient<Option<NvTiming>>,
+    /// Of the event's own tokens.
+    completion_token_ids: Lenient<Length>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -97,6 +99,11 @@ struct NvTiming {
 }
 
 impl NvExt {
+    /// Returns how many tokens the event brought, where the ids are there.
+    pub(super) fn token_count(&self) -> Option<u32> {
+        self.completion_token_ids.0.0
+    }
+
     pub(super) fn times(&self) -> ServerTimes {
         let timing = self.timing.0.unwrap_or_default();
         let decode_ms = timing.total_time_ms.0.zip(timing.ttft_ms.0);

@@ -81,6 +81,10 @@ pub struct Counts {
     /// Requests that were due, never sent, and have no row: those beyond the first 100,000.
     #[serde(default)]
     pub unwritten: u64,
+    /// Rows of the trace without a reply, where the server was to say the replies of the trace: what it
+    /// answered to these was left to it.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub without_reply: u64,
 }
 
 fn is_none(count: &u64) -> bool {

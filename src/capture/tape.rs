@@ -36,6 +36,8 @@ pub struct Ending {
     pub never_due: Option<u64>,
     /// Requests that were due, never sent, and have no row.
     pub unwritten: u64,
+    /// Rows of the trace without a reply that the server was to say.
+    pub without_reply: u64,
     /// Readings of both clocks that were taken during the run, on the log's axis.
     pub clock_anchors: Vec<ClockAnchor>,
     /// The client's own limits that were hit, by name.
@@ -205,6 +207,7 @@ impl TapeWriter {
         };
         manifest.counts.never_due = ending.never_due;
         manifest.counts.unwritten = ending.unwritten;
+        manifest.counts.without_reply = ending.without_reply;
         manifest.clock_anchors = ending.clock_anchors;
         manifest.bounds_hit = ending.bounds_hit.into_iter().collect();
         manifest.metric_sources = ending.metric_sources;
@@ -243,6 +246,7 @@ pub fn write_tape(
         server: 0,
         never_due: manifest.counts.never_due,
         unwritten: manifest.counts.unwritten,
+        without_reply: manifest.counts.without_reply,
     };
     manifest.write_in(&folder, false)?;
     Ok(manifest)

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::args::{BackendArg, Global, TargetArgs};
 use super::talk::say;
 use super::{drive, masks, plan};
-use crate::backend::{Backend, SIGNS, of_template, unrecognized};
+use crate::backend::{Backend, SIGNS, Sign, of_template, unrecognized};
 use crate::capture::schema::ErrorKind;
 use crate::error::Error;
 use crate::runtime::block_on;
@@ -32,8 +32,15 @@ pub(super) fn find_backend(target: &mut TargetArgs, global: &Global) -> Result<(
         ));
     }
     let backend = match ask(target)? {
-        Some((backend, path)) => {
-            say(&format!("backend: {}, by `{path}`", backend.name()));
+        Some((backend, sign)) => {
+            let (name, path) = (backend.name(), sign.path);
+            match sign.gateway {
+                None => say(&format!("backend: {name}, by `{path}`")),
+                Some(what) => say(&format!(
+                    "backend: {name}, by `{path}`: {what}; it need not pass on what the server behind \
+                     it takes beyond that"
+                )),
+            }
             backend
         }
         None => {
@@ -65,9 +72,9 @@ fn own(path: &Path) -> Result<BackendArg, Error> {
     Ok(BackendArg::Own { text, backend })
 }
 
-/// Asks one question after another until an answer tells. Returns the backend and the path of that
-/// question; nothing where none tells.
-fn ask(target: &TargetArgs) -> Result<Option<(Backend, &'static str)>, Error> {
+/// Asks one question after another until an answer tells. Returns the backend and that question;
+/// nothing where none tells.
+fn ask(target: &TargetArgs) -> Result<Option<(Backend, &'static Sign)>, Error> {
     let base = target.first_base_url().trim_end_matches('/');
     let base = base.strip_suffix("/v1").unwrap_or(base);
     let connection = &target.connection;
@@ -84,7 +91,7 @@ fn ask(target: &TargetArgs) -> Result<Option<(Backend, &'static str)>, Error> {
             Ok(text) => {
                 let answer = serde_json::from_str::<Value>(&text).unwrap_or_default();
                 if let Some(backend) = sign.backend(&answer, target.endpoint.as_deref()) {
-                    return Ok(Some((backend, sign.path)));
+                    return Ok(Some((backend, sign)));
                 }
             }
             // It has no such path, or does not show it to everybody.

@@ -47,6 +47,13 @@ pub(super) fn tell(report: &RunReport) {
             report.made_up_replies
         ));
     }
+    let without_reply = report.manifest.counts.without_reply;
+    if without_reply > 0 {
+        warn(&format!(
+            "rows of the trace without a reply, whose answers `--output-length trace-text` left to the \
+             server: {without_reply}"
+        ));
+    }
     failure::tell(report);
     if report.has_given_up {
         say(

@@ -16,7 +16,7 @@ use super::supply::{Rest, TurnSender};
 use super::template::RequestTemplate;
 use super::turn_feed::TurnFeed;
 use crate::capture::schema::FIRST_WARMUP_ID;
-use crate::plan::SessionPacing;
+use crate::plan::{OutputLength, SessionPacing};
 use crate::schedule::Schedule;
 use crate::time::clock::Clock;
 use crate::trace::{TraceCounts, TraceOptions};
@@ -177,7 +177,11 @@ impl Feed {
                         index += 1;
                     }
                 }
-                fed.trace = Some(reader.counts());
+                let counts = reader.counts();
+                if self.template.output_length == OutputLength::TraceText {
+                    fed.without_reply = counts.without_reply;
+                }
+                fed.trace = Some(counts);
             }
         }
         Ok(fed)
@@ -193,6 +197,8 @@ pub(super) struct Fed {
     pub(super) unwritten: u64,
     /// Replies of servers that turns were to hold and that were not there; text stands in their place.
     pub(super) made_up_replies: u64,
+    /// Rows of the trace without a reply, where the server was to say the replies of the trace.
+    pub(super) without_reply: u64,
 }
 
 impl Fed {

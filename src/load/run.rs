@@ -170,6 +170,7 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
             .map(|count| count.saturating_sub(taken))
             .or(is_complete.then_some(0)),
         unwritten: driven.driven.unwritten + fed.unwritten,
+        without_reply: fed.without_reply,
         clock_anchors: driven.anchors,
         bounds_hit: bounds_hit(&driven.driven, driven.stalls),
         metric_sources,

@@ -49,6 +49,7 @@ pub(super) fn of_counting(
         ));
     }
     if let Some(counts) = counts.first() {
+        of_replies(run.manifest.counts.without_reply, found);
         of_answers(*counts, plan, found);
         of_prompts(*counts, plan, found);
     }
@@ -236,6 +237,20 @@ fn of_places(counts: TokenCounts<'_>, (plan, has_pace): (&RunPlan, bool), found:
             ),
             "the server held their text back, as a parser of tool calls may do: TTFT is later than the server's first token by what they took, and TPOT leaves them out",
             "compare TTFT only with runs whose server holds text back in the same way",
+        ));
+    }
+}
+
+/// Warns of rows whose answers were not those of the trace, where they were to be.
+fn of_replies(without_reply: u64, found: &mut Vec<Advice>) {
+    if without_reply > 0 {
+        found.push(warning(
+            say!(
+                "rows of the trace without a reply, which the server answered as it liked: {rows}",
+                rows = without_reply
+            ),
+            "what they were answered, and how long it was, is not what the trace had",
+            "replay a trace in which each row has a `reply`, or read these requests apart",
         ));
     }
 }
@@ -471,6 +486,20 @@ mod tests {
         }
         // As many chunks as the limit allowed are a sure count.
         assert!(whats(&[("by_limit", 3.0)]).is_empty());
+    }
+
+    #[test]
+    fn rows_whose_answers_could_not_be_forced_are_counted() {
+        let mut analysis = fixture::single();
+        analysis.runs[0].manifest.counts.without_reply = 3;
+        let run = &analysis.runs[0];
+        let summaries = analysis.rows_of::<RunSummary<'_>>(&run.run);
+        let mut found = Vec::new();
+        of_counting(&analysis, run, summaries[0], &mut found);
+        assert_eq!(
+            found[0].what,
+            "rows of the trace without a reply, which the server answered as it liked: 3"
+        );
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub struct TraceCounts {
     pub not_sampled: u64,
     /// Rows that stood after a younger one and were put right.
     pub out_of_order: u64,
+    /// Rows among those that were handed out which say nothing of what was answered.
+    pub without_reply: u64,
 }
 
 /// A trace that is being read.
@@ -278,6 +280,7 @@ impl TraceReader {
             return Ok(());
         }
         self.counts.taken += 1;
+        self.counts.without_reply += u64::from(row.reply.is_none());
         self.timeline.push(inside_ns, row).map_err(|TooManyTies| {
             self.is_done = true;
             let (path, place) = self.checked.place(file_row.line);

@@ -555,6 +555,28 @@ fn a_server_is_asked_what_it_is() {
             "/api/chat",
         ),
         (
+            "/readiness",
+            json!({ "status": "ready", "healthy_workers": 2, "total_workers": 2 }),
+            None,
+            "backend: openai-chat, by `/readiness`: a gateway that counts its workers, as smg and \
+             vllm-router do; it need not pass on what the server behind it takes beyond that",
+            "/v1/chat/completions",
+        ),
+        (
+            "/health/liveliness",
+            json!("I'm alive!"),
+            Some("/v1/completions"),
+            "backend: openai, by `/health/liveliness`: the gateway LiteLLM",
+            "/v1/completions",
+        ),
+        (
+            "/openapi.json",
+            json!({ "paths": { "/load_model": {}, "/reset": {} } }),
+            None,
+            "backend: transformers, by `/openapi.json`",
+            "/v1/chat/completions",
+        ),
+        (
             "/elsewhere",
             Value::Null,
             None,
@@ -606,7 +628,7 @@ fn a_server_that_can_not_be_asked_has_no_backend() {
     assert!(
         outcome
             .stderr
-            .contains("could not ask `http://127.0.0.1:1/v1/models` what it is"),
+            .contains("could not ask `http://127.0.0.1:1/readiness` what it is"),
         "{}",
         outcome.stderr
     );

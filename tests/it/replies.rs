@@ -62,6 +62,54 @@ fn a_server_is_asked_to_say_the_text_of_the_trace() {
 }
 
 #[test]
+fn rows_without_a_reply_are_counted_and_said_once() {
+    let mock = Mock::answering(&["so"]);
+    let folder = Folder::new();
+    let row = |ns: u32, reply: Option<&str>| json!({ "arrival_ns": ns, "input_tokens": 3, "output_tokens": 2, "reply": reply });
+    let rows = [row(0, Some("so")), row(1_000, None), row(2_000, None)];
+    let lines: Vec<String> = rows.iter().map(ToString::to_string).collect();
+    folder.write("trace.jsonl", lines.join("\n"));
+    let said = "rows of the trace without a reply";
+    for (length, rows) in [("trace-text", Some(2)), ("cap", None)] {
+        let url = mock.url();
+        let words = [
+            "replay",
+            "trace.jsonl",
+            "--base-url",
+            &url,
+            "--backend",
+            "vllm-chat",
+        ];
+        let more = [
+            "--model",
+            "m",
+            "--out",
+            "run.tape",
+            "--no-summary",
+            "--force",
+        ];
+        let length = ["--output-length", length];
+        let outcome = folder.run(&[&words[..], &more, &length].concat());
+        let told = outcome.expect_code(0).stderr;
+        assert_eq!(
+            told.matches(said).count(),
+            usize::from(rows.is_some()),
+            "{told}"
+        );
+        let counts = folder.manifest("run.tape")["counts"].clone();
+        assert_eq!(counts["without_reply"], json!(rows));
+    }
+    // A row without a reply is sent as ever.
+    let bodies = mock.requests().into_iter().map(|request| request.body);
+    let free: Vec<_> = bodies
+        .take(3)
+        .filter(|body| body["structured_outputs"].is_null())
+        .collect();
+    assert_eq!(free.len(), 2);
+    assert!(free.iter().all(|body| body["max_completion_tokens"] == 2));
+}
+
+#[test]
 fn what_can_not_be_forced_is_refused() {
     let mock = Mock::answering(&["no"]);
     let folder = Folder::new();

@@ -26,8 +26,7 @@ pub(crate) struct OpenAi {
     limit_field: &'static str,
     exact_length: ExactLength,
     usage: AskedUsage,
-    /// Whether the server sends the ids of tokens where it is asked to.
-    has_token_ids: bool,
+    token_ids: TokenIds,
     /// Whether the server ends a stream with `[DONE]`.
     has_end_mark: bool,
     forced: Forced,
@@ -44,6 +43,17 @@ enum Forced {
     Regex,
     /// By llama.cpp's `grammar`.
     Gbnf,
+}
+
+/// By which field a server is asked for the ids of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TokenIds {
+    /// By none that all of its servers know.
+    No,
+    /// By vLLM's `return_token_ids`.
+    Flag,
+    /// By Dynamo's `nvext`.
+    NvExt,
 }
 
 /// What usage requests ask for.
@@ -65,7 +75,7 @@ const CHAT: OpenAi = OpenAi {
     limit_field: "max_completion_tokens",
     exact_length: ExactLength::OnDemand,
     usage: AskedUsage::Last,
-    has_token_ids: false,
+    token_ids: TokenIds::No,
     has_end_mark: true,
     forced: Forced::No,
 };
@@ -86,7 +96,7 @@ pub(crate) static NAMES: [OpenAi; 15] = [
     OpenAi {
         name: "vllm",
         forced: Forced::Choice,
-        has_token_ids: true,
+        token_ids: TokenIds::Flag,
         about: "OpenAI completions, as vLLM serves them: with usage in every event",
         exact_length: ExactLength::Known,
         usage: AskedUsage::Running,
@@ -95,7 +105,7 @@ pub(crate) static NAMES: [OpenAi; 15] = [
     OpenAi {
         name: "vllm-chat",
         forced: Forced::Choice,
-        has_token_ids: true,
+        token_ids: TokenIds::Flag,
         about: "OpenAI chat completions, as vLLM serves them: with usage in every event",
         exact_length: ExactLength::Known,
         usage: AskedUsage::Running,
@@ -133,6 +143,7 @@ pub(crate) static NAMES: [OpenAi; 15] = [
     },
     OpenAi {
         name: "dynamo",
+        token_ids: TokenIds::NvExt,
         about: "OpenAI chat completions, as NVIDIA Dynamo serves them: with usage in every event",
         exact_length: ExactLength::Known,
         usage: AskedUsage::Running,
@@ -240,9 +251,13 @@ impl Protocol for OpenAi {
     }
 
     fn token_ids(&self) -> Option<Map<String, Value>> {
-        match self.has_token_ids {
-            true => fields([("return_token_ids", true.into())]),
-            false => None,
+        match self.token_ids {
+            TokenIds::No => None,
+            TokenIds::Flag => fields([("return_token_ids", true.into())]),
+            TokenIds::NvExt => {
+                let asked = json!({ "extra_fields": ["completion_token_ids"] });
+                fields([("nvext", asked)])
+            }
         }
     }
 

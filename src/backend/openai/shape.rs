@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess};
 
 use crate::backend::lenient::{
-    Count, FromJson, Length, Lenient, List, Number, Text, object, read_from_object,
+    Count, FromJson, Length, Lenient, List, Number, StartsWithNull, Text, object, read_from_object,
 };
 use crate::backend::times::{NvExt, Seconds, ServerTimes, Timings};
 
@@ -47,6 +47,21 @@ impl Chunk<'_> {
         self.timings.0?.predicted_n.0
     }
 
+    /// Ids of tokens in the event that belong to no choice: Dynamo has them there, and refuses them
+    /// beside several choices.
+    pub(super) fn token_count(&self) -> Option<u32> {
+        self.nvext.0?.token_count()
+    }
+
+    /// Returns the server's count, of the answer or else of its only choice.
+    pub(super) fn usage(&self) -> Option<&UsageObject> {
+        let of_choice = match self.choices.0.0.as_slice() {
+            [only] => only.usage.0.as_ref(),
+            _ => None,
+        };
+        self.usage.0.as_ref().or(of_choice)
+    }
+
     /// What the server tells of the time that it took; `None` where it tells nothing.
     pub(super) fn server_times(&self) -> Option<ServerTimes> {
         let timings = self.timings.0.map(|told| told.times());
@@ -67,8 +82,11 @@ pub(super) struct Choice<'a> {
     /// Completions.
     #[serde(borrow)]
     pub(super) text: Text<'a>,
+    pub(super) index: Count,
     #[serde(borrow)]
     pub(super) finish_reason: Text<'a>,
+    /// Of Moonshot, with the finish reason.
+    pub(super) usage: Lenient<Option<UsageObject>>,
     /// Of vLLM: the stop string, or the id of the token, at which it ended.
     #[serde(borrow)]
     pub(super) stop_reason: Lenient<Code<'a>>,
@@ -76,16 +94,26 @@ pub(super) struct Choice<'a> {
     #[serde(borrow)]
     pub(super) matched_stop: Lenient<Code<'a>>,
     token_ids: Lenient<Length>,
+    /// Of vLLM: with the first event of a prompt that is echoed, or where ids are asked for.
+    prompt_token_ids: Lenient<Length>,
     logprobs: Lenient<Option<LogProbabilities>>,
 }
 
 impl Choice<'_> {
-    /// Returns how many tokens the server lists in the choice, if it lists them.
+    /// Returns how many output tokens the server lists in the choice, if it lists them.
+    ///
+    /// The log-probabilities of an echoed prompt stand before those of the answer. Nothing comes before
+    /// the prompt's first token, so it has none; where its ids are not listed, nobody says how many
+    /// of the tokens are the prompt's.
     pub(super) fn token_count(&self) -> Option<u32> {
-        self.token_ids
-            .0
-            .0
-            .or_else(|| self.logprobs.0.as_ref()?.token_count())
+        self.token_ids.0.0.or_else(|| {
+            let listed = self.logprobs.0.as_ref()?;
+            let count = listed.token_count()?;
+            match (listed.token_logprobs.0.0, self.prompt_token_ids.0.0) {
+                (false, _) => Some(count),
+                (true, prompt) => count.checked_sub(prompt?),
+            }
+        })
     }
 }
 
@@ -186,6 +214,7 @@ pub(super) struct LogProbabilities {
     content: Lenient<Length>,
     refusal: Lenient<Length>,
     tokens: Lenient<Length>,
+    token_logprobs: Lenient<StartsWithNull>,
 }
 
 impl LogProbabilities {
@@ -203,6 +232,9 @@ pub(super) struct UsageObject {
     pub(super) prompt_tokens: Count,
     pub(super) completion_tokens: Count,
     pub(super) prompt_tokens_details: Lenient<Option<PromptDetails>>,
+    /// Of Moonshot and DeepSeek, in the place of the details.
+    pub(super) cached_tokens: Count,
+    pub(super) prompt_cache_hit_tokens: Count,
     pub(super) completion_tokens_details: Lenient<Option<CompletionDetails>>,
     /// Of Groq.
     queue_time: Number,

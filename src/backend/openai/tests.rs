@@ -212,6 +212,41 @@ fn trusts_no_usage_that_is_not_a_running_count() {
 }
 
 #[test]
+fn running_counts_of_several_choices_are_not_one_count() {
+    let event = |choice: u32, text: &str, counted: u32| {
+        format!(
+            r#"{{"choices":[{{"index":{choice},"text":"{text}"}}],"usage":{{"completion_tokens":{counted}}}}}"#
+        )
+    };
+    let events = [
+        event(0, "a", 1),
+        event(1, "b", 1),
+        event(0, "c", 2),
+        event(1, "d", 2),
+    ];
+    assert_snapshot!(read_all(events.iter().map(String::as_str)), @r#"
+    content choices "a" tokens=1/usage usage=-/1/-/-
+    content choices "b" usage=-/1/-/-
+    content choices "c" usage=-/2/-/-
+    content choices "d" usage=-/2/-/-
+    "#);
+}
+
+#[test]
+fn usage_may_stand_in_the_choice_and_cached_tokens_beside_the_others() {
+    let events = [
+        r#"{"choices":[{"delta":{},"usage":{"prompt_tokens":9,"completion_tokens":2,"cached_tokens":8}}]}"#,
+        r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,"prompt_cache_hit_tokens":7}}"#,
+        r#"{"choices":[{"index":0,"usage":{"completion_tokens":1}},{"index":1}]}"#,
+    ];
+    assert_snapshot!(read_all(events), @r#"
+    usage choices usage=9/2/-/8
+    usage usage=9/2/-/7
+    empty choices
+    "#);
+}
+
+#[test]
 fn counts_tokens_by_ids_or_log_probabilities() {
     assert_snapshot!(read_all([
         r#"{"choices":[{"text":"ab","token_ids":[5,6]}]}"#,
@@ -230,6 +265,66 @@ fn counts_tokens_by_ids_or_log_probabilities() {
     content choices "g"
     content choices "h"
     "#);
+}
+
+#[test]
+fn tokens_of_an_echoed_prompt_are_not_of_the_answer() {
+    let read = |choice: &str| {
+        let mut reader = OpenAiReader::new(false);
+        let reading = reader.read(format!(r#"{{"choices":[{choice}]}}"#).as_bytes());
+        (reading.tokens, reader.tally().by_ids)
+    };
+    for (choice, told) in [
+        (
+            r#"{"text":"p q a","logprobs":{"tokens":["p"," q"," a"],"token_logprobs":[null,-1,-1]},"prompt_token_ids":[1,2]}"#,
+            Some(1),
+        ),
+        // Ids that were asked for are there without an echo too, beside those of the answer.
+        (
+            r#"{"text":"a b","logprobs":{"tokens":["a"," b"],"token_logprobs":[-1,-1]},"token_ids":[3,4],"prompt_token_ids":[1,2]}"#,
+            Some(2),
+        ),
+        (
+            r#"{"text":"a b","logprobs":{"tokens":["a"," b"],"token_logprobs":[-1,-1]},"prompt_token_ids":[1,2]}"#,
+            Some(2),
+        ),
+        // Nobody says where the prompt ends.
+        (
+            r#"{"text":"p q a","logprobs":{"tokens":["p"," q"," a"],"token_logprobs":[null,-1,-1]}}"#,
+            None,
+        ),
+        (
+            r#"{"text":"p","logprobs":{"tokens":["p"],"token_logprobs":[null]},"prompt_token_ids":[1,2]}"#,
+            None,
+        ),
+    ] {
+        let tokens = told.unwrap_or(1);
+        let (read, by_ids) = read(choice);
+        assert_eq!(
+            (read.map(u32::from), by_ids),
+            (Some(tokens), told),
+            "{choice}"
+        );
+    }
+}
+
+#[test]
+fn ids_beside_the_choices_number_the_tokens_of_an_event() {
+    let mut reader = OpenAiReader::new(false);
+    let mut read = |event: &str| {
+        let reading = reader.read(event.as_bytes());
+        reading.tokens.zip(reading.tokens_source)
+    };
+    let ids = |tokens| Some((tokens, TokensSource::Ids));
+    let event = r#"{"choices":[{"delta":{"content":"a"}}],"nvext":{"completion_token_ids":[1,2]}}"#;
+    assert_eq!(read(event), ids(2));
+    let event = r#"{"choices":[{"delta":{"content":""}}],"nvext":{"completion_token_ids":[3]}}"#;
+    assert_eq!(read(event), None);
+    let event = r#"{"choices":[{"delta":{"content":"b"}}],"nvext":{"completion_token_ids":[4]}}"#;
+    assert_eq!(read(event), ids(2));
+    let event = r#"{"choices":[],"nvext":{"token_ids":[8,8,8]}}"#;
+    assert_eq!(read(event), None);
+    assert_eq!(reader.tally().by_ids, Some(4));
 }
 
 #[test]
