@@ -3,19 +3,22 @@
 
     drive.py --tokentape PROGRAM --base-url URL --model NAME --backends vllm,vllm-chat,anthropic
              [--requests 20] [--tokens 24] [--prefix 0] [--account vllm|llama.cpp|dynamo|asked|none]
-             [--extra JSON]
+             [--extra JSON] [--metrics-url URL] [--load-flags FLAGS] [--tapes FOLDER]
 
 For each backend it sends requests of which the prompts differ behind a prefix that they share, and
 prints a line: how many were ok; requests, output, prompt and cached tokens on the tape, each beside
-what it is held to, the growth of the engine's counters; the tokens that the tape could place; and TTFT.
+what it is held to, the growth of the engine's counters; the tokens that the tape could place; how many
+events had reasoning; TTFT; and the mean inter-token time beside the engine's own, which takes no verdict.
 Exits with 1 where a request failed, or the tape and the engine differ. A count that the engine does not
 keep is `-`.
+
+Behind a gateway, `--metrics-url` names the engine, and `--base-url` the gateway.
 
 `asked` is for an engine without counters: the requests and their output tokens are held against what
 was asked for. `none` compares nothing.
 
-The engine must serve nobody else meanwhile. `vllm-cpu`, `llamacpp-cpu`, `dynamo` and `mistralrs`, here
-or with the maintainers, start engines for it. Not part of `.ci/run`: it needs an engine that runs.
+The engine must serve nobody else meanwhile. `vllm`, `dynamo` and `mistralrs`, here, and `llamacpp-cpu`,
+with the maintainers, start engines for it. Not part of `.ci/run`: it needs an engine that runs.
 Python's standard library alone.
 """
 
@@ -23,6 +26,8 @@ import argparse
 import json
 import pathlib
 import re
+import shlex
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -51,6 +56,8 @@ ACCOUNTS = {
         "cached": ["dynamo_frontend_cached_tokens_sum"],
     },
 }
+# The histogram of each engine's own inter-token times, in seconds.
+GAPS = {"vllm": "vllm:inter_token_latency_seconds"}
 # Backends that ask for exactly the planned length by themselves in a replay only; here the flag does.
 LIMIT_ALONE = {"anthropic", "ollama", "tgi-chat", "transformers", "deepspeed-mii", "openai-embeddings"}
 
@@ -58,15 +65,22 @@ LIMIT_ALONE = {"anthropic", "ollama", "tgi-chat", "transformers", "deepspeed-mii
 FACTS = """
 SELECT count(*) AS requests, count(*) FILTER (WHERE status = 'ok') AS ok, sum(output_tokens) AS output,
        sum(usage_input_tokens) AS input, sum(usage_cached_tokens) AS cached,
-       min(output_tokens_source) AS source, sum(streamed_tokens) AS placed, sum(chunk_count) AS chunks,
-       median(ttft_ns) / 1e6 AS ttft_ms, min(error_message) AS message FROM requests
+       string_agg(DISTINCT output_tokens_source, ' ') AS source, sum(chunk_count) AS chunks,
+       (SELECT sum(tokens) FROM chunks WHERE is_token_bearing) AS placed,
+       (SELECT nullif(count(*), 0) FROM chunks WHERE channel = 'reasoning') AS reasoning,
+       median(ttft_ns) / 1e6 AS ttft_ms, (SELECT avg(itl_ns) / 1e6 FROM tokens) AS itl_ms,
+       min(error_message) AS message FROM requests
 """
 COUNTS = ["requests", "output", "input", "cached"]
 
 
+# An engine that is driven over TLS may have signed for itself.
+ANY_CERTIFICATE = ssl._create_unverified_context()
+
+
 def counters(base_url, account):
     """Returns what the counters of each count add up to."""
-    with urllib.request.urlopen(f"{base_url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{base_url}/metrics", timeout=10, context=ANY_CERTIFICATE) as answer:
         text = answer.read().decode()
 
     def total(name):
@@ -89,7 +103,8 @@ def settled(base_url, account):
 
 
 def drive(options, backend, folder):
-    """Returns how the program ended, what its tape says, and what the engine's counters grew by."""
+    """Returns how the program ended, what its tape says, what the engine's counters grew by, and the mean
+    of the engine's own inter-token times."""
     tape = folder / f"{backend}.tape"
     command = [
         options.tokentape, "load", "--backend", backend, "--base-url", options.base_url,
@@ -102,11 +117,17 @@ def drive(options, backend, folder):
         command.append("--ignore-eos")
     if options.extra:
         command += ["--extra-body", options.extra]
-    account = ACCOUNTS.get(options.account, {})
-    before = settled(options.base_url, account) if account else {}
+    command += shlex.split(options.load_flags)
+    account = dict(ACCOUNTS.get(options.account, {}))
+    if gaps := GAPS.get(options.account):
+        account |= {"gaps": [f"{gaps}_count"], "gap_seconds": [f"{gaps}_sum"]}
+    metrics_url = options.metrics_url or options.base_url
+    before = settled(metrics_url, account) if account else {}
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    after = settled(options.base_url, account) if account else {}
-    grown = {count: int(after[count] - before[count]) for count in account}
+    after = settled(metrics_url, account) if account else {}
+    grown = {count: after[count] - before[count] for count in account}
+    gaps, gap_seconds = grown.pop("gaps", 0), grown.pop("gap_seconds", 0)
+    grown = {count: int(growth) for count, growth in grown.items()}
     said = subprocess.run(
         [options.tokentape, "sql", str(tape), "--format", "json", "-c", FACTS],
         capture_output=True, text=True,
@@ -114,7 +135,7 @@ def drive(options, backend, folder):
     facts = json.loads(said.stdout)[0] if said.returncode == 0 else None
     if options.account == "asked":
         grown = {"requests": options.requests, "output": options.requests * options.tokens}
-    return done, facts, grown
+    return done, facts, grown, gap_seconds / gaps * 1e3 if gaps else None
 
 
 def main():
@@ -128,15 +149,19 @@ def main():
     parser.add_argument("--prefix", type=int, default=0, help="tokens that all prompts begin with")
     parser.add_argument("--account", choices=[*ACCOUNTS, "asked", "none"], default="none")
     parser.add_argument("--extra", help="fields for every body, as JSON")
+    parser.add_argument("--metrics-url", help="where the account is kept, where that is not --base-url")
+    parser.add_argument("--load-flags", default="", help="more flags for `load`, such as --insecure")
+    parser.add_argument("--tapes", type=pathlib.Path, help="an empty folder, for the tapes to stay in")
     options = parser.parse_args()
     is_whole = True
     pairs = [title for count in COUNTS for title in (count, "held to")]
-    titles = ["backend", "ok", *pairs, "counted by", "chunks", "placed", "TTFT ms", ""]
+    titles = ["backend", "ok", *pairs, "counted by", "chunks", "placed", "reasoning"]
+    titles += ["TTFT ms", "ITL ms", "its own", ""]
     print("|", " | ".join(titles), "|")
     print("|" + "---|" * len(titles))
     with tempfile.TemporaryDirectory() as folder:
         for backend in options.backends.split(","):
-            done, facts, grown = drive(options, backend, pathlib.Path(folder))
+            done, facts, grown, engine_itl_ms = drive(options, backend, options.tapes or pathlib.Path(folder))
             if facts is None:
                 print(f"| {backend} | no tape: {done.stderr.strip().splitlines()[-1]} |")
                 is_whole = False
@@ -148,8 +173,9 @@ def main():
             verdict = "equal" if is_ok else f"DIFFERS {' '.join(differing)} {facts['message'] or ''}"
             cells = [backend, facts["ok"]]
             cells += [cell for count in COUNTS for cell in (facts[count], grown.get(count))]
-            cells += [facts["source"], facts["chunks"], facts["placed"]]
-            cells += [None if facts["ttft_ms"] is None else round(facts["ttft_ms"], 1), verdict.strip()]
+            cells += [facts["source"], facts["chunks"], facts["placed"], facts["reasoning"]]
+            times = [facts["ttft_ms"], facts["itl_ms"], engine_itl_ms]
+            cells += [None if ms is None else round(ms, 1) for ms in times] + [verdict.strip()]
             print("|", " | ".join("-" if cell is None else str(cell) for cell in cells), "|", flush=True)
     return 0 if is_whole else 1
 

@@ -4,8 +4,9 @@
     tiny.py FOLDER
 
 Real engines load it as they load any model, and what they say with it has no meaning. The tokenizer
-is byte-level BPE of 4,096 tokens: the 256 bytes, pairs and triples of letters, and three marks of
-ChatML. So a token is one to three characters, and one in thirty is part of a character.
+is byte-level BPE of 4,096 tokens: the 256 bytes, pairs and triples of letters, the marks of Qwen3's
+thinking and tool calls, and three of ChatML. So a token is one to three characters, but for the marks,
+and one in thirty is part of a character.
 
 The same bytes each time. Python's standard library alone.
 """
@@ -19,7 +20,9 @@ import struct
 import sys
 
 VOCABULARY, WIDTH, INNER, LAYERS, HEADS, KEY_HEADS, HEAD_WIDTH = 4096, 64, 128, 2, 4, 2, 32
-MARKS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+# As with Qwen3, the first of them are text, for parsers to find.
+PLAIN_MARKS = ["<tool_call>", "</tool_call>", "<think>", "</think>"]
+MARKS = [*PLAIN_MARKS, "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -41,7 +44,7 @@ def tokenizer():
     merges = (pairs + triples)[: VOCABULARY - len(letters) - len(MARKS)]
     tokens = letters + [a + b for a, b in merges]
     marks = [
-        {"id": len(tokens) + i, "content": mark, "special": True}
+        {"id": len(tokens) + i, "content": mark, "special": mark not in PLAIN_MARKS}
         | dict.fromkeys(["single_word", "lstrip", "rstrip", "normalized"], False)
         for i, mark in enumerate(MARKS)
     ]
