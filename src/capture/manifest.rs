@@ -113,6 +113,18 @@ pub struct MetricSource {
     pub left_out: u64,
 }
 
+/// What became of the connections to one server that `--prewarm-connections` asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Prewarmed {
+    /// Address of the server, without secrets.
+    pub target: String,
+    /// Connections that were asked for.
+    pub asked: u64,
+    /// Connections that were open when the schedule started, kept ones of warm-ups among them.
+    pub open: u64,
+}
+
 /// The machine that drove the load.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
@@ -201,6 +213,10 @@ pub struct Manifest {
     /// How the sources of the table `server` fared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metric_sources: Vec<MetricSource>,
+    /// What became of the connections that were to be open before the schedule, by server; empty where
+    /// none were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prewarmed: Vec<Prewarmed>,
     /// What recovering the tape after a crash came to; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<String>,
@@ -233,6 +249,7 @@ impl Manifest {
             bounds_hit: BTreeMap::new(),
             unread_texts: BTreeMap::new(),
             metric_sources: Vec::new(),
+            prewarmed: Vec::new(),
             recovered: None,
             self_check: None,
         }
@@ -320,6 +337,7 @@ impl Manifest {
                 self.metric_sources.len(),
                 MOST_ENTRIES,
             ),
+            ("servers", self.prewarmed.len(), MOST_ENTRIES),
             ("readings of the clock", anchors, MOST_ANCHORS),
             ("bytes beside those", other_bytes, MOST_OTHER_BYTES),
         ] {

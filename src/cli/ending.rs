@@ -2,7 +2,7 @@
 
 use super::failure;
 use super::talk::{say, warn};
-use crate::capture::manifest::{MetricSource, State};
+use crate::capture::manifest::{MetricSource, Prewarmed, State};
 use crate::error::exit;
 use crate::load::RunReport;
 use crate::plan::RunPlan;
@@ -89,6 +89,7 @@ pub(super) fn tell(report: &RunReport) {
             report.retried
         ));
     }
+    tell_of_connections(&report.manifest.prewarmed);
     tell_of_metrics(&report.manifest.metric_sources);
     for (bound, hits) in &report.manifest.bounds_hit {
         let (what, remedy) = bound_in_words(bound, &report.manifest.plan);
@@ -98,6 +99,17 @@ pub(super) fn tell(report: &RunReport) {
         if let Some(remedy) = remedy {
             say(&format!("hint: {remedy}"));
         }
+    }
+}
+
+/// Says where fewer connections were open beforehand than was asked for.
+fn tell_of_connections(prewarmed: &[Prewarmed]) {
+    for found in prewarmed.iter().filter(|found| found.open < found.asked) {
+        warn(&format!(
+            "of the {} connections that `--prewarm-connections` asks for, {} were open to `{}` when \
+             the schedule started; the others are opened by requests, whose TTFT from intended has that time",
+            found.asked, found.open, found.target
+        ));
     }
 }
 

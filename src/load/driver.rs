@@ -153,8 +153,8 @@ impl<W: Wire> Driver<W> {
     }
 
     /// Opens the connections that the schedule's first requests need, as far as the feed has
-    /// prepared these.
-    pub async fn get_ready(&mut self, supply: &mut Supply) {
+    /// prepared these. Returns how many to each server are open, where the wire can tell.
+    pub async fn get_ready(&mut self, supply: &mut Supply) -> Vec<Option<usize>> {
         while self.ahead.len() < LOOK_AHEAD
             && let Some(planned) = supply.try_recv()
         {
@@ -170,6 +170,7 @@ impl<W: Wire> Driver<W> {
         }
         // A server that cannot be reached is for the requests to find out.
         let _ = timeout(WARM_PATIENCE, self.shared.targets.warm(&wanted)).await;
+        self.shared.targets.idle()
     }
 
     /// Drives the schedule that comes out of `supply`, starting at `start_ns` on the clock and

@@ -25,9 +25,9 @@ use super::stop::Stop;
 use super::supply::{Supply, TurnNotes};
 use super::targets::{Targets, Way};
 use super::threads::{Precedence, give_way, join, runtime, spawn};
-use crate::capture::manifest::ClockAnchor;
+use crate::capture::manifest::{ClockAnchor, Prewarmed};
 use crate::capture::{Ending, Label, Manifest, TapeWriter};
-use crate::plan::UrlStrategy;
+use crate::plan::{RunPlan, UrlStrategy};
 use crate::scrape::Source;
 use crate::secrets::Secrets;
 use crate::time::clock::{Clock, utc_now_ns};
@@ -117,6 +117,7 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
     let clock = Clock::start();
     let mut manifest = run.manifest;
     manifest.clock_anchors = vec![anchor(clock)];
+    let plan = manifest.plan.clone();
     let keeps_text = run.feed.template.keeps_text;
     let backend = run.feed.template.backend;
     let count = run.feed.source.known_count();
@@ -174,6 +175,7 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
         clock_anchors: driven.anchors,
         bounds_hit: bounds_hit(&driven.driven, driven.stalls),
         metric_sources,
+        prewarmed: prewarmed(&plan, &driven.ready),
     })?;
     Ok(RunReport {
         taken,
@@ -204,6 +206,22 @@ impl RunReport {
             trace_error: None,
         }
     }
+}
+
+/// How many of the connections were open that the user asked for; nothing where he asked for none, or
+/// where the wire can't tell.
+fn prewarmed(plan: &RunPlan, ready: &[Option<usize>]) -> Vec<Prewarmed> {
+    let asked = plan.prewarm_connections.unwrap_or_default();
+    let known = plan.urls().zip(ready).filter(|_| asked > 0);
+    known
+        .filter_map(|(target, open)| {
+            Some(Prewarmed {
+                target: target.clone(),
+                asked: u64::from(asked),
+                open: (*open)? as u64,
+            })
+        })
+        .collect()
 }
 
 fn bounds_hit(driven: &Driven, stalls: u64) -> Vec<(String, u64)> {
@@ -237,6 +255,8 @@ struct Drive {
 /// What the driver's thread returns.
 struct DriveReport {
     driven: Driven,
+    /// Connections to each server that were open when the schedule started, where the wire can tell.
+    ready: Vec<Option<usize>>,
     /// Waits for room on the way to the decoder thread.
     stalls: u64,
     anchors: Vec<ClockAnchor>,
@@ -327,7 +347,7 @@ impl Drive {
             // The driver will see it too, and note what was due.
             _ = stop.wait_for(|stop| *stop != Stop::No) => {}
         }
-        driver.get_ready(&mut supply).await;
+        let ready = driver.get_ready(&mut supply).await;
         let start_ns = clock.now_ns() + LEAD_NS;
         recorder.begin(start_ns, self_check);
         let driven = driver.drive(&mut supply, start_ns, self.duration_ns).await;
@@ -340,6 +360,7 @@ impl Drive {
         recorder.flush().await;
         Ok(DriveReport {
             driven,
+            ready,
             stalls: recorder.stalls(),
             anchors,
             fed,

@@ -87,6 +87,11 @@ impl<W: Wire> Targets<W> {
         let pairs = self.ways.iter().zip(wanted);
         futures::future::join_all(pairs.map(|(way, wanted)| way.wire.warm(*wanted))).await;
     }
+
+    /// How many connections to each server wait for a request; `None` where its wire can't tell.
+    pub(super) fn idle(&self) -> Vec<Option<usize>> {
+        self.ways.iter().map(|way| way.wire.idle()).collect()
+    }
 }
 
 #[cfg(test)]

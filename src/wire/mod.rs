@@ -53,6 +53,11 @@ pub trait Wire: Clone + Send + Sync + 'static {
         let _ = wanted;
         std::future::ready(())
     }
+
+    /// How many connections wait for a request; `None` where the wire can't tell.
+    fn idle(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A thread that does nothing but read.

@@ -232,8 +232,22 @@ fn servers_of_which_one_is_not_there_are_told_apart() {
         "4",
         "--max-concurrency",
         "2",
+        "--prewarm-connections",
+        "2",
     ];
-    folder.load(&mock.url(), &words).expect_code(0);
+    let said = folder.load(&mock.url(), &words).expect_code(0).stderr;
+    let opened = format!(
+        "of the 2 connections that `--prewarm-connections` asks for, 0 were open to `{gone}/v1/chat/completions`"
+    );
+    assert!(said.contains(&opened), "{said}");
+    assert_eq!(said.matches("`--prewarm-connections`").count(), 1, "{said}");
+    let open: Vec<_> = folder.manifest("run.tape")["prewarmed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["asked"].clone(), one["open"].clone()))
+        .collect();
+    assert_eq!(open, [(json!(2), json!(2)), (json!(2), json!(0))]);
     // Its failures name it, and it has a row beside the other.
     let message = "SELECT DISTINCT error_message FROM requests WHERE status = 'error'";
     let refused = format!("Connection refused (os error 111) (connecting to {address})");

@@ -197,6 +197,10 @@ impl Wire for DirectWire {
             self.pool.put(stream, Origin::Ahead);
         }
     }
+
+    fn idle(&self) -> Option<usize> {
+        Some(self.pool.idle())
+    }
 }
 
 /// An exchange that came to no answer.

@@ -104,6 +104,13 @@ impl Pool {
         }
     }
 
+    /// How many connections wait.
+    pub(super) fn idle(&self) -> usize {
+        let mut idle = self.lock();
+        self.drop_old(&mut idle);
+        idle.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, VecDeque<Idle>> {
         let idle = self.shared.idle.lock();
         idle.unwrap_or_else(PoisonError::into_inner)
