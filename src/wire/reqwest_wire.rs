@@ -111,7 +111,12 @@ fn client_builder(
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .user_agent(concat!("tokentape/", env!("CARGO_PKG_VERSION")));
-    let builder = trust.apply(builder)?;
+    let protocols: &[&str] = match versions {
+        Versions::One => &["http/1.1"],
+        Versions::Two => &["h2"],
+        Versions::Any => &["h2", "http/1.1"],
+    };
+    let builder = trust.apply(builder, protocols)?;
     Ok(if super::is_loopback(url) {
         builder.no_proxy()
     } else {

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use rustls_platform_verifier::BuilderVerifierExt;
 
 use super::WireError;
@@ -25,12 +29,12 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// Makes what a connection over TLS needs, for HTTP/1.1 alone.
+    /// Makes what a connection over TLS needs, for these protocols above it.
     ///
     /// # Errors
     ///
     /// [`WireError`] where the certificates can't be read.
-    pub(super) fn config(&self) -> Result<ClientConfig, WireError> {
+    pub(super) fn config(&self, protocols: &[&str]) -> Result<ClientConfig, WireError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -39,13 +43,18 @@ impl Trust {
             Self::System => builder
                 .with_platform_verifier()
                 .map_err(|error| WireError::new(ErrorKind::Tls, &error))?,
-            Self::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
+            Self::Authorities(pem) => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Authorities::new(pem, provider)?)),
             Self::Anyone => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Believing(provider))),
         };
         let mut config = builder.with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
         Ok(config)
     }
 
@@ -53,14 +62,11 @@ impl Trust {
     pub(super) fn apply(
         &self,
         builder: reqwest::ClientBuilder,
+        protocols: &[&str],
     ) -> Result<reqwest::ClientBuilder, WireError> {
         match self {
             Self::System => Ok(builder),
-            Self::Authorities(pem) => {
-                let authorities = reqwest::Certificate::from_pem_bundle(pem)
-                    .map_err(|error| WireError::new(ErrorKind::Tls, &error))?;
-                Ok(builder.tls_certs_only(authorities))
-            }
+            Self::Authorities(_) => Ok(builder.tls_backend_preconfigured(self.config(protocols)?)),
             Self::Anyone => Ok(builder.tls_danger_accept_invalid_certs(true)),
         }
     }
@@ -71,26 +77,98 @@ impl Trust {
     ///
     /// [`WireError`] where there is none, or one that is broken.
     pub fn authorities(pem: Vec<u8>) -> Result<Self, WireError> {
-        roots(&pem)?;
+        Authorities::new(&pem, Arc::new(rustls::crypto::ring::default_provider()))?;
         Ok(Self::Authorities(pem.into()))
     }
 }
 
-fn roots(pem: &[u8]) -> Result<RootCertStore, WireError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| WireError::new(ErrorKind::Tls, &error))?;
-        roots
-            .add(certificate)
-            .map_err(|error| WireError::new(ErrorKind::Tls, &error))?;
-    }
-    if roots.is_empty() {
-        return Err(WireError {
+/// Believes what these authorities signed, and their own certificates where servers show them: one
+/// that somebody made for a server of theirs is its own authority.
+#[derive(Debug)]
+struct Authorities {
+    chains: Arc<WebPkiServerVerifier>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Authorities {
+    fn new(pem: &[u8], provider: Arc<CryptoProvider>) -> Result<Self, WireError> {
+        let failed = |error: &dyn std::fmt::Display| WireError {
             kind: ErrorKind::Tls,
-            message: "it has no certificate in PEM".to_owned(),
-        });
+            message: error.to_string(),
+        };
+        let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.map_err(|error| failed(&error))?;
+        if certificates.is_empty() {
+            return Err(failed(&"it has no certificate in PEM"));
+        }
+        let mut roots = RootCertStore::empty();
+        for certificate in &certificates {
+            let added = roots.add(certificate.clone());
+            added.map_err(|error| failed(&error))?;
+        }
+        let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        Ok(Self {
+            chains: chains.build().map_err(|error| failed(&error))?,
+            certificates,
+        })
     }
-    Ok(roots)
+}
+
+/// Says whether a certificate was refused for being that of an authority, and for nothing else: its
+/// dates have been looked at before.
+fn is_of_an_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    other.0.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity)
+}
+
+impl ServerCertVerifier for Authorities {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = (self.chains).verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match verified {
+            Err(error) if is_of_an_authority(&error) && self.certificates.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        (self.chains).verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        (self.chains).verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
 }
 
 /// Believes every certificate. What is signed with it is checked all the same.

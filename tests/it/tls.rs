@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
 use tokentape::time::clock::Clock;
@@ -66,17 +66,25 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         (params.distinguished_name).push(DnType::CommonName, name);
         let certificate = params.self_signed(&key).unwrap();
-        let text = base64::engine::general_purpose::STANDARD.encode(certificate.der());
-        let lines: Vec<&str> = (0..text.len())
-            .step_by(64)
-            .map(|start| &text[start..text.len().min(start + 64)])
-            .collect();
-        let pem = format!(
-            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-            lines.join("\n")
-        );
+        let pem = in_pem(certificate.der());
         let issuer = Issuer::new(params, key);
         Self { issuer, pem }
+    }
+
+    /// Starts a server that shows the certificate of an authority, its own, for this machine. Returns
+    /// it with the certificate, in PEM.
+    fn serving_itself() -> (Mock, String) {
+        let key = KeyPair::generate().unwrap();
+        let names = HERE.map(str::to_owned);
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let pem = in_pem(certificate.der());
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let mock = serving(certificate.der().clone(), key, |request, reply| {
+            reply.answer(request, &["a"]);
+        });
+        (mock, pem)
     }
 
     /// Starts a server that has a certificate of this authority for `names`.
@@ -90,23 +98,44 @@ impl Authority {
         let params = CertificateParams::new(names).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.into())
-            .unwrap();
-        let config = Arc::new(config);
-        let accept = move |mut socket: TcpStream| {
-            let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
-            while tls.is_handshaking() {
-                tls.complete_io(&mut socket).ok()?;
-            }
-            Some(Box::new(Tls(StreamOwned::new(tls, socket))) as Box<dyn Connection>)
-        };
-        Mock::start_over(accept, script)
+        serving(certificate.der().clone(), key, script)
     }
+}
+
+/// Starts a server that shows this certificate.
+fn serving(
+    certificate: CertificateDer<'static>,
+    key: PrivatePkcs8KeyDer<'static>,
+    script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static,
+) -> Mock {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.into())
+        .unwrap();
+    let config = Arc::new(config);
+    let accept = move |mut socket: TcpStream| {
+        let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut socket).ok()?;
+        }
+        Some(Box::new(Tls(StreamOwned::new(tls, socket))) as Box<dyn Connection>)
+    };
+    Mock::start_over(accept, script)
+}
+
+fn in_pem(certificate: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let lines: Vec<&str> = (0..text.len())
+        .step_by(64)
+        .map(|start| &text[start..text.len().min(start + 64)])
+        .collect();
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    )
 }
 
 /// Runs `load` against a server behind TLS, trusting `authority` and nobody else.
@@ -318,6 +347,27 @@ fn a_close_without_a_goodbye_costs_an_answer_that_is_not_whole_and_no_other() {
     error | truncated | 1 | the server closed the connection before the body's last chunk
     error | truncated | 1 | the server closed the connection without announcing it
     ");
+}
+
+#[test]
+fn a_certificate_that_a_server_signed_for_itself_is_believed_by_its_file() {
+    let (mock, pem) = Authority::serving_itself();
+    let (other, _) = Authority::serving_itself();
+    let folder = Folder::new();
+    folder.write("own.pem", &pem);
+    for wire in ["direct", "reqwest"] {
+        let run = |host: &str, mock: &Mock| {
+            let port = mock.authority();
+            let (_, port) = port.rsplit_once(':').unwrap();
+            let url = format!("https://{host}:{port}");
+            let flags = ["--ca-cert", "own.pem", "--num-prompts", "1", "--force"];
+            folder.run(&load_words(&url, &[&flags[..], &["--wire", wire]].concat()))
+        };
+        run("127.0.0.1", &mock).expect_code(0);
+        // Another one has the same names, and this one not that name.
+        run("127.0.0.1", &other).expect_code(3);
+        run("127.0.0.2", &mock).expect_code(3);
+    }
 }
 
 #[test]

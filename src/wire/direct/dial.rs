@@ -180,7 +180,7 @@ impl Dialer {
 
 /// Makes what TLS to the host of `url` needs.
 fn tls(url: &Url, trust: &Trust) -> Result<(Arc<ClientConfig>, ServerName<'static>), WireError> {
-    let config = trust.config()?;
+    let config = trust.config(&["http/1.1"])?;
     let host = match url.host() {
         Some(Host::Ipv6(address)) => address.to_string(),
         _ => url.host_str().unwrap_or_default().to_owned(),

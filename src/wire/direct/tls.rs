@@ -136,7 +136,7 @@ mod tests {
         let mut server = ServerConnection::new(Arc::new(config)).unwrap();
         server.set_buffer_limit(None);
         let name = ServerName::try_from("localhost").unwrap();
-        let mut client = Tls::new(Arc::new(Trust::Anyone.config().unwrap()), name).unwrap();
+        let mut client = Tls::new(Arc::new(Trust::Anyone.config(&[]).unwrap()), name).unwrap();
         while client.is_handshaking() || server.is_handshaking() {
             hear(&mut server, &mut client);
             client.take_in(&sealed(&mut server)).unwrap();
