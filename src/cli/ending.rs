@@ -40,20 +40,7 @@ pub(super) fn tell(report: &RunReport) {
             warn("the trace has no row that is to be sent");
         }
     }
-    if report.made_up_replies > 0 {
-        say(&format!(
-            "note: replies of the server that a later turn was to hold and that had no text, so that \
-             made-up text stood in their place: {}",
-            report.made_up_replies
-        ));
-    }
-    let without_reply = report.manifest.counts.without_reply;
-    if without_reply > 0 {
-        warn(&format!(
-            "rows of the trace without a reply, whose answers `--output-length trace-text` left to the \
-             server: {without_reply}"
-        ));
-    }
+    tell_of_replies(report);
     failure::tell(report);
     if report.has_given_up {
         say(
@@ -109,6 +96,24 @@ fn tell_of_connections(prewarmed: &[Prewarmed]) {
             "of the {} connections that `--prewarm-connections` asks for, {} were open to `{}` when \
              the schedule started; the others are opened by requests, whose TTFT from intended has that time",
             found.asked, found.open, found.target
+        ));
+    }
+}
+
+/// Says of which replies there was no text: of the server, or of the trace.
+fn tell_of_replies(report: &RunReport) {
+    if report.made_up_replies > 0 {
+        say(&format!(
+            "note: replies of the server that a later turn was to hold and that had no text, so that \
+             made-up text stood in their place: {}",
+            report.made_up_replies
+        ));
+    }
+    let without_reply = report.manifest.counts.without_reply;
+    if without_reply > 0 {
+        warn(&format!(
+            "rows of the trace without a reply, whose answers `--output-length trace-text` left to the \
+             server: {without_reply}"
         ));
     }
 }

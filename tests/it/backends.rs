@@ -530,6 +530,40 @@ fn a_backend_of_ones_own_is_driven_kept_in_the_plan_and_driven_again() {
     }
 }
 
+/// Has a server asked what it is that answers at this path alone, and holds what is said of it, and
+/// where its request goes, to what is expected.
+fn ask_what_it_is(
+    (path, answer): (&'static str, &Value),
+    endpoint: Option<&str>,
+    (said, asked): (&str, &str),
+) {
+    let answer = answer.to_string();
+    let mock = Mock::showing(
+        move |asked| (asked == path).then(|| answer.clone()),
+        |_, reply| reply.refuse("400 Bad Request", "no"),
+    );
+    let folder = Folder::new();
+    let url = format!("{}/v1", mock.url());
+    let mut words = vec![
+        "load",
+        "--base-url",
+        &url,
+        "--model",
+        "m",
+        "--backend",
+        "auto",
+    ];
+    words.extend(["--num-prompts", "1", "--out", "run.tape"]);
+    words.extend(endpoint.into_iter().flat_map(|path| ["--endpoint", path]));
+    let outcome = folder.run(&words).expect_code(3);
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    assert!(
+        mock.requests()[0].path.ends_with(asked),
+        "{}",
+        mock.requests()[0].path
+    );
+}
+
 #[test]
 fn a_server_is_asked_what_it_is() {
     for (path, answer, endpoint, said, asked) in [
@@ -555,21 +589,6 @@ fn a_server_is_asked_what_it_is() {
             "/api/chat",
         ),
         (
-            "/readiness",
-            json!({ "status": "ready", "healthy_workers": 2, "total_workers": 2 }),
-            None,
-            "backend: openai-chat, by `/readiness`: a gateway that counts its workers, as smg and \
-             vllm-router do; it need not pass on what the server behind it takes beyond that",
-            "/v1/chat/completions",
-        ),
-        (
-            "/health/liveliness",
-            json!("I'm alive!"),
-            Some("/v1/completions"),
-            "backend: openai, by `/health/liveliness`: the gateway LiteLLM",
-            "/v1/completions",
-        ),
-        (
             "/openapi.json",
             json!({ "paths": { "/load_model": {}, "/reset": {} } }),
             None,
@@ -584,30 +603,30 @@ fn a_server_is_asked_what_it_is() {
             "/v1/chat/completions",
         ),
     ] {
-        let mock = Mock::showing(
-            move |asked| (asked == path).then(|| answer.to_string()),
-            |_, reply| reply.refuse("400 Bad Request", "no"),
-        );
-        let folder = Folder::new();
-        let url = format!("{}/v1", mock.url());
-        let mut words = vec![
-            "load",
-            "--base-url",
-            &url,
-            "--model",
-            "m",
-            "--backend",
-            "auto",
-        ];
-        words.extend(["--num-prompts", "1", "--out", "run.tape"]);
-        words.extend(endpoint.into_iter().flat_map(|path| ["--endpoint", path]));
-        let outcome = folder.run(&words).expect_code(3);
-        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
-        assert!(
-            mock.requests()[0].path.ends_with(asked),
-            "{}",
-            mock.requests()[0].path
-        );
+        ask_what_it_is((path, &answer), endpoint, (said, asked));
+    }
+}
+
+#[test]
+fn a_gateway_is_driven_by_chat_completions_and_named() {
+    for (path, answer, endpoint, said, asked) in [
+        (
+            "/readiness",
+            json!({ "status": "ready", "healthy_workers": 2, "total_workers": 2 }),
+            None,
+            "backend: openai-chat, by `/readiness`: a gateway that counts its workers, as smg and \
+             vllm-router do; it need not pass on what the server behind it takes beyond that",
+            "/v1/chat/completions",
+        ),
+        (
+            "/health/liveliness",
+            json!("I'm alive!"),
+            Some("/v1/completions"),
+            "backend: openai, by `/health/liveliness`: the gateway LiteLLM",
+            "/v1/completions",
+        ),
+    ] {
+        ask_what_it_is((path, &answer), endpoint, (said, asked));
     }
 }
 
