@@ -69,6 +69,11 @@ pub trait Protocol: Debug + Sync {
         false
     }
 
+    /// Says whether requests have `stream_options`, in which usage in every event can be asked for.
+    fn has_stream_options(&self) -> bool {
+        false
+    }
+
     /// How a server is asked for exactly the planned output length.
     fn exact_length(&self) -> ExactLength;
 

@@ -198,8 +198,9 @@ fn of_sources(counts: TokenCounts<'_>, plan: &RunPlan, found: &mut Vec<Advice>) 
 fn of_places(counts: TokenCounts<'_>, (plan, has_pace): (&RunPlan, bool), found: &mut Vec<Advice>) {
     let is_asked = |value: Option<&Value>| value == Some(&Value::Bool(true));
     let stream_options = plan.extra_body.get("stream_options");
-    let asks_for_usage = backend::of_plan(plan)
-        .is_ok_and(|backend| backend.asks_for_running_usage())
+    let backend = backend::of_plan(plan);
+    let can_ask_for_usage = (backend.as_ref()).is_ok_and(|backend| backend.has_stream_options());
+    let asks_for_usage = (backend.as_ref()).is_ok_and(|backend| backend.asks_for_running_usage())
         || is_asked(stream_options.and_then(|options| options.get("continuous_usage_stats")));
     let asks_for_ids = is_asked(plan.extra_body.get("return_token_ids"));
     let is_told = counts.placed.is_some_and(|share| share > 0.5);
@@ -221,11 +222,11 @@ fn of_places(counts: TokenCounts<'_>, (plan, has_pace): (&RunPlan, bool), found:
                 _ if !has_pace => {
                     "look for what holds answers back: a server that streams by lines, or a proxy that buffers"
                 }
-                (false, _) => ASK_FOR_RUNNING_USAGE,
+                (false, _) if can_ask_for_usage => ASK_FOR_RUNNING_USAGE,
                 (true, false) => {
                     "the server sends no usage in its events; where it knows token ids, pass `--extra-body '{\"return_token_ids\":true}'`"
                 }
-                (true, true) => "this server does not tell; read ICL in place of ITL",
+                _ => "this server does not tell; read ICL in place of ITL",
             },
         ));
     }
@@ -397,6 +398,10 @@ mod tests {
             "the server counted 2.8 tokens for each chunk, and not which chunk holds how many"
         );
         assert_eq!(act, ASK_FOR_RUNNING_USAGE);
+        for other in ["anthropic", "openai-responses", "transformers"] {
+            let (_, act) = advised(json!({"backend": other}));
+            assert!(act.contains("ICL in place of ITL"), "{act}");
+        }
         for plan in [
             json!({"backend": "vllm"}),
             json!({"extra_body": {"stream_options": {"continuous_usage_stats": true}}}),

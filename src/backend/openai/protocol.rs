@@ -235,6 +235,10 @@ impl Protocol for OpenAi {
         self.usage == AskedUsage::Running
     }
 
+    fn has_stream_options(&self) -> bool {
+        self.usage != AskedUsage::None
+    }
+
     fn exact_length(&self) -> ExactLength {
         self.exact_length
     }
