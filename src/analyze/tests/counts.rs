@@ -197,6 +197,24 @@ fn a_prompt_of_no_token_is_not_believed() {
 }
 
 #[test]
+fn the_prompt_of_a_usage_that_somebody_made_up_is_not_believed() {
+    let sql = "SELECT input_tokens, input_tokens_source, is_usage_refuted FROM requests";
+    let of = |output, counted| {
+        answer(24, |row| {
+            row.max_output_tokens = Some(24);
+            row.usage_output_tokens = Some(output);
+            row.usage_input_tokens = Some(47);
+            row.input_tokens_counted = counted;
+        })
+    };
+    assert_eq!(asked(&of(24, Some(40)), sql), "47 usage false");
+    assert_eq!(asked(&of(84, Some(40)), sql), "40 tokenizer true");
+    assert_eq!(asked(&of(84, None), sql), "- - true");
+    // That no token of the answer was counted says nothing of the prompt's.
+    assert_eq!(asked(&of(0, Some(40)), sql), "47 usage true");
+}
+
+#[test]
 fn counts_can_be_subtracted_and_summed() {
     let tape = answer(3, |row| {
         row.input_tokens_planned = Some(128);
