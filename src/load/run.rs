@@ -164,12 +164,11 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
         Err(error) => (Fed::default(), Some(error)),
     };
     let taken = driven.driven.taken + fed.unwritten;
+    let never_due = count.map(|count| count.saturating_sub(taken));
     let is_complete = driven.driven.is_complete && trace_error.is_none();
     let manifest = tape?.finish(Ending {
         is_interrupted: !is_complete,
-        never_due: count
-            .map(|count| count.saturating_sub(taken))
-            .or(is_complete.then_some(0)),
+        never_due: never_due.or(is_complete.then_some(0)),
         unwritten: driven.driven.unwritten + fed.unwritten,
         without_reply: fed.without_reply,
         clock_anchors: driven.anchors,
