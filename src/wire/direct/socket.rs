@@ -273,6 +273,10 @@ impl Stream {
             );
             return matches!(peeked, Err(rustix::io::Errno::WOULDBLOCK));
         };
+        // The goodbye may have come in the read that brought the end of the answer.
+        if tls.has_ended() {
+            return false;
+        }
         SCRATCH.with_borrow_mut(|Scratch { raw, plain }| {
             plain.clear();
             loop {

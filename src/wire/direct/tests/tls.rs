@@ -143,3 +143,17 @@ async fn a_stream_under_tls_goes_on_where_its_sink_asked_it_to_wait() {
     assert_eq!(texts, ["one", "two", ""]);
     drop(server.join().unwrap());
 }
+
+#[tokio::test]
+async fn a_connection_whose_goodbye_came_with_the_answer_is_not_used_again() {
+    let (target, server) = serving(vec![secured_step(|stream| {
+        stream.conn.writer().write_all(WHOLE.as_bytes()).unwrap();
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+    })]);
+    let wire = wire_to(&target);
+    let (answer, _) = post(&wire).await;
+    assert_eq!(text(&body(answer.unwrap()).await.unwrap()), "ok");
+    assert!(wire.pool.take().is_none());
+    drop(server.join().unwrap());
+}
