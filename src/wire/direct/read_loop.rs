@@ -500,14 +500,14 @@ impl Streaming {
         Buffers { raw, plain, body }: &mut Buffers,
     ) -> Option<Result<StreamEnd, WireError>> {
         let lost = |error| WireError::new(ErrorKind::Truncated, &error);
-        let mut opened = Ok(());
+        let mut decrypted = Ok(());
         let mut has_ended = count == 0;
         let bytes = match &mut self.connection.tls {
             None => &raw[..count],
             Some(_) if count == 0 => return Some(Err(lost(Tls::cut_off()))),
             Some(tls) => {
                 plain.clear();
-                opened = tls.open(&raw[..count], plain);
+                decrypted = tls.decrypt(&raw[..count], plain);
                 has_ended = tls.has_ended();
                 plain
             }
@@ -535,7 +535,7 @@ impl Streaming {
         if self.decoder.is_done {
             return Some(Ok(StreamEnd::End));
         }
-        if let Err(error) = opened {
+        if let Err(error) = decrypted {
             return Some(Err(lost(error)));
         }
         if has_ended {

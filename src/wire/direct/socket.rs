@@ -161,7 +161,7 @@ impl StampedSocket {
     /// Waits for what the server sends in the handshake, and sends what is due in it.
     async fn shake_hands(&mut self, tls: &mut Tls) -> io::Result<()> {
         loop {
-            self.send_sealed(tls).await?;
+            self.send_encrypted(tls).await?;
             if !tls.is_handshaking() {
                 return Ok(());
             }
@@ -184,8 +184,8 @@ impl StampedSocket {
         }
     }
 
-    /// Sends what is sealed, to the last byte.
-    async fn send_sealed(&mut self, tls: &mut Tls) -> io::Result<()> {
+    /// Sends what is encrypted, to the last byte.
+    async fn send_encrypted(&mut self, tls: &mut Tls) -> io::Result<()> {
         loop {
             match tls.send(|bytes| self.socket.try_write(bytes)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -286,8 +286,8 @@ impl Stream {
                     // Servers send tickets for later sessions right after the handshake: they are
                     // taken in here, and are no answer.
                     Ok(count) => {
-                        let opened = tls.open(&raw[..count], plain);
-                        if opened.is_err() || tls.has_ended() || !plain.is_empty() {
+                        let decrypted = tls.decrypt(&raw[..count], plain);
+                        if decrypted.is_err() || tls.has_ended() || !plain.is_empty() {
                             return false;
                         }
                     }
@@ -309,7 +309,7 @@ impl Stream {
                 while plain.is_empty() && !tls.has_ended() {
                     match ready!(socket.poll_receive(context, raw))? {
                         0 => return Poll::Ready(Err(Tls::cut_off())),
-                        count => tls.open(&raw[..count], plain)?,
+                        count => tls.decrypt(&raw[..count], plain)?,
                     }
                 }
                 Poll::Ready(Ok(take(plain)))
@@ -322,8 +322,8 @@ impl Stream {
     pub(super) async fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<Written> {
         let Self { socket, tls } = self;
         if let Some(tls) = tls {
-            let count = tls.seal(parts)?;
-            socket.send_sealed(tls).await?;
+            let count = tls.encrypt(parts)?;
+            socket.send_encrypted(tls).await?;
             return Ok(Written::Some(count));
         }
         let socket = &mut socket.socket;

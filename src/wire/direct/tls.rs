@@ -1,6 +1,6 @@
 //! TLS on one connection: what it makes of bytes, apart from the socket that they come and go by.
 //!
-//! A read is stamped before its bytes are opened, so that decryption is no part of any latency.
+//! A read is stamped before its bytes are decrypted, so that decryption is no part of any latency.
 
 use std::io::{self, BufRead as _, IoSlice, Write as _};
 use std::sync::Arc;
@@ -41,8 +41,8 @@ impl Tls {
         Ok(())
     }
 
-    /// Takes in bytes from the socket and appends what they say to `plain`; before an error too.
-    pub(super) fn open(&mut self, bytes: &[u8], plain: &mut Vec<u8>) -> io::Result<()> {
+    /// Takes in bytes from the socket and appends what they say to `plain`; also before an error.
+    pub(super) fn decrypt(&mut self, bytes: &[u8], plain: &mut Vec<u8>) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let accepted = self.accept(&mut rest);
@@ -76,12 +76,12 @@ impl Tls {
         io::Error::new(io::ErrorKind::UnexpectedEof, message)
     }
 
-    /// Seals some of `parts`, which [`send`](Self::send) then sends; returns how many bytes of them.
-    pub(super) fn seal(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Encrypts some of `parts`, which [`send`](Self::send) then sends; returns how many bytes of them.
+    pub(super) fn encrypt(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.session.writer().write_vectored(parts)
     }
 
-    /// Sends what is sealed by `write`, up to the first error.
+    /// Sends what is encrypted, by `write`, up to the first error.
     pub(super) fn send(
         &mut self,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
@@ -139,7 +139,7 @@ mod tests {
         let mut client = Tls::new(Arc::new(Trust::Anyone.config(&[]).unwrap()), name).unwrap();
         while client.is_handshaking() || server.is_handshaking() {
             hear(&mut server, &mut client);
-            client.take_in(&sealed(&mut server)).unwrap();
+            client.take_in(&encrypted(&mut server)).unwrap();
         }
         (client, server)
     }
@@ -156,7 +156,7 @@ mod tests {
         server.process_new_packets().unwrap();
     }
 
-    fn sealed(server: &mut ServerConnection) -> Vec<u8> {
+    fn encrypted(server: &mut ServerConnection) -> Vec<u8> {
         let mut bytes = Vec::new();
         while server.wants_write() {
             server.write_tls(&mut bytes).unwrap();
@@ -166,7 +166,7 @@ mod tests {
 
     fn says(server: &mut ServerConnection, text: &[u8]) -> Vec<u8> {
         server.writer().write_all(text).unwrap();
-        sealed(server)
+        encrypted(server)
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
         let (mut client, mut server) = pair();
         let mut plain = Vec::new();
         for byte in says(&mut server, b"data: one\n\n") {
-            client.open(&[byte], &mut plain).unwrap();
+            client.decrypt(&[byte], &mut plain).unwrap();
         }
         assert_eq!(plain, b"data: one\n\n");
         assert!(!client.has_ended());
@@ -185,7 +185,9 @@ mod tests {
         let (mut client, mut server) = pair();
         let text = vec![b'x'; 1 << 20];
         let mut plain = Vec::new();
-        client.open(&says(&mut server, &text), &mut plain).unwrap();
+        client
+            .decrypt(&says(&mut server, &text), &mut plain)
+            .unwrap();
         assert_eq!(plain, text);
     }
 
@@ -196,7 +198,7 @@ mod tests {
         bytes.extend(says(&mut server, b"second"));
         *bytes.last_mut().unwrap() ^= 1;
         let mut plain = Vec::new();
-        let error = client.open(&bytes, &mut plain).unwrap_err();
+        let error = client.decrypt(&bytes, &mut plain).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         assert_eq!(plain, b"first");
     }
@@ -207,7 +209,7 @@ mod tests {
         server.writer().write_all(b"last").unwrap();
         server.send_close_notify();
         let mut plain = Vec::new();
-        client.open(&sealed(&mut server), &mut plain).unwrap();
+        client.decrypt(&encrypted(&mut server), &mut plain).unwrap();
         assert_eq!(plain, b"last");
         assert!(client.has_ended());
     }
@@ -216,7 +218,7 @@ mod tests {
     fn a_request_goes_out_in_records_that_the_server_opens() {
         let (mut client, mut server) = pair();
         let parts = [IoSlice::new(b"POST "), IoSlice::new(b"/")];
-        assert_eq!(client.seal(&parts).unwrap(), 6);
+        assert_eq!(client.encrypt(&parts).unwrap(), 6);
         hear(&mut server, &mut client);
         let mut reader = server.reader();
         assert_eq!(reader.fill_buf().unwrap(), b"POST /");
