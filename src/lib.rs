@@ -40,7 +40,6 @@ pub mod secrets;
 mod server_names;
 pub mod simulate;
 pub mod sql;
-mod template_value;
 #[cfg(test)]
 mod testing;
 mod throttle;

@@ -103,6 +103,9 @@ pub struct RunPlan {
     /// Path of the tokenizer, or [`EMBEDDED_TOKENIZER`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
+    /// File of the chat template that the server has, where it is not the one beside the tokenizer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
     /// Whether requests ask for exactly the planned output length, where the server knows how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_eos: Option<bool>,

@@ -282,8 +282,8 @@ result_rows! {
         number: input_planned, input_got, output_planned, output_got, input_exact, output_exact,
             input_over_min, input_over_max, output_short, output_cut, output_long, answers,
             by_usage, by_ids, by_limit, by_tokenizer, by_chunks, usage_refuted, off, off_ids,
-            off_chunks, off_tokenizer, without_text, placed, tokens_a_chunk, before_first,
-            before_first_p99, after_last;
+            off_chunks, off_tokenizer, without_text, input_both, input_by_usage, input_by_tokenizer,
+            input_off, placed, tokens_a_chunk, before_first, before_first_p99, after_last;
     }
     TtftByLength "ttft_by_length" {
         number: from_tokens, to_tokens, low_ns, high_ns, n;

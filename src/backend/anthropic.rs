@@ -53,6 +53,10 @@ impl Protocol for Messages {
         &[("anthropic-version", "2023-06-01")]
     }
 
+    fn applies_chat_template(&self) -> bool {
+        true
+    }
+
     fn framing(&self) -> Framing {
         Framing::Sse
     }

@@ -29,6 +29,7 @@ pub mod sse;
 mod template;
 mod tgi;
 mod times;
+mod tokenize;
 mod triton;
 mod unread;
 
@@ -44,6 +45,7 @@ pub use request::{Audio, RequestInput, RequestSpec, check_extra_body};
 pub use sampling::SamplingFields;
 pub use sse::{Event, Kind, Tail};
 pub use template::{TEMPLATE, of_template};
+pub use tokenize::{COUNTING_SERVERS, Countable, TokenizeAnswer, TokenizeCall, TokenizeDialect};
 
 /// The name of the protocol that a server is driven with where the user names none.
 pub const DEFAULT_PROTOCOL: &str = "openai";

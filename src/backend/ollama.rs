@@ -48,6 +48,10 @@ impl Protocol for Chat {
         "/api/chat"
     }
 
+    fn applies_chat_template(&self) -> bool {
+        true
+    }
+
     fn framing(&self) -> Framing {
         Framing::JsonLines
     }

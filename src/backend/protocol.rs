@@ -48,6 +48,11 @@ pub trait Protocol: Debug + Sync {
         Inputs::Text
     }
 
+    /// Whether its servers make the prompt of messages, by the model's chat template.
+    fn applies_chat_template(&self) -> bool {
+        false
+    }
+
     /// Whether its answers have tokens.
     fn has_tokens(&self) -> bool {
         true

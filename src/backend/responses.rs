@@ -44,6 +44,10 @@ impl Protocol for Responses {
         "/v1/responses"
     }
 
+    fn applies_chat_template(&self) -> bool {
+        true
+    }
+
     fn framing(&self) -> Framing {
         Framing::Sse
     }

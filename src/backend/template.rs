@@ -17,6 +17,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use minijinja::value::{Serde, Value as Shown};
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde_json::{Map, Value};
 
@@ -30,7 +31,6 @@ use super::request::{RequestInput, RequestSpec, written_over};
 use super::sampling::SamplingFields;
 use super::unread;
 use crate::secrets::Secrets;
-use crate::template_value::template_value;
 
 /// The name that plans have.
 pub const TEMPLATE: &str = "template";
@@ -206,7 +206,7 @@ impl Template {
         let values = context! {
             model => spec.model,
             prompt => spec.input.text(),
-            messages => template_value(spec.input.messages()),
+            messages => Shown::from(Serde(spec.input.messages())),
             max_tokens => spec.max_tokens,
             ignore_eos => spec.ignore_eos,
             temperature => spec.temperature,

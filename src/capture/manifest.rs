@@ -196,6 +196,9 @@ pub struct Manifest {
     /// Readings that tie the tape's axis to the wall clock, in order: each ten seconds, and whenever
     /// that was set.
     pub clock_anchors: Vec<ClockAnchor>,
+    /// File of the chat template that prompts were counted with; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
     /// Start of the schedule on the axis of the log under `wal/`; the tables are already shifted.
     #[serde(default)]
     pub origin_ns: i64,
@@ -245,6 +248,7 @@ impl Manifest {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             clock_anchors: Vec::new(),
             origin_ns: 0,
+            chat_template: None,
             counts: Counts::default(),
             bounds_hit: BTreeMap::new(),
             unread_texts: BTreeMap::new(),

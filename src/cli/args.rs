@@ -17,6 +17,7 @@ mod language;
 mod metrics;
 mod question;
 mod target;
+mod tokenize;
 mod trace;
 mod view;
 
@@ -27,6 +28,7 @@ pub(crate) use metrics::MetricsArgs;
 pub(crate) use question::QuestionArgs;
 use target::backends;
 pub(crate) use target::{BackendArg, ConnectionArgs, SamplingArgs, TargetArgs, WireArg};
+pub(crate) use tokenize::{TokenizeArgs, TokenizeForm};
 pub(crate) use trace::{
     ChangeArgs, ConvertArgs, InspectArgs, SelectionArgs, ServeGenArgs, SynthesizeArgs, TraceVerb,
 };
@@ -126,6 +128,11 @@ pub(crate) enum Verb {
     /// Look at arrival traces, and make new ones
     #[command(subcommand)]
     Trace(TraceVerb),
+    /// Count the tokens of prompts as a server does
+    ///
+    /// With the model's tokenizer and its chat template, and beside it the server's own count
+    /// where `--base-url` names one that tells.
+    Tokenize(TokenizeArgs),
     /// Serve a simulated LLM with the OpenAI API
     ///
     /// Continuous batching with a cost model: prefill rate, a decode step that grows with the
@@ -261,6 +268,11 @@ pub(crate) struct RequestArgs {
     /// A Hugging Face `tokenizer.json`, its folder, or either gzipped [default: o200k, embedded]
     #[arg(long, value_name = "PATH")]
     pub(crate) tokenizer: Option<PathBuf>,
+    /// The chat template that the server has [default: the one beside the tokenizer]
+    ///
+    /// A file of Jinja. By it the prompts of chats are counted as the server counts them.
+    #[arg(long, value_name = "FILE", requires = "tokenizer")]
+    pub(crate) chat_template: Option<PathBuf>,
     /// Accepted for other tools' sake, without effect
     #[arg(long, value_name = "MODE")]
     pub(crate) tokenizer_mode: Option<String>,

@@ -10,7 +10,6 @@ use super::args::{BackendArg, Global, TargetArgs};
 use super::talk::say;
 use super::{drive, masks, plan};
 use crate::backend::{Backend, SIGNS, Sign, of_template, unrecognized};
-use crate::capture::schema::ErrorKind;
 use crate::error::Error;
 use crate::runtime::block_on;
 use crate::secrets::Secrets;
@@ -95,11 +94,7 @@ fn ask(target: &TargetArgs) -> Result<Option<(Backend, &'static Sign)>, Error> {
                 }
             }
             // It has no such path, or does not show it to everybody.
-            Err(error)
-                if matches!(
-                    error.kind,
-                    ErrorKind::Http4xx | ErrorKind::Http5xx | ErrorKind::Http429
-                ) => {}
+            Err(error) if error.is_status() => {}
             Err(error) => {
                 let secrets: Secrets = masks::secrets(
                     &target.header,

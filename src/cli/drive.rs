@@ -406,8 +406,8 @@ fn execute(
         ))?;
         return Ok(None);
     }
-    for note in planned.notes.iter().chain(&run.feed.source.note()) {
-        say(note);
+    for note in planned.notes.iter().cloned().chain(run.feed.notes()) {
+        say(&note);
     }
     let result = result_file(output, &tape, global.force)?;
     let total = run.feed.source.known_count();

@@ -24,6 +24,7 @@ mod simulate;
 mod sql;
 mod synthesize;
 mod talk;
+mod tokenize;
 mod trace;
 mod verify;
 mod view;
@@ -81,6 +82,7 @@ fn run(app: &App) -> Result<u8, Error> {
         Verb::Sql(args) => sql::run(args),
         Verb::Answer(args) => Ok(answer::run(args)),
         Verb::Trace(verb) => trace::run(verb, global),
+        Verb::Tokenize(args) => tokenize::run(args),
         Verb::Simulate(args) => simulate::run(args).map(|()| exit::DONE),
         Verb::View(args) => view::run(args).map(|()| exit::DONE),
         Verb::Verify(args) => verify::run(args, global),

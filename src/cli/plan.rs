@@ -124,6 +124,7 @@ fn of_run(args: &DriveArgs) -> Result<RunPlan, Error> {
             || EMBEDDED_TOKENIZER.to_owned(),
             |path| path.display().to_string(),
         )),
+        chat_template: (request.chat_template.as_ref()).map(|path| path.display().to_string()),
         ignore_eos: Some(request.ignore_eos),
         temperature: request.temperature,
         limits: PlanLimits {

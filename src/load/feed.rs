@@ -20,7 +20,7 @@ use crate::plan::{OutputLength, SessionPacing};
 use crate::schedule::Schedule;
 use crate::time::clock::Clock;
 use crate::trace::{TraceCounts, TraceOptions};
-use crate::workload::{Dataset, PromptSpec};
+use crate::workload::{Dataset, PromptCounter, PromptSpec};
 
 /// Where the schedule comes from.
 pub enum Source {
@@ -73,6 +73,13 @@ pub struct Feed {
 }
 
 impl Feed {
+    /// What is to be said of it before a run.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let counter = self.template.prompt_counter.as_ref();
+        let of_counter = counter.and_then(PromptCounter::note);
+        self.source.note().into_iter().chain(of_counter)
+    }
+
     /// Prepares the requests that warm the server: like the schedule's own, with other prompts.
     ///
     /// # Errors
@@ -101,7 +108,8 @@ impl Feed {
                 }
                 (Source::Trace(_), lengths) => {
                     let (input_tokens, output_tokens) = lengths.unwrap_or(&(1, 1));
-                    let spec = PromptSpec::random(draw_index, *input_tokens);
+                    let tokens = self.template.own_tokens(*input_tokens);
+                    let spec = PromptSpec::random(draw_index, tokens);
                     let prompt = self.template.workload.prompt(spec);
                     self.template.planned(draw_index, prompt, *output_tokens)
                 }
@@ -240,7 +248,7 @@ mod tests {
             session_replies: SessionReplies::Trace,
             hang_up: None,
             keeps_text: false,
-            count_tokens: None,
+            prompt_counter: None,
             output_length: OutputLength::Cap,
         };
         Feed {

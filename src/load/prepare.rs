@@ -1,7 +1,7 @@
 //! From a plan to a run that is ready to go.
 
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -35,7 +35,8 @@ use crate::trace::{Pipe, TraceOptions};
 use crate::units::duration;
 use crate::wire::{Target, Trust, WireKind};
 use crate::workload::{
-    DATASETS, Dataset, DatasetSetup, TokenCounter, Tokenizer, Workload, dataset_kind,
+    DATASETS, Dataset, DatasetSetup, PromptCounter, PromptForm, TokenCounter, Tokenizer, Workload,
+    dataset_kind,
 };
 
 /// Tokens a second that a stream is taken to bring where nothing is known of the server.
@@ -108,6 +109,8 @@ impl Run {
         let count_tokens = own_tokenizer.is_some().then(|| counter(&tokenizer));
         let limits = limits(&plan);
         let workload = Arc::new(workload(&plan, &tokenizer));
+        let prompt_counter = prompt_counter(&plan, &private, (backend, &tokenizer))?
+            .map(|counter| counter.measured_by(&workload));
         let dataset = dataset(&plan, &workload, count_tokens.as_ref())?;
         let source = source(&plan, setup.pipe, dataset)?;
         let template = RequestTemplate {
@@ -126,7 +129,7 @@ impl Run {
             workload,
             hang_up: hang_up(&plan),
             keeps_text: plan.keeps_text.unwrap_or_default(),
-            count_tokens: count_tokens.clone(),
+            prompt_counter,
         };
         let self_check = self_check_plan(&plan, &source);
 
@@ -135,6 +138,9 @@ impl Run {
             seed: plan.seed.unwrap_or_default(),
             target: plan.url.clone().unwrap_or_default(),
             host: setup.host,
+            chat_template: (template.prompt_counter.as_ref())
+                .and_then(PromptCounter::chat_template)
+                .map(|path| path.display().to_string()),
             plan: plan.clone(),
             ..Manifest::new(run_id(), plan.arrival_loop())
         };
@@ -276,6 +282,32 @@ fn wire(plan: &RunPlan) -> Result<WireKind, LoadError> {
 fn counter(tokenizer: &Arc<Tokenizer>) -> TokenCounter {
     let tokenizer = Arc::clone(tokenizer);
     Arc::new(move |text: &str| tokenizer.count(text))
+}
+
+/// Counts prompts as the server does, where the tokenizer is the user's: the embedded one is no
+/// server's own, so that its counts would pass for more than they are.
+fn prompt_counter(
+    plan: &RunPlan,
+    private: &Private,
+    (backend, tokenizer): (Backend, &Arc<Tokenizer>),
+) -> Result<Option<PromptCounter>, LoadError> {
+    let template = plan.chat_template.as_deref();
+    let Some(path) = plan.own_tokenizer() else {
+        return match template {
+            Some(_) => Err(senseless("it has a chat template and no tokenizer")),
+            None => Ok(None),
+        };
+    };
+    let form = match backend.applies_chat_template() {
+        true => PromptForm::of_chat(template.map(Path::new), &path)?,
+        false => PromptForm::Text,
+    };
+    let fields = private.extra_body.clone();
+    Ok(Some(PromptCounter::new(
+        Arc::clone(tokenizer),
+        form,
+        fields,
+    )))
 }
 
 /// Which adapters requests ask for.

@@ -15,7 +15,7 @@ use crate::capture::Label;
 use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
 use crate::plan::{OutputLength, SessionReplies};
 use crate::trace::{RowText, Said, TraceRow, reply_id};
-use crate::workload::{Blocks, Content, Prompt, PromptSpec, TokenCounter, Workload};
+use crate::workload::{Blocks, Content, Prompt, PromptCounter, PromptSpec, Workload};
 
 /// Returns messages that have been checked for being a list of objects.
 fn messages_of(json: &str) -> Vec<Value> {
@@ -90,9 +90,8 @@ pub struct RequestTemplate {
     pub hang_up: Option<HangUp>,
     /// The tape keeps prompts.
     pub keeps_text: bool,
-    /// Counts tokens, where the tokenizer is the user's, so that its counts mean something for the
-    /// server.
-    pub count_tokens: Option<TokenCounter>,
+    /// Counts prompts as the server does, where the tokenizer is the user's.
+    pub prompt_counter: Option<PromptCounter>,
 }
 
 impl RequestTemplate {
@@ -120,12 +119,20 @@ impl RequestTemplate {
             (None, Some(audio)) => RequestInput::Audio(audio),
             (None, None) => RequestInput::Text(&content.text),
         };
+        let counted = match content.tokens {
+            _ if content.audio.is_some() => None,
+            Some(tokens) if content.is_made_up => self.counted_made(&content.text, tokens, asked),
+            _ => self.counted(&input.text(), messages.as_deref(), asked),
+        };
         let body = self.body(input, asked);
-        let counted = content.tokens.filter(|_| self.count_tokens.is_some());
         let name = content.audio.map(|clip| clip.name.to_string());
         let text = (name.unwrap_or(content.text), counted);
         let mut planned = self.with_body(index, body, text, content.output_tokens);
-        planned.input_tokens = content.tokens;
+        // Of messages the texts alone are no length.
+        planned.input_tokens = match messages {
+            Some(_) => counted.or(content.tokens),
+            None => content.tokens,
+        };
         planned.intended_ns = intended_ns;
         planned.prefix_tokens = content.prefix_tokens;
         planned
@@ -146,8 +153,9 @@ impl RequestTemplate {
         }
         let mut planned = match &row.text {
             None => {
-                let prompt = self.workload.prompt(PromptSpec::of_row(index, &row));
-                self.of_prompt(prompt, Asked::of(index, &row))
+                let mut spec = PromptSpec::of_row(index, &row);
+                spec.tokens = self.own_tokens(spec.tokens);
+                self.of_prompt(self.workload.prompt(spec), Asked::of(index, &row))
             }
             Some(text) => self.verbatim(index, text, &row, replies),
         };
@@ -176,18 +184,18 @@ impl RequestTemplate {
         replies: &mut Replies,
     ) -> PreparedRequest {
         let asked = Asked::of(index, row);
-        let sent = |messages: &[Value]| {
-            let input = RequestInput::Messages(messages);
-            (self.body(input, asked), input.text().into_owned())
+        let messages = match text {
+            RowText::Prompt(_) => None,
+            RowText::Messages(json) => Some(messages_of(json)),
+            RowText::Turns(said) => Some(self.conversation(index, said, replies)),
         };
-        let (body, prompt) = match text {
-            RowText::Prompt(prompt) => {
-                (self.body(RequestInput::Text(prompt), asked), prompt.clone())
-            }
-            RowText::Messages(json) => sent(&messages_of(json)),
-            RowText::Turns(said) => sent(&self.conversation(index, said, replies)),
+        let input = match (text, &messages) {
+            (RowText::Prompt(prompt), _) => RequestInput::Text(prompt),
+            (_, messages) => RequestInput::Messages(messages.as_deref().unwrap_or_default()),
         };
-        let counted = self.count_tokens.as_ref().and_then(|count| count(&prompt));
+        let prompt = input.text().into_owned();
+        let counted = self.counted(&prompt, messages.as_deref(), asked);
+        let body = self.body(input, asked);
         self.with_body(index, body, (prompt, counted), row.output_tokens)
     }
 
@@ -247,7 +255,7 @@ impl RequestTemplate {
     /// asks for.
     fn of_prompt(&self, prompt: Prompt, asked: Asked<'_>) -> PreparedRequest {
         let body = self.body(RequestInput::Text(&prompt.text), asked);
-        let counted = self.count_tokens.as_ref().map(|_| prompt.tokens);
+        let counted = self.counted_made(&prompt.text, prompt.tokens, asked);
         let mut planned = self.with_body(
             asked.index,
             body,
@@ -258,33 +266,58 @@ impl RequestTemplate {
         planned
     }
 
+    /// Tokens that a prompt needs itself for the server to count so many: a trace has what servers
+    /// counted.
+    pub(super) fn own_tokens(&self, tokens: u32) -> u32 {
+        let added = self.prompt_counter.as_ref().and_then(PromptCounter::added);
+        tokens.saturating_sub(added.unwrap_or(0)).max(tokens.min(1))
+    }
+
+    /// Counts a prompt that was made of so many tokens.
+    fn counted_made(&self, text: &str, tokens: u32, asked: Asked<'_>) -> Option<u32> {
+        let counter = self.prompt_counter.as_ref()?;
+        match asked.fields {
+            None => counter.made(text, tokens),
+            Some(_) => counter.verbatim(text, None, Some(&self.fields(asked))),
+        }
+    }
+
+    /// Counts what is sent as it is.
+    fn counted(&self, text: &str, messages: Option<&[Value]>, asked: Asked<'_>) -> Option<u32> {
+        let counter = self.prompt_counter.as_ref()?;
+        let own = asked.fields.map(|_| self.fields(asked));
+        counter.verbatim(text, messages, own.as_deref())
+    }
+
     /// The name that request number `index` asks for.
     fn model(&self, index: u64) -> &str {
         self.adapters.of(index).unwrap_or(&self.model)
     }
 
+    /// The fields of a body beside those of its protocol: the row's own, and the user's on top of them.
+    fn fields(&self, asked: Asked<'_>) -> Cow<'_, Map<String, Value>> {
+        let Some(fields) = asked.fields else {
+            return Cow::Borrowed(&self.extra_body);
+        };
+        // It has been checked for being an object.
+        let mut all: Map<String, Value> = serde_json::from_str(fields).unwrap_or_default();
+        if self.temperature.is_some() {
+            all.remove("temperature");
+        }
+        all.extend(self.extra_body.clone());
+        Cow::Owned(all)
+    }
+
     /// Writes a body. Fields of the row's own are in it, unless the user's say otherwise. Returns it
     /// with the most output tokens that it allows.
-    fn body(
-        &self,
-        input: RequestInput<'_>,
-        Asked {
+    fn body(&self, input: RequestInput<'_>, asked: Asked<'_>) -> (Vec<u8>, Option<u32>) {
+        let Asked {
             index,
             output_tokens,
-            fields,
             reply,
-        }: Asked<'_>,
-    ) -> (Vec<u8>, Option<u32>) {
-        let mut extra_body = Cow::Borrowed(&self.extra_body);
-        if let Some(fields) = fields {
-            // It has been checked for being an object.
-            let mut all: Map<String, Value> = serde_json::from_str(fields).unwrap_or_default();
-            if self.temperature.is_some() {
-                all.remove("temperature");
-            }
-            all.extend(self.extra_body.clone());
-            extra_body = Cow::Owned(all);
-        }
+            ..
+        } = asked;
+        let mut extra_body = self.fields(asked);
         let forced = reply.filter(|_| self.output_length == OutputLength::TraceText);
         if let Some(fields) = forced.and_then(|reply| self.backend.forced_output(reply)) {
             extra_body = Cow::Owned(merged(fields, &extra_body));

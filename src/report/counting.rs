@@ -51,7 +51,7 @@ pub(super) fn of_counting(
     if let Some(counts) = counts.first() {
         of_replies(run.manifest.counts.without_reply, found);
         of_answers(*counts, plan, found);
-        of_prompts(*counts, plan, found);
+        of_prompts(*counts, run, found);
     }
 }
 
@@ -115,7 +115,7 @@ fn of_unread_texts(run: &RunFacts, found: &mut Vec<Advice>) {
         );
         let act = match field.as_str() {
             "delta" => {
-                "these look like events of the Responses API, which no backend speaks; use a chat or completions endpoint"
+                "these look like events of the Responses API: take the backend for it, see `--help`"
             }
             "delta.text" | "delta.thinking" | "delta.partial_json" => {
                 "these look like events of Anthropic's Messages API: use --backend anthropic"
@@ -189,7 +189,7 @@ fn of_sources(counts: TokenCounts<'_>, plan: &RunPlan, found: &mut Vec<Advice>) 
                 answers = answers()
             ),
             "these tokens count in rates; such an answer has no TTFT, TPOT or ITL",
-            "see what they are: white space that the server swallows, or the end of text as the first token",
+            "see what they are: white space that the server swallows, the end of text as the first token, or reasoning that a gateway leaves out",
         ));
     }
 }
@@ -310,9 +310,43 @@ fn of_answers(counts: TokenCounts<'_>, plan: &RunPlan, found: &mut Vec<Advice>) 
     }
 }
 
+/// Whether prompts are counted as the server has them: what a chat template adds is known.
+fn counts_whole_prompts(run: &RunFacts) -> bool {
+    let plan = &run.manifest.plan;
+    let is_chat = backend::of_plan(plan).is_ok_and(|backend| backend.applies_chat_template());
+    plan.own_tokenizer().is_some() && (run.manifest.chat_template.is_some() || !is_chat)
+}
+
+/// Warns where the server and the tokenizer count other tokens in the same prompts.
+fn of_whole_prompts(counts: TokenCounts<'_>, found: &mut Vec<Advice>) {
+    let (Some(both), Some(off)) = (counts.input_both, counts.input_off) else {
+        return;
+    };
+    if off < both * MANY {
+        return;
+    }
+    let whole = |count: Option<f64>| format::optional(count, 0);
+    found.push(warning(
+        say!(
+            "in {off} of {both} prompts the server and the tokenizer are more than 1 % apart: {server} tokens by the server in all of them, {tokenizer} by the tokenizer",
+            off = whole(Some(off)),
+            both = whole(Some(both)),
+            server = whole(counts.input_by_usage),
+            tokenizer = whole(counts.input_by_tokenizer)
+        ),
+        "the tokenizer that was named is not the server's, or the server has another chat template",
+        "compare prompt by prompt with `tokentape tokenize --base-url`, and name the server's files with --tokenizer and --chat-template",
+    ));
+}
+
 /// Warns of prompts whose length is not the planned one. One and the same difference in all of them
 /// is the chat template's, and a matter of course.
-fn of_prompts(counts: TokenCounts<'_>, plan: &RunPlan, found: &mut Vec<Advice>) {
+fn of_prompts(counts: TokenCounts<'_>, run: &RunFacts, found: &mut Vec<Advice>) {
+    let plan = &run.manifest.plan;
+    if counts_whole_prompts(run) && counts.input_both.is_some_and(|n| n > 0.0) {
+        of_whole_prompts(counts, found);
+        return;
+    }
     let Some(share) = counts.input_exact.filter(|share| *share < 1.0 - MANY) else {
         return;
     };

@@ -703,7 +703,7 @@ fn token_counts(specs: &[Spec]) -> Table {
             Cell::Int(ok * 181),
         ];
         row.extend([1.0, 0.998, 0.0, 0.0, 0.002, 0.0, 0.0].map(known));
-        row.extend([ok, ok, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].map(Cell::Int));
+        row.extend([ok, ok, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].map(Cell::Int));
         row.extend([1.0, 1.0, 0.0, 0.0, 0.0].map(known));
         vec![row]
     });
@@ -713,7 +713,7 @@ fn token_counts(specs: &[Spec]) -> Table {
         "run input_planned input_got output_planned output_got input_exact output_exact \
          input_over_min input_over_max output_short output_cut output_long answers by_usage by_ids by_limit \
          by_tokenizer by_chunks usage_refuted off off_ids off_chunks off_tokenizer without_text \
-         placed tokens_a_chunk before_first before_first_p99 after_last",
+         input_both input_by_usage input_by_tokenizer input_off placed tokens_a_chunk before_first before_first_p99 after_last",
         rows,
     )
 }

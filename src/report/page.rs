@@ -6,14 +6,13 @@ use std::fmt::Display;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, Serde};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
 use super::ReportError;
 use super::language::{Language, filled, said, spoken};
-use crate::template_value::template_value;
 
 /// What makes a page come alive; the only script that the page's own policy lets run.
 const SCRIPT: &str = "_script.js";
@@ -111,7 +110,7 @@ pub(crate) fn environment(options: &PageOptions) -> Result<Environment<'static>,
     environment.add_function("say", say);
     environment.add_global("language", spoken().tag());
     let live = serde_json::to_value(&options.live).map_err(ReportError::Model)?;
-    environment.add_global("live", template_value(live));
+    environment.add_global("live", Value::from(Serde(live)));
     environment.set_auto_escape_callback(|name| {
         if name.ends_with(".html") {
             AutoEscape::Html
@@ -158,7 +157,7 @@ pub(crate) fn fill(
     model: &impl Serialize,
 ) -> Result<String, ReportError> {
     let model = serde_json::to_value(model).map_err(ReportError::Model)?;
-    let context = BTreeMap::from([("report", template_value(model))]);
+    let context = BTreeMap::from([("report", Value::from(Serde(model)))]);
     environment
         .get_template(template)
         .and_then(|page| page.render(Value::from(context)))

@@ -21,6 +21,14 @@ pub struct WireError {
 }
 
 impl WireError {
+    /// Whether the server is there and answered with a status that is no success.
+    pub fn is_status(&self) -> bool {
+        matches!(
+            self.kind,
+            ErrorKind::Http4xx | ErrorKind::Http429 | ErrorKind::Http5xx
+        )
+    }
+
     /// Makes an error of `kind` out of the innermost causes of `error`.
     pub(super) fn new(kind: ErrorKind, error: &(dyn std::error::Error + 'static)) -> Self {
         // The outer layers say little ("error sending request"); the inner ones say what happened.

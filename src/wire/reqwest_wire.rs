@@ -13,7 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
-use reqwest::{Body, Client, Response};
+use reqwest::{Body, Client, RequestBuilder, Response};
+use serde_json::Value;
 use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
@@ -174,7 +175,21 @@ impl TextClient {
     ///
     /// [`WireError`] as for requests; also for any status but 2xx, and for a text over 8 MiB.
     pub async fn get(&self) -> Result<Text, WireError> {
-        let request = self.client.get(self.url.clone());
+        self.read(self.client.get(self.url.clone())).await
+    }
+
+    /// Sends JSON there, and reads the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`].
+    pub async fn post(&self, body: &Value) -> Result<Text, WireError> {
+        let request = self.client.post(self.url.clone());
+        let request = request.header(http::header::CONTENT_TYPE, "application/json");
+        self.read(request.body(body.to_string())).await
+    }
+
+    async fn read(&self, request: RequestBuilder) -> Result<Text, WireError> {
         let request = request.headers(self.headers.clone());
         let failed = |error: reqwest::Error| classify(&error.without_url());
         let mut response = request.send().await.map_err(failed)?;

@@ -41,6 +41,8 @@ pub struct Content {
     pub fields: Option<String>,
     /// Its length in tokens, where it is known.
     pub tokens: Option<u32>,
+    /// The text is of the workload's words.
+    pub is_made_up: bool,
     /// Length of the answer, in tokens; 0 where nobody knows.
     pub output_tokens: u32,
     /// Tokens at the prompt's start that requests before it have too; none where nobody knows.

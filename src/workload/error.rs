@@ -34,6 +34,14 @@ pub enum WorkloadError {
         /// What is wrong.
         message: String,
     },
+    /// The file is no chat template, or the template refuses messages.
+    #[error("chat template `{}`: {message}", path.display())]
+    ChatTemplate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and in which line.
+        message: String,
+    },
     /// A data set that can't be used.
     #[error("data set `{}`: {message}", path.display())]
     Dataset {
@@ -64,6 +72,9 @@ impl WorkloadError {
             Self::NoTokenizerInFolder { .. } | Self::BadTokenizer { .. } => {
                 "name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out to \
                  count with the embedded o200k_base"
+            }
+            Self::ChatTemplate { .. } => {
+                "name the template that the server has with `--chat-template`, as a file of Jinja"
             }
             Self::ReadTokenizer { .. } | Self::Lengths { .. } => return None,
         };

@@ -8,21 +8,26 @@
 //! plan keeps of them and what they mean stand in that file.
 
 mod audio;
+mod chat_template;
 mod clip;
 mod custom;
 mod dataset;
 mod error;
 mod prefix_repetition;
 mod prompt;
+mod prompt_counter;
+mod python_json;
 mod random;
 mod sharegpt;
 mod tokenizer;
 mod words;
 
+pub use chat_template::{ChatFields, ChatTemplate};
 pub use clip::Clip;
 pub use dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 pub use error::WorkloadError;
 pub use prompt::{Blocks, Prompt, PromptSpec, Workload};
+pub use prompt_counter::{PromptCounter, PromptForm};
 pub use tokenizer::{TokenCounter, Tokenizer};
 
 /// All data sets that there are.

@@ -132,6 +132,7 @@ impl Dataset for PrefixRepetition {
         Content {
             text: prompt.text,
             tokens: Some(prompt.tokens),
+            is_made_up: true,
             output_tokens,
             prefix_tokens: Some(if is_known { prefix_tokens } else { 0 }),
             ..Content::default()
@@ -146,6 +147,7 @@ impl Dataset for PrefixRepetition {
         Content {
             text: prompt.text,
             tokens: Some(prompt.tokens),
+            is_made_up: true,
             output_tokens: self.options.output_tokens,
             ..Content::default()
         }

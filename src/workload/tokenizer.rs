@@ -13,7 +13,7 @@ pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
 /// Name of the embedded tokenizer.
 const EMBEDDED: &str = "o200k_base";
 
-/// A tokenizer. Special tokens are never added.
+/// A tokenizer.
 pub struct Tokenizer {
     name: String,
     kind: Kind,
@@ -107,13 +107,24 @@ impl Tokenizer {
         }
     }
 
-    /// Returns the number of tokens of a text; none where the tokenizer can't take it.
+    /// Returns the number of tokens of a text alone; none where the tokenizer can't take it.
     pub fn count(&self, text: &str) -> Option<u32> {
         let count = match &self.kind {
             Kind::HuggingFace(tokenizer) => tokenizer.encode_fast(text, false).ok()?.len(),
             Kind::Embedded => o200k::count(text)?,
         };
         u32::try_from(count).ok()
+    }
+
+    /// Returns the number of tokens of a text with those that the tokenizer puts around one, such as a
+    /// beginning-of-text token; none where the tokenizer can't take it.
+    pub(super) fn count_with_added(&self, text: &str) -> Option<u32> {
+        match &self.kind {
+            Kind::HuggingFace(tokenizer) => {
+                u32::try_from(tokenizer.encode_fast(text, true).ok()?.len()).ok()
+            }
+            Kind::Embedded => self.count(text),
+        }
     }
 
     /// Returns the vocabulary's plain lower-case words, the most common first.

@@ -499,7 +499,7 @@ fn tokens_are_counted_by_the_given_tokenizer_where_the_server_says_nothing() {
                    output_tokens_source FROM requests";
     assert_eq!(
         folder.table("run.tape", sources),
-        "2 | 4 | tokenizer | 4 | tokenizer"
+        "2 | 12 | tokenizer | 4 | tokenizer"
     );
 }
 

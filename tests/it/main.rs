@@ -48,6 +48,8 @@ mod tidy;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod tokenize;
+#[cfg(test)]
 mod traces;
 #[cfg(test)]
 mod verify;

@@ -291,6 +291,10 @@ impl Protocol for OpenAi {
         }
     }
 
+    fn applies_chat_template(&self) -> bool {
+        self.is_chat
+    }
+
     fn is_its_own(&self, event: &Event<'_>) -> bool {
         let is_of_chat = memchr::memmem::find(event.data, b"\"delta\"").is_some();
         self.is_chat == is_of_chat

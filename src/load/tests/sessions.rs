@@ -50,7 +50,7 @@ fn template(backend: Backend, session_replies: SessionReplies) -> RequestTemplat
         )),
         hang_up: None,
         keeps_text: true,
-        count_tokens: None,
+        prompt_counter: None,
     }
 }
 

@@ -1,0 +1,422 @@
+//! `tokenize`: counts the tokens of prompts as a server does, so that a user can check.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::args::{TokenizeArgs, TokenizeForm};
+use super::talk::{print, say};
+use super::{drive, masks, plan};
+use crate::backend::{COUNTING_SERVERS, Countable, TokenizeAnswer, TokenizeDialect};
+use crate::error::{Error, exit};
+use crate::report::columns::{WIDTH, table};
+use crate::report::format;
+use crate::report::grid::{Field, Grid};
+use crate::runtime::block_on;
+use crate::secrets::Secrets;
+use crate::wire::{TextClient, Trust};
+use crate::workload::{PromptCounter, PromptForm, Tokenizer};
+
+/// Bytes of a text, and of a line, at most.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Time that a server may take for one count.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Prompts that are told one by one where the server counts otherwise.
+const MOST_TOLD: usize = 5;
+
+pub(super) fn run(args: &TokenizeArgs) -> Result<u8, Error> {
+    let extra_body = plan::extra_body(args.extra_body.as_deref())?;
+    let counter = counter(args, &extra_body)?;
+    if let Some(note) = counter.as_ref().and_then(PromptCounter::note) {
+        say(&note);
+    }
+    let server = match &args.base_url {
+        Some(url) => Some(Server::new(url, args)?),
+        None => None,
+    };
+    let mut counting = Counting {
+        counter,
+        server,
+        is_chat: args.backend.applies_chat_template(),
+        extra_body,
+        is_csv: args.format == TokenizeForm::Csv,
+        off: Vec::new(),
+    };
+    let mut sums = Vec::new();
+    if counting.is_csv {
+        print("file,line,characters,tokens,server_tokens\n")?;
+    }
+    for path in &args.files {
+        sums.push((path, counting.file(path)?));
+    }
+    if !counting.is_csv {
+        let grid = grid(&sums, &counting);
+        let mut text = String::new();
+        table(&mut text, &grid, WIDTH, false);
+        print(&text)?;
+        for line in &counting.off {
+            say(line);
+        }
+    }
+    Ok(exit::DONE)
+}
+
+fn counter(
+    args: &TokenizeArgs,
+    extra_body: &Map<String, Value>,
+) -> Result<Option<PromptCounter>, Error> {
+    let Some(path) = &args.tokenizer else {
+        return Ok(None);
+    };
+    let tokenizer = Arc::new(Tokenizer::load(path)?);
+    let form = match args.backend.applies_chat_template() {
+        true => PromptForm::of_chat(args.chat_template.as_deref(), path)?,
+        false => PromptForm::Text,
+    };
+    Ok(Some(PromptCounter::new(
+        tokenizer,
+        form,
+        extra_body.clone(),
+    )))
+}
+
+/// What the prompts of a file come to.
+#[derive(Debug, Default)]
+struct Sums {
+    prompts: u64,
+    characters: u64,
+    tokens: u64,
+    least: Option<u64>,
+    most: Option<u64>,
+    server_tokens: u64,
+    /// Prompts that the server counts as we do.
+    equal: u64,
+}
+
+/// One prompt of a file.
+struct Prompt {
+    text: String,
+    messages: Option<Vec<Value>>,
+    /// Its own fields of the body, with the user's over them.
+    fields: Option<Map<String, Value>>,
+}
+
+struct Counting {
+    counter: Option<PromptCounter>,
+    server: Option<Server>,
+    is_chat: bool,
+    extra_body: Map<String, Value>,
+    is_csv: bool,
+    /// What is said of prompts that the server counts otherwise.
+    off: Vec<String>,
+}
+
+impl Counting {
+    fn file(&mut self, path: &Path) -> Result<Sums, Error> {
+        let unread = |source: io::Error| Error::File {
+            verb: "read",
+            path: path.to_owned(),
+            source,
+        };
+        let mut reader: Box<dyn BufRead> = match path.to_str() {
+            Some("-") => Box::new(BufReader::new(io::stdin())),
+            _ => Box::new(BufReader::new(File::open(path).map_err(unread)?)),
+        };
+        let mut sums = Sums::default();
+        if reader
+            .fill_buf()
+            .map_err(unread)?
+            .trim_ascii_start()
+            .first()
+            != Some(&b'{')
+        {
+            let mut text = String::new();
+            let mut limited = reader.take(MAX_BYTES + 1);
+            limited.read_to_string(&mut text).map_err(unread)?;
+            if text.len() as u64 > MAX_BYTES {
+                return Err(too_long(path, 1));
+            }
+            let prompt = Prompt {
+                text,
+                messages: None,
+                fields: None,
+            };
+            self.prompt(path, 1, &prompt, &mut sums)?;
+            return Ok(sums);
+        }
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            let mut limited = reader.by_ref().take(MAX_BYTES);
+            let length = limited.read_until(b'\n', &mut line).map_err(unread)?;
+            if length == 0 {
+                break;
+            }
+            if length as u64 == MAX_BYTES && !line.ends_with(b"\n") {
+                return Err(too_long(path, number));
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let prompt = self.of_line(&line).map_err(|why| {
+                Error::usage(
+                    format!("`{}`, line {number}: {why}", path.display()),
+                    "a line is a JSON object with `prompt`, or with `messages` in a chat's form",
+                )
+            })?;
+            self.prompt(path, number, &prompt, &mut sums)?;
+        }
+        Ok(sums)
+    }
+
+    fn of_line(&self, line: &[u8]) -> Result<Prompt, String> {
+        let mut line: Map<String, Value> =
+            serde_json::from_slice(line).map_err(|_| "it is no JSON object".to_owned())?;
+        let (text, messages) = match (line.remove("prompt"), line.remove("messages")) {
+            (Some(Value::String(text)), None) => (text, None),
+            (None, Some(Value::Array(messages))) if messages.iter().all(Value::is_object) => {
+                let input = crate::backend::RequestInput::Messages(&messages);
+                (input.text().into_owned(), Some(messages))
+            }
+            _ => return Err("it has no `prompt` and no `messages`".to_owned()),
+        };
+        if let Some(Value::Object(body)) = line.remove("body") {
+            line.extend(body);
+        }
+        line.extend(self.extra_body.clone());
+        Ok(Prompt {
+            text,
+            messages,
+            fields: Some(line),
+        })
+    }
+
+    fn prompt(
+        &mut self,
+        path: &Path,
+        number: u64,
+        prompt: &Prompt,
+        sums: &mut Sums,
+    ) -> Result<(), Error> {
+        let fields = prompt.fields.as_ref().unwrap_or(&self.extra_body);
+        let messages = prompt.messages.as_deref();
+        let own = match &self.counter {
+            Some(counter) => {
+                let refused = |why: &str| {
+                    Error::usage(
+                        format!("`{}`, line {number}: {why}", path.display()),
+                        "see which roles and contents the template takes, and in which order",
+                    )
+                };
+                let count = counter
+                    .try_verbatim(&prompt.text, messages, Some(fields))
+                    .map_err(|error| refused(&error.to_string()))?;
+                Some(u64::from(count.ok_or_else(|| {
+                    refused("what is more than text can't be counted here")
+                })?))
+            }
+            None => None,
+        };
+        let alone = [serde_json::json!({ "role": "user", "content": prompt.text })];
+        let countable = match self.is_chat {
+            true => Countable::Messages(messages.unwrap_or(&alone), fields),
+            false => Countable::Prompt(&prompt.text),
+        };
+        let servers = match &mut self.server {
+            Some(server) => Some(server.count(countable)?),
+            None => None,
+        };
+        let characters = prompt.text.chars().count() as u64;
+        let tokens = own.or(servers).unwrap_or(0);
+        sums.prompts += 1;
+        sums.characters += characters;
+        sums.tokens += tokens;
+        sums.least = Some(sums.least.map_or(tokens, |least| least.min(tokens)));
+        sums.most = Some(sums.most.map_or(tokens, |most| most.max(tokens)));
+        sums.server_tokens += servers.unwrap_or(0);
+        let is_equal = own.zip(servers).is_none_or(|(own, servers)| own == servers);
+        sums.equal += u64::from(is_equal);
+        if !is_equal && self.off.len() < MOST_TOLD {
+            self.off.push(format!(
+                "`{}`, line {number}: {tokens} tokens here, {} by the server",
+                path.display(),
+                servers.unwrap_or(0)
+            ));
+        }
+        if self.is_csv {
+            let optional = |count: Option<u64>| count.map_or(String::new(), |n| n.to_string());
+            let name = path.display().to_string().replace('"', "\"\"");
+            print(&format!(
+                "\"{name}\",{number},{characters},{},{}\n",
+                optional(own),
+                optional(servers)
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+fn too_long(path: &Path, number: u64) -> Error {
+    Error::usage(
+        format!(
+            "`{}`, line {number}: it is over {} MiB",
+            path.display(),
+            MAX_BYTES >> 20
+        ),
+        "count a part of it",
+    )
+}
+
+fn grid(sums: &[(&std::path::PathBuf, Sums)], counting: &Counting) -> Grid {
+    let mut headings = vec![
+        "file",
+        "#prompts",
+        "#characters",
+        "#tokens",
+        "#mean",
+        "#min",
+        "#max",
+    ];
+    let compares = counting.server.is_some() && counting.counter.is_some();
+    if compares {
+        headings.extend(["#by the server", "#equal"]);
+    }
+    let mut grid = Grid::new("Tokens", &headings);
+    for (path, sums) in sums {
+        let whole = |count: u64| Field::plain(count.to_string());
+        #[expect(clippy::cast_precision_loss, reason = "a mean to one decimal")]
+        let mean = (sums.prompts > 0).then(|| sums.tokens as f64 / sums.prompts as f64);
+        let mut row = vec![
+            Field::foreign(format::name(&path.display().to_string())),
+            whole(sums.prompts),
+            whole(sums.characters),
+            whole(sums.tokens),
+            Field::plain(format::optional(mean, 1)),
+            whole(sums.least.unwrap_or(0)),
+            whole(sums.most.unwrap_or(0)),
+        ];
+        if compares {
+            row.push(whole(sums.server_tokens));
+            row.push(Field::plain(format!("{} of {}", sums.equal, sums.prompts)));
+        }
+        grid.push(row);
+    }
+    grid
+}
+
+/// A server that counts prompts.
+struct Server {
+    base: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    secrets: Secrets,
+    model: String,
+    /// How it is asked, once that is known.
+    dialect: Option<TokenizeDialect>,
+    /// What asks at each path.
+    clients: BTreeMap<&'static str, TextClient>,
+}
+
+impl Server {
+    fn new(base: &str, args: &TokenizeArgs) -> Result<Self, Error> {
+        let base = base.trim_end_matches('/');
+        let base = base.strip_suffix("/v1").unwrap_or(base);
+        let models = plan::join(base, args.backend.models_endpoint())?;
+        let key = drive::api_key(std::slice::from_ref(&models));
+        let private = drive::private_for(
+            vec![models.clone()],
+            (&args.header, key),
+            Map::new(),
+            Vec::new(),
+        )?;
+        let model = match &args.model {
+            Some(model) => model.clone(),
+            None => drive::first_model(args.backend, &models, &private)?,
+        };
+        Ok(Self {
+            base: base.to_owned(),
+            headers: private.headers,
+            secrets: private.secrets,
+            model,
+            dialect: None,
+            clients: BTreeMap::new(),
+        })
+    }
+
+    fn count(&mut self, countable: Countable<'_>) -> Result<u64, Error> {
+        let known = self.dialect.map(|dialect| vec![dialect]);
+        let mut why = String::new();
+        for dialect in known.unwrap_or_else(|| TokenizeDialect::ALL.to_vec()) {
+            match self.asked(dialect, countable)? {
+                Ok(count) => {
+                    self.dialect = Some(dialect);
+                    return Ok(count);
+                }
+                Err(reason) if why.is_empty() => why = reason,
+                Err(_) => {}
+            }
+        }
+        Err(Error::Target {
+            message: format!(
+                "`{}` does not count prompts: {}",
+                self.secrets.mask(&self.base),
+                self.secrets.mask(&why)
+            ),
+            hint: Some(format!(
+                "leave `--base-url` out: {COUNTING_SERVERS} are known to count"
+            )),
+        })
+    }
+
+    /// Asks in one dialect. Returns why there is no count, where the server is there and has none.
+    fn asked(
+        &mut self,
+        dialect: TokenizeDialect,
+        countable: Countable<'_>,
+    ) -> Result<Result<u64, String>, Error> {
+        let mut call = dialect.call(&self.model, countable);
+        loop {
+            let url: Url = plan::join(&self.base, call.path)?;
+            let client = match self.clients.entry(call.path) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(
+                    TextClient::new(&url, &self.headers, &Trust::System, SERVER_TIMEOUT)
+                        .map_err(|error| unreachable(&self.secrets, &url, &error.message))?,
+                ),
+            };
+            let answer = block_on(client.post(&call.body))
+                .map_err(|error| Error::System("start the client".into(), error))?;
+            let text = match answer {
+                Ok(answer) => answer.text,
+                Err(error) if error.is_status() => return Ok(Err(error.message)),
+                Err(error) => return Err(unreachable(&self.secrets, &url, &error.message)),
+            };
+            let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+            match dialect.read(&answer) {
+                Some(TokenizeAnswer::Count(count)) => return Ok(Ok(count)),
+                Some(TokenizeAnswer::Next(next)) => call = next,
+                None => return Ok(Err("its answer has no count of tokens".to_owned())),
+            }
+        }
+    }
+}
+
+fn unreachable(secrets: &Secrets, url: &Url, message: &str) -> Error {
+    Error::Target {
+        message: format!(
+            "could not ask `{}` for a count: {}",
+            masks::masked(url),
+            secrets.mask(message)
+        ),
+        hint: Some("check `--base-url`".into()),
+    }
+}
