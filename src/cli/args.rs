@@ -265,7 +265,7 @@ pub(crate) struct DriveArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Request")]
 pub(crate) struct RequestArgs {
-    /// A Hugging Face `tokenizer.json`, its folder, or either gzipped [default: o200k, embedded]
+    /// A Hugging Face `tokenizer.json`, its folder, or a model's name in the hub's cache [default: o200k, embedded]
     #[arg(long, value_name = "PATH")]
     pub(crate) tokenizer: Option<PathBuf>,
     /// The chat template that the server has [default: the one beside the tokenizer]

@@ -66,8 +66,8 @@ impl WorkloadError {
         let hint = match self {
             Self::Dataset { hint, .. } => hint,
             Self::MissingTokenizer { .. } => {
-                "download the model's `tokenizer.json` and name the file; names of models are not \
-                 looked up"
+                "name the model's `tokenizer.json` or its folder; of a model's name only what is in the \
+                 cache of the Hugging Face hub is found: `hf download NAME` puts it there"
             }
             Self::NoTokenizerInFolder { .. } | Self::BadTokenizer { .. } => {
                 "name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out to \

@@ -13,6 +13,7 @@ mod clip;
 mod custom;
 mod dataset;
 mod error;
+mod hub;
 mod prefix_repetition;
 mod prompt;
 mod prompt_counter;

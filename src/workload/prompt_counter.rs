@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::chat_template::{ChatFields, ChatTemplate};
 use super::error::WorkloadError;
 use super::prompt::{PromptSpec, Workload};
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{Tokenizer, model_path};
 
 /// Lengths of texts, in tokens, by which it is found out what a server adds to each.
 const PROBES: [u32; 4] = [1, 2, 17, 200];
@@ -50,6 +50,7 @@ impl PromptForm {
     /// [`WorkloadError::ChatTemplate`] where `file` has no template. One beside the tokenizer that
     /// can't be used is no error: counts are less exact without it.
     pub fn of_chat(file: Option<&Path>, tokenizer: &Path) -> Result<Self, WorkloadError> {
+        let tokenizer = &*model_path(tokenizer);
         let folder = match tokenizer.is_dir() {
             true => Some(tokenizer.to_owned()),
             false => tokenizer.parent().map(PathBuf::from),

@@ -1,11 +1,13 @@
 //! Counts tokens: with a Hugging Face `tokenizer.json`, or with an embedded default.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::WorkloadError;
+use super::hub;
 
 /// Counts the tokens of a text; none where it can't.
 pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
@@ -45,13 +47,14 @@ impl Tokenizer {
         }
     }
 
-    /// Loads a `tokenizer.json`: the file itself, packed with gzip or not, or a folder with it.
+    /// Loads a `tokenizer.json`: the file itself, packed with gzip or not, a folder with it, or the name of
+    /// a model whose files are in the cache of the Hugging Face hub.
     ///
     /// # Errors
     ///
     /// There is no such file, or it is no tokenizer.
     pub fn load(path: &Path) -> Result<Self, WorkloadError> {
-        let file = tokenizer_file(path)?;
+        let file = tokenizer_file(&model_path(path))?;
         let bytes = read_unpacked(&file).map_err(|source| WorkloadError::ReadTokenizer {
             path: file.clone(),
             source,
@@ -163,6 +166,15 @@ impl Tokenizer {
             }
             Kind::Embedded => o200k::vocabulary(),
         }
+    }
+}
+
+/// Returns where the files of a model are: `path` where there is something, or else the folder in the cache
+/// of the Hugging Face hub of the model that it names.
+pub(super) fn model_path(path: &Path) -> Cow<'_, Path> {
+    match hub::cached_model(path) {
+        Some(cached) if !path.exists() => Cow::Owned(cached),
+        _ => Cow::Borrowed(path),
     }
 }
 

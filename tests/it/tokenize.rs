@@ -272,3 +272,33 @@ fn a_tokenizer_that_is_not_the_servers_is_warned_of() {
         with --tokenizer and --chat-template.
     ");
 }
+
+#[test]
+fn a_model_in_the_cache_of_the_hub_is_found_by_its_name() {
+    let folder = folder();
+    let cached = folder.path("hub/models--lab--tiny");
+    std::fs::create_dir_all(cached.join("snapshots")).unwrap();
+    std::fs::create_dir_all(cached.join("refs")).unwrap();
+    folder.write("hub/models--lab--tiny/refs/main", "1f");
+    std::fs::rename(folder.path("model"), cached.join("snapshots/1f")).unwrap();
+    let hub = folder.path("hub").display().to_string();
+    let count = |name: &str| {
+        let words = [
+            "tokenize",
+            "text.txt",
+            "--tokenizer",
+            name,
+            "--backend",
+            "openai-chat",
+            "--format",
+            "csv",
+        ];
+        folder.run_with(&words, &[("HF_HUB_CACHE", &hub)])
+    };
+    assert!(count("lab/tiny").expect_code(0).stdout.contains(",1,19,9,"));
+    let unknown = count("lab/none").expect_code(4).stderr;
+    insta::assert_snapshot!(unknown, @"
+    error: tokenizer `lab/none` does not exist
+    hint: name the model's `tokenizer.json` or its folder; of a model's name only what is in the cache of the Hugging Face hub is found: `hf download NAME` puts it there
+    ");
+}

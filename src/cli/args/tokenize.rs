@@ -12,7 +12,7 @@ pub(crate) struct TokenizeArgs {
     /// Files to count: texts, or JSONL with `prompt` or `messages` a line; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// A Hugging Face `tokenizer.json`, its folder, or either gzipped
+    /// A Hugging Face `tokenizer.json`, its folder, or a model's name in the hub's cache
     #[arg(long, value_name = "PATH", required_unless_present = "base_url")]
     pub(crate) tokenizer: Option<PathBuf>,
     /// The chat template of the model [default: the one beside the tokenizer]
