@@ -62,8 +62,7 @@ impl WorkloadError {
                  looked up"
             }
             Self::NoTokenizerInFolder { .. } | Self::BadTokenizer { .. } => {
-                "name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out to \
-                 count with the embedded o200k_base"
+                "name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out"
             }
             Self::ReadTokenizer { .. } | Self::Lengths { .. } => return None,
         };

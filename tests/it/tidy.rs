@@ -137,6 +137,7 @@ fn the_engine_the_client_the_charts_and_the_clock_are_each_in_one_place() {
                 "src/report/",
                 "src/backend/template.rs",
                 "src/template_value.rs",
+                "src/workload/prompts/",
             ],
         ),
         ("Instant::now(", &["src/time/clock.rs"]),
