@@ -65,6 +65,16 @@ pub(crate) mod field {
     pub(crate) const RETRY: u64 = 23;
     /// Order of the prefixes in a round of them.
     pub(crate) const PREFIX_ORDER: u64 = 25;
+    /// Seed of the prompts of one pattern that are made of templates.
+    pub(crate) const PROMPTS_PATTERN: u64 = 60;
+    /// Lengths of such a prompt and of its answer.
+    pub(crate) const PROMPTS_LENGTH: u64 = 61;
+    /// Domain of the first of such prompts.
+    pub(crate) const PROMPTS_DOMAIN: u64 = 62;
+    /// Seed of the words of such prompts, which is another where an earlier prompt is equal.
+    pub(crate) const PROMPTS_ATTEMPT: u64 = 63;
+    /// Words of such a prompt.
+    pub(crate) const PROMPTS_WORDS: u64 = 64;
     /// Which blocks of time a sample with replacement has.
     pub(crate) const RESAMPLE: u64 = 17;
 }

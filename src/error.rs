@@ -109,6 +109,11 @@ impl Error {
             Self::Sql(error) => error.hint(),
             Self::Analyze(error) => error.hint(),
             Self::Verify(error) => error.hint(),
+            Self::File {
+                verb: "write",
+                source,
+                ..
+            } => remedy(source.kind()),
             Self::File { .. } | Self::System(..) | Self::Report(_) | Self::Simulate(_) => None,
         }
     }
@@ -137,6 +142,21 @@ impl Error {
             _ => exit::IO,
         }
     }
+}
+
+/// What the user can do about a file that can't be made.
+fn remedy(kind: io::ErrorKind) -> Option<String> {
+    let hint = match kind {
+        io::ErrorKind::NotFound => "make its folder first, or name another one",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file has the name of the folder: name another one"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "name a file in a folder that you may write to"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 /// Exit codes, as the help and the README list them.

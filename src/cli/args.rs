@@ -15,6 +15,7 @@ mod judge;
 mod kinds;
 mod language;
 mod metrics;
+mod prompts;
 mod question;
 mod target;
 mod tokenize;
@@ -25,6 +26,7 @@ pub(crate) use judge::{GoalArgs, JudgeArgs, ReportSettingArgs, SloForm, Warmup, 
 pub(crate) use kinds::{DatasetArgs, ExportArgs, ScheduleFlags};
 pub(crate) use language::Lang;
 pub(crate) use metrics::MetricsArgs;
+pub(crate) use prompts::{PatternArg, PromptsArgs, parse_count};
 pub(crate) use question::QuestionArgs;
 use target::backends;
 pub(crate) use target::{BackendArg, ConnectionArgs, SamplingArgs, TargetArgs, WireArg};
@@ -133,6 +135,21 @@ pub(crate) enum Verb {
     /// With the model's tokenizer and its chat template, and beside it the server's own count
     /// where `--base-url` names one that tells.
     Tokenize(TokenizeArgs),
+    /// Make prompts of templates: short or long ones for short or long answers
+    ///
+    /// Writes a data set that `load --dataset-name custom --dataset-path FILE` sends. Prompts are about
+    /// law, medicine, finance, software and ten more domains; no two of them are equal. With
+    /// --tokenizer each has exactly the length that was drawn for it, and without one lengths are
+    /// estimates.
+    ///
+    /// pattern              tokens in   tokens out
+    /// short-in-long-out    30..50      200..800
+    /// long-in-long-out     500..800    300..800
+    /// long-in-short-out    500..800    10..30
+    ///
+    /// On a terminal it asks for --pattern and --count where they are not given.
+    #[command(verbatim_doc_comment)]
+    Prompts(PromptsArgs),
     /// Serve a simulated LLM with the OpenAI API
     ///
     /// Continuous batching with a cost model: prefill rate, a decode step that grows with the

@@ -18,6 +18,7 @@ mod metrics;
 mod output;
 mod plan;
 mod progress;
+mod prompts;
 mod run;
 mod sampling;
 mod simulate;
@@ -69,7 +70,10 @@ fn run(app: &App) -> Result<u8, Error> {
             "leave it out",
         ));
     }
-    let is_large = !matches!(app.verb, Verb::Sql(_) | Verb::Trace(_) | Verb::Simulate(_));
+    let is_large = !matches!(
+        app.verb,
+        Verb::Sql(_) | Verb::Trace(_) | Verb::Prompts(_) | Verb::Simulate(_)
+    );
     if is_large {
         host::ensure_address_space()?;
     }
@@ -83,6 +87,7 @@ fn run(app: &App) -> Result<u8, Error> {
         Verb::Answer(args) => Ok(answer::run(args)),
         Verb::Trace(verb) => trace::run(verb, global),
         Verb::Tokenize(args) => tokenize::run(args),
+        Verb::Prompts(args) => prompts::run(args, global),
         Verb::Simulate(args) => simulate::run(args).map(|()| exit::DONE),
         Verb::View(args) => view::run(args).map(|()| exit::DONE),
         Verb::Verify(args) => verify::run(args, global),

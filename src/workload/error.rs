@@ -70,8 +70,7 @@ impl WorkloadError {
                  cache of the Hugging Face hub is found: `hf download NAME` puts it there"
             }
             Self::NoTokenizerInFolder { .. } | Self::BadTokenizer { .. } => {
-                "name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out to \
-                 count with the embedded o200k_base"
+                "name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out"
             }
             Self::ChatTemplate { .. } => {
                 "name the template that the server has with `--chat-template`, as a file of Jinja"

@@ -5,7 +5,8 @@
 //! what a server adds to it (a beginning-of-sequence token, a chat template) is the server's.
 //!
 //! Adding a data set is a file with a [`DatasetKind`] and a line in [`DATASETS`]. Its flags, what the
-//! plan keeps of them and what they mean stand in that file.
+//! plan keeps of them and what they mean stand in that file. `prompts` makes a data set of templates, as
+//! a file.
 
 mod audio;
 mod chat_template;
@@ -17,6 +18,7 @@ mod hub;
 mod prefix_repetition;
 mod prompt;
 mod prompt_counter;
+mod prompts;
 mod python_json;
 mod random;
 mod sharegpt;
@@ -29,6 +31,10 @@ pub use dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup, Open
 pub use error::WorkloadError;
 pub use prompt::{Blocks, Prompt, PromptSpec, Workload};
 pub use prompt_counter::{PromptCounter, PromptForm};
+pub use prompts::{
+    MadePrompt, Pattern, PatternSummary, PromptFormat, PromptLanguage, PromptMaker, PromptSettings,
+    PromptSummary, PromptWriter, Spread, TokenRange,
+};
 pub use tokenizer::{TokenCounter, Tokenizer};
 
 /// All data sets that there are.

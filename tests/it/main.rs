@@ -32,6 +32,8 @@ mod plans;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod prompts;
+#[cfg(test)]
 mod replies;
 #[cfg(test)]
 mod reports;
