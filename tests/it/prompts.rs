@@ -174,7 +174,7 @@ fn what_can_not_be_made_is_refused_with_a_remedy_and_leaves_nothing() {
     error: `rubbish.json` is not a Hugging Face `tokenizer.json`: expected `,` or `}` at line 1 column 5
     hint: name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out
     error: tokenizer `none.json` does not exist
-    hint: download the model's `tokenizer.json` and name the file; names of models are not looked up
+    hint: name the model's `tokenizer.json` or its folder; of a model's name only what is in the cache of the Hugging Face hub is found: `hf download NAME` puts it there
     error: folder `.` has no `tokenizer.json`
     hint: name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out
     ");
