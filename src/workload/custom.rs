@@ -7,14 +7,13 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
 use super::error::WorkloadError;
-use super::prompt::{PromptSpec, Workload};
+use super::items::Items;
 use super::tokenizer::TokenCounter;
 use crate::flag::{Flag, FlagKind};
 
@@ -83,12 +82,28 @@ struct Line {
 /// What was read of a file.
 #[derive(Debug, Default)]
 struct Found {
-    /// What is sent, in this order, and again from the start.
+    /// What is sent, in this order.
     items: Vec<Content>,
     /// Fields of lines that are not sent.
     unsent: BTreeSet<String>,
     /// The file has further lines.
     has_more: bool,
+}
+
+impl Found {
+    /// What is to be said of the file before a run.
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if !self.unsent.is_empty() {
+            let names: Vec<&str> = self.unsent.iter().map(String::as_str).collect();
+            remarks.push(format!(
+                "fields of its lines that are not sent: {} (put what belongs into the request under \
+                 `body`)",
+                names.join(", ")
+            ));
+        }
+        remarks
+    }
 }
 
 fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
@@ -97,7 +112,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
     })?;
     let options = serde_json::from_value(Value::Object(setup.options.clone()));
     let options: Options = options.map_err(|error| {
-        wrong(
+        WorkloadError::dataset(
             path,
             error.to_string(),
             "write `custom_output_len` as a whole number above 0",
@@ -110,90 +125,20 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
     };
     let found = lines.read(setup.count.unwrap_or(DEFAULT_COUNT).max(1))?;
     if found.items.is_empty() {
-        return Err(wrong(path, "it has no line".to_owned(), FORM));
+        return Err(WorkloadError::dataset(
+            path,
+            "it has no line".to_owned(),
+            FORM,
+        ));
     }
-    Ok(Box::new(Custom {
-        found,
+    let first = if found.has_more { "first " } else { "" };
+    Ok(Box::new(Items {
+        what: format!("the {first}{} lines of the data set", found.items.len()),
+        remarks: found.remarks(),
+        items: found.items,
         count: setup.count,
         workload: setup.workload,
     }))
-}
-
-fn wrong(path: &Path, message: String, hint: &'static str) -> WorkloadError {
-    WorkloadError::Dataset {
-        path: path.to_owned(),
-        message,
-        hint,
-    }
-}
-
-struct Custom {
-    /// At least one line.
-    found: Found,
-    /// Number of requests, where that is known.
-    count: Option<u64>,
-    workload: Arc<Workload>,
-}
-
-impl Custom {
-    fn item(&self, index: u64) -> &Content {
-        let items = &self.found.items;
-        let at = index % items.len() as u64;
-        // It is below the number of items, which is not 0.
-        &items[usize::try_from(at).unwrap_or(0)]
-    }
-}
-
-impl Dataset for Custom {
-    fn request(&self, index: u64) -> Content {
-        self.item(index).clone()
-    }
-
-    /// Words of about the same length: the prompts would be in the server's cache when they are sent.
-    fn warmup(&self, index: u64) -> Content {
-        let item = self.item(index);
-        let about = u32::try_from(item.text.len() / 4).unwrap_or(u32::MAX);
-        let tokens = item.tokens.unwrap_or(about).max(1);
-        let prompt = self.workload.prompt(PromptSpec::random(index, tokens));
-        Content {
-            text: prompt.text,
-            tokens: Some(prompt.tokens),
-            output_tokens: item.output_tokens,
-            ..Content::default()
-        }
-    }
-
-    fn typical_output_tokens(&self) -> Option<u32> {
-        let items = &self.found.items;
-        let all = items.iter().map(|item| u64::from(item.output_tokens));
-        let mean = all.sum::<u64>() / items.len() as u64;
-        u32::try_from(mean).ok()
-    }
-
-    fn note(&self) -> Option<String> {
-        let Found {
-            items,
-            unsent,
-            has_more,
-        } = &self.found;
-        let mut notes = Vec::new();
-        if self.count.is_none_or(|count| count > items.len() as u64) {
-            let first = if *has_more { "first " } else { "" };
-            notes.push(format!(
-                "the {first}{} lines of the data set are sent, then the same ones again",
-                items.len()
-            ));
-        }
-        if !unsent.is_empty() {
-            let names: Vec<&str> = unsent.iter().map(String::as_str).collect();
-            notes.push(format!(
-                "fields of its lines that are not sent: {} (put what belongs into the request under \
-                 `body`)",
-                names.join(", ")
-            ));
-        }
-        (!notes.is_empty()).then(|| format!("note: {}", notes.join("; ")))
-    }
 }
 
 /// A file of lines, and what is made of them.
@@ -206,7 +151,8 @@ struct Lines<'a> {
 impl Lines<'_> {
     /// Reads at most `count` lines that have something on them.
     fn read(&self, count: u64) -> Result<Found, WorkloadError> {
-        let unread = |error: std::io::Error| wrong(self.path, error.to_string(), FORM);
+        let unread =
+            |error: std::io::Error| WorkloadError::dataset(self.path, error.to_string(), FORM);
         let file = File::open(self.path).map_err(unread)?;
         let mut reader = BufReader::with_capacity(1 << 20, file);
         let mut found = Found::default();
@@ -221,7 +167,7 @@ impl Lines<'_> {
             }
             if length == MAX_LINE_BYTES && !line.ends_with(b"\n") {
                 let message = format!("line {number} is longer than {} MiB", MAX_LINE_BYTES >> 20);
-                return Err(wrong(self.path, message, FORM));
+                return Err(WorkloadError::dataset(self.path, message, FORM));
             }
             // Windows writes a mark at the start of a file.
             let text = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1);
@@ -247,7 +193,11 @@ impl Lines<'_> {
     /// Makes a request of line `number`. Returns the names of fields that are not sent as well.
     fn item(&self, number: u64, text: &[u8]) -> Result<(Content, Vec<String>), WorkloadError> {
         let fail = |message: String, hint| {
-            Err(wrong(self.path, format!("line {number}: {message}"), hint))
+            Err(WorkloadError::dataset(
+                self.path,
+                format!("line {number}: {message}"),
+                hint,
+            ))
         };
         if !text.starts_with(b"{") {
             return fail("it is no JSON object".to_owned(), FORM);
@@ -321,11 +271,12 @@ fn texts(messages: &[Map<String, Value>]) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
 
     use serde_json::json;
 
     use super::*;
-    use crate::workload::Tokenizer;
+    use crate::workload::{Tokenizer, Workload};
 
     fn opened(
         lines: &[u8],

@@ -1,7 +1,7 @@
 //! What can be wrong with a workload, and what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why prompts can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,15 @@ pub enum WorkloadError {
 }
 
 impl WorkloadError {
+    /// A data set that can't be used.
+    pub(super) fn dataset(path: &Path, message: impl Into<String>, hint: &'static str) -> Self {
+        Self::Dataset {
+            path: path.to_owned(),
+            message: message.into(),
+            hint,
+        }
+    }
+
     /// Returns what the user can do about it, as an imperative.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

@@ -1,0 +1,81 @@
+//! Requests out of a file that are kept in memory: sent in their order, and again from the start where
+//! there are too few.
+
+use std::sync::Arc;
+
+use super::dataset::{Content, Dataset};
+use super::prompt::{PromptSpec, Workload};
+
+/// Requests that were read, at least one.
+pub(super) struct Items {
+    /// What is sent, in this order.
+    pub(super) items: Vec<Content>,
+    /// What they are and how many of how many, such as `2 of 5 conversations`.
+    pub(super) what: String,
+    /// Number of requests of the run, where that is known.
+    pub(super) count: Option<u64>,
+    /// Makes the words of warm-ups.
+    pub(super) workload: Arc<Workload>,
+    /// What else is to be said before a run, each without a period.
+    pub(super) remarks: Vec<String>,
+}
+
+impl Items {
+    fn item(&self, index: u64) -> &Content {
+        let at = index % self.items.len() as u64;
+        // It is below the number of items, which is not 0.
+        &self.items[usize::try_from(at).unwrap_or(0)]
+    }
+
+    /// What is said of a file that has fewer requests than the run.
+    fn shortage(&self) -> Option<String> {
+        let has = self.items.len() as u64;
+        let is_short = self.count.is_none_or(|count| count > has);
+        is_short.then(|| format!("{} are sent, then the same ones again", self.what))
+    }
+}
+
+impl Dataset for Items {
+    fn request(&self, index: u64) -> Content {
+        self.item(index).clone()
+    }
+
+    fn warmup(&self, index: u64) -> Content {
+        warmup(&self.workload, index, self.item(index))
+    }
+
+    fn typical_output_tokens(&self) -> Option<u32> {
+        mean(self.items.iter().map(|item| item.output_tokens))
+    }
+
+    fn note(&self) -> Option<String> {
+        note(self.shortage().into_iter().chain(self.remarks.clone()))
+    }
+}
+
+/// Words of about the same length: a recorded prompt would be in the server's cache when it is sent.
+fn warmup(workload: &Workload, index: u64, item: &Content) -> Content {
+    let about = u32::try_from(item.text.len() / 4).unwrap_or(u32::MAX);
+    let tokens = item.tokens.unwrap_or(about).max(1);
+    let prompt = workload.prompt(PromptSpec::random(index, tokens));
+    Content {
+        text: prompt.text,
+        tokens: Some(prompt.tokens),
+        output_tokens: item.output_tokens,
+        ..Content::default()
+    }
+}
+
+/// The mean of lengths in tokens, rounded down; none of no lengths.
+pub(super) fn mean(lengths: impl Iterator<Item = u32>) -> Option<u32> {
+    let (sum, count) = lengths.fold((0_u64, 0_u64), |(sum, count), length| {
+        (sum + u64::from(length), count + 1)
+    });
+    u32::try_from(sum.checked_div(count)?).ok()
+}
+
+/// One line of what is to be said before a run; none where that is nothing.
+pub(super) fn note(said: impl Iterator<Item = String>) -> Option<String> {
+    let said: Vec<String> = said.collect();
+    (!said.is_empty()).then(|| format!("note: {}", said.join("; ")))
+}
