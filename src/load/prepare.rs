@@ -35,7 +35,7 @@ use crate::trace::{Pipe, TraceOptions};
 use crate::units::duration;
 use crate::wire::{Target, Trust, WireKind};
 use crate::workload::{
-    DATASETS, Dataset, DatasetSetup, TokenCounter, Tokenizer, Workload, dataset_kind,
+    DATASETS, Dataset, DatasetPath, DatasetSetup, TokenCounter, Tokenizer, Workload, dataset_kind,
 };
 
 /// Tokens a second that a stream is taken to bring where nothing is known of the server.
@@ -341,9 +341,10 @@ fn source(
             pacing: trace.sessions,
         })),
         (None, Some(arrivals), Some(dataset)) => {
+            let limits = [plan.num_prompts, dataset.limit()];
             let bounds = Bounds {
                 seed,
-                count: plan.num_prompts,
+                count: limits.into_iter().flatten().min(),
                 duration_ns: plan.limits.duration_ns,
             };
             Ok(Source::Made {
@@ -375,6 +376,12 @@ fn dataset(
             "its data set `{name}` has no field `{stray}`"
         )));
     }
+    let repeats = !asked.is_some_and(|asked| asked.no_oversample);
+    if !repeats && kind.path == DatasetPath::None {
+        return Err(senseless(format!(
+            "its data set `{name}` has no end that `no_oversample` could keep to"
+        )));
+    }
     let mut options = defaults(kind.flags);
     options.extend(asked.iter().flat_map(|asked| asked.options.clone()));
     let opened = (kind.open)(DatasetSetup {
@@ -383,6 +390,7 @@ fn dataset(
         workload: Arc::clone(workload),
         count_tokens: count_tokens.cloned(),
         count: plan.num_prompts,
+        repeats,
     })?;
     Ok(Some(opened))
 }

@@ -118,12 +118,13 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
             "write `custom_output_len` as a whole number above 0",
         )
     })?;
+    let most = setup.most_kept(DEFAULT_COUNT);
     let lines = Lines {
         path,
         output_len: options.custom_output_len,
         count_tokens: setup.count_tokens,
     };
-    let found = lines.read(setup.count.unwrap_or(DEFAULT_COUNT).max(1))?;
+    let found = lines.read(most)?;
     if found.items.is_empty() {
         return Err(WorkloadError::dataset(
             path,
@@ -137,6 +138,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         remarks: found.remarks(),
         items: found.items,
         count: setup.count,
+        repeats: setup.repeats,
         workload: setup.workload,
     }))
 }
@@ -293,6 +295,7 @@ mod tests {
             workload: Arc::new(Workload::new(&Arc::new(Tokenizer::embedded()), 7)),
             count_tokens: None,
             count,
+            repeats: true,
         })
     }
 

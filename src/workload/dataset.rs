@@ -24,6 +24,11 @@ pub trait Dataset: Send + Sync {
     /// A usual length of an answer, in tokens, where that is known.
     fn typical_output_tokens(&self) -> Option<u32>;
 
+    /// Number of requests that it has, where it is not to repeat any.
+    fn limit(&self) -> Option<u64> {
+        None
+    }
+
     /// What is to be said of it before a run.
     fn note(&self) -> Option<String> {
         None
@@ -61,6 +66,23 @@ pub struct DatasetSetup<'a> {
     pub count_tokens: Option<TokenCounter>,
     /// Number of requests, where that is known.
     pub count: Option<u64>,
+    /// It is sent again from the start where it has fewer.
+    pub repeats: bool,
+}
+
+/// Requests that are kept where nobody knows how many there will be and none is to be sent again.
+const MOST_KEPT: u64 = 100_000;
+
+impl DatasetSetup<'_> {
+    /// How many requests are kept of a file at most: as many as the run has, or where nobody knows
+    /// that, `usual`.
+    pub(super) fn most_kept(&self, usual: u64) -> u64 {
+        let unknown = match self.repeats {
+            true => usual,
+            false => usual.max(MOST_KEPT),
+        };
+        self.count.unwrap_or(unknown).max(1)
+    }
 }
 
 /// Whether a data set is read from a file or a folder.

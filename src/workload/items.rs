@@ -14,6 +14,8 @@ pub(super) struct Items {
     pub(super) what: String,
     /// Number of requests of the run, where that is known.
     pub(super) count: Option<u64>,
+    /// They are sent again from the first where they are too few.
+    pub(super) repeats: bool,
     /// Makes the words of warm-ups.
     pub(super) workload: Arc<Workload>,
     /// What else is to be said before a run, each without a period.
@@ -31,7 +33,11 @@ impl Items {
     fn shortage(&self) -> Option<String> {
         let has = self.items.len() as u64;
         let is_short = self.count.is_none_or(|count| count > has);
-        is_short.then(|| format!("{} are sent, then the same ones again", self.what))
+        let then = match self.repeats {
+            true => "then the same ones again",
+            false => "and the run ends with them",
+        };
+        is_short.then(|| format!("{} are sent, {then}", self.what))
     }
 }
 
@@ -46,6 +52,10 @@ impl Dataset for Items {
 
     fn typical_output_tokens(&self) -> Option<u32> {
         mean(self.items.iter().map(|item| item.output_tokens))
+    }
+
+    fn limit(&self) -> Option<u64> {
+        (!self.repeats).then_some(self.items.len() as u64)
     }
 
     fn note(&self) -> Option<String> {

@@ -181,6 +181,7 @@ mod tests {
             workload: Arc::new(Workload::new(&Arc::new(Tokenizer::embedded()), 7)),
             count_tokens: None,
             count,
+            repeats: true,
         })
     }
 

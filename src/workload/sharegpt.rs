@@ -73,7 +73,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
                 .to_owned(),
         });
     }
-    let count = setup.count.unwrap_or(DEFAULT_COUNT).max(1);
+    let count = setup.most_kept(DEFAULT_COUNT);
     let mut pool = Pool::new(setup.workload.seed(), count.saturating_mul(SPARE));
     pool.fill(path, options.sharegpt_output_len.is_some())?;
     let found = pool.0.offered();
@@ -93,6 +93,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         what: format!("{} of {found} conversations", items.len()),
         items,
         count: setup.count,
+        repeats: setup.repeats,
         workload: setup.workload,
         remarks: Vec::new(),
     }))
@@ -259,6 +260,7 @@ mod tests {
             workload: Arc::new(Workload::new(&Arc::new(Tokenizer::embedded()), seed)),
             count_tokens: Some(words),
             count,
+            repeats: true,
         })
     }
 

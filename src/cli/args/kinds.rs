@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use serde_json::{Map, Value};
 
 use crate::flag::Flag;
@@ -20,6 +20,9 @@ const WORKLOAD: &str = "Workload";
 
 /// Heading of flags on when it is sent.
 const LOAD_SHAPE: &str = "Load shape";
+
+/// The flag that has a run end with its data set.
+const NO_OVERSAMPLE: &str = "no-oversample";
 
 /// What is sent: `--dataset-name`, `--dataset-path` and the flags of the kinds of data sets.
 #[derive(Debug, Clone)]
@@ -87,10 +90,16 @@ impl Args for DatasetArgs {
             .help("Where the data set is, of one that is a file")
             .help_heading(WORKLOAD)
             .value_parser(value_parser!(PathBuf));
+        let no_oversample = Arg::new(NO_OVERSAMPLE)
+            .long(NO_OVERSAMPLE)
+            .help("End the run when all of the data set's file was sent, and send none again")
+            .help_heading(WORKLOAD)
+            .action(ArgAction::SetTrue);
         let flags = DATASETS.iter().flat_map(|kind| kind.flags);
         command
             .arg(name)
             .arg(path)
+            .arg(no_oversample)
             .args(flags.map(|flag| arg(flag, WORKLOAD)))
     }
 
@@ -117,6 +126,7 @@ impl FromArgMatches for DatasetArgs {
         Ok(Self {
             dataset: Dataset {
                 path,
+                no_oversample: matches.get_flag(NO_OVERSAMPLE),
                 options: values(matches, kind.flags),
                 ..Dataset::named(kind.name)
             },
@@ -136,7 +146,7 @@ fn refuse_strays(matches: &ArgMatches, kind: &DatasetKind) -> Result<(), clap::E
         .flat_map(|other| other.flags)
         .map(|flag| flag.name)
         .chain(
-            ["dataset-path"]
+            ["dataset-path", NO_OVERSAMPLE]
                 .into_iter()
                 .filter(|_| kind.path == DatasetPath::None),
         );
@@ -146,8 +156,14 @@ fn refuse_strays(matches: &ArgMatches, kind: &DatasetKind) -> Result<(), clap::E
             kind.name
         )));
     }
+    let has_path = is_given(matches, "dataset-path");
+    if !has_path && is_given(matches, NO_OVERSAMPLE) {
+        return Err(conflict(format!(
+            "`--{NO_OVERSAMPLE}` has no effect without a file, which `--dataset-path` names"
+        )));
+    }
     let made_up = match kind.path {
-        DatasetPath::Optional(flags) if is_given(matches, "dataset-path") => flags,
+        DatasetPath::Optional(flags) if has_path => flags,
         _ => &[],
     };
     match made_up.iter().find(|name| is_given(matches, name)) {
