@@ -61,6 +61,10 @@ impl Protocol for Messages {
         Some(END_MARK)
     }
 
+    fn is_chat(&self) -> bool {
+        true
+    }
+
     fn exact_length(&self) -> ExactLength {
         ExactLength::Never
     }

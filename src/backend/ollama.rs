@@ -60,6 +60,10 @@ impl Protocol for Chat {
         list["models"][0]["name"].as_str()
     }
 
+    fn is_chat(&self) -> bool {
+        true
+    }
+
     fn exact_length(&self) -> ExactLength {
         ExactLength::Never
     }

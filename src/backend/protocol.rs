@@ -48,6 +48,16 @@ pub trait Protocol: Debug + Sync {
         Inputs::Text
     }
 
+    /// Whether its requests hold messages, and with them what only chats have, such as tools.
+    fn is_chat(&self) -> bool {
+        false
+    }
+
+    /// Whether messages of its requests hold images, as OpenAI's chat has them.
+    fn holds_images(&self) -> bool {
+        false
+    }
+
     /// Whether its answers have tokens.
     fn has_tokens(&self) -> bool {
         true

@@ -48,6 +48,10 @@ impl Protocol for Responses {
         Framing::Sse
     }
 
+    fn is_chat(&self) -> bool {
+        true
+    }
+
     fn exact_length(&self) -> ExactLength {
         ExactLength::OnDemand
     }

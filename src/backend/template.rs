@@ -254,6 +254,10 @@ impl Protocol for Template {
         self.ends_with_its_body
     }
 
+    fn is_chat(&self) -> bool {
+        true
+    }
+
     fn exact_length(&self) -> ExactLength {
         self.exact_length
     }

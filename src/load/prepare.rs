@@ -108,7 +108,7 @@ impl Run {
         let count_tokens = own_tokenizer.is_some().then(|| counter(&tokenizer));
         let limits = limits(&plan);
         let workload = Arc::new(workload(&plan, &tokenizer));
-        let dataset = dataset(&plan, &workload, count_tokens.as_ref())?;
+        let dataset = dataset(&plan, backend, &workload, count_tokens.as_ref())?;
         let source = source(&plan, setup.pipe, dataset)?;
         let template = RequestTemplate {
             backend,
@@ -359,6 +359,7 @@ fn source(
 /// Opens the data set of a plan; none of a replay, whose trace says what is sent.
 fn dataset(
     plan: &RunPlan,
+    backend: Backend,
     workload: &Arc<Workload>,
     count_tokens: Option<&TokenCounter>,
 ) -> Result<Option<Box<dyn Dataset>>, LoadError> {
@@ -391,7 +392,12 @@ fn dataset(
         count_tokens: count_tokens.cloned(),
         count: plan.num_prompts,
         repeats,
+        is_chat: backend.is_chat(),
     })?;
+    if opened.has_images() && !backend.holds_images() {
+        let backend = backend.name();
+        return Err(BackendError::NoImages { backend }.into());
+    }
     Ok(Some(opened))
 }
 

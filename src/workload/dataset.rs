@@ -29,6 +29,11 @@ pub trait Dataset: Send + Sync {
         None
     }
 
+    /// Whether its requests have images.
+    fn has_images(&self) -> bool {
+        false
+    }
+
     /// What is to be said of it before a run.
     fn note(&self) -> Option<String> {
         None
@@ -68,6 +73,8 @@ pub struct DatasetSetup<'a> {
     pub count: Option<u64>,
     /// It is sent again from the start where it has fewer.
     pub repeats: bool,
+    /// Requests hold messages, and with them what only chats have.
+    pub is_chat: bool,
 }
 
 /// Requests that are kept where nobody knows how many there will be and none is to be sent again.

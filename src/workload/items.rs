@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use super::dataset::{Content, Dataset};
+use super::images::with_images;
 use super::prompt::{PromptSpec, Workload};
 
 /// Requests that were read, at least one.
 pub(super) struct Items {
     /// What is sent, in this order.
-    pub(super) items: Vec<Content>,
+    pub(super) items: Vec<Item>,
     /// What they are and how many of how many, such as `2 of 5 conversations`.
     pub(super) what: String,
     /// Number of requests of the run, where that is known.
@@ -22,8 +23,22 @@ pub(super) struct Items {
     pub(super) remarks: Vec<String>,
 }
 
+/// What one request sends, and the images that go with its text.
+pub(super) struct Item {
+    pub(super) content: Content,
+    /// Addresses, with the images in them or not. Requests with the same image share it.
+    pub(super) images: Vec<Arc<str>>,
+}
+
+impl From<Content> for Item {
+    fn from(content: Content) -> Self {
+        let images = Vec::new();
+        Self { content, images }
+    }
+}
+
 impl Items {
-    fn item(&self, index: u64) -> &Content {
+    fn item(&self, index: u64) -> &Item {
         let at = index % self.items.len() as u64;
         // It is below the number of items, which is not 0.
         &self.items[usize::try_from(at).unwrap_or(0)]
@@ -43,19 +58,28 @@ impl Items {
 
 impl Dataset for Items {
     fn request(&self, index: u64) -> Content {
-        self.item(index).clone()
+        let Item { content, images } = self.item(index);
+        let mut content = content.clone();
+        if !images.is_empty() {
+            content.messages = Some(with_images(&content, images));
+        }
+        content
     }
 
     fn warmup(&self, index: u64) -> Content {
-        warmup(&self.workload, index, self.item(index))
+        warmup(&self.workload, index, &self.item(index).content)
     }
 
     fn typical_output_tokens(&self) -> Option<u32> {
-        mean(self.items.iter().map(|item| item.output_tokens))
+        mean(self.items.iter().map(|item| item.content.output_tokens))
     }
 
     fn limit(&self) -> Option<u64> {
         (!self.repeats).then_some(self.items.len() as u64)
+    }
+
+    fn has_images(&self) -> bool {
+        self.items.iter().any(|item| !item.images.is_empty())
     }
 
     fn note(&self) -> Option<String> {

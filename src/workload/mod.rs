@@ -10,8 +10,10 @@
 mod audio;
 mod clip;
 mod custom;
+mod custom_lines;
 mod dataset;
 mod error;
+mod images;
 mod items;
 mod prefix_repetition;
 mod prompt;

@@ -182,6 +182,7 @@ mod tests {
             count_tokens: None,
             count,
             repeats: true,
+            is_chat: false,
         })
     }
 

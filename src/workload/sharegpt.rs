@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
 use super::error::WorkloadError;
-use super::items::Items;
+use super::items::{Item, Items};
 use super::records;
 use super::sample::Sample;
 use super::tokenizer::TokenCounter;
@@ -91,7 +91,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
     }
     Ok(Box::new(Items {
         what: format!("{} of {found} conversations", items.len()),
-        items,
+        items: items.into_iter().map(Item::from).collect(),
         count: setup.count,
         repeats: setup.repeats,
         workload: setup.workload,
@@ -261,6 +261,7 @@ mod tests {
             count_tokens: Some(words),
             count,
             repeats: true,
+            is_chat: false,
         })
     }
 

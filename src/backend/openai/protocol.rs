@@ -291,6 +291,14 @@ impl Protocol for OpenAi {
         }
     }
 
+    fn is_chat(&self) -> bool {
+        self.is_chat
+    }
+
+    fn holds_images(&self) -> bool {
+        self.is_chat
+    }
+
     fn is_its_own(&self, event: &Event<'_>) -> bool {
         let is_of_chat = memchr::memmem::find(event.data, b"\"delta\"").is_some();
         self.is_chat == is_of_chat

@@ -9,7 +9,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use serde_json::{Map, Value};
 
-use crate::flag::Flag;
+use crate::flag::{Flag, FlagKind};
 use crate::plan::Dataset;
 use crate::report::{EXPORTERS, Exporter};
 use crate::schedule::SCHEDULES;
@@ -52,6 +52,7 @@ fn arg(flag: &'static Flag, heading: &'static str) -> Arg {
         .value_name(flag.value_name)
         .help(flag.help)
         .help_heading(heading)
+        .allow_negative_numbers(flag.kind == FlagKind::Length)
         .value_parser(|text: &str| flag.read(text));
     match flag.default {
         Some(default) => arg.default_value(default),
