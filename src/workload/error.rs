@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::capture::CaptureError;
+
 /// Why prompts can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
@@ -44,6 +46,9 @@ pub enum WorkloadError {
         /// What the user can do about it.
         hint: &'static str,
     },
+    /// A tape whose prompts can't be read.
+    #[error(transparent)]
+    Tape(#[from] CaptureError),
     /// Lengths that no prompt can have.
     #[error("{message}")]
     Lengths {
@@ -65,6 +70,7 @@ impl WorkloadError {
     /// Returns what the user can do about it, as an imperative.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Tape(error) => return error.hint(),
             Self::Dataset { hint, .. } => hint,
             Self::MissingTokenizer { .. } => {
                 "download the model's `tokenizer.json` and name the file; names of models are not \

@@ -21,6 +21,7 @@ mod random;
 mod records;
 mod sample;
 mod sharegpt;
+mod tape;
 mod tokenizer;
 mod words;
 
@@ -36,6 +37,7 @@ pub const DATASETS: &[DatasetKind] = &[
     prefix_repetition::PREFIX_REPETITION,
     sharegpt::SHAREGPT,
     custom::CUSTOM,
+    tape::TAPE,
     audio::AUDIO,
 ];
 

@@ -527,6 +527,55 @@ fn a_run_ends_with_its_data_set_where_it_is_not_to_repeat() {
 }
 
 #[test]
+fn the_prompts_of_a_tape_are_sent_again_with_their_lengths() {
+    let folder = Folder::new();
+    let mock = Mock::answering(&["a"]);
+    let lengths = [
+        "--random-input-len",
+        "9",
+        "--random-output-len",
+        "5",
+        "--random-range-ratio",
+        "0.5",
+    ];
+    let kept = ["--num-prompts", "6", "--keep", "text"];
+    load_of(&folder, &mock.url(), &[&lengths[..], &kept].concat()).expect_code(0);
+    let recorded = mock.requests();
+    let tape = [
+        "load",
+        "--base-url",
+        &mock.url(),
+        "--model",
+        "m",
+        "--no-summary",
+        "--num-warmups",
+        "0",
+    ];
+    let tape = [&tape[..], &["--dataset-name", "tape", "--num-prompts", "6"]].concat();
+    let words = [
+        &tape[..],
+        &["--dataset-path", "run.tape", "--out", "again.tape"],
+    ]
+    .concat();
+    folder.run(&words).expect_code(0);
+    let again = &mock.requests()[6..];
+    assert_eq!(prompts(again), prompts(&recorded));
+    let planned = "SELECT output_tokens_planned FROM requests ORDER BY request_id";
+    assert_eq!(
+        folder.table("again.tape", planned),
+        folder.table("run.tape", planned)
+    );
+    let words = [
+        &tape[..],
+        &["--dataset-path", "again.tape", "--out", "third.tape"],
+    ]
+    .concat();
+    let outcome = folder.run(&words).expect_code(4);
+    let refused = "it has no prompts: it was recorded without `--keep text`";
+    assert!(outcome.stderr.contains(refused), "{}", outcome.stderr);
+}
+
+#[test]
 fn a_few_prefixes_are_shared_by_many_prompts() {
     let folder = Folder::new();
     let mock = Mock::answering(&["a"]);
