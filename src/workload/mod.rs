@@ -9,10 +9,13 @@
 
 mod audio;
 mod clip;
+mod conversation;
 mod custom;
 mod custom_lines;
 mod dataset;
 mod error;
+mod hf;
+mod hf_files;
 mod images;
 mod items;
 mod prefix_repetition;
@@ -37,6 +40,7 @@ pub const DATASETS: &[DatasetKind] = &[
     prefix_repetition::PREFIX_REPETITION,
     sharegpt::SHAREGPT,
     custom::CUSTOM,
+    hf::HF,
     tape::TAPE,
     audio::AUDIO,
 ];

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::conversation::{MAX_PROMPT_TOKENS, MAX_TOTAL_TOKENS, MIN_TOKENS, first_exchange, fits};
 use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
 use super::error::WorkloadError;
 use super::items::{Item, Items};
@@ -42,15 +43,6 @@ const SPARE: u64 = 4;
 
 /// Memory for conversations, in bytes of text.
 const MAX_BYTES: usize = 512 << 20;
-
-/// Tokens of a prompt and of an answer at least, as in vLLM's `is_valid_sequence`.
-const MIN_TOKENS: u32 = 4;
-
-/// Tokens of a prompt at most, as there.
-const MAX_PROMPT_TOKENS: u32 = 1_024;
-
-/// Tokens of a prompt and its answer at most, as there.
-const MAX_TOTAL_TOKENS: u32 = 2_048;
 
 /// What the plan keeps of its flags.
 #[derive(Debug, Default, Deserialize)]
@@ -129,7 +121,7 @@ impl Pool {
     }
 
     fn take(&mut self, conversation: &Conversation, is_prompt_enough: bool) {
-        let Some((prompt, reply)) = conversation.first_exchange() else {
+        let Some((prompt, reply)) = first_exchange(&conversation.conversations) else {
             self.0.skip();
             return;
         };
@@ -167,13 +159,7 @@ fn item(
         Some(fixed) => *fixed,
         None => length(&candidate.reply).filter(|&tokens| tokens >= MIN_TOKENS)?,
     };
-    if let Some(tokens) = tokens
-        && (!(MIN_TOKENS..=MAX_PROMPT_TOKENS).contains(&tokens)
-            || tokens.saturating_add(output_tokens) > MAX_TOTAL_TOKENS)
-    {
-        return None;
-    }
-    Some(Content {
+    fits(tokens, output_tokens).then(|| Content {
         text: candidate.prompt,
         tokens,
         output_tokens,
@@ -187,38 +173,6 @@ fn item(
 struct Conversation {
     #[serde(alias = "conversation", alias = "messages", alias = "items")]
     conversations: Vec<Map<String, Value>>,
-}
-
-impl Conversation {
-    /// What the user says first, and the reply to it.
-    fn first_exchange(&self) -> Option<(&str, Option<&str>)> {
-        let is_of = |turn: &Map<String, Value>, names: &[&str]| {
-            names.contains(&text_of(turn, &["from", "role"]).unwrap_or_default())
-        };
-        let said = |turn| text_of(turn, &["value", "content", "text"]);
-        let turns = &self.conversations;
-        let at = turns.iter().position(|turn| is_of(turn, &USERS))?;
-        let reply = turns.get(at + 1).filter(|turn| is_of(turn, &ASSISTANTS));
-        Some((said(&turns[at])?, reply.and_then(said)))
-    }
-}
-
-/// Names of those who ask.
-const USERS: [&str; 3] = ["human", "user", "prompter"];
-
-/// Names of those who answer.
-const ASSISTANTS: [&str; 7] = [
-    "gpt",
-    "assistant",
-    "model",
-    "bot",
-    "chatgpt",
-    "bing",
-    "bard",
-];
-
-fn text_of<'a>(turn: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a str> {
-    keys.iter().find_map(|key| turn.get(*key)?.as_str())
 }
 
 #[cfg(test)]
