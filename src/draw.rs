@@ -65,6 +65,8 @@ pub(crate) mod field {
     pub(crate) const RETRY: u64 = 23;
     /// Order of the prefixes in a round of them.
     pub(crate) const PREFIX_ORDER: u64 = 25;
+    /// Lines of a text that a prompt has.
+    pub(crate) const SONNET_LINES: u64 = 40;
     /// Which blocks of time a sample with replacement has.
     pub(crate) const RESAMPLE: u64 = 17;
 }

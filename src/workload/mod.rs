@@ -24,6 +24,7 @@ mod random;
 mod records;
 mod sample;
 mod sharegpt;
+mod sonnet;
 mod tape;
 mod tokenizer;
 mod words;
@@ -39,6 +40,7 @@ pub const DATASETS: &[DatasetKind] = &[
     random::RANDOM,
     prefix_repetition::PREFIX_REPETITION,
     sharegpt::SHAREGPT,
+    sonnet::SONNET,
     custom::CUSTOM,
     hf::HF,
     tape::TAPE,
