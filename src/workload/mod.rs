@@ -8,6 +8,7 @@
 //! plan keeps of them and what they mean stand in that file.
 
 mod audio;
+mod burstgpt;
 mod clip;
 mod conversation;
 mod custom;
@@ -41,6 +42,7 @@ pub const DATASETS: &[DatasetKind] = &[
     prefix_repetition::PREFIX_REPETITION,
     sharegpt::SHAREGPT,
     sonnet::SONNET,
+    burstgpt::BURSTGPT,
     custom::CUSTOM,
     hf::HF,
     tape::TAPE,
