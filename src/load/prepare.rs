@@ -36,6 +36,7 @@ use crate::units::duration;
 use crate::wire::{Target, Trust, WireKind};
 use crate::workload::{
     DATASETS, Dataset, DatasetPath, DatasetSetup, TokenCounter, Tokenizer, Workload, dataset_kind,
+    kinds_in,
 };
 
 /// Tokens a second that a stream is taken to bring where nothing is known of the server.
@@ -370,7 +371,9 @@ fn dataset(
     let name = asked.map_or(DATASETS[0].name, |asked| &asked.name);
     let kind = dataset_kind(name)
         .ok_or_else(|| senseless(format!("its data set `{name}` is not known")))?;
-    let is_known = |name: &str| kind.flags.iter().any(|flag| flag.key() == name);
+    let kinds = asked.map_or_else(|| vec![kind], |asked| kinds_in(kind, &asked.options));
+    let flags = || kinds.iter().flat_map(|kind| kind.flags);
+    let is_known = |name: &str| flags().any(|flag| flag.key() == name);
     let mut given = asked.iter().flat_map(|asked| asked.options.keys());
     if let Some(stray) = given.find(|name| !is_known(name)) {
         return Err(senseless(format!(
@@ -383,7 +386,7 @@ fn dataset(
             "its data set `{name}` has no end that `no_oversample` could keep to"
         )));
     }
-    let mut options = defaults(kind.flags);
+    let mut options: Map<_, _> = kinds.iter().flat_map(|kind| defaults(kind.flags)).collect();
     options.extend(asked.iter().flat_map(|asked| asked.options.clone()));
     let opened = (kind.open)(DatasetSetup {
         options: &options,
@@ -393,6 +396,7 @@ fn dataset(
         count: plan.num_prompts,
         repeats,
         is_chat: backend.is_chat(),
+        kinds: DATASETS,
     })?;
     if opened.has_images() && !backend.holds_images() {
         let backend = backend.name();

@@ -128,6 +128,7 @@ impl RequestTemplate {
         planned.input_tokens = content.tokens;
         planned.intended_ns = intended_ns;
         planned.prefix_tokens = content.prefix_tokens;
+        planned.class = content.class.map(Label::from);
         planned
     }
 

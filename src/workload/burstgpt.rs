@@ -297,6 +297,7 @@ mod tests {
             count,
             repeats: count != Some(99),
             is_chat: false,
+            kinds: &[],
         })
     }
 

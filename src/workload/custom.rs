@@ -319,6 +319,7 @@ mod tests {
             count: how.count,
             repeats: how.repeats,
             is_chat: how.is_chat,
+            kinds: &[],
         })
     }
 

@@ -55,6 +55,8 @@ pub struct Content {
     pub output_tokens: u32,
     /// Tokens at the prompt's start that requests before it have too; none where nobody knows.
     pub prefix_tokens: Option<u32>,
+    /// The data set that it is of, where there are several.
+    pub class: Option<&'static str>,
     /// What is to be heard, in the prompt's place.
     pub audio: Option<Clip>,
 }
@@ -75,6 +77,8 @@ pub struct DatasetSetup<'a> {
     pub repeats: bool,
     /// Requests hold messages, and with them what only chats have.
     pub is_chat: bool,
+    /// All data sets that there are, for one that has others in it.
+    pub kinds: &'static [DatasetKind],
 }
 
 /// Requests that are kept where nobody knows how many there will be and none is to be sent again.

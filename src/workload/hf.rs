@@ -383,6 +383,7 @@ mod tests {
             count,
             repeats: true,
             is_chat: false,
+            kinds: &[],
         })
     }
 

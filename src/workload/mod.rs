@@ -19,6 +19,7 @@ mod hf;
 mod hf_files;
 mod images;
 mod items;
+mod mix;
 mod prefix_repetition;
 mod prompt;
 mod random;
@@ -29,6 +30,8 @@ mod sonnet;
 mod tape;
 mod tokenizer;
 mod words;
+
+use serde_json::{Map, Value};
 
 pub use clip::Clip;
 pub use dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
@@ -46,8 +49,23 @@ pub const DATASETS: &[DatasetKind] = &[
     custom::CUSTOM,
     hf::HF,
     tape::TAPE,
+    mix::MIX,
     audio::AUDIO,
 ];
+
+/// Returns the kinds whose flags a data set has: its own and, of a mix, those of its parts.
+pub fn kinds_in(
+    kind: &'static DatasetKind,
+    options: &Map<String, Value>,
+) -> Vec<&'static DatasetKind> {
+    let names = match kind.name == mix::MIX.name {
+        true => mix::names(options),
+        false => Vec::new(),
+    };
+    let is_in =
+        |other: &&DatasetKind| other.name == kind.name || names.contains(&other.name.into());
+    DATASETS.iter().filter(is_in).collect()
+}
 
 /// Returns the kind of that name.
 pub fn dataset_kind(name: &str) -> Option<&'static DatasetKind> {

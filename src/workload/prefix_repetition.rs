@@ -183,6 +183,7 @@ mod tests {
             count,
             repeats: true,
             is_chat: false,
+            kinds: &[],
         })
     }
 

@@ -216,6 +216,7 @@ mod tests {
             count,
             repeats: true,
             is_chat: false,
+            kinds: &[],
         })
     }
 

@@ -310,6 +310,7 @@ mod tests {
             count: None,
             repeats: true,
             is_chat: false,
+            kinds: &[],
         });
         opened.map_err(|error| error.to_string())
     }

@@ -234,6 +234,7 @@ mod tests {
             count,
             repeats: true,
             is_chat: false,
+            kinds: &[],
         })
     }
 

@@ -576,6 +576,44 @@ fn the_prompts_of_a_tape_are_sent_again_with_their_lengths() {
 }
 
 #[test]
+fn a_mix_sends_its_parts_with_their_own_flags_and_the_tape_tells_them_apart() {
+    let folder = Folder::new();
+    folder.write("own.csv", "prompt\none\ntwo\nthree\n");
+    let mock = Mock::answering(&["a"]);
+    let mix = [
+        "--dataset-name",
+        "mix",
+        "--dataset-mix",
+        "random:1,custom=own.csv:1",
+    ];
+    let flags = [
+        "--random-input-len",
+        "7",
+        "--custom-output-len",
+        "3",
+        "--num-prompts",
+        "40",
+    ];
+    let words = [mix, ["--seed", "1", "--max-concurrency", "4"]].concat();
+    load_of(&folder, &mock.url(), &[&words[..], &flags].concat()).expect_code(0);
+    let classes = "SELECT class, min(output_tokens_planned), max(output_tokens_planned), \
+                   count(*) > 9 FROM requests GROUP BY class ORDER BY class";
+    assert_eq!(
+        folder.table("run.tape", classes),
+        "custom | 3 | 3 | true\nrandom | 128 | 128 | true"
+    );
+    let sent = mock.requests();
+    folder
+        .run(&["run", "run.tape", "--out", "again.tape", "--no-summary"])
+        .expect_code(0);
+    assert_eq!(prompts(&mock.requests()[40..]), prompts(&sent));
+    let stray = ["--sharegpt-output-len", "4"];
+    let outcome = load_of(&folder, &mock.url(), &[&mix[..], &stray].concat()).expect_code(2);
+    let refused = "`--sharegpt-output-len` has no effect on the data set `mix`";
+    assert!(outcome.stderr.contains(refused), "{}", outcome.stderr);
+}
+
+#[test]
 fn a_few_prefixes_are_shared_by_many_prompts() {
     let folder = Folder::new();
     let mock = Mock::answering(&["a"]);

@@ -13,7 +13,7 @@ use crate::flag::{Flag, FlagKind};
 use crate::plan::Dataset;
 use crate::report::{EXPORTERS, Exporter};
 use crate::schedule::SCHEDULES;
-use crate::workload::{DATASETS, DatasetKind, DatasetPath};
+use crate::workload::{DATASETS, DatasetKind, DatasetPath, kinds_in};
 
 /// Heading of flags on what is sent.
 const WORKLOAD: &str = "Workload";
@@ -116,7 +116,8 @@ impl FromArgMatches for DatasetArgs {
             .iter()
             .find(|kind| name.is_some_and(|name| name == kind.name))
             .unwrap_or(&DATASETS[0]);
-        refuse_strays(matches, kind)?;
+        let kinds = kinds_in(kind, &values(matches, kind.flags));
+        refuse_strays(matches, kind, &kinds)?;
         let path = matches.get_one::<PathBuf>("dataset-path").cloned();
         if kind.path == DatasetPath::Required && path.is_none() {
             return Err(conflict(format!(
@@ -128,7 +129,10 @@ impl FromArgMatches for DatasetArgs {
             dataset: Dataset {
                 path,
                 no_oversample: matches.get_flag(NO_OVERSAMPLE),
-                options: values(matches, kind.flags),
+                options: kinds
+                    .iter()
+                    .flat_map(|kind| values(matches, kind.flags))
+                    .collect(),
                 ..Dataset::named(kind.name)
             },
         })
@@ -140,9 +144,14 @@ impl FromArgMatches for DatasetArgs {
     }
 }
 
-/// Refuses flags that the data set does not use.
-fn refuse_strays(matches: &ArgMatches, kind: &DatasetKind) -> Result<(), clap::Error> {
-    let others = DATASETS.iter().filter(|other| other.name != kind.name);
+/// Refuses flags that neither the data set nor, of a mix, its parts use.
+fn refuse_strays(
+    matches: &ArgMatches,
+    kind: &DatasetKind,
+    kinds: &[&DatasetKind],
+) -> Result<(), clap::Error> {
+    let is_in = |other: &DatasetKind| kinds.iter().any(|kind| kind.name == other.name);
+    let others = DATASETS.iter().filter(|other| !is_in(other));
     let mut strays = others
         .flat_map(|other| other.flags)
         .map(|flag| flag.name)
