@@ -75,6 +75,12 @@ pub(crate) mod field {
     pub(crate) const PROMPTS_ATTEMPT: u64 = 63;
     /// Words of such a prompt.
     pub(crate) const PROMPTS_WORDS: u64 = 64;
+    /// Lines of a text that a prompt has.
+    pub(crate) const SONNET_LINES: u64 = 40;
+    /// Part of a mix that a request is of.
+    pub(crate) const DATASET_PART: u64 = 41;
+    /// Seed of a part of a mix.
+    pub(crate) const PART_SEED: u64 = 42;
     /// Which blocks of time a sample with replacement has.
     pub(crate) const RESAMPLE: u64 = 17;
 }

@@ -23,6 +23,8 @@ pub struct Flag {
 pub enum FlagKind {
     /// A whole number from here to 4,294,967,295.
     Count(u32),
+    /// A length in tokens from 1, or -1 for that of each record.
+    Length,
     /// A number.
     Number,
     /// Words that the stage reads itself.
@@ -45,6 +47,12 @@ impl Flag {
             FlagKind::Count(least) => match text.parse::<u32>() {
                 Ok(count) if count >= least => Ok(count.into()),
                 Ok(count) => Err(format!("{count} is not in {least}..")),
+                Err(error) => Err(error.to_string()),
+            },
+            FlagKind::Length => match text.parse::<i64>() {
+                Ok(-1) => Ok((-1).into()),
+                Ok(length) if (1..=i64::from(u32::MAX)).contains(&length) => Ok(length.into()),
+                Ok(length) => Err(format!("{length} is neither -1 nor in 1..")),
                 Err(error) => Err(error.to_string()),
             },
             FlagKind::Number => match text.parse::<f64>() {

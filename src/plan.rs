@@ -358,6 +358,9 @@ pub struct Dataset {
         skip_serializing_if = "Option::is_none"
     )]
     pub path: Option<PathBuf>,
+    /// Whether the run ends when all of it was sent, in place of sending the same again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_oversample: bool,
     /// What the kind keeps of its flags.
     #[serde(flatten)]
     pub options: Map<String, Value>,
@@ -369,6 +372,7 @@ impl Dataset {
         Self {
             name: name.to_owned(),
             path: None,
+            no_oversample: false,
             options: Map::new(),
         }
     }

@@ -53,16 +53,16 @@ impl Protocol for Messages {
         &[("anthropic-version", "2023-06-01")]
     }
 
-    fn applies_chat_template(&self) -> bool {
-        true
-    }
-
     fn framing(&self) -> Framing {
         Framing::Sse
     }
 
     fn end_mark(&self) -> Option<&'static str> {
         Some(END_MARK)
+    }
+
+    fn is_chat(&self) -> bool {
+        true
     }
 
     fn exact_length(&self) -> ExactLength {

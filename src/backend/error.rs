@@ -39,6 +39,12 @@ pub enum BackendError {
         /// Name of the backend.
         backend: &'static str,
     },
+    /// Images are to be sent, which requests of the protocol can't hold.
+    #[error("the backend `{backend}` can't send the images that the data set has")]
+    NoImages {
+        /// Name of the backend.
+        backend: &'static str,
+    },
     /// A plan names a backend that there is not.
     #[error("the plan's backend `{0}` is not known")]
     Unknown(String),
@@ -57,6 +63,9 @@ impl BackendError {
             }
             Self::NoText { .. } => "drive it with `load --dataset-name audio`",
             Self::NoAudio { .. } => "name `openai-audio` or a chat with `--backend`",
+            Self::NoImages { .. } => {
+                "name a chat of OpenAI's kind with `--backend`, such as `openai-chat`"
+            }
             Self::NoExactLength { .. } => {
                 "leave out `--ignore-eos`: the planned length then limits an answer, which may end before"
             }

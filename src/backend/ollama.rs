@@ -48,10 +48,6 @@ impl Protocol for Chat {
         "/api/chat"
     }
 
-    fn applies_chat_template(&self) -> bool {
-        true
-    }
-
     fn framing(&self) -> Framing {
         Framing::JsonLines
     }
@@ -62,6 +58,10 @@ impl Protocol for Chat {
 
     fn first_model<'a>(&self, list: &'a Value) -> Option<&'a str> {
         list["models"][0]["name"].as_str()
+    }
+
+    fn is_chat(&self) -> bool {
+        true
     }
 
     fn exact_length(&self) -> ExactLength {

@@ -48,8 +48,13 @@ pub trait Protocol: Debug + Sync {
         Inputs::Text
     }
 
-    /// Whether its servers make the prompt of messages, by the model's chat template.
-    fn applies_chat_template(&self) -> bool {
+    /// Whether its requests hold messages, and with them what only chats have, such as tools.
+    fn is_chat(&self) -> bool {
+        false
+    }
+
+    /// Whether messages of its requests hold images, as OpenAI's chat has them.
+    fn holds_images(&self) -> bool {
         false
     }
 

@@ -44,12 +44,12 @@ impl Protocol for Responses {
         "/v1/responses"
     }
 
-    fn applies_chat_template(&self) -> bool {
-        true
-    }
-
     fn framing(&self) -> Framing {
         Framing::Sse
+    }
+
+    fn is_chat(&self) -> bool {
+        true
     }
 
     fn exact_length(&self) -> ExactLength {

@@ -79,6 +79,7 @@ struct Template {
     places: Arc<Places>,
     exact_length: ExactLength,
     has_limit: bool,
+    is_chat: bool,
 }
 
 /// Where in an event things are, as JSON pointers.
@@ -174,6 +175,7 @@ impl Template {
                 false => ExactLength::Never,
             },
             has_limit: used.contains("max_tokens"),
+            is_chat: used.contains("messages"),
             body: environment,
         };
         template.check()?;
@@ -252,6 +254,10 @@ impl Protocol for Template {
 
     fn ends_with_its_body(&self) -> bool {
         self.ends_with_its_body
+    }
+
+    fn is_chat(&self) -> bool {
+        self.is_chat
     }
 
     fn exact_length(&self) -> ExactLength {

@@ -47,7 +47,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Result<u8, Error> {
     let mut counting = Counting {
         counter,
         server,
-        is_chat: args.backend.applies_chat_template(),
+        is_chat: args.backend.is_chat(),
         extra_body,
         is_csv: args.format == TokenizeForm::Csv,
         off: Vec::new(),
@@ -79,7 +79,7 @@ fn counter(
         return Ok(None);
     };
     let tokenizer = Arc::new(Tokenizer::load(path)?);
-    let form = match args.backend.applies_chat_template() {
+    let form = match args.backend.is_chat() {
         true => PromptForm::of_chat(args.chat_template.as_deref(), path)?,
         false => PromptForm::Text,
     };

@@ -35,8 +35,8 @@ use crate::trace::{Pipe, TraceOptions};
 use crate::units::duration;
 use crate::wire::{Target, Trust, WireKind};
 use crate::workload::{
-    DATASETS, Dataset, DatasetSetup, PromptCounter, PromptForm, TokenCounter, Tokenizer, Workload,
-    dataset_kind,
+    DATASETS, Dataset, DatasetPath, DatasetSetup, PromptCounter, PromptForm, TokenCounter,
+    Tokenizer, Workload, dataset_kind, kinds_in,
 };
 
 /// Tokens a second that a stream is taken to bring where nothing is known of the server.
@@ -111,7 +111,7 @@ impl Run {
         let workload = Arc::new(workload(&plan, &tokenizer));
         let prompt_counter = prompt_counter(&plan, &private, (backend, &tokenizer))?
             .map(|counter| counter.measured_by(&workload));
-        let dataset = dataset(&plan, &workload, count_tokens.as_ref())?;
+        let dataset = dataset(&plan, backend, &workload, count_tokens.as_ref())?;
         let source = source(&plan, setup.pipe, dataset)?;
         let template = RequestTemplate {
             backend,
@@ -298,7 +298,7 @@ fn prompt_counter(
             None => Ok(None),
         };
     };
-    let form = match backend.applies_chat_template() {
+    let form = match backend.is_chat() {
         true => PromptForm::of_chat(template.map(Path::new), &path)?,
         false => PromptForm::Text,
     };
@@ -373,9 +373,10 @@ fn source(
             pacing: trace.sessions,
         })),
         (None, Some(arrivals), Some(dataset)) => {
+            let limits = [plan.num_prompts, dataset.limit()];
             let bounds = Bounds {
                 seed,
-                count: plan.num_prompts,
+                count: limits.into_iter().flatten().min(),
                 duration_ns: plan.limits.duration_ns,
             };
             Ok(Source::Made {
@@ -390,6 +391,7 @@ fn source(
 /// Opens the data set of a plan; none of a replay, whose trace says what is sent.
 fn dataset(
     plan: &RunPlan,
+    backend: Backend,
     workload: &Arc<Workload>,
     count_tokens: Option<&TokenCounter>,
 ) -> Result<Option<Box<dyn Dataset>>, LoadError> {
@@ -400,14 +402,22 @@ fn dataset(
     let name = asked.map_or(DATASETS[0].name, |asked| &asked.name);
     let kind = dataset_kind(name)
         .ok_or_else(|| senseless(format!("its data set `{name}` is not known")))?;
-    let is_known = |name: &str| kind.flags.iter().any(|flag| flag.key() == name);
+    let kinds = asked.map_or_else(|| vec![kind], |asked| kinds_in(kind, &asked.options));
+    let flags = || kinds.iter().flat_map(|kind| kind.flags);
+    let is_known = |name: &str| flags().any(|flag| flag.key() == name);
     let mut given = asked.iter().flat_map(|asked| asked.options.keys());
     if let Some(stray) = given.find(|name| !is_known(name)) {
         return Err(senseless(format!(
             "its data set `{name}` has no field `{stray}`"
         )));
     }
-    let mut options = defaults(kind.flags);
+    let repeats = !asked.is_some_and(|asked| asked.no_oversample);
+    if !repeats && kind.path == DatasetPath::None {
+        return Err(senseless(format!(
+            "its data set `{name}` has no end that `no_oversample` could keep to"
+        )));
+    }
+    let mut options: Map<_, _> = kinds.iter().flat_map(|kind| defaults(kind.flags)).collect();
     options.extend(asked.iter().flat_map(|asked| asked.options.clone()));
     let opened = (kind.open)(DatasetSetup {
         options: &options,
@@ -415,7 +425,14 @@ fn dataset(
         workload: Arc::clone(workload),
         count_tokens: count_tokens.cloned(),
         count: plan.num_prompts,
+        repeats,
+        is_chat: backend.is_chat(),
+        kinds: DATASETS,
     })?;
+    if opened.has_images() && !backend.holds_images() {
+        let backend = backend.name();
+        return Err(BackendError::NoImages { backend }.into());
+    }
     Ok(Some(opened))
 }
 

@@ -135,6 +135,7 @@ impl RequestTemplate {
         };
         planned.intended_ns = intended_ns;
         planned.prefix_tokens = content.prefix_tokens;
+        planned.class = content.class.map(Label::from);
         planned
     }
 

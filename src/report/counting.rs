@@ -313,7 +313,7 @@ fn of_answers(counts: TokenCounts<'_>, plan: &RunPlan, found: &mut Vec<Advice>) 
 /// Whether prompts are counted as the server has them: what a chat template adds is known.
 fn counts_whole_prompts(run: &RunFacts) -> bool {
     let plan = &run.manifest.plan;
-    let is_chat = backend::of_plan(plan).is_ok_and(|backend| backend.applies_chat_template());
+    let is_chat = backend::of_plan(plan).is_ok_and(|backend| backend.is_chat());
     plan.own_tokenizer().is_some() && (run.manifest.chat_template.is_some() || !is_chat)
 }
 

@@ -88,6 +88,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         samples: samples(seconds),
         output_tokens: options.audio_output_len,
         seed,
+        repeats: setup.repeats,
     }))
 }
 
@@ -166,6 +167,8 @@ struct AudioFiles {
     samples: u32,
     output_tokens: Option<u32>,
     seed: u64,
+    /// The files are sent again from the first where they are too few.
+    repeats: bool,
 }
 
 impl Dataset for AudioFiles {
@@ -182,6 +185,11 @@ impl Dataset for AudioFiles {
 
     fn typical_output_tokens(&self) -> Option<u32> {
         self.output_tokens
+    }
+
+    fn limit(&self) -> Option<u64> {
+        let is_limited = !self.repeats && !self.clips.is_empty();
+        is_limited.then_some(self.clips.len() as u64)
     }
 
     fn note(&self) -> Option<String> {
@@ -234,6 +242,7 @@ mod tests {
             samples: samples(0.5),
             output_tokens: None,
             seed: 7,
+            repeats: true,
         }
     }
 

@@ -1,34 +1,33 @@
-//! The data set `custom`: requests that the user wrote down, a JSON object a line.
+//! The data set `custom`: requests that the user wrote down, a JSON object a line or a line of CSV.
 //!
 //! Lines are sent in the order of the file, and only as many are read as are sent. The names of the
 //! fields are those of `vllm bench serve`, and of the bodies of OpenAI's API.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::custom_lines::{FORM, Line, Lines};
 use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
 use super::error::WorkloadError;
-use super::prompt::{PromptSpec, Workload};
+use super::images::{Images, is_of_user};
+use super::items::{Item, Items};
 use super::tokenizer::TokenCounter;
 use crate::flag::{Flag, FlagKind};
 
 /// Requests of the user's own.
 pub(super) const CUSTOM: DatasetKind = DatasetKind {
     name: "custom",
-    about: "Requests of your own, a JSON object a line with `prompt` or `messages` (--dataset-path)",
+    about: "Requests of your own, a JSON object a line with `prompt` or `messages`, or CSV with `prompt` (--dataset-path)",
     path: DatasetPath::Required,
     has_audio: false,
     flags: &[Flag {
         name: "custom-output-len",
         value_name: "TOKENS",
-        help: "Length of every answer, in tokens, instead of the line's `output_tokens`",
-        kind: FlagKind::Count(1),
+        help: "Length of every answer, in tokens [default, and -1: the line's, or 256]",
+        kind: FlagKind::Length,
         default: None,
     }],
     open,
@@ -40,55 +39,65 @@ const DEFAULT_COUNT: u64 = 100_000;
 /// Memory for lines, in bytes of text.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// Bytes of one line.
-const MAX_LINE_BYTES: u64 = 64 << 20;
+/// Length of an answer where neither the line nor a flag says it, as in `vllm bench serve`.
+const DEFAULT_OUTPUT_TOKENS: u32 = 256;
 
 /// Fields that are not sent, of which the names are kept.
 const MAX_NAMES: usize = 8;
-
-/// What lines look like.
-const FORM: &str =
-    "a line is a JSON object, such as {\"prompt\": \"Hello\", \"output_tokens\": 16}";
 
 /// What the plan keeps of its flags.
 #[derive(Debug, Default, Deserialize)]
 struct Options {
     #[serde(default)]
-    custom_output_len: Option<u32>,
-}
-
-/// A line of the file.
-#[derive(Debug, Deserialize)]
-struct Line {
-    #[serde(default)]
-    prompt: Option<String>,
-    #[serde(default)]
-    messages: Option<Vec<Map<String, Value>>>,
-    #[serde(default)]
-    output_tokens: Option<u32>,
-    #[serde(default)]
-    tools: Option<Vec<Value>>,
-    #[serde(default)]
-    tool_choice: Option<Value>,
-    #[serde(default)]
-    response_format: Option<Map<String, Value>>,
-    /// Further fields of the body.
-    #[serde(default)]
-    body: Option<Map<String, Value>>,
-    /// What is not sent.
-    #[serde(flatten)]
-    others: Map<String, Value>,
+    custom_output_len: Option<i64>,
 }
 
 /// What was read of a file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Found {
-    /// What is sent, in this order, and again from the start.
-    items: Vec<Content>,
+    /// What is sent, in this order.
+    items: Vec<Item>,
+    /// Lines that do not say how long their answer is to be.
+    without_length: u64,
+    /// Fields that only chats are sent, and this backend is not.
+    chats_alone: BTreeSet<&'static str>,
     /// Fields of lines that are not sent.
     unsent: BTreeSet<String>,
     /// The file has further lines.
     has_more: bool,
+}
+
+impl Found {
+    /// What is to be said of the file before a run.
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.without_length > 0 {
+            remarks.push(format!(
+                "{} of its lines do not say how long their answer is to be, and ask for \
+                 {DEFAULT_OUTPUT_TOKENS} tokens (`--custom-output-len`)",
+                self.without_length
+            ));
+        }
+        if self.items.iter().any(|item| !item.images.is_empty()) {
+            remarks.push("lengths of prompts count their text, without the images".to_owned());
+        }
+        if !self.chats_alone.is_empty() {
+            let names: Vec<&str> = self.chats_alone.iter().copied().collect();
+            remarks.push(format!(
+                "fields of its lines that only a chat is sent, and this backend is not: {}",
+                names.join(", ")
+            ));
+        }
+        if !self.unsent.is_empty() {
+            let names: Vec<&str> = self.unsent.iter().map(String::as_str).collect();
+            remarks.push(format!(
+                "fields of its lines that are not sent: {} (put what belongs into the request under \
+                 `body`)",
+                names.join(", ")
+            ));
+        }
+        remarks
+    }
 }
 
 fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
@@ -96,210 +105,154 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         message: "the data set `custom` is a file: name it with `--dataset-path`".to_owned(),
     })?;
     let options = serde_json::from_value(Value::Object(setup.options.clone()));
-    let options: Options = options.map_err(|error| {
-        wrong(
-            path,
-            error.to_string(),
-            "write `custom_output_len` as a whole number above 0",
-        )
-    })?;
-    let lines = Lines {
-        path,
-        output_len: options.custom_output_len,
-        count_tokens: setup.count_tokens,
+    let wrong = |message: String| {
+        let hint = "write `custom_output_len` as a whole number above 0, or -1";
+        WorkloadError::dataset(path, message, hint)
     };
-    let found = lines.read(setup.count.unwrap_or(DEFAULT_COUNT).max(1))?;
+    let options: Options = options.map_err(|error| wrong(error.to_string()))?;
+    let output_len = options.custom_output_len.filter(|length| *length != -1);
+    let output_len = output_len.map(|length| match u32::try_from(length) {
+        Ok(length) if length > 0 => Ok(length),
+        _ => Err(wrong(format!("`custom_output_len` is {length}"))),
+    });
+    let most = setup.most_kept(DEFAULT_COUNT);
+    let reading = Reading {
+        output_len: output_len.transpose()?,
+        count_tokens: setup.count_tokens,
+        is_chat: setup.is_chat,
+        lines: Lines::open(path)?,
+        images: Images::beside(path),
+        found: Found::default(),
+    };
+    let found = reading.read(most)?;
     if found.items.is_empty() {
-        return Err(wrong(path, "it has no line".to_owned(), FORM));
+        return Err(WorkloadError::dataset(
+            path,
+            "it has no line".to_owned(),
+            FORM,
+        ));
     }
-    Ok(Box::new(Custom {
-        found,
+    let first = if found.has_more { "first " } else { "" };
+    Ok(Box::new(Items {
+        what: format!("the {first}{} lines of the data set", found.items.len()),
+        remarks: found.remarks(),
+        items: found.items,
         count: setup.count,
+        repeats: setup.repeats,
         workload: setup.workload,
     }))
 }
 
-fn wrong(path: &Path, message: String, hint: &'static str) -> WorkloadError {
-    WorkloadError::Dataset {
-        path: path.to_owned(),
-        message,
-        hint,
-    }
-}
-
-struct Custom {
-    /// At least one line.
-    found: Found,
-    /// Number of requests, where that is known.
-    count: Option<u64>,
-    workload: Arc<Workload>,
-}
-
-impl Custom {
-    fn item(&self, index: u64) -> &Content {
-        let items = &self.found.items;
-        let at = index % items.len() as u64;
-        // It is below the number of items, which is not 0.
-        &items[usize::try_from(at).unwrap_or(0)]
-    }
-}
-
-impl Dataset for Custom {
-    fn request(&self, index: u64) -> Content {
-        self.item(index).clone()
-    }
-
-    /// Words of about the same length: the prompts would be in the server's cache when they are sent.
-    fn warmup(&self, index: u64) -> Content {
-        let item = self.item(index);
-        let about = u32::try_from(item.text.len() / 4).unwrap_or(u32::MAX);
-        let tokens = item.tokens.unwrap_or(about).max(1);
-        let prompt = self.workload.prompt(PromptSpec::random(index, tokens));
-        Content {
-            text: prompt.text,
-            tokens: Some(prompt.tokens),
-            output_tokens: item.output_tokens,
-            ..Content::default()
-        }
-    }
-
-    fn typical_output_tokens(&self) -> Option<u32> {
-        let items = &self.found.items;
-        let all = items.iter().map(|item| u64::from(item.output_tokens));
-        let mean = all.sum::<u64>() / items.len() as u64;
-        u32::try_from(mean).ok()
-    }
-
-    fn note(&self) -> Option<String> {
-        let Found {
-            items,
-            unsent,
-            has_more,
-        } = &self.found;
-        let mut notes = Vec::new();
-        if self.count.is_none_or(|count| count > items.len() as u64) {
-            let first = if *has_more { "first " } else { "" };
-            notes.push(format!(
-                "the {first}{} lines of the data set are sent, then the same ones again",
-                items.len()
-            ));
-        }
-        if !unsent.is_empty() {
-            let names: Vec<&str> = unsent.iter().map(String::as_str).collect();
-            notes.push(format!(
-                "fields of its lines that are not sent: {} (put what belongs into the request under \
-                 `body`)",
-                names.join(", ")
-            ));
-        }
-        (!notes.is_empty()).then(|| format!("note: {}", notes.join("; ")))
-    }
-}
-
-/// A file of lines, and what is made of them.
-struct Lines<'a> {
-    path: &'a Path,
+/// Makes requests of lines.
+struct Reading<'a> {
     output_len: Option<u32>,
     count_tokens: Option<TokenCounter>,
+    is_chat: bool,
+    lines: Lines<'a>,
+    images: Images,
+    found: Found,
 }
 
-impl Lines<'_> {
+impl Reading<'_> {
     /// Reads at most `count` lines that have something on them.
-    fn read(&self, count: u64) -> Result<Found, WorkloadError> {
-        let unread = |error: std::io::Error| wrong(self.path, error.to_string(), FORM);
-        let file = File::open(self.path).map_err(unread)?;
-        let mut reader = BufReader::with_capacity(1 << 20, file);
-        let mut found = Found::default();
-        let (mut line, mut number, mut bytes) = (Vec::new(), 0_u64, 0_u64);
-        loop {
-            line.clear();
-            number += 1;
-            let mut limited = reader.by_ref().take(MAX_LINE_BYTES);
-            let length = limited.read_until(b'\n', &mut line).map_err(unread)? as u64;
-            if length == 0 {
-                return Ok(found);
+    fn read(mut self, count: u64) -> Result<Found, WorkloadError> {
+        let mut bytes = 0;
+        while (self.found.items.len() as u64) < count {
+            let Some(next) = self.lines.next()? else {
+                return Ok(self.found);
+            };
+            bytes += next.bytes;
+            if bytes + self.images.bytes() > MAX_BYTES {
+                break;
             }
-            if length == MAX_LINE_BYTES && !line.ends_with(b"\n") {
-                let message = format!("line {number} is longer than {} MiB", MAX_LINE_BYTES >> 20);
-                return Err(wrong(self.path, message, FORM));
-            }
-            // Windows writes a mark at the start of a file.
-            let text = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1);
-            let text = text.unwrap_or(&line).trim_ascii();
-            if text.is_empty() {
-                continue;
-            }
-            bytes += length;
-            if found.items.len() as u64 == count || bytes > MAX_BYTES {
-                found.has_more = true;
-                return Ok(found);
-            }
-            let (item, others) = self.item(number, text)?;
-            found.items.push(item);
-            for name in others {
-                if found.unsent.len() < MAX_NAMES {
-                    found.unsent.insert(name);
-                }
-            }
+            let item = self.item(next.number, next.line)?;
+            self.found.items.push(item);
         }
+        self.found.has_more = true;
+        Ok(self.found)
     }
 
-    /// Makes a request of line `number`. Returns the names of fields that are not sent as well.
-    fn item(&self, number: u64, text: &[u8]) -> Result<(Content, Vec<String>), WorkloadError> {
-        let fail = |message: String, hint| {
-            Err(wrong(self.path, format!("line {number}: {message}"), hint))
-        };
-        if !text.starts_with(b"{") {
-            return fail("it is no JSON object".to_owned(), FORM);
+    /// Makes a request of line `number`.
+    fn item(&mut self, number: u64, line: Line) -> Result<Item, WorkloadError> {
+        let mut output_tokens = self.output_len.or(line.output_tokens);
+        if output_tokens == Some(0) {
+            let hint = "an answer has at least 1 token; leave the length out for the default";
+            return Err(self
+                .lines
+                .fail(number, "the length of its answer is 0", hint));
         }
-        let line: Line = match serde_json::from_slice(text) {
-            Ok(line) => line,
-            Err(error) => {
-                // It says where in the line, which it takes for the first one, and in the words of Rust.
-                let message = error.to_string();
-                let message = message.replace(" at line 1 column ", " at column ");
-                let message = message.replace("expected u32", "expected a whole number");
-                let message = message.replace("expected a map", "expected an object");
-                return fail(message, FORM);
+        if output_tokens.is_none() {
+            self.found.without_length += 1;
+            output_tokens = Some(DEFAULT_OUTPUT_TOKENS);
+        }
+        let images = self.images_of(number, &line)?;
+        let fields = self.fields(&line);
+        for (name, _) in line.others {
+            if self.found.unsent.len() < MAX_NAMES {
+                self.found.unsent.insert(name);
             }
-        };
-        let (prompt, messages) = match (line.prompt, line.messages) {
+        }
+        let (text, messages) = match (line.prompt, line.messages) {
             (Some(prompt), None) if !prompt.is_empty() => (prompt, None),
             (None, Some(messages)) if !messages.is_empty() => {
                 (texts(&messages), Some(Value::from(messages).to_string()))
             }
             (Some(_), Some(_)) => {
-                return fail("it has both `prompt` and `messages`".to_owned(), FORM);
+                let message = "it has both `prompt` and `messages`";
+                return Err(self.lines.fail(number, message, FORM));
             }
-            _ => return fail("it has no `prompt` and no `messages`".to_owned(), FORM),
+            _ => {
+                let message = "it has no `prompt` and no `messages`";
+                return Err(self.lines.fail(number, message, FORM));
+            }
         };
-        let Some(output_tokens) = self.output_len.or(line.output_tokens).filter(|n| *n > 0) else {
-            let hint =
-                "give the line `output_tokens`, or all lines one length with `--custom-output-len`";
-            return fail("nothing says how long its answer is to be".to_owned(), hint);
-        };
-        let mut fields = line.body.unwrap_or_default();
-        let own = [
-            ("tools", line.tools.map(Value::from)),
-            ("tool_choice", line.tool_choice),
-            ("response_format", line.response_format.map(Value::from)),
-        ];
-        fields.extend(
-            own.into_iter()
-                .filter_map(|(name, value)| Some((name.to_owned(), value?))),
-        );
-        let item = Content {
-            tokens: self.count_tokens.as_ref().and_then(|count| count(&prompt)),
-            text: prompt,
+        let content = Content {
+            tokens: self.count_tokens.as_ref().and_then(|count| count(&text)),
+            text,
             messages,
-            fields: (!fields.is_empty()).then(|| Value::Object(fields).to_string()),
-            output_tokens,
+            fields,
+            output_tokens: output_tokens.unwrap_or_default(),
             ..Content::default()
         };
-        Ok((
-            item,
-            line.others.into_iter().map(|(name, _)| name).collect(),
-        ))
+        Ok(Item { content, images })
+    }
+
+    /// The images of a line.
+    fn images_of(&mut self, number: u64, line: &Line) -> Result<Vec<Arc<str>>, WorkloadError> {
+        let messages = line.messages.iter().flatten();
+        let has_user =
+            line.messages.is_none() || messages.cloned().any(|one| is_of_user(&one.into()));
+        if !line.images.is_empty() && !has_user {
+            let message = "it has `images`, and no message of a user that they could go with";
+            return Err(self.lines.fail(number, message, FORM));
+        }
+        let images = line.images.iter().map(|given| self.images.url(given));
+        let images: Result<Vec<_>, _> = images.collect();
+        images.map_err(|message| {
+            let hint = "paths are relative to the data set's file; addresses begin with https://";
+            self.lines.fail(number, &message, hint)
+        })
+    }
+
+    /// The fields of the body that a line has, as a JSON object.
+    fn fields(&mut self, line: &Line) -> Option<String> {
+        let mut fields = line.body.clone().unwrap_or_default();
+        let of_chats = [
+            ("tools", line.tools.clone().map(Value::from)),
+            ("tool_choice", line.tool_choice.clone()),
+        ];
+        for (name, value) in of_chats {
+            let Some(value) = value else { continue };
+            if self.is_chat {
+                fields.insert(name.to_owned(), value);
+            } else {
+                self.found.chats_alone.insert(name);
+            }
+        }
+        if let Some(format) = &line.response_format {
+            fields.insert("response_format".to_owned(), format.clone().into());
+        }
+        (!fields.is_empty()).then(|| Value::Object(fields).to_string())
     }
 }
 
@@ -321,32 +274,57 @@ fn texts(messages: &[Map<String, Value>]) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
 
     use serde_json::json;
 
     use super::*;
-    use crate::workload::Tokenizer;
+    use crate::workload::{Tokenizer, Workload};
 
-    fn opened(
-        lines: &[u8],
-        output_len: Option<u32>,
+    /// How a file is opened, beside what is in it.
+    #[derive(Clone, Copy)]
+    struct How {
+        name: &'static str,
+        output_len: Option<i64>,
         count: Option<u64>,
-    ) -> Result<Box<dyn Dataset>, WorkloadError> {
+        repeats: bool,
+        is_chat: bool,
+    }
+
+    const JSON: How = How {
+        name: "lines.jsonl",
+        output_len: None,
+        count: None,
+        repeats: true,
+        is_chat: true,
+    };
+
+    const CSV: How = How {
+        name: "lines.CSV",
+        ..JSON
+    };
+
+    fn opened(lines: &[u8], how: How) -> Result<Box<dyn Dataset>, WorkloadError> {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lines.jsonl");
+        let path = folder.path().join(how.name);
         fs::write(&path, lines).unwrap();
-        let options = output_len.map(|tokens| ("custom_output_len".to_owned(), tokens.into()));
+        fs::write(folder.path().join("a.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+        let options =
+            (how.output_len).map(|tokens| ("custom_output_len".to_owned(), tokens.into()));
         open(DatasetSetup {
             options: &options.into_iter().collect(),
             path: Some(&path),
             workload: Arc::new(Workload::new(&Arc::new(Tokenizer::embedded()), 7)),
             count_tokens: None,
-            count,
+            count: how.count,
+            repeats: how.repeats,
+            is_chat: how.is_chat,
+            kinds: &[],
         })
     }
 
-    fn refused(lines: &[u8]) -> String {
-        let error = opened(lines, None, None).err().unwrap();
+    fn refused(lines: &[u8], how: How) -> String {
+        let error = opened(lines, how).err().unwrap();
         assert!(error.hint().is_some());
         let message = error.to_string();
         let (_, message) = message.split_once("`: ").unwrap();
@@ -357,7 +335,11 @@ mod tests {
     fn lines_are_sent_in_their_order_and_again_from_the_start() {
         let lines = b"\xef\xbb\xbf{\"prompt\": \"one\", \"output_tokens\": 3}\r\n\r\n\
                       {\"prompt\": \"two\", \"output_tokens\": 5, \"id\": 4}";
-        let dataset = opened(lines, None, Some(3)).unwrap();
+        let three = How {
+            count: Some(3),
+            ..JSON
+        };
+        let dataset = opened(lines, three).unwrap();
         let sent = |index| {
             let content = dataset.request(index);
             (content.text, content.output_tokens)
@@ -368,14 +350,158 @@ mod tests {
         insta::assert_snapshot!(dataset.note().unwrap(), @"note: the 2 lines of the data set are sent, then the same ones again; fields of its lines that are not sent: id (put what belongs into the request under `body`)");
         assert_ne!(dataset.warmup(0).text, "one");
         assert_eq!(dataset.typical_output_tokens(), Some(4));
+        assert_eq!(dataset.limit(), None);
+        let once = How {
+            repeats: false,
+            ..three
+        };
+        let dataset = opened(lines, once).unwrap();
+        assert_eq!(dataset.limit(), Some(2));
+        let note = dataset.note().unwrap();
+        assert!(
+            note.contains("are sent, and the run ends with them"),
+            "{note}"
+        );
+    }
+
+    #[test]
+    fn an_answer_is_as_long_as_the_flag_says_then_the_line_then_the_default() {
+        let lines = b"{\"prompt\": \"one\"}\n{\"prompt\": \"two\", \"expected_output_tokens\": 5}";
+        let of = |output_len| {
+            let dataset = opened(lines, How { output_len, ..JSON }).unwrap();
+            let lengths = [0, 1].map(|index| dataset.request(index).output_tokens);
+            (lengths, dataset.note().unwrap())
+        };
+        let (lengths, note) = of(None);
+        assert_eq!(lengths, [256, 5]);
+        assert!(note.contains("1 of its lines do not say"), "{note}");
+        assert_eq!(of(Some(-1)).0, [256, 5]);
+        let (lengths, note) = of(Some(9));
+        assert_eq!(lengths, [9, 9]);
+        assert!(!note.contains("do not say"), "{note}");
+        for wrong in [0, -2, 1 << 40] {
+            let how = How {
+                output_len: Some(wrong),
+                ..JSON
+            };
+            assert!(refused(lines, how).contains(&wrong.to_string()));
+        }
+    }
+
+    #[test]
+    fn csv_below_a_header_is_the_same_as_lines_of_json() {
+        let csv = b"\xef\xbb\xbfid,prompt,output_tokens\r\n\
+                    1,\"Say \"\"hi\"\",\nplease\",3\r\n\
+                    2, two ,\r\n";
+        for how in [CSV, JSON] {
+            let dataset = opened(csv, how).unwrap();
+            let sent = [0, 1].map(|index| {
+                let content = dataset.request(index);
+                (content.text, content.output_tokens)
+            });
+            assert_eq!(sent[0], ("Say \"hi\",\nplease".to_owned(), 3));
+            assert_eq!(sent[1], (" two ".to_owned(), 256));
+            let note = dataset.note().unwrap();
+            assert!(note.contains("the 2 lines"), "{note}");
+            assert!(note.contains("not sent: id"), "{note}");
+        }
+        let other = opened(b"expected_output_tokens,prompt\n7,a", CSV).unwrap();
+        assert_eq!(other.request(0).output_tokens, 7);
+        let messages = [
+            &b""[..],
+            b"prompt\n",
+            b"text,output_tokens\na,1",
+            b"prompt,output_tokens\na,1\n\"b\nc\",x\n",
+            b"prompt,output_tokens\na,1\n,2\n",
+            b"prompt,output_tokens\na,0\n",
+            b"prompt,output_tokens\na,1,2\n",
+            b"prompt\n\xff\n",
+        ]
+        .map(|csv| refused(csv, CSV));
+        insta::assert_snapshot!(messages.join("\n"), @"
+        it has no line
+        it has no line
+        line 1: its header has no `prompt`, but: text, output_tokens
+        line 3: its `output_tokens` is `x`, and no whole number
+        line 3: it has no `prompt` and no `messages`
+        line 2: the length of its answer is 0
+        line 2: it has 3 fields, and the header 2
+        line 2: it is no UTF-8 text
+        ");
+    }
+
+    #[test]
+    fn a_quote_without_an_end_takes_bounded_memory() {
+        let mut csv = b"prompt\n\"".to_vec();
+        csv.resize(70 << 20, b'a');
+        assert_eq!(refused(&csv, CSV), "a line is over 64 MiB");
+        let mut json = b"{\"prompt\": \"".to_vec();
+        json.resize(70 << 20, b'a');
+        assert_eq!(refused(&json, JSON), "line 1: it is longer than 64 MiB");
+    }
+
+    #[test]
+    fn images_go_with_the_prompt_and_are_told_by_line_where_they_are_missing() {
+        let line = json!({ "prompt": "What is it?", "images": ["a.png", "https://h/b.png"] });
+        let dataset = opened(line.to_string().as_bytes(), JSON).unwrap();
+        assert!(dataset.has_images());
+        let content = dataset.request(0);
+        assert_eq!(content.text, "What is it?");
+        let messages: Value = serde_json::from_str(&content.messages.unwrap()).unwrap();
+        let parts = &messages[0]["content"];
+        assert_eq!(parts[0]["text"], "What is it?");
+        assert_eq!(
+            parts[1]["image_url"]["url"],
+            "data:image/png;base64,iVBORw0KGgo="
+        );
+        assert_eq!(parts[2]["image_url"]["url"], "https://h/b.png");
+        assert!(dataset.note().unwrap().contains("without the images"));
+        assert_eq!(dataset.warmup(0).messages, None);
+        let missing = b"{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"image_files\": [\"none.png\"]}";
+        let message = refused(missing, JSON);
+        assert!(message.starts_with("line 2: image `"), "{message}");
+        assert!(message.contains("none.png"), "{message}");
+        let unasked =
+            json!({ "messages": [{ "role": "system", "content": "a" }], "images": ["a.png"] });
+        let message = refused(unasked.to_string().as_bytes(), JSON);
+        assert!(message.contains("no message of a user"), "{message}");
+    }
+
+    #[test]
+    fn what_only_a_chat_is_sent_stays_out_of_completions() {
+        let line = json!({
+            "prompt": "a", "output_tokens": 1, "tools": [{}], "tool_choice": "auto",
+            "response_format": { "type": "json_object" }, "body": { "top_k": 1 },
+        });
+        let fields = |is_chat| {
+            let dataset = opened(line.to_string().as_bytes(), How { is_chat, ..JSON }).unwrap();
+            let fields = dataset.request(0).fields.unwrap();
+            let fields: Map<String, Value> = serde_json::from_str(&fields).unwrap();
+            let mut names: Vec<String> = fields.into_iter().map(|(name, _)| name).collect();
+            names.sort();
+            (names.join(" "), dataset.note().unwrap())
+        };
+        let (names, note) = fields(true);
+        assert_eq!(names, "response_format tool_choice tools top_k");
+        assert!(!note.contains("only a chat"), "{note}");
+        let (names, note) = fields(false);
+        assert_eq!(names, "response_format top_k");
+        assert!(
+            note.ends_with("and this backend is not: tool_choice, tools"),
+            "{note}"
+        );
     }
 
     #[test]
     fn no_more_lines_are_read_than_are_sent() {
         let lines = b"{\"prompt\": \"one\", \"output_tokens\": 3}\n{\"prompt\": ";
-        let dataset = opened(lines, None, Some(1)).unwrap();
+        let one = How {
+            count: Some(1),
+            ..JSON
+        };
+        let dataset = opened(lines, one).unwrap();
         assert_eq!(dataset.note(), None);
-        assert!(refused(lines).starts_with("line 2: "));
+        assert!(refused(lines, JSON).starts_with("line 2: "));
     }
 
     #[test]
@@ -388,7 +514,13 @@ mod tests {
             "tools": [{ "type": "function" }],
             "body": { "temperature": 0.5, "tools": [] },
         });
-        let dataset = opened(line.to_string().as_bytes(), Some(9), None).unwrap();
+        let dataset = {
+            let nine = How {
+                output_len: Some(9),
+                ..JSON
+            };
+            opened(line.to_string().as_bytes(), nine).unwrap()
+        };
         let content = dataset.request(0);
         assert_eq!(content.text, "Be short.\nHi");
         let messages: Value = serde_json::from_str(&content.messages.unwrap()).unwrap();
@@ -413,12 +545,11 @@ mod tests {
             b"{\"prompt\": \"\", \"output_tokens\": 4}",
             b"{\"prompt\": \"a\", \"messages\": [{}], \"output_tokens\": 4}",
             b"{\"messages\": [\"a\"]}",
-            b"{\"prompt\": \"a\"}",
             b"{\"prompt\": \"a\", \"output_tokens\": 0}",
             b"{\"prompt\": \"a\", \"output_tokens\": 2.5}",
             b"{\"prompt\": \"\xff\", \"output_tokens\": 2}",
         ]
-        .map(refused);
+        .map(|lines| refused(lines, JSON));
         insta::assert_snapshot!(messages.join("\n"), @r#"
         it has no line
         it has no line
@@ -429,8 +560,7 @@ mod tests {
         line 1: it has no `prompt` and no `messages`
         line 1: it has both `prompt` and `messages`
         line 1: invalid type: string "a", expected an object at column 17
-        line 1: nothing says how long its answer is to be
-        line 1: nothing says how long its answer is to be
+        line 1: the length of its answer is 0
         line 1: invalid type: floating point `2.5`, expected a whole number at column 36
         line 1: invalid unicode code point at column 13
         "#);

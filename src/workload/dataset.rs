@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::clip::Clip;
 use super::error::WorkloadError;
-use super::prompt::Workload;
+use super::prompt::{Prompt, Workload};
 use super::tokenizer::TokenCounter;
 use crate::flag::Flag;
 
@@ -23,6 +23,16 @@ pub trait Dataset: Send + Sync {
 
     /// A usual length of an answer, in tokens, where that is known.
     fn typical_output_tokens(&self) -> Option<u32>;
+
+    /// Number of requests that it has, where it is not to repeat any.
+    fn limit(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether its requests have images.
+    fn has_images(&self) -> bool {
+        false
+    }
 
     /// What is to be said of it before a run.
     fn note(&self) -> Option<String> {
@@ -47,8 +57,23 @@ pub struct Content {
     pub output_tokens: u32,
     /// Tokens at the prompt's start that requests before it have too; none where nobody knows.
     pub prefix_tokens: Option<u32>,
+    /// The data set that it is of, where there are several.
+    pub class: Option<&'static str>,
     /// What is to be heard, in the prompt's place.
     pub audio: Option<Clip>,
+}
+
+impl Content {
+    /// A prompt of the workload's words, whose answer is to have so many tokens.
+    pub(super) fn made_up(prompt: Prompt, output_tokens: u32) -> Self {
+        Self {
+            text: prompt.text,
+            tokens: Some(prompt.tokens),
+            is_made_up: true,
+            output_tokens,
+            ..Self::default()
+        }
+    }
 }
 
 /// What a data set is opened with.
@@ -63,6 +88,27 @@ pub struct DatasetSetup<'a> {
     pub count_tokens: Option<TokenCounter>,
     /// Number of requests, where that is known.
     pub count: Option<u64>,
+    /// It is sent again from the start where it has fewer.
+    pub repeats: bool,
+    /// Requests hold messages, and with them what only chats have.
+    pub is_chat: bool,
+    /// All data sets that there are, for one that has others in it.
+    pub kinds: &'static [DatasetKind],
+}
+
+/// Requests that are kept where nobody knows how many there will be and none is to be sent again.
+const MOST_KEPT: u64 = 100_000;
+
+impl DatasetSetup<'_> {
+    /// How many requests are kept of a file at most: as many as the run has, or where nobody knows
+    /// that, `usual`.
+    pub(super) fn most_kept(&self, usual: u64) -> u64 {
+        let unknown = match self.repeats {
+            true => usual,
+            false => usual.max(MOST_KEPT),
+        };
+        self.count.unwrap_or(unknown).max(1)
+    }
 }
 
 /// Whether a data set is read from a file or a folder.

@@ -1,7 +1,9 @@
 //! What can be wrong with a workload, and what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::capture::CaptureError;
 
 /// Why prompts can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,9 @@ pub enum WorkloadError {
         /// What the user can do about it.
         hint: &'static str,
     },
+    /// A tape whose prompts can't be read.
+    #[error(transparent)]
+    Tape(#[from] CaptureError),
     /// Lengths that no prompt can have.
     #[error("{message}")]
     Lengths {
@@ -61,9 +66,19 @@ pub enum WorkloadError {
 }
 
 impl WorkloadError {
+    /// A data set that can't be used.
+    pub(super) fn dataset(path: &Path, message: impl Into<String>, hint: &'static str) -> Self {
+        Self::Dataset {
+            path: path.to_owned(),
+            message: message.into(),
+            hint,
+        }
+    }
+
     /// Returns what the user can do about it, as an imperative.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Tape(error) => return error.hint(),
             Self::Dataset { hint, .. } => hint,
             Self::MissingTokenizer { .. } => {
                 "name the model's `tokenizer.json` or its folder; of a model's name only what is in the \

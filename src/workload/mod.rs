@@ -9,21 +9,35 @@
 //! a file.
 
 mod audio;
+mod burstgpt;
 mod chat_template;
 mod clip;
+mod conversation;
 mod custom;
+mod custom_lines;
 mod dataset;
 mod error;
+mod hf;
+mod hf_files;
 mod hub;
+mod images;
+mod items;
+mod mix;
 mod prefix_repetition;
 mod prompt;
 mod prompt_counter;
 mod prompts;
 mod python_json;
 mod random;
+mod records;
+mod sample;
 mod sharegpt;
+mod sonnet;
+mod tape;
 mod tokenizer;
 mod words;
+
+use serde_json::{Map, Value};
 
 pub use chat_template::{ChatFields, ChatTemplate};
 pub use clip::Clip;
@@ -42,9 +56,28 @@ pub const DATASETS: &[DatasetKind] = &[
     random::RANDOM,
     prefix_repetition::PREFIX_REPETITION,
     sharegpt::SHAREGPT,
+    sonnet::SONNET,
+    burstgpt::BURSTGPT,
     custom::CUSTOM,
+    hf::HF,
+    tape::TAPE,
+    mix::MIX,
     audio::AUDIO,
 ];
+
+/// Returns the kinds whose flags a data set has: its own and, of a mix, those of its parts.
+pub fn kinds_in(
+    kind: &'static DatasetKind,
+    options: &Map<String, Value>,
+) -> Vec<&'static DatasetKind> {
+    let names = match kind.name == mix::MIX.name {
+        true => mix::names(options),
+        false => Vec::new(),
+    };
+    let is_in =
+        |other: &&DatasetKind| other.name == kind.name || names.contains(&other.name.into());
+    DATASETS.iter().filter(is_in).collect()
+}
 
 /// Returns the kind of that name.
 pub fn dataset_kind(name: &str) -> Option<&'static DatasetKind> {

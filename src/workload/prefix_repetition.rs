@@ -130,12 +130,8 @@ impl Dataset for PrefixRepetition {
             ..PromptSpec::random(index, prefix_tokens.saturating_add(suffix_tokens))
         });
         Content {
-            text: prompt.text,
-            tokens: Some(prompt.tokens),
-            is_made_up: true,
-            output_tokens,
             prefix_tokens: Some(if is_known { prefix_tokens } else { 0 }),
-            ..Content::default()
+            ..Content::made_up(prompt, output_tokens)
         }
     }
 
@@ -144,13 +140,7 @@ impl Dataset for PrefixRepetition {
     fn warmup(&self, index: u64) -> Content {
         let tokens = (self.options.prefix_tokens).saturating_add(self.options.suffix_tokens);
         let prompt = self.workload.prompt(PromptSpec::random(index, tokens));
-        Content {
-            text: prompt.text,
-            tokens: Some(prompt.tokens),
-            is_made_up: true,
-            output_tokens: self.options.output_tokens,
-            ..Content::default()
-        }
+        Content::made_up(prompt, self.options.output_tokens)
     }
 
     fn typical_output_tokens(&self) -> Option<u32> {
@@ -183,6 +173,9 @@ mod tests {
             workload: Arc::new(Workload::new(&Arc::new(Tokenizer::embedded()), 7)),
             count_tokens: None,
             count,
+            repeats: true,
+            is_chat: false,
+            kinds: &[],
         })
     }
 

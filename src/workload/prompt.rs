@@ -117,6 +117,16 @@ impl Workload {
         }
     }
 
+    /// Makes other prompts than those of another part, of the same seed and salt.
+    pub(super) fn of_part(&self, part: u64) -> Self {
+        Self {
+            tokenizer: self.tokenizer.clone(),
+            words: self.words.clone(),
+            seed: Draw::new(self.seed, part, field::PART_SEED).next(),
+            words_seed: Draw::new(self.words_seed, part, field::PROMPT_SALT).next(),
+        }
+    }
+
     /// The seed of the run, of which lengths are drawn.
     pub fn seed(&self) -> u64 {
         self.seed

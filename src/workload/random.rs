@@ -92,12 +92,8 @@ impl Dataset for Random {
             ..PromptSpec::random(index, tokens)
         });
         Content {
-            text: prompt.text,
-            tokens: Some(prompt.tokens),
-            is_made_up: true,
-            output_tokens,
             prefix_tokens: (shared > 0).then_some(if index == 0 { 0 } else { shared }),
-            ..Content::default()
+            ..Content::made_up(prompt, output_tokens)
         }
     }
 

@@ -5,23 +5,18 @@
 //! first thing that the user says is sent, and what it was answered gives the length of the answer.
 //! The file is streamed: what is kept of it is what may be sent.
 
-use std::cell::Cell;
-use std::collections::BinaryHeap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
-use std::rc::Rc;
-use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::conversation::{MAX_PROMPT_TOKENS, MAX_TOTAL_TOKENS, MIN_TOKENS, first_exchange, fits};
 use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
 use super::error::WorkloadError;
-use super::prompt::{PromptSpec, Workload};
+use super::items::{Item, Items};
+use super::records;
+use super::sample::Sample;
 use super::tokenizer::TokenCounter;
-use crate::draw::{Draw, field};
 use crate::flag::{Flag, FlagKind};
 
 /// Prompts of recorded conversations.
@@ -49,18 +44,6 @@ const SPARE: u64 = 4;
 /// Memory for conversations, in bytes of text.
 const MAX_BYTES: usize = 512 << 20;
 
-/// Bytes of one conversation.
-const MAX_CONVERSATION_BYTES: u64 = 64 << 20;
-
-/// Tokens of a prompt and of an answer at least, as in vLLM's `is_valid_sequence`.
-const MIN_TOKENS: u32 = 4;
-
-/// Tokens of a prompt at most, as there.
-const MAX_PROMPT_TOKENS: u32 = 1_024;
-
-/// Tokens of a prompt and its answer at most, as there.
-const MAX_TOTAL_TOKENS: u32 = 2_048;
-
 /// What the plan keeps of its flags.
 #[derive(Debug, Default, Deserialize)]
 struct Options {
@@ -73,7 +56,8 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         message: "the data set `sharegpt` is a file: name it with `--dataset-path`".to_owned(),
     })?;
     let options = serde_json::from_value(Value::Object(setup.options.clone()));
-    let options: Options = options.map_err(|error| wrong(path, error.to_string(), BAD_OPTION))?;
+    let options: Options =
+        options.map_err(|error| WorkloadError::dataset(path, error.to_string(), BAD_OPTION))?;
     if options.sharegpt_output_len.is_none() && setup.count_tokens.is_none() {
         return Err(WorkloadError::Lengths {
             message: "the lengths of recorded replies can't be told without a tokenizer: name the \
@@ -81,14 +65,14 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
                 .to_owned(),
         });
     }
-    let count = setup.count.unwrap_or(DEFAULT_COUNT).max(1);
+    let count = setup.most_kept(DEFAULT_COUNT);
     let mut pool = Pool::new(setup.workload.seed(), count.saturating_mul(SPARE));
     pool.fill(path, options.sharegpt_output_len.is_some())?;
-    let found = pool.seen;
+    let found = pool.0.offered();
     let lengths = (options.sharegpt_output_len, setup.count_tokens);
     let items = pool.choose(count, &lengths);
     if items.is_empty() {
-        return Err(wrong(
+        return Err(WorkloadError::dataset(
             path,
             format!(
                 "none of its {found} conversations with a prompt and a reply can be sent: a prompt has \
@@ -97,203 +81,65 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
             "look at its first lines; conversations have `conversations` with `from` and `value`",
         ));
     }
-    Ok(Box::new(ShareGpt {
-        items,
-        found,
+    Ok(Box::new(Items {
+        what: format!("{} of {found} conversations", items.len()),
+        items: items.into_iter().map(Item::from).collect(),
         count: setup.count,
+        repeats: setup.repeats,
         workload: setup.workload,
+        remarks: Vec::new(),
     }))
 }
 
 const BAD_OPTION: &str = "write `sharegpt_output_len` as a whole number above 0";
 
-fn wrong(path: &Path, message: String, hint: &'static str) -> WorkloadError {
-    WorkloadError::Dataset {
-        path: path.to_owned(),
-        message,
-        hint,
-    }
-}
-
-struct ShareGpt {
-    /// What is sent, in this order, and again from the start.
-    items: Vec<Item>,
-    /// Conversations in the file with a prompt and a reply.
-    found: u64,
-    /// Number of requests, where that is known.
-    count: Option<u64>,
-    workload: Arc<Workload>,
-}
-
-struct Item {
-    prompt: String,
-    tokens: Option<u32>,
-    output_tokens: u32,
-}
-
-impl ShareGpt {
-    fn item(&self, index: u64) -> &Item {
-        let at = index % self.items.len() as u64;
-        // It is below the number of items, which is not 0.
-        &self.items[usize::try_from(at).unwrap_or(0)]
-    }
-}
-
-impl Dataset for ShareGpt {
-    fn request(&self, index: u64) -> Content {
-        let item = self.item(index);
-        Content {
-            text: item.prompt.clone(),
-            tokens: item.tokens,
-            output_tokens: item.output_tokens,
-            ..Content::default()
-        }
-    }
-
-    /// Words of the same length: its prompts would be in the server's cache when they are sent.
-    fn warmup(&self, index: u64) -> Content {
-        let item = self.item(index);
-        let about = u32::try_from(item.prompt.len() / 4).unwrap_or(u32::MAX);
-        let tokens = item.tokens.unwrap_or(about).max(1);
-        let prompt = self.workload.prompt(PromptSpec::random(index, tokens));
-        Content {
-            text: prompt.text,
-            tokens: Some(prompt.tokens),
-            output_tokens: item.output_tokens,
-            ..Content::default()
-        }
-    }
-
-    fn typical_output_tokens(&self) -> Option<u32> {
-        let all = self.items.iter().map(|item| u64::from(item.output_tokens));
-        let mean = all.sum::<u64>() / self.items.len() as u64;
-        u32::try_from(mean).ok()
-    }
-
-    fn note(&self) -> Option<String> {
-        let (items, found) = (self.items.len(), self.found);
-        (self.count.is_none_or(|count| count > items as u64)).then(|| {
-            format!("note: {items} of {found} conversations are sent, then the same ones again")
-        })
-    }
-}
-
 /// A conversation that may be sent.
 struct Candidate {
-    /// Its place in the order in which they are sent: a draw of its number in the file.
-    key: u64,
     prompt: String,
     reply: String,
 }
 
-impl Candidate {
-    fn bytes(&self) -> usize {
-        self.prompt.len() + self.reply.len()
-    }
-}
-
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
-impl Eq for Candidate {}
-
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Candidate {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key.cmp(&other.key)
-    }
-}
-
-/// The conversations with the smallest keys: a sample that is the same whatever the file's order of
-/// reading, in bounded memory.
-struct Pool {
-    seed: u64,
-    most: u64,
-    kept: BinaryHeap<Candidate>,
-    bytes: usize,
-    /// Conversations so far, with or without what can be sent.
-    read: u64,
-    /// Conversations so far that have a prompt and a reply.
-    seen: u64,
-}
+/// Conversations that may be sent, a sample of them in bounded memory.
+struct Pool(Sample<Candidate>);
 
 impl Pool {
     fn new(seed: u64, most: u64) -> Self {
-        Self {
-            seed,
-            most,
-            kept: BinaryHeap::new(),
-            bytes: 0,
-            read: 0,
-            seen: 0,
-        }
+        Self(Sample::new(seed, most, MAX_BYTES))
     }
 
     /// Reads a file. Of a conversation without a reply the prompt is taken where `is_prompt_enough`.
     fn fill(&mut self, path: &Path, is_prompt_enough: bool) -> Result<(), WorkloadError> {
-        let cannot = |error: &dyn std::fmt::Display| {
+        let cannot = |message: String| {
             let form = "it is a JSON array of conversations in ShareGPT's form, or one a line";
-            wrong(path, error.to_string(), form)
+            WorkloadError::dataset(path, message, form)
         };
-        let file = File::open(path).map_err(|error| cannot(&error))?;
-        let left = Rc::new(Cell::new(MAX_CONVERSATION_BYTES));
-        let mut reader = BufReader::with_capacity(1 << 20, file);
-        let first = first_byte(&mut reader).map_err(|error| cannot(&error))?;
-        let capped = Capped {
-            inner: reader,
-            left: Rc::clone(&left),
-        };
-        let mut take = |conversation: Conversation| {
-            left.set(MAX_CONVERSATION_BYTES);
+        let text = records::open(path).map_err(|error| cannot(error.to_string()))?;
+        records::each_json(text, "a conversation", |conversation: Conversation| {
             self.take(&conversation, is_prompt_enough);
-        };
-        let mut json = serde_json::Deserializer::from_reader(BufReader::new(capped));
-        let read = if first == Some(b'[') {
-            let read = json.deserialize_seq(EachOf(&mut take));
-            read.and_then(|()| json.end())
-        } else {
-            let mut all = json.into_iter::<Conversation>();
-            all.try_for_each(|one| one.map(&mut take))
-        };
-        read.map_err(|error| cannot(&error))
+        })
+        .map_err(cannot)
     }
 
     fn take(&mut self, conversation: &Conversation, is_prompt_enough: bool) {
-        let number = self.read;
-        self.read += 1;
-        let Some((prompt, reply)) = conversation.first_exchange() else {
+        let Some((prompt, reply)) = first_exchange(&conversation.conversations) else {
+            self.0.skip();
             return;
         };
         if prompt.trim().is_empty() || (reply.is_none() && !is_prompt_enough) {
+            self.0.skip();
             return;
         }
-        self.seen += 1;
-        let candidate = Candidate {
-            key: Draw::new(self.seed, number, field::DATASET_ROW).next(),
+        let reply = reply.unwrap_or_default();
+        self.0.offer(prompt.len() + reply.len(), || Candidate {
             prompt: prompt.to_owned(),
-            reply: reply.unwrap_or_default().to_owned(),
-        };
-        self.bytes += candidate.bytes();
-        self.kept.push(candidate);
-        while (self.kept.len() as u64 > self.most || self.bytes > MAX_BYTES)
-            && let Some(last) = self.kept.pop()
-        {
-            self.bytes -= last.bytes();
-        }
+            reply: reply.to_owned(),
+        });
     }
 
     /// Chooses at most `count` of those whose lengths are within the bounds.
-    fn choose(self, count: u64, lengths: &(Option<u32>, Option<TokenCounter>)) -> Vec<Item> {
+    fn choose(self, count: u64, lengths: &(Option<u32>, Option<TokenCounter>)) -> Vec<Content> {
         let most = usize::try_from(count).unwrap_or(usize::MAX);
-        let in_order = self.kept.into_sorted_vec().into_iter();
+        let in_order = self.0.into_records();
         in_order
             .filter_map(|candidate| item(candidate, lengths))
             .take(most)
@@ -306,23 +152,18 @@ impl Pool {
 fn item(
     candidate: Candidate,
     (fixed, count): &(Option<u32>, Option<TokenCounter>),
-) -> Option<Item> {
+) -> Option<Content> {
     let length = |text: &str| count.as_ref().and_then(|count| count(text));
     let tokens = length(&candidate.prompt);
     let output_tokens = match fixed {
         Some(fixed) => *fixed,
         None => length(&candidate.reply).filter(|&tokens| tokens >= MIN_TOKENS)?,
     };
-    if let Some(tokens) = tokens
-        && (!(MIN_TOKENS..=MAX_PROMPT_TOKENS).contains(&tokens)
-            || tokens.saturating_add(output_tokens) > MAX_TOTAL_TOKENS)
-    {
-        return None;
-    }
-    Some(Item {
-        prompt: candidate.prompt,
+    fits(tokens, output_tokens).then(|| Content {
+        text: candidate.prompt,
         tokens,
         output_tokens,
+        ..Content::default()
     })
 }
 
@@ -334,90 +175,12 @@ struct Conversation {
     conversations: Vec<Map<String, Value>>,
 }
 
-impl Conversation {
-    /// What the user says first, and the reply to it.
-    fn first_exchange(&self) -> Option<(&str, Option<&str>)> {
-        let is_of = |turn: &Map<String, Value>, names: &[&str]| {
-            names.contains(&text_of(turn, &["from", "role"]).unwrap_or_default())
-        };
-        let said = |turn| text_of(turn, &["value", "content", "text"]);
-        let turns = &self.conversations;
-        let at = turns.iter().position(|turn| is_of(turn, &USERS))?;
-        let reply = turns.get(at + 1).filter(|turn| is_of(turn, &ASSISTANTS));
-        Some((said(&turns[at])?, reply.and_then(said)))
-    }
-}
-
-/// Names of those who ask.
-const USERS: [&str; 3] = ["human", "user", "prompter"];
-
-/// Names of those who answer.
-const ASSISTANTS: [&str; 7] = [
-    "gpt",
-    "assistant",
-    "model",
-    "bot",
-    "chatgpt",
-    "bing",
-    "bard",
-];
-
-fn text_of<'a>(turn: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a str> {
-    keys.iter().find_map(|key| turn.get(*key)?.as_str())
-}
-
-/// Hands each element of an array to a function, as it is read.
-struct EachOf<'a, F>(&'a mut F);
-
-impl<'de, F: FnMut(Conversation)> Visitor<'de> for EachOf<'_, F> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("an array of conversations")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
-        while let Some(conversation) = sequence.next_element()? {
-            (self.0)(conversation);
-        }
-        Ok(())
-    }
-}
-
-/// Skips white space, and a byte order mark, and returns the first byte behind it.
-fn first_byte(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
-    const SKIPPED: [u8; 7] = [b' ', b'\t', b'\r', b'\n', 0xef, 0xbb, 0xbf];
-    loop {
-        match reader.fill_buf()?.first().copied() {
-            Some(byte) if SKIPPED.contains(&byte) => reader.consume(1),
-            first => return Ok(first),
-        }
-    }
-}
-
-/// A reader that fails where one conversation takes too much.
-struct Capped<R> {
-    inner: R,
-    /// Bytes that it may still give before the next conversation is done.
-    left: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Capped<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        let left = self.left.get().checked_sub(read as u64);
-        self.left.set(left.ok_or_else(|| {
-            let mib = MAX_CONVERSATION_BYTES >> 20;
-            io::Error::other(format!("a conversation is over {mib} MiB"))
-        })?);
-        Ok(read)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::workload::Tokenizer;
+    use crate::workload::{Tokenizer, Workload};
 
     const FILE: &str = r#"[
       {"id": "a", "conversations": [{"from": "human", "value": "What is the tallest mountain?"},
@@ -451,6 +214,9 @@ mod tests {
             workload: Arc::new(Workload::new(&Arc::new(Tokenizer::embedded()), seed)),
             count_tokens: Some(words),
             count,
+            repeats: true,
+            is_chat: false,
+            kinds: &[],
         })
     }
 

@@ -20,7 +20,7 @@ const TRIAL_WORDS: u32 = 500;
 const EMBEDDED: &str = include_str!("o200k_words.txt");
 
 /// Words to make prompts of.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Words {
     words: Vec<Word>,
     /// Bits that choose a word: two to their power is the number of words.

@@ -453,6 +453,167 @@ fn requests_of_the_users_own_are_sent_as_they_are_written() {
 }
 
 #[test]
+fn images_go_to_chats_and_tools_stay_out_of_completions() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("a.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    let line = r#"{"prompt": "What is it?", "images": ["a.png"]}"#;
+    folder.write("seen.jsonl", line);
+    folder.write(
+        "tools.jsonl",
+        r#"{"prompt": "Hi", "tools": [{"type": "function"}]}"#,
+    );
+    let mock = Mock::answering(&["a"]);
+    let seen = ["--dataset-name", "custom", "--dataset-path", "seen.jsonl"];
+    let chat = ["--backend", "openai-chat", "--num-prompts", "1"];
+    let outcome = load_of(&folder, &mock.url(), &[seen, chat].concat()).expect_code(0);
+    let length = "1 of its lines do not say how long their answer is to be, and ask for 256 tokens";
+    assert!(outcome.stderr.contains(length), "{}", outcome.stderr);
+    let [request] = mock.requests().try_into().unwrap();
+    assert_eq!(request.body["max_completion_tokens"], 256);
+    assert_eq!(
+        request.body["messages"][0]["content"],
+        serde_json::json!([
+            { "type": "text", "text": "What is it?" },
+            { "type": "image_url", "image_url": { "url": "data:image/png;base64,iVBORw0KGgo=" } },
+        ])
+    );
+    let words = [&seen[..], &["--force"]].concat();
+    let outcome = load_of(&folder, &mock.url(), &words).expect_code(2);
+    let refused = "the backend `openai` can't send the images";
+    assert!(outcome.stderr.contains(refused), "{}", outcome.stderr);
+    let tools = ["--dataset-name", "custom", "--dataset-path", "tools.jsonl"];
+    let words = [&tools[..], &["--num-prompts", "1", "--force"]].concat();
+    let outcome = load_of(&folder, &mock.url(), &words).expect_code(0);
+    assert!(
+        outcome.stderr.contains("this backend is not: tools"),
+        "{}",
+        outcome.stderr
+    );
+    let [_, request] = mock.requests().try_into().unwrap();
+    assert_eq!(request.body.get("tools"), None);
+}
+
+#[test]
+fn a_run_ends_with_its_data_set_where_it_is_not_to_repeat() {
+    let folder = Folder::new();
+    folder.write("own.csv", "prompt,output_tokens\none,1\ntwo,1\nthree,1\n");
+    let words = [
+        "--dataset-name",
+        "custom",
+        "--dataset-path",
+        "own.csv",
+        "--no-oversample",
+    ];
+    for shape in [
+        &["--num-prompts", "9"][..],
+        &["--num-prompts", "9", "--max-concurrency", "2"],
+        &["--duration", "20s", "--request-rate", "50"],
+    ] {
+        let mock = Mock::answering(&["a"]);
+        let words = [&words[..], shape, &["--force"]].concat();
+        let outcome = load_of(&folder, &mock.url(), &words).expect_code(0);
+        let ends = "note: the 3 lines of the data set are sent, and the run ends with them";
+        assert!(outcome.stderr.contains(ends), "{}", outcome.stderr);
+        assert_eq!(prompts(&mock.requests()), ["one", "three", "two"]);
+        let again = ["run", "run.tape", "--out", "again.tape"];
+        let again = [&again[..], &["--no-summary", "--force"]].concat();
+        folder.run(&again).expect_code(0);
+        assert_eq!(mock.requests().len(), 6, "the plan ends with it as well");
+    }
+    let mock = Mock::answering(&["a"]);
+    let outcome = load_of(&folder, &mock.url(), &["--no-oversample"]).expect_code(2);
+    let refused = "`--no-oversample` has no effect on the data set `random`";
+    assert!(outcome.stderr.contains(refused), "{}", outcome.stderr);
+}
+
+#[test]
+fn the_prompts_of_a_tape_are_sent_again_with_their_lengths() {
+    let folder = Folder::new();
+    let mock = Mock::answering(&["a"]);
+    let lengths = [
+        "--random-input-len",
+        "9",
+        "--random-output-len",
+        "5",
+        "--random-range-ratio",
+        "0.5",
+    ];
+    let kept = ["--num-prompts", "6", "--keep", "text"];
+    load_of(&folder, &mock.url(), &[&lengths[..], &kept].concat()).expect_code(0);
+    let recorded = mock.requests();
+    let tape = [
+        "load",
+        "--base-url",
+        &mock.url(),
+        "--model",
+        "m",
+        "--no-summary",
+        "--num-warmups",
+        "0",
+    ];
+    let tape = [&tape[..], &["--dataset-name", "tape", "--num-prompts", "6"]].concat();
+    let words = [
+        &tape[..],
+        &["--dataset-path", "run.tape", "--out", "again.tape"],
+    ]
+    .concat();
+    folder.run(&words).expect_code(0);
+    let again = &mock.requests()[6..];
+    assert_eq!(prompts(again), prompts(&recorded));
+    let planned = "SELECT output_tokens_planned FROM requests ORDER BY request_id";
+    assert_eq!(
+        folder.table("again.tape", planned),
+        folder.table("run.tape", planned)
+    );
+    let words = [
+        &tape[..],
+        &["--dataset-path", "again.tape", "--out", "third.tape"],
+    ]
+    .concat();
+    let outcome = folder.run(&words).expect_code(4);
+    let refused = "it has no prompts: it was recorded without `--keep text`";
+    assert!(outcome.stderr.contains(refused), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_mix_sends_its_parts_with_their_own_flags_and_the_tape_tells_them_apart() {
+    let folder = Folder::new();
+    folder.write("own.csv", "prompt\none\ntwo\nthree\n");
+    let mock = Mock::answering(&["a"]);
+    let mix = [
+        "--dataset-name",
+        "mix",
+        "--dataset-mix",
+        "random:1,custom=own.csv:1",
+    ];
+    let flags = [
+        "--random-input-len",
+        "7",
+        "--custom-output-len",
+        "3",
+        "--num-prompts",
+        "40",
+    ];
+    let words = [mix, ["--seed", "1", "--max-concurrency", "4"]].concat();
+    load_of(&folder, &mock.url(), &[&words[..], &flags].concat()).expect_code(0);
+    let classes = "SELECT class, min(output_tokens_planned), max(output_tokens_planned), \
+                   count(*) > 9 FROM requests GROUP BY class ORDER BY class";
+    assert_eq!(
+        folder.table("run.tape", classes),
+        "custom | 3 | 3 | true\nrandom | 128 | 128 | true"
+    );
+    let sent = mock.requests();
+    folder
+        .run(&["run", "run.tape", "--out", "again.tape", "--no-summary"])
+        .expect_code(0);
+    assert_eq!(prompts(&mock.requests()[40..]), prompts(&sent));
+    let stray = ["--sharegpt-output-len", "4"];
+    let outcome = load_of(&folder, &mock.url(), &[&mix[..], &stray].concat()).expect_code(2);
+    let refused = "`--sharegpt-output-len` has no effect on the data set `mix`";
+    assert!(outcome.stderr.contains(refused), "{}", outcome.stderr);
+}
+
+#[test]
 fn a_few_prefixes_are_shared_by_many_prompts() {
     let folder = Folder::new();
     let mock = Mock::answering(&["a"]);

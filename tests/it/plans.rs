@@ -261,7 +261,7 @@ fn a_plan_of_what_no_schedule_or_data_set_knows_is_refused() {
         ),
         (
             "dataset.json",
-            plan(&json!({ "dataset": { "name": "sonnet" } })),
+            plan(&json!({ "dataset": { "name": "sestina" } })),
         ),
         (
             "options.json",
@@ -276,7 +276,7 @@ fn a_plan_of_what_no_schedule_or_data_set_knows_is_refused() {
     insta::assert_snapshot!(shown, @r#"
     2 error: arrivals have no field `rate`
     2 error: `` of the steps of the rate is not RATE:TIME, such as 2/s:30s: it has no `:`
-    2 error: the plan can't be driven: its data set `sonnet` is not known
+    2 error: the plan can't be driven: its data set `sestina` is not known
     2 error: the plan can't be driven: its data set `random` has no field `random_input_length`
     "#);
 }

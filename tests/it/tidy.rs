@@ -33,7 +33,7 @@ const DIRECTIONS: [(&str, &[&str]); 16] = [
     ),
     ("view", &["analyze", "report", "sql"]),
     ("wire", &["capture"]),
-    ("workload", &["trace"]),
+    ("workload", &["capture", "trace"]),
 ];
 
 /// Files at the top of `src/` that hold no stage's work: any stage may use them.

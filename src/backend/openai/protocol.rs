@@ -291,7 +291,11 @@ impl Protocol for OpenAi {
         }
     }
 
-    fn applies_chat_template(&self) -> bool {
+    fn is_chat(&self) -> bool {
+        self.is_chat
+    }
+
+    fn holds_images(&self) -> bool {
         self.is_chat
     }
 

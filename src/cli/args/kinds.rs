@@ -6,20 +6,23 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use serde_json::{Map, Value};
 
-use crate::flag::Flag;
+use crate::flag::{Flag, FlagKind};
 use crate::plan::Dataset;
 use crate::report::{EXPORTERS, Exporter};
 use crate::schedule::SCHEDULES;
-use crate::workload::{DATASETS, DatasetKind, DatasetPath};
+use crate::workload::{DATASETS, DatasetKind, DatasetPath, kinds_in};
 
 /// Heading of flags on what is sent.
 const WORKLOAD: &str = "Workload";
 
 /// Heading of flags on when it is sent.
 const LOAD_SHAPE: &str = "Load shape";
+
+/// The flag that has a run end with its data set.
+const NO_OVERSAMPLE: &str = "no-oversample";
 
 /// What is sent: `--dataset-name`, `--dataset-path` and the flags of the kinds of data sets.
 #[derive(Debug, Clone)]
@@ -49,6 +52,7 @@ fn arg(flag: &'static Flag, heading: &'static str) -> Arg {
         .value_name(flag.value_name)
         .help(flag.help)
         .help_heading(heading)
+        .allow_negative_numbers(flag.kind == FlagKind::Length)
         .value_parser(|text: &str| flag.read(text));
     match flag.default {
         Some(default) => arg.default_value(default),
@@ -87,10 +91,16 @@ impl Args for DatasetArgs {
             .help("Where the data set is, of one that is a file")
             .help_heading(WORKLOAD)
             .value_parser(value_parser!(PathBuf));
+        let no_oversample = Arg::new(NO_OVERSAMPLE)
+            .long(NO_OVERSAMPLE)
+            .help("End the run when all of the data set's file was sent, and send none again")
+            .help_heading(WORKLOAD)
+            .action(ArgAction::SetTrue);
         let flags = DATASETS.iter().flat_map(|kind| kind.flags);
         command
             .arg(name)
             .arg(path)
+            .arg(no_oversample)
             .args(flags.map(|flag| arg(flag, WORKLOAD)))
     }
 
@@ -106,7 +116,8 @@ impl FromArgMatches for DatasetArgs {
             .iter()
             .find(|kind| name.is_some_and(|name| name == kind.name))
             .unwrap_or(&DATASETS[0]);
-        refuse_strays(matches, kind)?;
+        let kinds = kinds_in(kind, &values(matches, kind.flags));
+        refuse_strays(matches, kind, &kinds)?;
         let path = matches.get_one::<PathBuf>("dataset-path").cloned();
         if kind.path == DatasetPath::Required && path.is_none() {
             return Err(conflict(format!(
@@ -117,7 +128,11 @@ impl FromArgMatches for DatasetArgs {
         Ok(Self {
             dataset: Dataset {
                 path,
-                options: values(matches, kind.flags),
+                no_oversample: matches.get_flag(NO_OVERSAMPLE),
+                options: kinds
+                    .iter()
+                    .flat_map(|kind| values(matches, kind.flags))
+                    .collect(),
                 ..Dataset::named(kind.name)
             },
         })
@@ -129,14 +144,19 @@ impl FromArgMatches for DatasetArgs {
     }
 }
 
-/// Refuses flags that the data set does not use.
-fn refuse_strays(matches: &ArgMatches, kind: &DatasetKind) -> Result<(), clap::Error> {
-    let others = DATASETS.iter().filter(|other| other.name != kind.name);
+/// Refuses flags that neither the data set nor, of a mix, its parts use.
+fn refuse_strays(
+    matches: &ArgMatches,
+    kind: &DatasetKind,
+    kinds: &[&DatasetKind],
+) -> Result<(), clap::Error> {
+    let is_in = |other: &DatasetKind| kinds.iter().any(|kind| kind.name == other.name);
+    let others = DATASETS.iter().filter(|other| !is_in(other));
     let mut strays = others
         .flat_map(|other| other.flags)
         .map(|flag| flag.name)
         .chain(
-            ["dataset-path"]
+            ["dataset-path", NO_OVERSAMPLE]
                 .into_iter()
                 .filter(|_| kind.path == DatasetPath::None),
         );
@@ -146,8 +166,14 @@ fn refuse_strays(matches: &ArgMatches, kind: &DatasetKind) -> Result<(), clap::E
             kind.name
         )));
     }
+    let has_path = is_given(matches, "dataset-path");
+    if !has_path && is_given(matches, NO_OVERSAMPLE) {
+        return Err(conflict(format!(
+            "`--{NO_OVERSAMPLE}` has no effect without a file, which `--dataset-path` names"
+        )));
+    }
     let made_up = match kind.path {
-        DatasetPath::Optional(flags) if is_given(matches, "dataset-path") => flags,
+        DatasetPath::Optional(flags) if has_path => flags,
         _ => &[],
     };
     match made_up.iter().find(|name| is_given(matches, name)) {

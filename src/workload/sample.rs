@@ -1,0 +1,130 @@
+//! A sample of a file's records, in bounded memory.
+//!
+//! Each record has a key, which is a draw of its number in the file. Those with the smallest keys are
+//! kept, in the order of their keys: a smaller sample is the beginning of a larger one, and the same
+//! seed takes the same records however the file is read.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use crate::draw::{Draw, field};
+
+/// The records with the smallest keys so far.
+pub(super) struct Sample<T> {
+    seed: u64,
+    most: u64,
+    max_bytes: usize,
+    kept: BinaryHeap<Keyed<T>>,
+    bytes: usize,
+    /// Records so far, with those that were passed over.
+    read: u64,
+    /// Records so far that could have been kept.
+    offered: u64,
+}
+
+struct Keyed<T> {
+    key: u64,
+    bytes: usize,
+    record: T,
+}
+
+impl<T> PartialEq for Keyed<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl<T> Eq for Keyed<T> {}
+
+impl<T> PartialOrd for Keyed<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Keyed<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+impl<T> Sample<T> {
+    /// Keeps at most `most` records of `max_bytes` together.
+    pub(super) fn new(seed: u64, most: u64, max_bytes: usize) -> Self {
+        Self {
+            seed,
+            most,
+            max_bytes,
+            kept: BinaryHeap::new(),
+            bytes: 0,
+            read: 0,
+            offered: 0,
+        }
+    }
+
+    /// Passes over a record that can't be sent.
+    pub(super) fn skip(&mut self) {
+        self.read += 1;
+    }
+
+    /// Offers a record that takes so many bytes, which is made only where it is kept.
+    pub(super) fn offer(&mut self, bytes: usize, make: impl FnOnce() -> T) {
+        let key = Draw::new(self.seed, self.read, field::DATASET_ROW).next();
+        self.read += 1;
+        self.offered += 1;
+        let is_full = self.kept.len() as u64 >= self.most;
+        if is_full && self.kept.peek().is_none_or(|last| last.key <= key) {
+            return;
+        }
+        self.bytes += bytes;
+        self.kept.push(Keyed {
+            key,
+            bytes,
+            record: make(),
+        });
+        while (self.kept.len() as u64 > self.most || self.bytes > self.max_bytes)
+            && let Some(last) = self.kept.pop()
+        {
+            self.bytes -= last.bytes;
+        }
+    }
+
+    /// Records that could have been kept.
+    pub(super) fn offered(&self) -> u64 {
+        self.offered
+    }
+
+    /// Returns what was kept, in the order of the keys.
+    pub(super) fn into_records(self) -> impl Iterator<Item = T> {
+        let in_order = self.kept.into_sorted_vec().into_iter();
+        in_order.map(|keyed| keyed.record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sample;
+
+    fn sampled(most: u64, max_bytes: usize) -> Vec<u64> {
+        let mut sample = Sample::new(7, most, max_bytes);
+        for number in 0..1_000 {
+            if number % 10 == 9 {
+                sample.skip();
+            } else {
+                sample.offer(10, || number);
+            }
+        }
+        assert_eq!(sample.offered(), 900);
+        sample.into_records().collect()
+    }
+
+    #[test]
+    fn a_smaller_sample_is_the_beginning_of_a_larger_one() {
+        let all = sampled(1_000, usize::MAX);
+        assert_eq!(all.len(), 900);
+        assert!(!all.is_sorted(), "the order is drawn");
+        assert_eq!(sampled(25, usize::MAX), all[..25]);
+        assert_eq!(sampled(1_000, 259), all[..25], "by bytes as by number");
+        assert!(sampled(0, usize::MAX).is_empty());
+    }
+}
