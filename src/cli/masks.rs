@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::words;
 use crate::load::Private;
 use crate::scrape::Source;
 use crate::secrets::{MASK, Secrets, is_secret_name, looks_like_key};
@@ -229,10 +230,10 @@ pub(super) fn plain_headers(private: &Private) -> BTreeMap<String, String> {
 /// The command line of this process, as [`masked_command`] has it.
 pub(super) fn typed_command() -> String {
     // A name of a file need not be text.
-    masked_command(env::args_os().map(|word| word.to_string_lossy().into_owned()))
+    masked_command(words::typed().map(|word| word.to_string_lossy().into_owned()))
 }
 
-/// The command line as it was typed, quoted for a shell, with secrets masked.
+/// A command line, quoted for a shell, with secrets masked.
 fn masked_command(words: impl Iterator<Item = String>) -> String {
     let mut typed = vec!["tokentape".to_owned()];
     let mut flag = String::new();

@@ -29,6 +29,7 @@ mod tokenize;
 mod trace;
 mod verify;
 mod view;
+mod words;
 
 use std::process::ExitCode;
 
@@ -41,7 +42,7 @@ use crate::load::raise_open_files;
 
 /// Runs the command line of this process. Returns its exit code.
 pub fn main() -> ExitCode {
-    let mut app = App::parse();
+    let mut app = App::parse_from(words::typed());
     raise_open_files();
     match prepare(&mut app).and_then(|()| run(&app)) {
         Ok(code) => ExitCode::from(code),

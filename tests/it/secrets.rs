@@ -326,3 +326,20 @@ fn nothing_that_a_run_leaves_has_a_secret() {
     }
     assert_rest_stays(&folder);
 }
+
+#[test]
+fn a_flag_with_underscores_is_the_same_flag_and_masked_alike() {
+    let folder = Folder::new();
+    let body = json!({ "api_key": secret("body") }).to_string();
+    let words = [
+        "load",
+        "--dry_run",
+        "--dataset_name",
+        "prefix_repetition",
+        "--extra_body",
+        &body,
+    ];
+    let plan = folder.run(&words).expect_code(0).stdout;
+    assert!(plan.contains(r#""name": "prefix-repetition""#), "{plan}");
+    assert!(!plan.contains(CORE), "{plan}");
+}

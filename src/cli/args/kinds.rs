@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValue;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
@@ -77,13 +77,18 @@ impl Args for DatasetArgs {
     fn augment_args(command: Command) -> Command {
         let names = DATASETS
             .iter()
-            .map(|kind| PossibleValue::new(kind.name).help(kind.about));
+            .map(|kind| PossibleValue::new(kind.name).help(kind.about))
+            .map(|name| match name.get_name() {
+                // As `vllm bench serve` spells it.
+                "prefix-repetition" => name.alias("prefix_repetition"),
+                _ => name,
+            });
         let name = Arg::new("dataset-name")
             .long("dataset-name")
             .value_name("NAME")
             .help("What is sent")
             .help_heading(WORKLOAD)
-            .value_parser(clap::builder::PossibleValuesParser::new(names))
+            .value_parser(PossibleValuesParser::new(names).map(|name| name.replace('_', "-")))
             .default_value(DATASETS[0].name);
         let path = Arg::new("dataset-path")
             .long("dataset-path")
