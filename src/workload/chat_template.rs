@@ -160,7 +160,9 @@ impl ChatTemplate {
             special_tokens,
             content: ContentForm::Any,
         };
-        template.content = template.content_form();
+        template.content = template
+            .content_form()
+            .ok_or_else(|| wrong(&template.path, "what it makes does not have the messages"))?;
         Ok(template)
     }
 
@@ -232,19 +234,22 @@ impl ChatTemplate {
         message
     }
 
-    /// Finds out in which form contents are taken, by what becomes of a word.
-    fn content_form(&self) -> ContentForm {
+    /// Finds out in which form contents are taken, by what becomes of a word; `None` where it is lost in
+    /// either. A template that refuses the word is taken to have a text.
+    fn content_form(&self) -> Option<ContentForm> {
         const WORD: &str = "tokentape";
         let shows = |content: Value| {
             let messages = json!([{ "role": "user", "content": content }]);
             let text = self.rendered(messages, &ChatFields::default());
-            text.is_ok_and(|text| text.contains(WORD) && !text.contains("'type'"))
+            text.map(|text| text.contains(WORD) && !text.contains("'type'"))
         };
-        let takes_parts = shows(json!([{ "type": "text", "text": WORD }]));
-        match (shows(WORD.into()), takes_parts) {
-            (false, true) => ContentForm::Parts,
-            (true, true) => ContentForm::Any,
-            (_, false) => ContentForm::Text,
+        let takes_text = shows(WORD.into()).unwrap_or(true);
+        let takes_parts = shows(json!([{ "type": "text", "text": WORD }])).unwrap_or(false);
+        match (takes_text, takes_parts) {
+            (false, false) => None,
+            (false, true) => Some(ContentForm::Parts),
+            (true, true) => Some(ContentForm::Any),
+            (true, false) => Some(ContentForm::Text),
         }
     }
 }
@@ -509,7 +514,7 @@ mod tests {
     #[test]
     fn the_template_for_tools_is_taken_where_there_are_tools() {
         let config = json!({ "chat_template": [
-            { "name": "default", "template": "d" },
+            { "name": "default", "template": "d{% for m in messages %}{{ m.content }}{% endfor %}" },
             { "name": "tool_use", "template": "t" },
             { "name": "rag", "template": "{% broken" },
         ] });
@@ -534,6 +539,7 @@ mod tests {
             of(&[(CONFIG, "{\"chat_template\": \"{% fo\"}")]),
             of(&[(CONFIG, "{\"chat_template\": ")]),
             of(&[(CONFIG, "{\"chat_template\": \"{{ raise_exception(1) }}\"}")]),
+            of(&[(FILE, "{\"prompt\": \"a line of JSON\"}")]),
         ]
         .map(|read| {
             read.err()
@@ -545,6 +551,7 @@ mod tests {
         line 1: unknown statement fo
         EOF while parsing a value at line 1 column 18
         read
+        what it makes does not have the messages
         ");
         let missing = ChatTemplate::of_file(Path::new("no/such.jinja"), None).unwrap_err();
         assert_eq!(said_of(&missing), "it does not exist");

@@ -101,7 +101,8 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         let kind = kind.filter(|kind| kind.name != MIX.name && !kind.has_audio);
         let kind = kind.ok_or_else(|| {
             wrong(format!(
-                "`{}` is no data set that a mix can have",
+                "`{}` is no data set that a mix can have; `--help` lists them, and `mix` and those of audio \
+                 are left out",
                 part.name
             ))
         })?;
