@@ -373,7 +373,7 @@ mod tests {
             of_template("{# endpoint: /x\ntext: /t #}{\"p\": {{ messages | tojson }}}").unwrap();
         assert_eq!(plain.exact_length(), ExactLength::Never);
         let (body, limit) = asked(plain, Some(8), &json!({}));
-        assert_snapshot!(body, @r#"{"p": [{"content": "hi", "role": "user"}]}"#);
+        assert_snapshot!(body, @r#"{"p": [{"role": "user", "content": "hi"}]}"#);
         assert_eq!(limit, None);
     }
 
