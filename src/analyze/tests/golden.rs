@@ -344,7 +344,7 @@ usage_refuted off off_ids off_chunks off_tokenizer without_text input_both input
 input_by_tokenizer input_off placed tokens_a_chunk before_first \
 before_first_p99 after_last
 small 24 24 12 11 1 0.3333 0 0 0.3333 0 0.3333 3 3 0 0 0 0 0 0 0 0 0 0 0 - - 0 0.3333 1 1 1 0
-closed 32 32 16 11 1 0 0 0 1 0 0 4 4 0 0 0 0 0 0 0 0 0 0 - - 0 0 1 - - 0";
+closed 32 32 16 11 1 0 0 0 1 0 0 4 4 0 0 0 0 0 0 0 0 0 0 0 - - 0 0 1 - - 0";
     assert_eq!(answer("token_counts"), expected);
 }
 
