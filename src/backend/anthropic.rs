@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use super::chat_form::OtherForm;
 use super::failure;
 use super::framing::Framing;
 use super::lenient::{Count, Lenient, Text, parse, read_from_object};
@@ -77,6 +78,11 @@ impl Protocol for Messages {
     }
 
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
+        let extra_body = &*OtherForm::Messages.fields(spec.extra_body);
+        let spec = &RequestSpec {
+            extra_body,
+            ..*spec
+        };
         written(spec, &Body(spec))
     }
 
@@ -120,8 +126,8 @@ impl Serialize for Body<'_> {
                 if !system.is_empty() {
                     body.entry("system", &system.join("\n"))?;
                 }
-                let others: Vec<&Value> = messages.iter().filter(|it| !is_system(it)).collect();
-                body.entry("messages", &others)?;
+                let others = messages.iter().filter(|it| !is_system(it));
+                body.entry("messages", &OtherForm::Messages.messages(others))?;
             }
         }
         if let Some(temperature) = spec.temperature {

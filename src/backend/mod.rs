@@ -7,6 +7,7 @@
 
 mod anthropic;
 mod audio;
+mod chat_form;
 mod embeddings;
 mod error;
 mod failure;

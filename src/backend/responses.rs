@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::chat_form::OtherForm;
 use super::failure;
 use super::framing::Framing;
 use super::lenient::{Count, Length, Lenient, Present, Text, parse, read_from_object};
@@ -66,7 +67,15 @@ impl Protocol for Responses {
     fn body(&self, spec: &RequestSpec<'_>) -> Vec<u8> {
         let input = match spec.input {
             RequestInput::Text(text) => Value::from(text),
-            RequestInput::Messages(_) | RequestInput::Audio(_) => spec.input.messages(),
+            RequestInput::Messages(messages) => {
+                OtherForm::Responses.messages(messages.iter()).into()
+            }
+            RequestInput::Audio(_) => spec.input.messages(),
+        };
+        let extra_body = &*OtherForm::Responses.fields(spec.extra_body);
+        let spec = &RequestSpec {
+            extra_body,
+            ..*spec
         };
         let mut fields = json!({ "model": spec.model, "input": input });
         if let Some(max_tokens) = spec.max_tokens {

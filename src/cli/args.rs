@@ -100,7 +100,7 @@ pub(crate) enum Verb {
     Replay(Box<ReplayArgs>),
     /// Drive synthetic load: a rate, a concurrency, a ramp
     ///
-    /// Takes the flags of `vllm bench serve`. `--max-concurrency` without a rate, or with `inf`,
+    /// Flags have the names that `vllm bench serve` has for them. `--max-concurrency` without a rate, or with `inf`,
     /// is a closed loop: a request is due when a slot becomes free. With a finite rate it is a
     /// cap: arrivals queue, and the wait is recorded.
     Load(Box<LoadArgs>),

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
+use tempfile::NamedTempFile;
 use url::Url;
 
 use super::args::{TokenizeArgs, TokenizeForm};
@@ -17,15 +19,19 @@ use super::talk::{print, say};
 use super::{drive, masks, plan};
 use crate::backend::{COUNTING_SERVERS, Countable, TokenizeAnswer, TokenizeDialect};
 use crate::error::{Error, exit};
+use crate::flag::defaults;
 use crate::report::columns::{WIDTH, table};
 use crate::report::format;
 use crate::report::grid::{Field, Grid};
 use crate::runtime::block_on;
 use crate::secrets::Secrets;
 use crate::wire::{TextClient, Trust};
-use crate::workload::{PromptCounter, PromptForm, Tokenizer};
+use crate::workload::{
+    Content, DATASETS, Dataset, DatasetSetup, PromptCounter, PromptForm, Tokenizer, Workload,
+    dataset_kind,
+};
 
-/// Bytes of a text, and of a line, at most.
+/// Bytes of a text at most.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// Time that a server may take for one count.
@@ -54,7 +60,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Result<u8, Error> {
     };
     let mut sums = Vec::new();
     if counting.is_csv {
-        print("file,line,characters,tokens,server_tokens\n")?;
+        print("file,prompt,characters,tokens,server_tokens\n")?;
     }
     for path in &args.files {
         sums.push((path, counting.file(path)?));
@@ -79,8 +85,18 @@ fn counter(
         return Ok(None);
     };
     let tokenizer = Arc::new(Tokenizer::load(path)?);
+    let template = args.chat_template.as_deref();
+    if template.is_some() && !args.backend.is_chat() {
+        return Err(Error::usage(
+            format!(
+                "`--backend {}` is no chat, and has no chat template",
+                args.backend.name()
+            ),
+            "name a backend of chats, such as the first that `--help` lists",
+        ));
+    }
     let form = match args.backend.is_chat() {
-        true => PromptForm::of_chat(args.chat_template.as_deref(), path)?,
+        true => PromptForm::of_chat(template, path)?,
         false => PromptForm::Text,
     };
     Ok(Some(PromptCounter::new(
@@ -123,82 +139,55 @@ struct Counting {
 
 impl Counting {
     fn file(&mut self, path: &Path) -> Result<Sums, Error> {
-        let unread = |source: io::Error| Error::File {
-            verb: "read",
-            path: path.to_owned(),
-            source,
-        };
-        let mut reader: Box<dyn BufRead> = match path.to_str() {
-            Some("-") => Box::new(BufReader::new(io::stdin())),
-            _ => Box::new(BufReader::new(File::open(path).map_err(unread)?)),
-        };
         let mut sums = Sums::default();
-        if reader
-            .fill_buf()
-            .map_err(unread)?
-            .trim_ascii_start()
-            .first()
-            != Some(&b'{')
-        {
-            let mut text = String::new();
-            let mut limited = reader.take(MAX_BYTES + 1);
-            limited.read_to_string(&mut text).map_err(unread)?;
-            if text.len() as u64 > MAX_BYTES {
-                return Err(too_long(path, 1));
-            }
+        let copy = match path.as_os_str() == "-" {
+            true => Some(of_stdin()?),
+            false => None,
+        };
+        let file = copy.as_ref().map_or(path, NamedTempFile::path);
+        if is_text(path, file)? {
             let prompt = Prompt {
-                text,
+                text: text_of(path, file)?,
                 messages: None,
                 fields: None,
             };
             self.prompt(path, 1, &prompt, &mut sums)?;
             return Ok(sums);
         }
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            let mut limited = reader.by_ref().take(MAX_BYTES);
-            let length = limited.read_until(b'\n', &mut line).map_err(unread)?;
-            if length == 0 {
-                break;
-            }
-            if length as u64 == MAX_BYTES && !line.ends_with(b"\n") {
-                return Err(too_long(path, number));
-            }
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            let prompt = self.of_line(&line).map_err(|why| {
-                Error::usage(
-                    format!("`{}`, line {number}: {why}", path.display()),
-                    "a line is a JSON object with `prompt`, or with `messages` in a chat's form",
-                )
-            })?;
-            self.prompt(path, number, &prompt, &mut sums)?;
+        let lines = self.lines(file)?;
+        for index in 0..lines.limit().unwrap_or(0) {
+            let prompt = self.of_content(lines.request(index));
+            self.prompt(path, index + 1, &prompt, &mut sums)?;
         }
         Ok(sums)
     }
 
-    fn of_line(&self, line: &[u8]) -> Result<Prompt, String> {
-        let mut line: Map<String, Value> =
-            serde_json::from_slice(line).map_err(|_| "it is no JSON object".to_owned())?;
-        let (text, messages) = match (line.remove("prompt"), line.remove("messages")) {
-            (Some(Value::String(text)), None) => (text, None),
-            (None, Some(Value::Array(messages))) if messages.iter().all(Value::is_object) => {
-                let input = crate::backend::RequestInput::Messages(&messages);
-                (input.text().into_owned(), Some(messages))
-            }
-            _ => return Err("it has no `prompt` and no `messages`".to_owned()),
-        };
-        if let Some(Value::Object(body)) = line.remove("body") {
-            line.extend(body);
+    /// Opens a file as the data set of the user's own requests: what `load` sends of it is counted.
+    fn lines(&self, file: &Path) -> Result<Box<dyn Dataset>, Error> {
+        let kind = dataset_kind("custom").expect("it is one of the data sets");
+        Ok((kind.open)(DatasetSetup {
+            options: &defaults(kind.flags),
+            path: Some(file),
+            workload: Arc::new(Workload::new(&Arc::new(Tokenizer::embedded()), 0)),
+            count_tokens: None,
+            count: None,
+            repeats: false,
+            is_chat: self.is_chat,
+            kinds: DATASETS,
+        })?)
+    }
+
+    fn of_content(&self, content: Content) -> Prompt {
+        // Both were read as JSON of these kinds.
+        let messages = content.messages.as_deref().map(serde_json::from_str);
+        let fields = content.fields.as_deref().map(serde_json::from_str);
+        let mut fields: Map<String, Value> = fields.and_then(Result::ok).unwrap_or_default();
+        fields.extend(self.extra_body.clone());
+        Prompt {
+            text: content.text,
+            messages: messages.and_then(Result::ok),
+            fields: Some(fields),
         }
-        line.extend(self.extra_body.clone());
-        Ok(Prompt {
-            text,
-            messages,
-            fields: Some(line),
-        })
     }
 
     fn prompt(
@@ -214,7 +203,7 @@ impl Counting {
             Some(counter) => {
                 let refused = |why: &str| {
                     Error::usage(
-                        format!("`{}`, line {number}: {why}", path.display()),
+                        format!("`{}`, prompt {number}: {why}", path.display()),
                         "see which roles and contents the template takes, and in which order",
                     )
                 };
@@ -248,7 +237,7 @@ impl Counting {
         sums.equal += u64::from(is_equal);
         if !is_equal && self.off.len() < MOST_TOLD {
             self.off.push(format!(
-                "`{}`, line {number}: {tokens} tokens here, {} by the server",
+                "`{}`, prompt {number}: {tokens} tokens here, {} by the server",
                 path.display(),
                 servers.unwrap_or(0)
             ));
@@ -266,15 +255,56 @@ impl Counting {
     }
 }
 
-fn too_long(path: &Path, number: u64) -> Error {
-    Error::usage(
-        format!(
-            "`{}`, line {number}: it is over {} MiB",
-            path.display(),
-            MAX_BYTES >> 20
-        ),
-        "count a part of it",
-    )
+/// Keeps what comes on standard input, which is looked into before it is read.
+fn of_stdin() -> Result<NamedTempFile, Error> {
+    let failed = |source| Error::File {
+        verb: "read",
+        path: "-".into(),
+        source,
+    };
+    let mut copy = NamedTempFile::new().map_err(failed)?;
+    io::copy(&mut io::stdin().lock(), &mut copy).map_err(failed)?;
+    Ok(copy)
+}
+
+/// Whether a file is one text: it is not named as one of requests is, and does not begin with an object.
+fn is_text(name: &Path, file: &Path) -> Result<bool, Error> {
+    let mut endings = name.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    endings = endings.strip_suffix(".gz").unwrap_or(endings);
+    if [".jsonl", ".ndjson", ".json", ".csv"]
+        .iter()
+        .any(|ending| endings.ends_with(ending))
+    {
+        return Ok(false);
+    }
+    let mut start = Vec::new();
+    let opened = File::open(file).map_err(|source| unread(name, source))?;
+    let read = opened.take(4096).read_to_end(&mut start);
+    read.map_err(|source| unread(name, source))?;
+    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start);
+    Ok(!start.trim_ascii_start().starts_with(b"{"))
+}
+
+fn text_of(name: &Path, file: &Path) -> Result<String, Error> {
+    let mut text = String::new();
+    let opened = File::open(file).map_err(|source| unread(name, source))?;
+    let read = opened.take(MAX_BYTES + 1).read_to_string(&mut text);
+    read.map_err(|source| unread(name, source))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(Error::usage(
+            format!("`{}` is over {} MiB", name.display(), MAX_BYTES >> 20),
+            "count a part of it",
+        ));
+    }
+    Ok(text)
+}
+
+fn unread(path: &Path, source: io::Error) -> Error {
+    Error::File {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn grid(sums: &[(&std::path::PathBuf, Sums)], counting: &Counting) -> Grid {

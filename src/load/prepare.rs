@@ -298,9 +298,15 @@ fn prompt_counter(
             None => Ok(None),
         };
     };
-    let form = match backend.is_chat() {
-        true => PromptForm::of_chat(template.map(Path::new), &path)?,
-        false => PromptForm::Text,
+    let form = match (backend.is_chat(), template) {
+        (true, _) => PromptForm::of_chat(template.map(Path::new), &path)?,
+        (false, None) => PromptForm::Text,
+        (false, Some(_)) => {
+            let name = backend.name();
+            return Err(senseless(format!(
+                "it has a chat template, and its backend `{name}` is no chat"
+            )));
+        }
     };
     let fields = private.extra_body.clone();
     Ok(Some(PromptCounter::new(

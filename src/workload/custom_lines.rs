@@ -146,7 +146,13 @@ fn next_json(
             continue;
         }
         if !line.starts_with(b"{") {
-            return Err(fail(path, *number, "it is no JSON object", FORM));
+            let hint = match line.starts_with(b"[") {
+                true => {
+                    "write an object a line, without the list around them, or take `--dataset-name hf`"
+                }
+                false => FORM,
+            };
+            return Err(fail(path, *number, "it is no JSON object", hint));
         }
         let line = serde_json::from_slice(line).map_err(|error| {
             // It says where in the line, which it takes for the first one, and in the words of Rust.

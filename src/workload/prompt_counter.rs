@@ -47,7 +47,7 @@ impl PromptForm {
     ///
     /// # Errors
     ///
-    /// [`WorkloadError::ChatTemplate`] where `file` has no template. One beside the tokenizer that
+    /// [`WorkloadError::ChatTemplate`] where `file` has no template, or one that refuses a user's message. One beside the tokenizer that
     /// can't be used is no error: counts are less exact without it.
     pub fn of_chat(file: Option<&Path>, tokenizer: &Path) -> Result<Self, WorkloadError> {
         let tokenizer = &*model_path(tokenizer);
@@ -57,9 +57,14 @@ impl PromptForm {
         };
         if let Some(file) = file {
             let template = ChatTemplate::of_file(file, folder.as_deref())?;
+            probe(&template)?;
             return Ok(Self::Chat(Arc::new(template)));
         }
         let found = folder.map_or(Ok(None), |folder| ChatTemplate::of_folder(&folder));
+        let found = found.and_then(|found| {
+            found.iter().try_for_each(probe)?;
+            Ok(found)
+        });
         Ok(match found {
             Ok(Some(template)) => Self::Chat(Arc::new(template)),
             Ok(None) => Self::UnknownChat { why: None },
@@ -68,6 +73,13 @@ impl PromptForm {
             },
         })
     }
+}
+
+/// Fails where a template refuses what a user says.
+fn probe(template: &ChatTemplate) -> Result<(), WorkloadError> {
+    let message = json!({ "role": "user", "content": "Hello" });
+    let made = template.render(&[message], &ChatFields::default());
+    made.map(|_| ())
 }
 
 /// Whether messages have an image, audio or the like, whose tokens no template tells.

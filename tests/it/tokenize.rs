@@ -1,5 +1,9 @@
 //! How prompts are counted: by a tokenizer and a chat template, and by servers that tell.
 
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::json;
 
 use crate::mock::Mock;
@@ -66,9 +70,9 @@ fn prompts_are_counted_as_a_chat_and_as_completions() {
     text.txt           1          19       9   9.0    9    9
     ");
     insta::assert_snapshot!(count(&["--backend", "openai", "--format", "csv"]), @r#"
-    file,line,characters,tokens,server_tokens
+    file,prompt,characters,tokens,server_tokens
     "lines.jsonl",1,13,4,
-    "lines.jsonl",3,18,5,
+    "lines.jsonl",2,18,5,
     "text.txt",1,19,5,
     "#);
 }
@@ -103,7 +107,7 @@ fn a_server_that_counts_otherwise_is_told_prompt_by_prompt() {
     file         prompts  characters  tokens  mean  min  max  by the server   equal
     lines.jsonl        2          31      22  11.0    8   14            107  1 of 2
     ");
-    insta::assert_snapshot!(outcome.stderr, @"`lines.jsonl`, line 3: 14 tokens here, 99 by the server");
+    insta::assert_snapshot!(outcome.stderr, @"`lines.jsonl`, prompt 2: 14 tokens here, 99 by the server");
     assert_eq!(mock.requests()[1].body["tools"][0]["function"]["name"], "w");
     // Without a tokenizer it is the server's count that is shown.
     let outcome = folder.run(&words);
@@ -136,7 +140,7 @@ fn a_server_of_another_dialect_is_asked_in_its_own() {
     ];
     let outcome = folder.run(&words);
     insta::assert_snapshot!(outcome.stdout, @r#"
-    file,line,characters,tokens,server_tokens
+    file,prompt,characters,tokens,server_tokens
     "text.txt",1,19,,3
     "#);
     let none = Mock::start(|_, reply| reply.refuse("404 Not Found", "no such path"));
@@ -160,8 +164,10 @@ fn what_cannot_be_counted_is_told_with_its_line() {
     );
     folder.write("bytes.bin", b"\xff\xfe\x00");
     let mut said = String::new();
+    folder.write("bom.jsonl", "\u{feff}\n");
     for file in [
         "bad.jsonl",
+        "bom.jsonl",
         "broken.jsonl",
         "nobody.jsonl",
         "bytes.bin",
@@ -181,12 +187,14 @@ fn what_cannot_be_counted_is_told_with_its_line() {
         said.push_str(&outcome.stderr);
         said.push('\n');
     }
-    insta::assert_snapshot!(said, @r"
-    error: `bad.jsonl`, line 2: it has no `prompt` and no `messages`
-    hint: a line is a JSON object with `prompt`, or with `messages` in a chat's form
-    error: `broken.jsonl`, line 1: it is no JSON object
-    hint: a line is a JSON object with `prompt`, or with `messages` in a chat's form
-    error: `nobody.jsonl`, line 1: chat template `model/tokenizer_config.json`: line 1: nobody may not speak
+    insta::assert_snapshot!(said, @r#"
+    error: data set `bad.jsonl`: line 2: it has no `prompt` and no `messages`
+    hint: a line is a JSON object, such as {"prompt": "Hello", "output_tokens": 16}, or CSV below a header with `prompt`
+    error: data set `bom.jsonl`: it has no line
+    hint: a line is a JSON object, such as {"prompt": "Hello", "output_tokens": 16}, or CSV below a header with `prompt`
+    error: data set `broken.jsonl`: line 1: EOF while parsing an object at column 14
+    hint: a line is a JSON object, such as {"prompt": "Hello", "output_tokens": 16}, or CSV below a header with `prompt`
+    error: `nobody.jsonl`, prompt 1: chat template `model/tokenizer_config.json`: line 1: nobody may not speak
     hint: see which roles and contents the template takes, and in which order
     error: could not read `bytes.bin`
       caused by: stream did not contain valid UTF-8
@@ -194,7 +202,7 @@ fn what_cannot_be_counted_is_told_with_its_line() {
       caused by: No such file or directory (os error 2)
     error: could not read `model`
       caused by: Is a directory (os error 21)
-    ");
+    "#);
 }
 
 /// Prompts of a trace have, at the server, the lengths of the trace: what the template adds is left
@@ -300,5 +308,72 @@ fn a_model_in_the_cache_of_the_hub_is_found_by_its_name() {
     insta::assert_snapshot!(unknown, @"
     error: tokenizer `lab/none` does not exist
     hint: name the model's `tokenizer.json` or its folder; of a model's name only what is in the cache of the Hugging Face hub is found: `hf download NAME` puts it there
+    ");
+}
+
+#[test]
+fn requests_in_csv_packed_or_behind_a_mark_are_counted_one_by_one() {
+    let folder = folder();
+    folder.write("a.csv", "prompt,output_tokens\n\"one, two\",4\nthree,5\n");
+    folder.write(
+        "b.txt",
+        "\u{feff}{\"prompt\": \"one two\"}\n{\"prompt\": \"three\"}\n",
+    );
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    packer
+        .write_all(b"{\"prompt\": \"one two\"}\n{\"prompt\": \"three\"}\n")
+        .unwrap();
+    folder.write("c.jsonl.gz", packer.finish().unwrap());
+    let words = [
+        "tokenize",
+        "a.csv",
+        "b.txt",
+        "c.jsonl.gz",
+        "--tokenizer",
+        "model",
+        "--backend",
+        "openai",
+        "--format",
+        "csv",
+    ];
+    let counted = folder.run(&words).expect_code(0).stdout;
+    insta::assert_snapshot!(counted, @r#"
+    file,prompt,characters,tokens,server_tokens
+    "a.csv",1,8,3,
+    "a.csv",2,5,2,
+    "b.txt",1,7,3,
+    "b.txt",2,5,2,
+    "c.jsonl.gz",1,7,3,
+    "c.jsonl.gz",2,5,2,
+    "#);
+}
+
+#[test]
+fn a_chat_template_that_cannot_count_is_refused() {
+    let folder = folder();
+    folder.write("raise.jinja", "{{ raise_exception('no') }}");
+    folder.write("empty.jinja", "");
+    let mut said = String::new();
+    for (template, backend) in [
+        ("raise.jinja", "openai-chat"),
+        ("empty.jinja", "openai-chat"),
+        ("none.jinja", "openai-chat"),
+        ("empty.jinja", "openai"),
+    ] {
+        let words = ["load", "--dry-run", "--model", "m", "--tokenizer", "model"];
+        let more = ["--chat-template", template, "--backend", backend];
+        let outcome = folder.run(&[&words[..], &more].concat());
+        assert_ne!(outcome.code, 0, "{template}");
+        said.push_str(&outcome.stderr);
+        said.push('\n');
+    }
+    insta::assert_snapshot!(said, @"
+    error: chat template `raise.jinja`: line 1: no
+    hint: name the template that the server has with `--chat-template`, as a file of Jinja
+    error: chat template `empty.jinja`: what it makes does not have the messages
+    hint: name the template that the server has with `--chat-template`, as a file of Jinja
+    error: chat template `none.jinja`: it does not exist
+    hint: name the template that the server has with `--chat-template`, as a file of Jinja
+    error: the plan can't be driven: it has a chat template, and its backend `openai` is no chat
     ");
 }

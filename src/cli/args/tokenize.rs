@@ -9,7 +9,10 @@ use crate::backend::{Backend, DEFAULT_PROTOCOL};
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenizeArgs {
-    /// Files to count: texts, or JSONL with `prompt` or `messages` a line; `-` is standard input
+    /// Files to count: a text, or requests as `--dataset-name custom` has them; `-` is standard input
+    ///
+    /// Requests are in files that end in .jsonl, .ndjson, .json or .csv, packed with gzip or not, or
+    /// that begin with a JSON object. Anything else is one text.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// A Hugging Face `tokenizer.json`, its folder, or a model's name in the hub's cache
