@@ -14,6 +14,7 @@ use super::replies::Replies;
 use super::request_sender::{Prefill, RequestSender};
 use super::supply::{Rest, TurnSender};
 use super::template::RequestTemplate;
+use super::trace_turns::TraceTurns;
 use super::turn_feed::TurnFeed;
 use crate::capture::schema::FIRST_WARMUP_ID;
 use crate::plan::{OutputLength, SessionPacing};
@@ -168,9 +169,9 @@ impl Feed {
                 }
                 let mut reader = crate::trace::open(&replay.options).await?;
                 if let Some(turns) = turns {
-                    let turns = TurnFeed::new(turns, replay.pacing, clock);
-                    let made = turns.work(&mut reader, &self.template, sender).await?;
-                    fed.made_up_replies = made;
+                    let rows = TraceTurns::new(&mut reader, &self.template, replay.pacing);
+                    let fed_turns = TurnFeed::new(rows, turns, clock).work(sender).await?;
+                    fed.made_up_replies = fed_turns.made_up_replies();
                 } else {
                     let (mut index, mut replies) = (0, Replies::default());
                     while let Some(row) = reader.next().await? {

@@ -40,6 +40,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod trace_turns;
 mod turn_feed;
 mod turns;
 
