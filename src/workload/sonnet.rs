@@ -54,6 +54,9 @@ pub(super) const SONNET: DatasetKind = DatasetKind {
 /// Bytes of a text that are read: each line is counted before the run.
 const MAX_BYTES: u64 = 4 << 20;
 
+/// Tokens of a prompt at most: it is counted while the run waits for it.
+const MAX_INPUT_TOKENS: u32 = 16 << 20;
+
 /// What all prompts begin with, where they share anything.
 const TASK: &str = "Choose from these lines of poems those that you like best:\n";
 
@@ -78,6 +81,12 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
     let options = serde_json::from_value(Value::Object(setup.options.clone()));
     let options: Options =
         options.map_err(|error| wrong(format!("the data set `sonnet`: {error}")))?;
+    if options.input_tokens > MAX_INPUT_TOKENS {
+        return Err(wrong(format!(
+            "`--sonnet-input-len {}` is above {MAX_INPUT_TOKENS}",
+            options.input_tokens
+        )));
+    }
     if options.prefix_tokens > options.input_tokens {
         return Err(wrong(format!(
             "`--sonnet-prefix-len {}` is above `--sonnet-input-len {}`, which it is a part of",
@@ -228,10 +237,16 @@ impl Dataset for Sonnet {
             let text: String = std::iter::once(self.prefix.as_str()).chain(lines).collect();
             let tokens = (self.count_tokens)(&text);
             // Lines may take more tokens together than alone, under some tokenizers.
-            if drawn.len() < 2 || tokens.is_none_or(|tokens| tokens <= self.options.input_tokens) {
+            let most = self.options.input_tokens;
+            let mut excess = tokens.map_or(0, |tokens| tokens.saturating_sub(most));
+            if drawn.len() < 2 || excess == 0 {
                 break (text, tokens);
             }
-            drawn.pop();
+            // A long text takes its time to count, so that lines do not go one by one.
+            while excess > 0 && drawn.len() > 1 {
+                let last = drawn.pop().map_or(excess, |line| line.tokens);
+                excess = excess.saturating_sub(last);
+            }
         };
         let shared = if index == 0 { 0 } else { self.prefix_tokens };
         Content {
@@ -337,6 +352,24 @@ mod tests {
     }
 
     #[test]
+    fn lines_that_take_more_together_than_alone_are_left_off_together() {
+        let counted = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let often = Arc::clone(&counted);
+        let joined: TokenCounter = Arc::new(move |text: &str| {
+            often.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let lines = text.matches('\n').count().saturating_sub(1);
+            words()(text).map(|tokens| tokens + u32::try_from(lines / 4).unwrap())
+        });
+        let long = serde_json::json!({ "sonnet_prefix_len": 0, "sonnet_input_len": 4_000 });
+        let dataset = opened(poem().as_bytes(), long, Some(joined)).unwrap();
+        let before = counted.load(std::sync::atomic::Ordering::Relaxed);
+        let tokens = dataset.request(0).tokens.unwrap();
+        assert!((3_900..=4_000).contains(&tokens), "{tokens}");
+        let times = counted.load(std::sync::atomic::Ordering::Relaxed) - before;
+        assert!(times <= 4, "counted {times} times");
+    }
+
+    #[test]
     fn without_a_prefix_nothing_is_shared() {
         let none = serde_json::json!({ "sonnet_prefix_len": 0, "sonnet_input_len": 40 });
         let dataset = opened(poem().as_bytes(), none, Some(words())).unwrap();
@@ -359,6 +392,9 @@ mod tests {
         );
         let tight = serde_json::json!({ "sonnet_input_len": 201 });
         assert!(refused(poem, tight, Some(words())).contains("no room for a line"));
+        let endless = serde_json::json!({ "sonnet_input_len": 4_000_000_000_u32 });
+        let refused_length = refused(poem, endless, Some(words()));
+        assert!(refused_length.contains("4000000000` is above 16777216"));
         assert!(refused(b"\n \n", none(), Some(words())).contains("no line"));
         assert!(refused(b"a\n\xff\n", none(), Some(words())).contains("line 2 is no UTF-8"));
     }
