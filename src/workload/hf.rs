@@ -124,10 +124,20 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         count.saturating_mul(SPARE),
         MAX_BYTES,
     );
+    let mut has_output = false;
     for file in &files.paths {
-        columns.read(file, &mut sample)?;
+        has_output |= columns.read(file, &mut sample)?;
     }
     let rows = sample.offered();
+    if let Some(name) = options
+        .hf_output_column
+        .as_ref()
+        .filter(|_| rows > 0 && !has_output)
+    {
+        let message = format!("none of its rows has the column `{name}`");
+        let hint = "name the column with the answers, or their lengths, with `--hf-output-column`";
+        return Err(WorkloadError::dataset(path, message, hint));
+    }
     let lengths = Lengths {
         fixed: options.hf_output_len,
         count_tokens: setup.count_tokens,
@@ -143,13 +153,6 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         return Err(nothing(path, rows));
     }
     let split = files.split.map(|split| format!(" of the split `{split}`"));
-    let mut remarks = Vec::new();
-    if unknown > 0 {
-        remarks.push(format!(
-            "how long answers are to be is not known of {unknown} of them, which ask for \
-             {DEFAULT_OUTPUT_TOKENS} tokens (`--hf-output-len`, or a reply and `--tokenizer`)"
-        ));
-    }
     Ok(Box::new(Items {
         what: format!(
             "{} of {rows} rows{}",
@@ -160,8 +163,26 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         count: setup.count,
         repeats: setup.repeats,
         workload: setup.workload,
-        remarks,
+        remarks: remarks(&files.subsets, unknown),
     }))
+}
+
+/// What is to be said before a run: of rows in several folders, and of answers of unknown length.
+fn remarks(subsets: &[String], unknown: u64) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if !subsets.is_empty() {
+        remarks.push(format!(
+            "they are of several folders, {} (`--hf-subset` names one)",
+            subsets.join(", ")
+        ));
+    }
+    if unknown > 0 {
+        remarks.push(format!(
+            "how long answers are to be is not known of {unknown} of them, which ask for \
+             {DEFAULT_OUTPUT_TOKENS} tokens (`--hf-output-len`, or a reply and `--tokenizer`)"
+        ));
+    }
+    remarks
 }
 
 /// Says that no row can be sent.
@@ -217,15 +238,16 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// Offers the rows of a file to a sample.
-    fn read(&self, file: &Path, sample: &mut Sample<Candidate>) -> Result<(), WorkloadError> {
+    /// Offers the rows of a file to a sample. Returns whether any has one of the columns with answers.
+    fn read(&self, file: &Path, sample: &mut Sample<Candidate>) -> Result<bool, WorkloadError> {
         let mut all = self.prompts.clone();
         all.extend(&self.outputs);
         all.push("input");
-        let (mut has_prompt, mut first) = (false, None::<Vec<String>>);
+        let (mut has_prompt, mut has_output, mut first) = (false, false, None::<Vec<String>>);
         each_row(file, &all, |row| {
             let found = self.candidate(&row);
             has_prompt |= self.prompts.iter().any(|name| row.contains_key(*name));
+            has_output |= self.outputs.iter().any(|name| row.contains_key(*name));
             if first.is_none() {
                 first = Some(row.keys().cloned().collect());
             }
@@ -247,7 +269,7 @@ impl<'a> Columns<'a> {
         })?;
         match first {
             Some(names) if !has_prompt => Err(no_column(file, names.iter().map(String::as_str))),
-            _ => Ok(()),
+            _ => Ok(has_output),
         }
     }
 
@@ -453,6 +475,9 @@ mod tests {
             of_rows(std::slice::from_ref(&row), &own).unwrap(),
             ["yes > 12"]
         );
+        let none_has = json!({ "hf_prompt_column": "q", "hf_output_column": "m" });
+        let refused = of_rows(std::slice::from_ref(&row), &none_has).unwrap_err();
+        assert!(refused.contains("has the column `m`"), "{refused}");
         let fixed = json!({ "hf_output_len": 9 });
         assert_eq!(of_rows(&[row], &fixed).unwrap(), ["no > 9"]);
     }
@@ -528,6 +553,28 @@ mod tests {
         assert_eq!(first.output_tokens, row + 1);
         let test = of(json!({ "hf_split": "test" }), 5);
         assert_eq!(sent(&*test, 5)[4], "prompt number 4 > 5");
+    }
+
+    #[test]
+    fn rows_of_several_subsets_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["de", "en"] {
+            let subset = folder.path().join(name);
+            fs::create_dir(&subset).unwrap();
+            fs::write(
+                subset.join("train.jsonl"),
+                "{\"prompt\": \"a\", \"output\": \"b\"}",
+            )
+            .unwrap();
+        }
+        let of =
+            |options: Value, count| opened(folder.path(), &options, Some(count)).unwrap().note();
+        let note = of(json!({}), 2).unwrap();
+        assert!(
+            note.contains("folders, de, en (`--hf-subset` names one)"),
+            "{note}"
+        );
+        assert_eq!(of(json!({ "hf_subset": "en" }), 1), None);
     }
 
     #[test]

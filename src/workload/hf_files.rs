@@ -4,6 +4,7 @@
 //! word of it, or the name of a folder on the way. Rows come as JSON objects, whatever the file is;
 //! of Parquet only the columns that are asked for are read.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -49,6 +50,8 @@ pub(super) struct Files {
     pub(super) paths: Vec<PathBuf>,
     /// The split that they are, where that was told by their names.
     pub(super) split: Option<String>,
+    /// The folders that they are in, as those of subsets; none where it is one.
+    pub(super) subsets: Vec<String>,
 }
 
 /// Finds the files of a split, and of a subset where one is named.
@@ -66,6 +69,7 @@ pub(super) fn find(
         return Ok(Files {
             paths: vec![path.to_owned()],
             split: None,
+            subsets: Vec::new(),
         });
     }
     let mut all = Vec::new();
@@ -98,10 +102,30 @@ pub(super) fn find(
         (true, None) => (of_subset, None),
         (false, split) => (chosen, Some(split.unwrap_or(DEFAULT_SPLIT).to_owned())),
     };
+    let subsets = subsets(&chosen, found.as_deref());
     Ok(Files {
         paths: chosen.into_iter().map(|name| path.join(name)).collect(),
         split: found,
+        subsets,
     })
+}
+
+/// The folders that files are in, without those of their split; none where it is one.
+fn subsets(paths: &[&PathBuf], split: Option<&str>) -> Vec<String> {
+    let folder = |path: &&PathBuf| {
+        let folders = path.parent().into_iter().flat_map(Path::components);
+        let folders = folders.filter(|part| Some(&*part.as_os_str().to_string_lossy()) != split);
+        folders.collect::<PathBuf>()
+    };
+    let all: BTreeSet<PathBuf> = paths.iter().map(folder).collect();
+    if all.len() < 2 {
+        return Vec::new();
+    }
+    let names = all.iter().map(|folder| folder.display().to_string());
+    names
+        .filter(|name| !name.is_empty())
+        .take(MAX_NAMES)
+        .collect()
 }
 
 /// Says that nothing is there, and what a name on the hub comes to.
@@ -329,6 +353,10 @@ mod tests {
         assert_eq!(of(Some("en"), None).unwrap(), "train: en/train/a.jsonl.gz");
         assert_eq!(of(Some("de"), None).unwrap(), ": de/test/a.jsonl");
         assert!(of(Some("fr"), None).unwrap_err().contains("subset `fr`"));
+        let merged = |subset, split| find(subsets.path(), subset, split).unwrap().subsets;
+        assert_eq!(merged(None, Some("test")), ["de", "en"]);
+        assert!(merged(None, Some("train")).is_empty());
+        assert!(merged(Some("en"), Some("test")).is_empty());
         let word = folder(&["alpaca_train.json", "alpaca_training.json"]);
         assert_eq!(
             found(word.path(), None, None).unwrap(),
