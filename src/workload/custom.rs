@@ -132,9 +132,14 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
             FORM,
         ));
     }
-    let first = if found.has_more { "first " } else { "" };
+    let what = match (found.items.len(), found.has_more) {
+        (1, true) => "the first line of the data set".to_owned(),
+        (1, false) => "the only line of the data set".to_owned(),
+        (count, true) => format!("the first {count} lines of the data set"),
+        (count, false) => format!("the {count} lines of the data set"),
+    };
     Ok(Box::new(Items {
-        what: format!("the {first}{} lines of the data set", found.items.len()),
+        what,
         remarks: found.remarks(),
         items: found.items,
         count: setup.count,
@@ -192,18 +197,24 @@ impl Reading<'_> {
                 self.found.unsent.insert(name);
             }
         }
+        let wrong = |message: &str| Err(self.lines.fail(number, message, FORM));
         let (text, messages) = match (line.prompt, line.messages) {
-            (Some(prompt), None) if !prompt.is_empty() => (prompt, None),
-            (None, Some(messages)) if !messages.is_empty() => {
+            (Some(_), Some(_)) => return wrong("it has both `prompt` and `messages`"),
+            (None, None) => return wrong("it has no `prompt` and no `messages`"),
+            (Some(prompt), None) if prompt.is_empty() => return wrong("its `prompt` is empty"),
+            (Some(prompt), None) => (prompt, None),
+            (None, Some(messages)) if messages.is_empty() => {
+                return wrong("its `messages` are empty");
+            }
+            (None, Some(messages)) => {
+                let no_role = |message: &Map<String, Value>| !message.contains_key("role");
+                if let Some(at) = messages.iter().position(no_role) {
+                    return wrong(&format!(
+                        "message {} of its `messages` has no `role`",
+                        at + 1
+                    ));
+                }
                 (texts(&messages), Some(Value::from(messages).to_string()))
-            }
-            (Some(_), Some(_)) => {
-                let message = "it has both `prompt` and `messages`";
-                return Err(self.lines.fail(number, message, FORM));
-            }
-            _ => {
-                let message = "it has no `prompt` and no `messages`";
-                return Err(self.lines.fail(number, message, FORM));
             }
         };
         let content = Content {
@@ -423,7 +434,7 @@ mod tests {
         it has no line
         line 1: its header has no `prompt`, but: text, output_tokens
         line 3: its `output_tokens` is `x`, and no whole number
-        line 3: it has no `prompt` and no `messages`
+        line 3: its `prompt` is empty
         line 2: the length of its answer is 0
         line 2: it has 3 fields, and the header 2
         line 2: it is no UTF-8 text
@@ -544,6 +555,8 @@ mod tests {
             b"{\"output_tokens\": 4}",
             b"{\"prompt\": \"\", \"output_tokens\": 4}",
             b"{\"prompt\": \"a\", \"messages\": [{}], \"output_tokens\": 4}",
+            b"{\"messages\": []}",
+            b"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"content\": \"b\"}]}",
             b"{\"messages\": [\"a\"]}",
             b"{\"prompt\": \"a\", \"output_tokens\": 0}",
             b"{\"prompt\": \"a\", \"output_tokens\": 2.5}",
@@ -557,8 +570,10 @@ mod tests {
         line 1: it is no JSON object
         line 2: invalid type: integer `7`, expected a string at column 12
         line 1: it has no `prompt` and no `messages`
-        line 1: it has no `prompt` and no `messages`
+        line 1: its `prompt` is empty
         line 1: it has both `prompt` and `messages`
+        line 1: its `messages` are empty
+        line 1: message 2 of its `messages` has no `role`
         line 1: invalid type: string "a", expected an object at column 17
         line 1: the length of its answer is 0
         line 1: invalid type: floating point `2.5`, expected a whole number at column 36

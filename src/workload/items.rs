@@ -48,11 +48,13 @@ impl Items {
     fn shortage(&self) -> Option<String> {
         let has = self.items.len() as u64;
         let is_short = self.count.is_none_or(|count| count > has);
-        let then = match self.repeats {
-            true => "then the same ones again",
-            false => "and the run ends with them",
+        let then = match (self.repeats, has) {
+            (true, 1) => "is sent, then the same one again",
+            (true, _) => "are sent, then the same ones again",
+            (false, 1) => "is sent, and the run ends with it",
+            (false, _) => "are sent, and the run ends with them",
         };
-        is_short.then(|| format!("{} are sent, {then}", self.what))
+        is_short.then(|| format!("{} {then}", self.what))
     }
 }
 
