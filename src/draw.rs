@@ -81,6 +81,20 @@ pub(crate) mod field {
     pub(crate) const DATASET_PART: u64 = 41;
     /// Seed of a part of a mix.
     pub(crate) const PART_SEED: u64 = 42;
+    /// Number of turns of a conversation.
+    pub(crate) const CONVERSATION_TURNS: u64 = 70;
+    /// Lengths of the messages of a conversation.
+    pub(crate) const CONVERSATION_LENGTH: u64 = 71;
+    /// Lengths of the answers of a conversation.
+    pub(crate) const CONVERSATION_OUTPUT: u64 = 72;
+    /// Pauses of a conversation.
+    pub(crate) const THINK_TIME: u64 = 73;
+    /// Which of several system prompts a conversation has.
+    pub(crate) const CONVERSATION_PREFIX: u64 = 74;
+    /// Length of a prefix that conversations share.
+    pub(crate) const PREFIX_LENGTH: u64 = 75;
+    /// Length of what a conversation has before its first question, of its own.
+    pub(crate) const OWN_PREFIX_LENGTH: u64 = 76;
     /// Which blocks of time a sample with replacement has.
     pub(crate) const RESAMPLE: u64 = 17;
 }

@@ -7,6 +7,7 @@
 //! A field is absent where it does not apply, or where the build that wrote the tape did not know it.
 
 mod limits;
+mod sessions;
 mod spelling;
 mod trace;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use limits::PlanLimits;
+pub use sessions::{FailedTurn, SessionsPlan};
 use spelling::{rate, shown_if_any};
 pub use trace::{
     FailedRows, OutputLength, Restarts, SessionPacing, SessionPrompts, SessionReplies, Ties,
@@ -73,6 +75,9 @@ pub struct RunPlan {
     /// What is sent, where no trace says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<Dataset>,
+    /// How sessions are driven, where what is sent are conversations: then the arrivals are theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionsPlan>,
     /// The trace that is replayed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<TracePlan>,
@@ -208,9 +213,15 @@ impl RunPlan {
             return Err("`http2` is true, and the wire `direct` does not speak it".to_owned());
         }
         let limits = &self.limits;
+        let sessions = self.sessions.as_ref();
         let at_least_one = [
             ("max_concurrency", self.max_concurrency.map(u64::from)),
             ("num_prompts", self.num_prompts),
+            ("num_sessions", sessions.and_then(|plan| plan.num_sessions)),
+            (
+                "max_sessions",
+                sessions.and_then(|plan| plan.max_sessions).map(u64::from),
+            ),
             ("readers", self.readers.map(u64::from)),
         ];
         let above_zero = [

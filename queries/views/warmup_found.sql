@@ -48,11 +48,11 @@ counts AS (
   SELECT run, count(*) AS n FROM seen GROUP BY run
 ),
 slots AS (
-  SELECT r.run, coalesce(r.max_concurrency, max(i.in_flight)) AS slots
+  SELECT r.run, coalesce(r.max_concurrency, r.max_sessions, max(i.in_flight)) AS slots
   FROM runs r
   JOIN in_flight i ON i.run = r.run
   WHERE r.loop = 'closed'
-  GROUP BY r.run, r.max_concurrency
+  GROUP BY r.run, r.max_concurrency, r.max_sessions
 ),
 turns AS (
   SELECT

@@ -193,7 +193,7 @@ result_rows! {
     }
     LatencyByTurn "latency_by_turn" {
         text: turns;
-        number: n, input_tokens_mean, cached_share, ttft_p50_ns, ttft_p90_ns, ttft_p99_ns,
+        number: n, input_tokens_mean, cached_share, ideal_cached_share, ttft_p50_ns, ttft_p90_ns, ttft_p99_ns,
             tpot_p50_ns, e2el_p50_ns, e2el_p99_ns;
     }
     LatencyCurve "latency_curve" {
@@ -289,7 +289,7 @@ result_rows! {
         number: from_tokens, to_tokens, low_ns, high_ns, n;
     }
     TtftByTurn "ttft_by_turn" {
-        number: turn, n, input_tokens_mean, cached_share, ttft_p50_ns, ttft_p90_ns, ttft_p99_ns;
+        number: turn, n, input_tokens_mean, cached_share, ideal_cached_share, ttft_p50_ns, ttft_p90_ns, ttft_p99_ns;
     }
     Validity "validity" {
         text: check_name, unit;

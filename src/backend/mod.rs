@@ -51,6 +51,9 @@ pub use tokenize::{COUNTING_SERVERS, Countable, TokenizeAnswer, TokenizeCall, To
 /// The name of the protocol that a server is driven with where the user names none.
 pub const DEFAULT_PROTOCOL: &str = "openai";
 
+/// The protocol of chats, where nothing names another.
+pub const DEFAULT_CHAT: &str = "openai-chat";
+
 /// One of [`protocols`].
 pub type Backend = &'static dyn Protocol;
 
@@ -148,5 +151,6 @@ mod tests {
         "#);
         assert!(protocol("grpc").is_none());
         assert!(protocol(DEFAULT_PROTOCOL).is_some());
+        assert!(protocol(DEFAULT_CHAT).is_some_and(|chat| chat.is_chat()));
     }
 }

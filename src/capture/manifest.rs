@@ -87,6 +87,26 @@ pub struct Counts {
     pub without_reply: u64,
 }
 
+/// What became of the sessions of a run whose data set are conversations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionCounts {
+    /// Those that began.
+    pub started: u64,
+    /// Those that came to their last turn.
+    pub finished: u64,
+    /// Those that ended before, at a turn that failed.
+    pub ended_early: u64,
+    /// Turns of the latter that were not sent.
+    pub turns_unsent: u64,
+    /// Turns that were sent again, since they had failed.
+    pub turns_retried: u64,
+    /// Turns that failed and were passed over.
+    pub turns_skipped: u64,
+    /// Replies that a turn was to hold and that had no text: made-up text stood in their place.
+    pub made_up_replies: u64,
+}
+
 fn is_none(count: &u64) -> bool {
     *count == 0
 }
@@ -220,6 +240,9 @@ pub struct Manifest {
     /// none were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prewarmed: Vec<Prewarmed>,
+    /// What became of the sessions, where the data set are conversations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionCounts>,
     /// What recovering the tape after a crash came to; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<String>,
@@ -254,6 +277,7 @@ impl Manifest {
             unread_texts: BTreeMap::new(),
             metric_sources: Vec::new(),
             prewarmed: Vec::new(),
+            sessions: None,
             recovered: None,
             self_check: None,
         }

@@ -14,8 +14,8 @@ use super::contents::{Room, make_room, remove_log};
 use super::error::{CaptureError, decode_error};
 use super::folder::{Folder, is_read_only};
 use super::manifest::{
-    ClockAnchor, Counts, MOST_ANCHORS, Manifest, MetricSource, Prewarmed, SelfCheck, State,
-    open_tape,
+    ClockAnchor, Counts, MOST_ANCHORS, Manifest, MetricSource, Prewarmed, SelfCheck, SessionCounts,
+    State, open_tape,
 };
 use super::merge::{Merged, remove_runs, shifted};
 use super::parquet::PartWriter;
@@ -47,6 +47,8 @@ pub struct Ending {
     pub metric_sources: Vec<MetricSource>,
     /// What became of the connections that were to be open beforehand.
     pub prewarmed: Vec<Prewarmed>,
+    /// What became of the sessions, where the data set are conversations.
+    pub sessions: Option<SessionCounts>,
 }
 
 /// A tape that is being written. One thread owns it; nothing else may touch the folder.
@@ -215,6 +217,7 @@ impl TapeWriter {
         manifest.bounds_hit = ending.bounds_hit.into_iter().collect();
         manifest.metric_sources = ending.metric_sources;
         manifest.prewarmed = ending.prewarmed;
+        manifest.sessions = ending.sessions;
         sort_log(&self.tape, &self.log, &mut manifest)?;
         close(&self.tape, &manifest)?;
         Ok(manifest)

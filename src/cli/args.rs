@@ -17,6 +17,7 @@ mod language;
 mod metrics;
 mod prompts;
 mod question;
+mod sessions;
 mod target;
 mod tokenize;
 mod trace;
@@ -28,6 +29,7 @@ pub(crate) use language::Lang;
 pub(crate) use metrics::MetricsArgs;
 pub(crate) use prompts::{PatternArg, PromptsArgs, parse_count};
 pub(crate) use question::QuestionArgs;
+pub(crate) use sessions::SessionArgs;
 use target::backends;
 pub(crate) use target::{BackendArg, ConnectionArgs, SamplingArgs, TargetArgs, WireArg};
 pub(crate) use tokenize::{TokenizeArgs, TokenizeForm};
@@ -188,6 +190,8 @@ pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) dataset: DatasetArgs,
     #[command(flatten)]
+    pub(crate) sessions: SessionArgs,
+    #[command(flatten)]
     pub(crate) common: DriveArgs,
 }
 
@@ -244,7 +248,7 @@ pub(crate) struct ShapeArgs {
     /// Rate at the end of a ramp, in requests a second
     #[arg(long, value_name = "RATE", requires = "ramp_up_strategy")]
     pub(crate) ramp_up_end_rps: Option<f64>,
-    /// Number of requests [default: 1000, or no limit with --duration]
+    /// Number of requests [default: 1000, or no limit with --duration or for conversations]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) num_prompts: Option<u64>,
     /// Flags of other kinds of schedules.
@@ -420,6 +424,9 @@ pub(crate) struct OutputArgs {
     /// File for --save-result [default: the tape's name with .json]
     #[arg(long, value_name = "FILE")]
     pub(crate) result_filename: Option<PathBuf>,
+    /// Write every table beside the tape, as CSV, which Excel opens
+    #[arg(long)]
+    pub(crate) excel_output: bool,
     /// Show no progress
     #[arg(long)]
     pub(crate) disable_tqdm: bool,
@@ -595,6 +602,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) ladder: LadderArgs,
     #[command(flatten)]
     pub(crate) target: StampingArgs,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
     /// Write the numbers as JSON
     ///
     /// An object with schema, server, cores, read_lag_left_out, believed_up_to and rungs. A rung has

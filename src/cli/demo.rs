@@ -49,6 +49,7 @@ pub(super) fn run(args: &DemoArgs, global: &Global) -> Result<u8, Error> {
         shown: TerminalOptions::default(),
         has_summary: false,
         result: None,
+        has_tables: false,
         hides_progress: false,
     };
     let code = drive::drive(planned(trace, server.address)?, &output, &global)?;

@@ -12,15 +12,15 @@ use super::analyze::{run_analysis, terminal_options, verdict_code};
 use super::args::{DriveArgs, Global, LoadArgs, OutputArgs, ReplayArgs, ShapeArgs, TargetArgs};
 use super::goals;
 use super::interrupt::{self, RunStage};
-use super::output::{Output, write_error};
+use super::output::{Output, WholeFolder, write_error};
 use super::talk::{complain, print, print_painted, say};
-use super::{ending, masks, metrics, plan, progress, sampling};
+use super::{ending, hub, masks, metrics, plan, progress, sampling, words};
 use crate::analyze::{Options, Slo};
-use crate::backend::{Backend, of_plan};
+use crate::backend::{Backend, DEFAULT_CHAT, of_plan};
 use crate::error::{Error, exit};
 use crate::load::{LoadError, Private, Run, RunListener, RunReport, Setup};
 use crate::plan::{OutputLength, Process, RunPlan, SessionPrompts, SessionReplies};
-use crate::report::{TerminalOptions, json as report_json, terminal};
+use crate::report::{TerminalOptions, csv_files, is_csv_file, json as report_json, terminal};
 use crate::runtime::block_on;
 use crate::scrape::Source;
 use crate::time::clock::utc_now_ns;
@@ -68,7 +68,16 @@ pub(super) struct RunOutput {
     pub(super) has_summary: bool,
     /// Where the numbers go as JSON.
     pub(super) result: Option<ResultFile>,
+    /// The tables go into a folder beside the tape, as CSV.
+    pub(super) has_tables: bool,
     pub(super) hides_progress: bool,
+}
+
+/// Files for the numbers, opened before the run.
+struct ResultOutputs {
+    json: Option<Output>,
+    /// The folder of the tables.
+    tables: Option<PathBuf>,
 }
 
 /// A file for the numbers: its folder, and its name where that is not the tape's.
@@ -88,6 +97,7 @@ impl RunOutput {
                 folder: args.result_dir.clone().unwrap_or_default(),
                 name: args.result_filename.clone(),
             }),
+            has_tables: args.excel_output,
             hides_progress: args.disable_tqdm,
         })
     }
@@ -102,6 +112,7 @@ pub(super) fn load(args: &LoadArgs, global: &Global) -> Result<u8, Error> {
     let mut planned = Planned::of(plan::of_load(args)?, common)?;
     let process = planned.plan.arrivals.as_ref().map(|one| one.process);
     planned.notes.extend(shape_notes(&args.shape, process));
+    planned.notes.extend(session_notes(&planned.plan)?);
     drive(planned, &output, global)
 }
 
@@ -161,9 +172,16 @@ fn look_at_trace(planned: &mut Planned, global: &Global) -> Result<(), Error> {
     };
     let found =
         block_on(look).map_err(|error| Error::System("start the SQL engine".into(), error))??;
-    if trace.session_replies == SessionReplies::Live && !found.has_live_turns {
+    let replies = trace.session_replies;
+    if replies != SessionReplies::Trace && !found.has_live_turns {
+        let words = match replies {
+            SessionReplies::None => "none",
+            _ => "live",
+        };
         return Err(Error::usage(
-            "`--session-replies live` needs a trace whose turns have texts and hold only what is new",
+            format!(
+                "`--session-replies {words}` needs a trace whose turns have texts and hold only what is new"
+            ),
             "leave it out; or add `--session-prompts new` where they do, and nothing says so",
         ));
     }
@@ -202,6 +220,20 @@ fn tell_of_trace(found: &TraceLook) {
     }
 }
 
+/// Has at hand what a plan names of the Hugging Face hub.
+fn fetch(plan: &RunPlan) -> Result<(), Error> {
+    if let Some(tokenizer) = plan.own_tokenizer() {
+        hub::fetch_tokenizer(&tokenizer)?;
+    }
+    match &plan.dataset {
+        Some(dataset) if dataset.name == "hf" => match &dataset.path {
+            Some(path) => hub::fetch_dataset(path, &dataset.options),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
 /// Drives what is planned, and sums it up.
 pub(super) fn drive(
     mut planned: Planned,
@@ -211,6 +243,7 @@ pub(super) fn drive(
     look_at_trace(&mut planned, global)?;
     if !global.dry_run {
         metrics::check(&planned.private)?;
+        fetch(&planned.plan)?;
     }
     // A plan is made without asking anyone.
     if planned.plan.model.is_none() && !global.dry_run {
@@ -231,12 +264,13 @@ pub(super) fn drive(
             let _ = fs::remove_dir(&tape);
         }
     })?;
-    let Some((result, report)) = ran else {
+    let Some((results, report)) = ran else {
         return Ok(exit::DONE);
     };
     say(&format!("tape: {}", tape.display()));
     let summary = || {
-        if !output.has_summary && result.is_none() {
+        let ResultOutputs { json, tables } = results;
+        if !output.has_summary && json.is_none() && tables.is_none() {
             return Ok(exit::DONE);
         }
         ending::announce_summary(&report);
@@ -249,8 +283,17 @@ pub(super) fn drive(
         if output.has_summary {
             print_painted(&terminal(&analysis, &output.shown))?;
         }
-        if let Some(result) = result {
-            result.write(format!("{:#}\n", report_json(&analysis)))?;
+        if let Some(json) = json {
+            json.write(format!("{:#}\n", report_json(&analysis)))?;
+        }
+        if let Some(folder) = tables {
+            let files = csv_files(&analysis)?;
+            WholeFolder::draft(&folder, global.force, &files)?.keep(is_csv_file)?;
+            say(&format!(
+                "wrote {} tables to `{}`",
+                files.len(),
+                folder.display()
+            ));
         }
         Ok(verdict_code(&analysis, global))
     };
@@ -389,7 +432,7 @@ fn execute(
     tape: PathBuf,
     output: &RunOutput,
     global: &Global,
-) -> Result<Option<(Option<Output>, RunReport)>, Error> {
+) -> Result<Option<(ResultOutputs, RunReport)>, Error> {
     let stage = Arc::new(RunStage::new(planned.plan.limits.drain()));
     let setup = Setup {
         tape: tape.clone(),
@@ -409,7 +452,13 @@ fn execute(
     for note in planned.notes.iter().cloned().chain(run.feed.notes()) {
         say(&note);
     }
-    let result = result_file(output, &tape, global.force)?;
+    let results = ResultOutputs {
+        json: result_file(output, &tape, global.force)?,
+        tables: match output.has_tables {
+            true => Some(tables_folder(&tape, global.force)?),
+            false => None,
+        },
+    };
     let total = run.feed.source.known_count();
     let shown = progress::show(total, output.hides_progress);
     let mut listeners: Vec<Arc<dyn RunListener>> = vec![stage.counters()];
@@ -419,7 +468,7 @@ fn execute(
     let report = report?;
     let _ = stage.tape.set(tape);
     ending::tell(&report);
-    Ok(Some((result, report)))
+    Ok(Some((results, report)))
 }
 
 /// What is said of flags before a run: of those that have no effect among others.
@@ -491,6 +540,33 @@ fn shape_notes(args: &ShapeArgs, process: Option<Process>) -> Vec<String> {
     unheeded
         .map(|(flag, _)| format!("note: `{flag}` has no effect {why}"))
         .collect()
+}
+
+/// What is to be said of sessions before they begin.
+fn session_notes(plan: &RunPlan) -> Result<Vec<String>, Error> {
+    let mut notes = Vec::new();
+    if words::are_translated() {
+        let command = masks::typed_command();
+        notes.push(format!(
+            "note: flags of another tool are read as: {command}"
+        ));
+    }
+    let backend = of_plan(plan).map_err(LoadError::from)?;
+    if plan.sessions.is_some() && !backend.is_chat() {
+        notes.push(format!(
+            "note: requests of the backend `{}` hold one text, so that of each turn the messages stand in \
+             it below each other; `--backend {DEFAULT_CHAT}` sends them as messages",
+            backend.name()
+        ));
+    }
+    Ok(notes)
+}
+
+/// The folder for the tables of a tape, beside it.
+fn tables_folder(tape: &Path, replaces: bool) -> Result<PathBuf, Error> {
+    let folder = tape.with_extension("csv");
+    WholeFolder::check(&folder, replaces)?;
+    Ok(folder)
 }
 
 fn result_file(output: &RunOutput, tape: &Path, replaces: bool) -> Result<Option<Output>, Error> {

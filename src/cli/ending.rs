@@ -2,7 +2,7 @@
 
 use super::failure;
 use super::talk::{say, warn};
-use crate::capture::manifest::{MetricSource, Prewarmed, State};
+use crate::capture::manifest::{MetricSource, Prewarmed, SessionCounts, State};
 use crate::error::exit;
 use crate::load::RunReport;
 use crate::plan::RunPlan;
@@ -41,6 +41,7 @@ pub(super) fn tell(report: &RunReport) {
         }
     }
     tell_of_replies(report);
+    tell_of_sessions(report.manifest.sessions.unwrap_or_default());
     failure::tell(report);
     if report.has_given_up {
         say(
@@ -102,11 +103,12 @@ fn tell_of_connections(prewarmed: &[Prewarmed]) {
 
 /// Says of which replies there was no text: of the server, or of the trace.
 fn tell_of_replies(report: &RunReport) {
-    if report.made_up_replies > 0 {
+    let of_sessions = report.manifest.sessions.unwrap_or_default();
+    let made_up = report.made_up_replies + of_sessions.made_up_replies;
+    if made_up > 0 {
         say(&format!(
             "note: replies of the server that a later turn was to hold and that had no text, so that \
-             made-up text stood in their place: {}",
-            report.made_up_replies
+             made-up text stood in their place: {made_up}"
         ));
     }
     let without_reply = report.manifest.counts.without_reply;
@@ -114,6 +116,37 @@ fn tell_of_replies(report: &RunReport) {
         warn(&format!(
             "rows of the trace without a reply, whose answers `--output-length trace-text` left to the \
              server: {without_reply}"
+        ));
+    }
+}
+
+/// Says what became of the sessions of conversations, where not all went as planned.
+fn tell_of_sessions(sessions: SessionCounts) {
+    if sessions.ended_early > 0 {
+        warn(&format!(
+            "sessions that ended at a turn that failed: {} of {}; turns that were not sent for that: {} \
+             (`--on-failed-turn` has other ways)",
+            sessions.ended_early, sessions.started, sessions.turns_unsent
+        ));
+    }
+    if sessions.turns_skipped > 0 {
+        say(&format!(
+            "note: turns that failed and were passed over: {}",
+            sessions.turns_skipped
+        ));
+    }
+    if sessions.turns_retried > 0 {
+        say(&format!(
+            "note: turns that failed and were sent again: {}",
+            sessions.turns_retried
+        ));
+    }
+    let closed = sessions.finished + sessions.ended_early;
+    if sessions.started > closed {
+        say(&format!(
+            "note: sessions that were still open when the run ended: {} of {}",
+            sessions.started - closed,
+            sessions.started
         ));
     }
 }

@@ -230,7 +230,11 @@ pub(super) fn plain_headers(private: &Private) -> BTreeMap<String, String> {
 /// The command line of this process, as [`masked_command`] has it.
 pub(super) fn typed_command() -> String {
     // A name of a file need not be text.
-    masked_command(words::typed().map(|word| word.to_string_lossy().into_owned()))
+    masked_command(
+        words::typed()
+            .into_iter()
+            .map(|word| word.to_string_lossy().into_owned()),
+    )
 }
 
 /// A command line, quoted for a shell, with secrets masked.

@@ -4,46 +4,33 @@ use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::args::{
-    ArrivalsArg, BackendArg, DriveArgs, LoadArgs, ReplayArgs, RequestArgs, ShapeArgs, TargetArgs,
-    WireArg,
-};
+use super::args::{BackendArg, DriveArgs, LoadArgs, ReplayArgs, RequestArgs, TargetArgs, WireArg};
 use super::masks;
+use super::shape::Shape;
 use crate::backend::{Backend, ExactLength};
 use crate::draw::{Draw, field};
 use crate::error::Error;
 use crate::load::Private;
 use crate::plan::{
-    Arrivals, EMBEDDED_TOKENIZER, OutputLength, PlanLimits, Process, RampStrategy, RampUp, RunPlan,
-    SessionPacing, SessionPrompts, SessionReplies, TracePlan, UrlStrategy,
+    EMBEDDED_TOKENIZER, OutputLength, PlanLimits, RunPlan, SessionPacing, SessionPrompts,
+    SessionReplies, TracePlan, UrlStrategy,
 };
 use crate::time::clock::utc_now_ns;
 use crate::trace::PromptFacts;
 use crate::wire::WireKind;
 
-/// Requests of a schedule that has neither a number nor a length.
-const DEFAULT_NUM_PROMPTS: u64 = 1_000;
-
 /// The plan of `load`.
-///
-/// A cap without a finite rate is a closed loop, as in `vllm bench serve`.
 pub(super) fn of_load(args: &LoadArgs) -> Result<RunPlan, Error> {
-    let limits = &args.common.limits;
-    let num_prompts = args.shape.num_prompts;
-    // A schedule of another kind ends by itself.
-    let is_endless = limits.duration.is_none() && args.shape.own.options.is_empty();
-    let num_prompts = num_prompts.or(is_endless.then_some(DEFAULT_NUM_PROMPTS));
-    let arrivals = arrivals(&args.shape, limits.max_concurrency)?;
-    if arrivals.process == Process::Burst && num_prompts.is_none() {
-        return Err(Error::usage(
-            "all requests at once, without end",
-            "give `--num-prompts`, a finite `--request-rate`, or `--max-concurrency`",
-        ));
-    }
+    let Shape {
+        arrivals,
+        num_prompts,
+        sessions,
+    } = Shape::of(args)?;
     Ok(RunPlan {
         verb: Some("load".into()),
         arrivals: Some(arrivals),
         num_prompts,
+        sessions,
         dataset: Some(args.dataset.dataset.clone()),
         ..of_run(&args.common)?
     })
@@ -200,57 +187,6 @@ fn prompt_salt(request: &RequestArgs) -> Option<u64> {
         (None, None) => Some(any()),
         (salt, _) => salt,
     }
-}
-
-fn arrivals(args: &ShapeArgs, max_concurrency: Option<u32>) -> Result<Arrivals, Error> {
-    let has_rate = args.request_rate.is_finite();
-    if args.ramp_up_strategy.is_some() && has_rate {
-        return Err(Error::usage(
-            "`--ramp-up-strategy` and a finite `--request-rate` contradict each other",
-            "leave out one of them",
-        ));
-    }
-    let options = args.own.options.clone();
-    if let Some(name) = options.keys().next()
-        && (has_rate || args.ramp_up_strategy.is_some())
-    {
-        let flag = name.replace('_', "-");
-        return Err(Error::usage(
-            format!("`--{flag}` and another rate contradict each other"),
-            "leave out `--request-rate` and `--ramp-up-strategy`, or this flag",
-        ));
-    }
-    let ramp_up = args.ramp_up_strategy.map(|strategy| RampUp {
-        strategy,
-        along: Some(match strategy {
-            RampStrategy::Linear | RampStrategy::Exponential => "time".into(),
-            RampStrategy::LinearIndex | RampStrategy::ExponentialIndex => "requests".into(),
-        }),
-        start_rps: args.ramp_up_start_rps.unwrap_or(0.0),
-        end_rps: args.ramp_up_end_rps.unwrap_or(0.0),
-    });
-    let process = match args.arrivals {
-        _ if ramp_up.is_none() && !has_rate && options.is_empty() => match max_concurrency {
-            Some(_) => Process::Closed,
-            None => Process::Burst,
-        },
-        Some(ArrivalsArg::Constant) => Process::Constant,
-        Some(ArrivalsArg::Poisson) => Process::Poisson,
-        Some(ArrivalsArg::Gamma) | None => Process::Gamma,
-        Some(ArrivalsArg::Weibull) => Process::Weibull,
-    };
-    let has_shape = matches!(process, Process::Gamma | Process::Weibull);
-    let is_rising = ramp_up.is_some();
-    Ok(Arrivals {
-        process,
-        burstiness: has_shape.then_some(args.burstiness),
-        request_rate: match process {
-            Process::Closed => None,
-            _ => Some(args.request_rate).filter(|_| !is_rising && options.is_empty()),
-        },
-        ramp_up,
-        options,
-    })
 }
 
 /// Notes in a plan where requests go, without what is secret of it.
@@ -494,7 +430,6 @@ mod tests {
 
     use super::super::args::{App, Verb};
     use super::*;
-    use crate::plan::Loop;
 
     #[test]
     fn a_label_has_one_value() {
@@ -544,45 +479,6 @@ mod tests {
             assert!(refused.contains("`http://h:1/v1/x` twice"), "{refused}");
         }
         assert!(urls(&["http://one:pass@h", "http://two:pass@h"]).is_err());
-    }
-
-    fn process(plan: &RunPlan) -> Process {
-        plan.arrivals.as_ref().unwrap().process
-    }
-
-    #[test]
-    fn a_cap_without_a_finite_rate_is_a_closed_loop() {
-        for flags in [
-            &["--max-concurrency", "8"][..],
-            &["--max-concurrency", "8", "--request-rate", "inf"],
-        ] {
-            let plan = plan(flags).unwrap();
-            assert_eq!(process(&plan), Process::Closed);
-            assert_eq!(plan.arrival_loop(), Loop::Closed);
-            assert_eq!(plan.num_prompts, Some(1_000));
-        }
-    }
-
-    #[test]
-    fn a_cap_with_a_rate_stays_an_open_loop() {
-        let plan = plan(&["--max-concurrency", "8", "--request-rate", "4"]).unwrap();
-        assert_eq!(process(&plan), Process::Gamma);
-        assert_eq!(plan.arrivals.as_ref().unwrap().request_rate, Some(4.0));
-        assert_eq!(plan.arrival_loop(), Loop::Open);
-    }
-
-    #[test]
-    fn without_rate_and_cap_all_is_due_at_once_and_needs_a_number() {
-        assert_eq!(process(&plan(&[]).unwrap()), Process::Burst);
-        assert!(plan(&["--duration", "10s"]).is_err());
-        let bounded = plan(&["--duration", "10s", "--num-prompts", "5"]).unwrap();
-        assert_eq!(bounded.num_prompts, Some(5));
-    }
-
-    #[test]
-    fn a_duration_alone_leaves_the_number_open() {
-        let plan = plan(&["--duration", "10s", "--request-rate", "4/s"]).unwrap();
-        assert_eq!(plan.num_prompts, None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::{Global, PatternArg, PromptsArgs};
+use super::hub;
 use super::interrupt::{NOTHING_WRITTEN, until_interrupted};
 use super::output::{WholeFile, write_error};
 use super::talk::{has_color, print_painted, say};
@@ -22,6 +23,9 @@ use crate::workload::{
 const FOLDER: &str = "input";
 
 pub(super) fn run(args: &PromptsArgs, global: &Global) -> Result<u8, Error> {
+    if let Some(tokenizer) = &args.tokenizer {
+        hub::fetch_tokenizer(tokenizer)?;
+    }
     let (pattern, count) = asked(args)?;
     let has_range = args.input_tokens.is_some() || args.output_tokens.is_some();
     if pattern == PatternArg::All && has_range {

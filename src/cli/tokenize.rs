@@ -16,7 +16,7 @@ use url::Url;
 
 use super::args::{TokenizeArgs, TokenizeForm};
 use super::talk::{print, say};
-use super::{drive, masks, plan};
+use super::{drive, hub, masks, plan};
 use crate::backend::{COUNTING_SERVERS, Countable, TokenizeAnswer, TokenizeDialect};
 use crate::error::{Error, exit};
 use crate::flag::defaults;
@@ -84,6 +84,7 @@ fn counter(
     let Some(path) = &args.tokenizer else {
         return Ok(None);
     };
+    hub::fetch_tokenizer(path)?;
     let tokenizer = Arc::new(Tokenizer::load(path)?);
     let template = args.chat_template.as_deref();
     if template.is_some() && !args.backend.is_chat() {
@@ -165,7 +166,8 @@ impl Counting {
     /// Opens a file as the data set of the user's own requests: what `load` sends of it is counted.
     fn lines(&self, file: &Path) -> Result<Box<dyn Dataset>, Error> {
         let kind = dataset_kind("custom").expect("it is one of the data sets");
-        Ok((kind.open)(DatasetSetup {
+        let open = kind.requests().expect("it has requests");
+        Ok(open(DatasetSetup {
             options: &defaults(kind.flags),
             path: Some(file),
             workload: Arc::new(Workload::new(&Arc::new(Tokenizer::embedded()), 0)),

@@ -11,11 +11,12 @@ use super::args::{
 };
 use super::output::{Output, make_folder, write_error};
 use super::talk::{has_color, print_painted, say};
-use super::{drive, ending, failure, host, interrupt, masks, plan, progress};
+use super::{drive, ending, failure, host, interrupt, masks, metrics, plan, progress};
 use crate::capture::manifest::Host;
 use crate::error::{Error, exit};
 use crate::load::{Private, Setup, Stop};
 use crate::plan::{Loop, LoraAssignment};
+use crate::scrape::Source;
 use crate::secrets::Secrets;
 use crate::time::clock::utc_now_ns;
 use crate::verify::{
@@ -35,9 +36,12 @@ pub(super) fn run(args: &VerifyArgs, global: &Global) -> Result<u8, Error> {
         .map(|path| Output::open(path, global.force))
         .transpose()?;
     let takes_stdout = json.as_ref().is_some_and(Output::is_stdout);
+    let connection = &args.target.connection;
+    let trust = drive::trust(connection.ca_cert.as_deref(), connection.insecure)?;
     let climber = Climber {
         folder,
         replaces: global.force,
+        sources: metrics::typed(&args.metrics, &trust)?,
         host: host::describe(),
         stop: interrupt::listen()?,
     };
@@ -90,6 +94,8 @@ fn ladder(args: &LadderArgs) -> Result<Vec<Rung>, Error> {
 struct Climber {
     folder: Folder,
     replaces: bool,
+    /// What is scraped meanwhile, to see what that costs.
+    sources: Vec<Source>,
     host: Host,
     stop: watch::Receiver<Stop>,
 }
@@ -104,7 +110,7 @@ impl Climber {
     /// Measures every rung, against the server that the user named or one that is started.
     fn climb(&self, args: &StampingArgs, ladder: &[Rung]) -> Result<Climbed, Error> {
         if let Some(base_url) = &args.base_url {
-            let server = named_server(args, base_url)?;
+            let server = self.scraping(named_server(args, base_url)?)?;
             let target = Some(server.shown.clone());
             return Ok(self.rungs(&server, ladder, (target, None)));
         }
@@ -121,13 +127,20 @@ impl Climber {
                 (None, start()?)
             }
         };
-        let server = own_server(args, &process)?;
+        let server = self.scraping(own_server(args, &process)?)?;
         let climb = || self.rungs(&server, ladder, (None, cores.clone()));
         match &cores {
             Some(cores) => on(&cores.client, climb)
                 .map_err(|error| Error::System("bind the client to its cores".into(), error)),
             None => Ok(climb()),
         }
+    }
+
+    /// Adds to what goes to a server what is scraped meanwhile.
+    fn scraping(&self, mut server: StampingServer) -> Result<StampingServer, Error> {
+        server.private.metric_sources.clone_from(&self.sources);
+        metrics::check(&server.private)?;
+        Ok(server)
     }
 
     fn rungs(

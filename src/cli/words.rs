@@ -3,10 +3,19 @@
 use std::env;
 use std::ffi::OsString;
 
+use super::vllm_words;
+
 /// The words of this process's command line, with flags as they are declared: other tools of the field write
-/// them with underscores too.
-pub(super) fn typed() -> impl Iterator<Item = OsString> {
-    env::args_os().map(dashed)
+/// them with underscores too, or have flags of their own.
+pub(super) fn typed() -> Vec<OsString> {
+    let words: Vec<OsString> = env::args_os().map(dashed).collect();
+    vllm_words::translated(&words).unwrap_or(words)
+}
+
+/// Whether the words of this process were those of another tool.
+pub(super) fn are_translated() -> bool {
+    let words: Vec<OsString> = env::args_os().map(dashed).collect();
+    vllm_words::translated(&words).is_some()
 }
 
 fn dashed(word: OsString) -> OsString {

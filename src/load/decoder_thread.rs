@@ -13,7 +13,7 @@ use super::listeners::RunEvents;
 use super::memory_budget::MemoryBudget;
 use super::recorder::{Batch, CHANNEL_BATCHES, Opened, Recorder};
 use crate::backend::Backend;
-use crate::capture::schema::{ChunkRow, ServerRow, TapeRow};
+use crate::capture::schema::{ChunkRow, ServerRow, Status, TapeRow};
 use crate::capture::{CaptureError, TapeWriter};
 use crate::secrets::Secrets;
 use crate::throttle::CpuThrottle;
@@ -209,6 +209,7 @@ impl DecoderThread {
                 let reply = row_number.map(|row_number| Reply {
                     row_number,
                     text: said.unwrap_or_default().into(),
+                    is_ok: matches!(row.status, Status::Ok | Status::Cancelled),
                 });
                 self.events.emit(&RunEvent::AnswerDecoded {
                     row: &row,

@@ -384,7 +384,7 @@ impl<W: Wire> Driver<W> {
         mut planned: PreparedRequest,
     ) {
         let mut row = planned.row(due_ns);
-        row.queued_ns = queued_ns;
+        row.queued_ns = queued_ns.saturating_add(planned.held_ns);
         drive.driven.taken += 1;
         let attempts = attempt_all(Arc::clone(&self.shared), row, planned);
         let clock = self.shared.clock;
@@ -512,16 +512,17 @@ fn max_due_together(times_ns: impl Iterator<Item = i64>) -> usize {
 }
 
 impl Drive {
-    /// When a request is due on the log's axis; at the end of it where the trace says a time beyond.
+    /// When a request can go out on the log's axis: when it is due, unless its session was held back; at
+    /// the end of the axis where the trace says a time beyond.
     fn due_ns(&self, planned: &PreparedRequest) -> Option<i64> {
-        Some(self.start_ns.saturating_add(planned.intended_ns?))
+        Some(self.start_ns.saturating_add(planned.sendable_ns()?))
     }
 
     /// Puts a turn among the schedule's next requests, behind those that are due with it.
     fn insert_ahead(&mut self, turn: PreparedRequest) {
         let at = self
             .ahead
-            .partition_point(|planned| planned.intended_ns <= turn.intended_ns);
+            .partition_point(|planned| planned.sendable_ns() <= turn.sendable_ns());
         self.ahead.insert(at, turn);
     }
 

@@ -48,10 +48,12 @@ pub enum RunEvent<'a> {
 /// What an answer said, for the next turn of its session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// Number of the request's row in the trace.
+    /// Number of the request's row in the trace, or of a turn's request.
     pub row_number: u64,
     /// Its content, without reasoning and calls of tools; empty where it had none.
     pub text: Arc<str>,
+    /// Whether it ended well, or was hung up on.
+    pub is_ok: bool,
 }
 
 /// Listens to the events of a run.

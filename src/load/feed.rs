@@ -12,10 +12,12 @@ use super::error::LoadError;
 use super::prepared::PreparedRequest;
 use super::replies::Replies;
 use super::request_sender::{Prefill, RequestSender};
+use super::session_turns::{SessionLoad, SessionTurns};
 use super::supply::{Rest, TurnSender};
 use super::template::RequestTemplate;
 use super::trace_turns::TraceTurns;
 use super::turn_feed::TurnFeed;
+use crate::capture::manifest::SessionCounts;
 use crate::capture::schema::FIRST_WARMUP_ID;
 use crate::plan::{OutputLength, SessionPacing};
 use crate::schedule::Schedule;
@@ -32,6 +34,8 @@ pub enum Source {
         /// What they send.
         dataset: Box<dyn Dataset>,
     },
+    /// Sessions, each with a conversation out of a data set.
+    Sessions(SessionLoad),
     /// Arrivals of a trace.
     Trace(TraceReplay),
 }
@@ -50,6 +54,7 @@ impl Source {
     pub fn note(&self) -> Option<String> {
         match self {
             Self::Made { dataset, .. } => dataset.note(),
+            Self::Sessions(load) => load.conversations.note(),
             Self::Trace(_) => None,
         }
     }
@@ -58,7 +63,7 @@ impl Source {
     pub fn known_count(&self) -> Option<u64> {
         match self {
             Self::Made { schedule, .. } => schedule.known_count(),
-            Self::Trace(_) => None,
+            Self::Sessions(_) | Self::Trace(_) => None,
         }
     }
 }
@@ -107,6 +112,10 @@ impl Feed {
                     let content = dataset.warmup(draw_index);
                     self.template.made(draw_index, content, None)
                 }
+                (Source::Sessions(load), _) => {
+                    let content = load.conversations.warmup(draw_index);
+                    self.template.made(draw_index, content, None)
+                }
                 (Source::Trace(_), lengths) => {
                     let (input_tokens, output_tokens) = lengths.unwrap_or(&(1, 1));
                     let tokens = self.template.own_tokens(*input_tokens);
@@ -122,10 +131,11 @@ impl Feed {
 
     /// Returns whether turns wait on replies, so that the driver has to tell of their ends.
     pub(super) fn waits_on_replies(&self) -> bool {
-        let Source::Trace(replay) = &self.source else {
-            return false;
-        };
-        replay.pacing != SessionPacing::Trace
+        match &self.source {
+            Source::Made { .. } => false,
+            Source::Sessions(_) => true,
+            Source::Trace(replay) => replay.pacing != SessionPacing::Trace,
+        }
     }
 
     /// Sends the schedule's requests to the driver until it is over or the driver has had enough.
@@ -161,6 +171,13 @@ impl Feed {
                         break;
                     }
                     index += 1;
+                }
+            }
+            Source::Sessions(load) => {
+                if let Some(turns) = turns {
+                    let sessions = SessionTurns::new(load, &self.template);
+                    let fed_sessions = TurnFeed::new(sessions, turns, clock).work(sender).await?;
+                    fed.sessions = Some(fed_sessions.counts());
                 }
             }
             Source::Trace(replay) => {
@@ -206,6 +223,8 @@ pub(super) struct Fed {
     pub(super) unwritten: u64,
     /// Replies of servers that turns were to hold and that were not there; text stands in their place.
     pub(super) made_up_replies: u64,
+    /// What became of the sessions, where the data set are conversations.
+    pub(super) sessions: Option<SessionCounts>,
     /// Rows of the trace without a reply, where the server was to say the replies of the trace.
     pub(super) without_reply: u64,
 }

@@ -20,13 +20,14 @@ use super::open_files::max_in_flight;
 use super::retries::Retries;
 use super::run::Run;
 use super::self_check::SelfCheckPlan;
+use super::session_turns::SessionLoad;
 use super::stop::Stop;
 use super::template::RequestTemplate;
 use crate::backend::{self, Backend, BackendError, ExactLength, Inputs, check_extra_body};
 use crate::capture::manifest::Host;
 use crate::capture::{Label, Manifest};
 use crate::flag::defaults;
-use crate::plan::{OutputLength, RunPlan};
+use crate::plan::{OutputLength, Process, RunPlan, SessionReplies};
 use crate::schedule::{Bounds, schedule};
 use crate::scrape::Source as MetricsSource;
 use crate::secrets::Secrets;
@@ -35,8 +36,8 @@ use crate::trace::{Pipe, TraceOptions};
 use crate::units::duration;
 use crate::wire::{Target, Trust, WireKind};
 use crate::workload::{
-    DATASETS, Dataset, DatasetPath, DatasetSetup, PromptCounter, PromptForm, TokenCounter,
-    Tokenizer, Workload, dataset_kind, kinds_in,
+    Conversations, DATASETS, Dataset, DatasetPath, DatasetSetup, OpenDataset, PromptCounter,
+    PromptForm, TokenCounter, Tokenizer, Workload, dataset_kind, kinds_in,
 };
 
 /// Tokens a second that a stream is taken to bring where nothing is known of the server.
@@ -111,8 +112,8 @@ impl Run {
         let workload = Arc::new(workload(&plan, &tokenizer));
         let prompt_counter = prompt_counter(&plan, &private, (backend, &tokenizer))?
             .map(|counter| counter.measured_by(&workload));
-        let dataset = dataset(&plan, backend, &workload, count_tokens.as_ref())?;
-        let source = source(&plan, setup.pipe, dataset)?;
+        let sent = sent(&plan, backend, &workload, count_tokens.as_ref())?;
+        let source = source(&plan, setup.pipe, sent)?;
         let template = RequestTemplate {
             backend,
             model: plan.model.clone().unwrap_or_default(),
@@ -122,8 +123,7 @@ impl Run {
                 Some(trace) => trace.output_length,
                 None => OutputLength::Cap,
             },
-            session_replies: (plan.trace.as_ref())
-                .map_or_else(Default::default, |trace| trace.session_replies),
+            session_replies: session_replies(&plan),
             temperature: plan.temperature,
             extra_body: private.extra_body.clone(),
             workload,
@@ -363,14 +363,27 @@ fn workload(plan: &RunPlan, tokenizer: &Arc<Tokenizer>) -> Workload {
     }
 }
 
+/// Whose replies later turns hold.
+fn session_replies(plan: &RunPlan) -> SessionReplies {
+    match (&plan.trace, &plan.sessions) {
+        (Some(trace), _) => trace.session_replies,
+        (None, Some(sessions)) => sessions.replies,
+        (None, None) => SessionReplies::default(),
+    }
+}
+
+/// What is sent, by the data set.
+enum Sent {
+    /// Nothing of a data set: a trace says it.
+    ByTrace,
+    Requests(Box<dyn Dataset>),
+    Conversations(Box<dyn Conversations>),
+}
+
 /// Where requests come from.
-fn source(
-    plan: &RunPlan,
-    pipe: Option<Pipe>,
-    dataset: Option<Box<dyn Dataset>>,
-) -> Result<Source, LoadError> {
+fn source(plan: &RunPlan, pipe: Option<Pipe>, sent: Sent) -> Result<Source, LoadError> {
     let seed = plan.seed.unwrap_or_default();
-    match (&plan.trace, &plan.arrivals, dataset) {
+    match (&plan.trace, &plan.arrivals, sent) {
         (Some(trace), _, _) => Ok(Source::Trace(TraceReplay {
             options: TraceOptions {
                 pipe,
@@ -378,7 +391,41 @@ fn source(
             },
             pacing: trace.sessions,
         })),
-        (None, Some(arrivals), Some(dataset)) => {
+        (None, Some(arrivals), Sent::Conversations(conversations)) => {
+            let sessions = plan.sessions.as_ref();
+            let sessions = sessions.ok_or_else(|| {
+                senseless("its data set are conversations, and it has no `sessions`")
+            })?;
+            if arrivals.process == Process::Closed && sessions.max_sessions.is_none() {
+                return Err(senseless(
+                    "nothing bounds its sessions: it has no `max_sessions`",
+                ));
+            }
+            // Without any other end each conversation is sent once.
+            let is_endless = plan.limits.duration_ns.is_none() && plan.num_prompts.is_none();
+            let ends_with_it = plan
+                .dataset
+                .as_ref()
+                .is_some_and(|asked| asked.no_oversample);
+            let is_once = ends_with_it || (is_endless && sessions.num_sessions.is_none());
+            let limits = [
+                sessions.num_sessions,
+                conversations.count().filter(|_| is_once),
+            ];
+            let bounds = Bounds {
+                seed,
+                count: limits.into_iter().flatten().min(),
+                duration_ns: plan.limits.duration_ns,
+            };
+            Ok(Source::Sessions(SessionLoad {
+                starts: schedule(arrivals, bounds)?,
+                conversations,
+                max_sessions: sessions.max_sessions.map(to_count),
+                max_requests: plan.num_prompts,
+                on_failed_turn: sessions.on_failed_turn,
+            }))
+        }
+        (None, Some(arrivals), Sent::Requests(dataset)) => {
             let limits = [plan.num_prompts, dataset.limit()];
             let bounds = Bounds {
                 seed,
@@ -394,15 +441,15 @@ fn source(
     }
 }
 
-/// Opens the data set of a plan; none of a replay, whose trace says what is sent.
-fn dataset(
+/// Opens the data set of a plan.
+fn sent(
     plan: &RunPlan,
     backend: Backend,
     workload: &Arc<Workload>,
     count_tokens: Option<&TokenCounter>,
-) -> Result<Option<Box<dyn Dataset>>, LoadError> {
+) -> Result<Sent, LoadError> {
     if plan.trace.is_some() {
-        return Ok(None);
+        return Ok(Sent::ByTrace);
     }
     let asked = plan.dataset.as_ref();
     let name = asked.map_or(DATASETS[0].name, |asked| &asked.name);
@@ -425,21 +472,29 @@ fn dataset(
     }
     let mut options: Map<_, _> = kinds.iter().flat_map(|kind| defaults(kind.flags)).collect();
     options.extend(asked.iter().flat_map(|asked| asked.options.clone()));
-    let opened = (kind.open)(DatasetSetup {
+    let sessions = plan.sessions.as_ref();
+    let setup = DatasetSetup {
         options: &options,
         path: asked.and_then(|asked| asked.path.as_deref()),
         workload: Arc::clone(workload),
         count_tokens: count_tokens.cloned(),
-        count: plan.num_prompts,
+        count: match kind.open {
+            OpenDataset::Requests(_) => plan.num_prompts,
+            OpenDataset::Conversations(_) => sessions.and_then(|plan| plan.num_sessions),
+        },
         repeats,
         is_chat: backend.is_chat(),
         kinds: DATASETS,
-    })?;
+    };
+    let opened = match kind.open {
+        OpenDataset::Requests(open) => open(setup)?,
+        OpenDataset::Conversations(open) => return Ok(Sent::Conversations(open(setup)?)),
+    };
     if opened.has_images() && !backend.holds_images() {
         let backend = backend.name();
         return Err(BackendError::NoImages { backend }.into());
     }
-    Ok(Some(opened))
+    Ok(Sent::Requests(opened))
 }
 
 /// What to find out about this client before the run, at the run's own rate.
@@ -461,9 +516,13 @@ fn self_check_plan(plan: &RunPlan, source: &Source) -> Option<SelfCheckPlan> {
 /// Streams at once that the load comes to, as far as that can be known without the server: a stream
 /// is taken to bring [`STREAM_TOKENS_PER_S`]. Of a trace nobody knows it.
 fn expected_streams(plan: &RunPlan, source: &Source) -> f64 {
-    let cap = plan.max_concurrency.map(f64::from);
+    let max_sessions = plan.sessions.as_ref().and_then(|plan| plan.max_sessions);
+    let caps = [plan.max_concurrency, max_sessions];
+    let cap = caps.into_iter().flatten().min().map(f64::from);
     let (schedule, output_tokens) = match source {
         Source::Made { schedule, dataset } => (schedule, dataset.typical_output_tokens()),
+        // How many of them think at a time is not known.
+        Source::Sessions(_) => return cap.unwrap_or(UNKNOWN_STREAMS),
         Source::Trace(_) => return cap.unwrap_or(UNKNOWN_STREAMS),
     };
     let Some(output_tokens) = output_tokens else {

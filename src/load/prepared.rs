@@ -17,7 +17,11 @@ pub struct PreparedRequest {
     /// When it is due, since the start of the schedule; `None` when it is due as soon as a slot
     /// is free.
     pub intended_ns: Option<i64>,
-    /// Number of its row in the trace, where a turn of its session may wait on its reply.
+    /// How long after that it can go out at the earliest, as its session waited for others to end; 0
+    /// where it waited for none.
+    pub held_ns: i64,
+    /// Number of its row in the trace (of a turn, its own), where a turn of its session may wait on its
+    /// reply.
     pub row_number: Option<u64>,
     /// What the server says is passed on, for the turns after it.
     pub wants_reply: bool,
@@ -52,8 +56,14 @@ pub struct PreparedRequest {
 }
 
 impl PreparedRequest {
-    /// Begins the request's row; `intended_ns` is on the log's axis.
-    pub(super) fn row(&mut self, intended_ns: i64) -> RequestRow {
+    /// When it can go out, since the start of the schedule; `None` as in [`Self::intended_ns`].
+    pub(super) fn sendable_ns(&self) -> Option<i64> {
+        Some(self.intended_ns?.saturating_add(self.held_ns))
+    }
+
+    /// Begins the request's row; `sendable_ns` is on the log's axis.
+    pub(super) fn row(&mut self, sendable_ns: i64) -> RequestRow {
+        let intended_ns = sendable_ns.saturating_sub(self.held_ns);
         let mut row = RequestRow::new(self.request_id, self.phase, intended_ns);
         row.session_id = self.session_id.take();
         row.turn = self.turn;

@@ -62,6 +62,7 @@ mod tests {
         Reply {
             row_number,
             text: "a".repeat(bytes).into(),
+            is_ok: true,
         }
     }
 

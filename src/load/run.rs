@@ -122,18 +122,15 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
     let backend = run.feed.template.backend;
     let count = run.feed.source.known_count();
     let tape = TapeWriter::create(&run.tape, manifest, run.replaces)?;
-    let turn_notes = run.feed.waits_on_replies().then(|| {
-        let (listener, notes) = TurnNotes::channel();
-        listeners.push(listener);
-        notes
-    });
+    let turn_notes = turn_notes(&run.feed, &mut listeners);
     let events = RunEvents::to(listeners);
     let counters = Arc::clone(events.counters());
     let (decoder, recorder) =
         DecoderThread::new(tape, backend, keeps_text, run.count_tokens, events.clone());
     let (decoder, scrapes) = decoder.masking(&run.secrets).taking_scrapes();
+    let precedence = Precedence::of_decoder_thread(turn_notes.is_some());
     let decoder = spawn("decoder", move || {
-        give_way(Precedence::DecoderThread);
+        give_way(precedence);
         decoder.work()
     })?;
     let sources = (run.metric_sources, &run.secrets);
@@ -171,6 +168,7 @@ pub fn run(run: Run, mut listeners: Vec<Arc<dyn RunListener>>) -> Result<RunRepo
         never_due: never_due.or(is_complete.then_some(0)),
         unwritten: driven.driven.unwritten + fed.unwritten,
         without_reply: fed.without_reply,
+        sessions: fed.sessions,
         clock_anchors: driven.anchors,
         bounds_hit: bounds_hit(&driven.driven, driven.stalls),
         metric_sources,
@@ -205,6 +203,15 @@ impl RunReport {
             trace_error: None,
         }
     }
+}
+
+/// What the feed hears of the run, where turns wait on replies.
+fn turn_notes(feed: &Feed, listeners: &mut Vec<Arc<dyn RunListener>>) -> Option<TurnNotes> {
+    feed.waits_on_replies().then(|| {
+        let (listener, notes) = TurnNotes::channel();
+        listeners.push(listener);
+        notes
+    })
 }
 
 /// How many of the connections were open that the user asked for; nothing where he asked for none, or
@@ -330,7 +337,7 @@ impl Drive {
         // It has its files before the self-check opens as many as it can.
         let feed_runtime = runtime("feed")?;
         let feeding = spawn("feed", move || {
-            give_way(Precedence::Feed);
+            give_way(Precedence::of_feed(turns.is_some()));
             feed_runtime.block_on(feed.prepare(sender, prefill, turns, (rest, clock)))
         })?;
         let self_check = match self.self_check {

@@ -22,6 +22,11 @@ fn messages_of(json: &str) -> Vec<Value> {
     serde_json::from_str(json).unwrap_or_default()
 }
 
+/// What was answered, as a message.
+pub(super) fn assistant(text: &str) -> Value {
+    json!({ "role": "assistant", "content": text })
+}
+
 /// These fields, with the user's on top of them; an object that both have has the fields of both.
 fn merged(mut fields: Map<String, Value>, users: &Map<String, Value>) -> Map<String, Value> {
     for (name, value) in users {
@@ -121,7 +126,9 @@ impl RequestTemplate {
         };
         let counted = match content.tokens {
             _ if content.audio.is_some() => None,
-            Some(tokens) if content.is_made_up => self.counted_made(&content.text, tokens, asked),
+            Some(tokens) if content.is_made_up || (messages.is_none() && self.counts_text()) => {
+                self.counted_made(&content.text, tokens, asked)
+            }
             _ => self.counted(&input.text(), messages.as_deref(), asked),
         };
         let body = self.body(input, asked);
@@ -204,26 +211,52 @@ impl RequestTemplate {
     fn conversation(&self, index: u64, said: &[Said], replies: &mut Replies) -> Vec<Value> {
         let mut messages = Vec::new();
         for part in said {
-            match part {
-                Said::Messages(json) => messages.extend(messages_of(json)),
-                Said::Reply { row, tokens } => {
-                    let known = match self.session_replies {
-                        SessionReplies::Trace => None,
-                        SessionReplies::Live => replies.text_of(*row),
-                    };
-                    let text = match &known {
-                        Some(text) => text,
-                        None => &*self.made_up_reply(index, *row, *tokens),
-                    };
-                    messages.push(json!({ "role": "assistant", "content": text }));
+            let (row, tokens) = match part {
+                Said::Messages(json) => {
+                    messages.extend(messages_of(json));
+                    continue;
                 }
-            }
+                Said::Reply { row, tokens } => (*row, *tokens),
+            };
+            let known = match self.session_replies {
+                SessionReplies::None => continue,
+                SessionReplies::Trace => None,
+                SessionReplies::Live => replies.text_of(row),
+            };
+            messages.push(match known {
+                Some(text) => assistant(&text),
+                None => assistant(&self.made_up_reply(index, row, tokens)),
+            });
+        }
+        if self.session_replies == SessionReplies::None {
+            messages.retain(|message| message["role"] != "assistant");
         }
         messages
     }
 
-    /// Text in the place of the reply to a row, the same in each turn after it.
-    fn made_up_reply(&self, index: u64, row: u64, tokens: u32) -> String {
+    /// Makes request number `index` of a conversation so far, with the answer's length and fields of the
+    /// body that are its own.
+    pub(super) fn turn(
+        &self,
+        index: u64,
+        messages: &[Value],
+        (output_tokens, fields): (u32, Option<&str>),
+    ) -> PreparedRequest {
+        let asked = Asked {
+            index,
+            output_tokens,
+            fields,
+            reply: None,
+        };
+        let input = RequestInput::Messages(messages);
+        let text = input.text().into_owned();
+        let counted = self.counted(&text, Some(messages), asked);
+        let body = self.body(input, asked);
+        self.with_body(index, body, (text, counted), output_tokens)
+    }
+
+    /// Text in the place of the reply to a row or a turn, the same in each turn after it.
+    pub(super) fn made_up_reply(&self, index: u64, row: u64, tokens: u32) -> String {
         let blocks = Blocks {
             ids: &[reply_id(row)],
             size: tokens,
@@ -272,6 +305,11 @@ impl RequestTemplate {
     pub(super) fn own_tokens(&self, tokens: u32) -> u32 {
         let added = self.prompt_counter.as_ref().and_then(PromptCounter::added);
         tokens.saturating_sub(added.unwrap_or(0)).max(tokens.min(1))
+    }
+
+    /// Whether a prompt's own length tells what the server counts.
+    fn counts_text(&self) -> bool {
+        (self.prompt_counter.as_ref()).is_some_and(PromptCounter::is_of_text)
     }
 
     /// Counts a prompt that was made of so many tokens.
@@ -351,6 +389,7 @@ impl RequestTemplate {
             request_id: index,
             phase: Phase::Measure,
             intended_ns: None,
+            held_ns: 0,
             row_number: None,
             wants_reply: false,
             trace_ns: None,

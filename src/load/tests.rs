@@ -1,6 +1,7 @@
 //! The driver in virtual time: what is sent when, and what stays on the tape.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::time::clock::Clock;
 use crate::time::timer::PreciseTimer;
 use crate::wire::{Head, Read, SendTimings, Wire, WireBody, WireError};
 
+mod conversations;
 mod ends;
 mod limits;
 mod sessions;
@@ -42,6 +44,31 @@ struct Server {
     stall: Option<Stall>,
     /// How long the driver's thread is held up by sending it a request.
     send_cost_ns: i64,
+    refusals: Option<Refusals>,
+}
+
+/// Requests that are answered with an error: so many of those whose body has this in it.
+#[derive(Debug, Clone)]
+struct Refusals {
+    body_has: &'static str,
+    left: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// What is answered to a request.
+    fn script_for(&self, body: &[u8]) -> Script {
+        let is_refused = self.refusals.as_ref().is_some_and(|refusals| {
+            let wanted = refusals.body_has.as_bytes();
+            let is_meant = body.windows(wanted.len()).any(|part| part == wanted);
+            let one_less = |left: usize| left.checked_sub(1);
+            let order = Ordering::Relaxed;
+            is_meant && refusals.left.fetch_update(order, order, one_less).is_ok()
+        });
+        match is_refused {
+            true => vec![(10 * MS, REFUSAL)],
+            false => self.script.clone(),
+        }
+    }
 }
 
 /// A time in which a server does nothing; all its work goes on from where it was.
@@ -57,6 +84,7 @@ impl From<Script> for Server {
             script,
             stall: None,
             send_cost_ns: 0,
+            refusals: None,
         }
     }
 }
@@ -87,6 +115,7 @@ struct FakeWire {
 /// An answer that is being read.
 struct FakeBody {
     wire: FakeWire,
+    script: Script,
     sent_ns: i64,
     next: usize,
 }
@@ -96,7 +125,7 @@ impl Wire for FakeWire {
 
     async fn post(
         &self,
-        _body: Bytes,
+        body: Bytes,
         marks: &Arc<SendTimings>,
     ) -> Result<Head<FakeBody>, WireError> {
         let sent_ns = self.clock.now_ns();
@@ -117,6 +146,7 @@ impl Wire for FakeWire {
             retry_after_ns: None,
             body: FakeBody {
                 wire: self.clone(),
+                script: self.server.script_for(&body),
                 sent_ns,
                 next: 0,
             },
@@ -127,7 +157,7 @@ impl Wire for FakeWire {
 impl WireBody for FakeBody {
     async fn read(&mut self) -> Result<Option<Read>, WireError> {
         let server = &self.wire.server;
-        let Some((after_ns, text)) = server.script.get(self.next).copied() else {
+        let Some((after_ns, text)) = self.script.get(self.next).copied() else {
             return Ok(None);
         };
         let at_ns = match server.stall {
@@ -154,6 +184,7 @@ impl Drop for FakeBody {
 
 /// In a script, a fault of the client's own.
 const FAULT: &str = "fault";
+const REFUSAL: &str = "data: {\"error\": {\"message\": \"no\"}}\n\n";
 const TOKEN: &str = "data: {\"choices\":[{\"index\":0,\"text\":\" a\"}]}\n\n";
 const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n";
 
@@ -187,6 +218,7 @@ fn planned(request_id: u64, intended_ns: Option<i64>) -> PreparedRequest {
         intended_ns,
         row_number: None,
         wants_reply: false,
+        held_ns: 0,
         trace_ns: None,
         session_id: None,
         turn: None,
@@ -519,6 +551,7 @@ async fn a_stall_is_counted_from_when_requests_were_due_and_not_from_when_they_c
         script: vec![(FIRST_NS, TOKEN), (LAST_NS, TOKEN), (LAST_NS, FINISH)],
         stall: Some(STALL),
         send_cost_ns: 0,
+        refusals: None,
     };
     let schedule = (0..ARRIVALS)
         .map(|index| {

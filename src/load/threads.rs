@@ -18,6 +18,8 @@ pub(super) fn runtime(name: &'static str) -> Result<Runtime, LoadError> {
 /// the server's, a row that is written a moment later is not. The driver gives way to nobody.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Precedence {
+    /// What a turn waits for, after the reply before it: it goes out late where this does.
+    Turns,
     /// Comes first after the driver: a request that is not prepared goes out late.
     Feed,
     DecoderThread,
@@ -25,11 +27,30 @@ pub(super) enum Precedence {
     Scraper,
 }
 
+impl Precedence {
+    /// That of the feed, where turns wait on replies or not.
+    pub(super) fn of_feed(has_turns: bool) -> Self {
+        match has_turns {
+            true => Self::Turns,
+            false => Self::Feed,
+        }
+    }
+
+    /// The same of the decoder thread.
+    pub(super) fn of_decoder_thread(has_turns: bool) -> Self {
+        match has_turns {
+            true => Self::Turns,
+            false => Self::DecoderThread,
+        }
+    }
+}
+
 /// Lowers the calling thread's precedence, where the system allows it.
 pub(super) fn give_way(precedence: Precedence) {
     #[cfg(target_os = "linux")]
     {
         let steps = match precedence {
+            Precedence::Turns => 2,
             Precedence::Feed => 5,
             Precedence::DecoderThread => 10,
             Precedence::Scraper => 15,

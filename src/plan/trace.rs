@@ -128,6 +128,8 @@ pub enum SessionReplies {
     Trace,
     /// What the server really said
     Live,
+    /// Nobody's: a turn holds what the users said alone
+    None,
 }
 
 /// What becomes of a clock that starts again.

@@ -11,6 +11,7 @@ use super::language::{said, say};
 use super::warning::{Advice, warning};
 use crate::analyze::{Analysis, LatencyPercentiles, RunFacts, RunSummary, TokenCounts};
 use crate::backend;
+use crate::capture::manifest::SessionCounts;
 use crate::plan::{OutputLength, RunPlan};
 
 /// Share of requests from which on something is no exception.
@@ -50,6 +51,7 @@ pub(super) fn of_counting(
     }
     if let Some(counts) = counts.first() {
         of_replies(run.manifest.counts.without_reply, found);
+        of_sessions(run.manifest.sessions.unwrap_or_default(), found);
         of_answers(*counts, plan, found);
         of_prompts(*counts, run, found);
     }
@@ -252,6 +254,32 @@ fn of_replies(without_reply: u64, found: &mut Vec<Advice>) {
             ),
             "what they were answered, and how long it was, is not what the trace had",
             "replay a trace in which each row has a `reply`, or read these requests apart",
+        ));
+    }
+}
+
+/// Warns of sessions that did not go as planned.
+fn of_sessions(sessions: SessionCounts, found: &mut Vec<Advice>) {
+    if sessions.ended_early > 0 {
+        found.push(warning(
+            say!(
+                "{ended} of {started} sessions ended at a turn that failed; turns that were not sent for that: {unsent}",
+                ended = sessions.ended_early,
+                started = sessions.started,
+                unsent = sessions.turns_unsent
+            ),
+            "later turns, which are the long ones, are too few in these numbers",
+            "look at what the failed turns say, and compare first and later turns apart; `--on-failed-turn` has other ways",
+        ));
+    }
+    if sessions.made_up_replies > 0 {
+        found.push(warning(
+            say!(
+                "replies without text in whose place made-up text stands in later turns: {made_up}",
+                made_up = sessions.made_up_replies
+            ),
+            "these turns are not what a client would have sent",
+            "find out why the server said nothing: answers of reasoning or tool calls alone, or a limit that cuts them off",
         ));
     }
 }
@@ -538,6 +566,30 @@ mod tests {
         assert_eq!(
             found[0].what,
             "rows of the trace without a reply, which the server answered as it liked: 3"
+        );
+    }
+
+    #[test]
+    fn sessions_that_did_not_go_as_planned_are_counted() {
+        let mut analysis = fixture::single();
+        analysis.runs[0].manifest.sessions = Some(SessionCounts {
+            started: 9,
+            ended_early: 2,
+            turns_unsent: 5,
+            made_up_replies: 4,
+            ..SessionCounts::default()
+        });
+        let run = &analysis.runs[0];
+        let summaries = analysis.rows_of::<RunSummary<'_>>(&run.run);
+        let mut found = Vec::new();
+        of_counting(&analysis, run, summaries[0], &mut found);
+        let ended =
+            "2 of 9 sessions ended at a turn that failed; turns that were not sent for that: 5";
+        assert_eq!(found[0].what, ended);
+        assert!(
+            found[1].what.ends_with("in later turns: 4"),
+            "{}",
+            found[1].what
         );
     }
 

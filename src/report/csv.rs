@@ -20,7 +20,7 @@ pub(super) const CSV: Exporter = Exporter {
 /// Renders every table as a CSV file, and returns file names with their contents.
 ///
 /// Null is an empty field; lines end in a line feed; a field is quoted where it has to be.
-fn csv_files(analysis: &Analysis) -> Result<Vec<(String, String)>, ReportError> {
+pub(crate) fn csv_files(analysis: &Analysis) -> Result<Vec<(String, String)>, ReportError> {
     analysis
         .tables
         .iter()
@@ -29,7 +29,7 @@ fn csv_files(analysis: &Analysis) -> Result<Vec<(String, String)>, ReportError> 
 }
 
 /// Says whether a file is called as one of [`csv_files`] may be, of whatever analysis.
-fn is_csv_file(name: &str) -> bool {
+pub(crate) fn is_csv_file(name: &str) -> bool {
     let table = name.strip_suffix(".csv");
     table.is_some_and(|table| table_names().any(|known| known == table))
 }

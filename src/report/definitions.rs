@@ -103,7 +103,8 @@ const ALL: [English; 16] = [
                   its output tokens.",
         policy: "Policy: the steady window is the headline. Open loop: from the end of warm-up to \
                  the last due time. Closed loop: from all slots busy to the first slot without \
-                 work. No rate where nothing fell into the window of what the run has.",
+                 work. Sessions: to when the last one is due, or, in a closed loop, while all \
+                 places for them are taken. No rate where nothing fell into the window of what the run has.",
     },
     English {
         term: "Speed of a request",

@@ -3,12 +3,16 @@
 
 use crate::analyze::{
     Analysis, ArrivalFidelity, LatencyByTurn, PrefixHits, ScheduleFidelity, SessionFidelity,
+    TtftByTurn,
 };
 
 use super::few::percentile;
 use super::format;
 use super::grid::{Field, Grid};
 use super::language::said;
+
+/// Turns that have a line each, at most.
+const MOST_TURNS: f64 = 16.0;
 
 /// Returns the tables of the schedule; all but the first are left out where they have no row.
 pub(super) fn grids(analysis: &Analysis) -> Vec<Grid> {
@@ -21,7 +25,12 @@ pub(super) fn grids(analysis: &Analysis) -> Vec<Grid> {
 
 /// Returns the tables of sessions; none where there are no sessions and no shared prefixes.
 pub(super) fn session_grids(analysis: &Analysis) -> Vec<Grid> {
-    let all = [sessions(analysis), turns(analysis), prefixes(analysis)];
+    let all = [
+        sessions(analysis),
+        turns(analysis),
+        turn_by_turn(analysis),
+        prefixes(analysis),
+    ];
     with_rows(analysis, all).collect()
 }
 
@@ -137,6 +146,7 @@ fn turns(analysis: &Analysis) -> Grid {
         "#n",
         "#input tokens, mean",
         "#cached",
+        "#ideally cached",
         "#TTFT p50",
         "#TTFT p99",
         "#TPOT p50",
@@ -159,10 +169,55 @@ fn turns(analysis: &Analysis) -> Grid {
             count(row.n),
             Field::plain(format::optional(row.input_tokens_mean, 1)),
             Field::plain(format::percent(row.cached_share)),
+            Field::plain(format::percent(row.ideal_cached_share)),
             at(row.ttft_p50_ns, 0.5),
             at(row.ttft_p99_ns, 0.99),
             at(row.tpot_p50_ns, 0.5),
             at(row.e2el_p50_ns, 0.5),
+        ]);
+    }
+    grid
+}
+
+/// The turns one by one, where a session has more than two.
+fn turn_by_turn(analysis: &Analysis) -> Grid {
+    let headings = [
+        "run",
+        "#turn",
+        "#n",
+        "#input tokens, mean",
+        "#cached",
+        "#ideally cached",
+        "#TTFT p50",
+        "#TTFT p90",
+        "#TTFT p99",
+    ];
+    let title = "Turn by turn; time to first token in milliseconds from the send";
+    let mut grid = Grid::new(title, &headings);
+    let rows = analysis.rows::<TtftByTurn<'_>>();
+    let turns = || rows.iter().filter_map(|row| row.turn);
+    if !turns().any(|turn| turn > 1.0) {
+        return grid;
+    }
+    if turns().any(|turn| turn >= MOST_TURNS) {
+        grid.notes.push(said(
+            "Later turns are in the query `ttft_by_turn`, up to the 64th.",
+        ));
+    }
+    let shown = |row: &&TtftByTurn<'_>| row.turn.is_some_and(|turn| turn < MOST_TURNS);
+    for row in rows.iter().filter(shown) {
+        let n = row.n.unwrap_or_default();
+        let at = |ns, rank| percentile(ns, n, rank);
+        grid.push(vec![
+            run(row.run),
+            count(row.turn.map(|turn| turn + 1.0)),
+            count(row.n),
+            Field::plain(format::optional(row.input_tokens_mean, 1)),
+            Field::plain(format::percent(row.cached_share)),
+            Field::plain(format::percent(row.ideal_cached_share)),
+            at(row.ttft_p50_ns, 0.5),
+            at(row.ttft_p90_ns, 0.9),
+            at(row.ttft_p99_ns, 0.99),
         ]);
     }
     grid

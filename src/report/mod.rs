@@ -68,6 +68,7 @@ pub use markdown::markdown;
 pub use page::{Live, PageOptions, Templates, refused_page};
 pub use terminal::{TerminalOptions, terminal};
 
+pub(crate) use csv::{csv_files, is_csv_file};
 pub(crate) use few::{FEW, carries};
 pub(crate) use json::add_metric;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::analyze::{Analysis, LatencyPercentiles, RunFacts, RunSummary};
 use crate::capture::manifest::{Manifest, State};
-use crate::plan::{Loop, RunPlan};
+use crate::plan::{Arrivals, Loop, RunPlan, SessionsPlan};
 
 use super::format::{self, NS_PER_S};
 use super::language::{said, say};
@@ -78,6 +78,8 @@ pub(crate) fn subtitle(analysis: &Analysis, run: &RunFacts) -> String {
         let file = format::name(&file.to_string_lossy());
         let speed = format::trimmed(trace.speed.unwrap_or(1.0), 3);
         parts.push(say!("{file} at {speed}× its speed", file, speed));
+    } else if let Some(sessions) = &plan.sessions {
+        parts.extend(subtitle_of(sessions, arrivals));
     } else if manifest.arrival_loop == Loop::Closed {
         let slots = plan.max_concurrency.map(f64::from);
         let slots = slots.map(|slots| format::decimal(slots, 0));
@@ -161,6 +163,17 @@ pub(crate) fn differs(analysis: &Analysis) -> Option<String> {
     })
 }
 
+/// Says how sessions come.
+fn subtitle_of(sessions: &SessionsPlan, arrivals: Option<&Arrivals>) -> Option<String> {
+    let rate = arrivals.and_then(|arrivals| arrivals.request_rate);
+    if let Some(rate) = rate.filter(|rate| rate.is_finite()) {
+        let rate = format::trimmed(rate, 3);
+        return Some(say!("open loop at {rate} sessions/s", rate));
+    }
+    let places = format::decimal(f64::from(sessions.max_sessions?), 0);
+    Some(say!("closed loop of {places} sessions", places))
+}
+
 /// What shapes the load of a run, by name.
 fn load_of(run: &RunFacts) -> BTreeMap<&'static str, Value> {
     let plan = &run.manifest.plan;
@@ -170,6 +183,7 @@ fn load_of(run: &RunFacts) -> BTreeMap<&'static str, Value> {
         ("dataset", json!(plan.dataset)),
         ("num_prompts", json!(plan.num_prompts)),
         ("max_concurrency", json!(plan.max_concurrency)),
+        ("sessions", json!(plan.sessions)),
         ("ignore_eos", json!(plan.ignore_eos)),
         ("temperature", json!(plan.temperature)),
         ("backend", json!(plan.backend)),
@@ -181,9 +195,12 @@ fn add_origin(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
     let targets = std::iter::once(&manifest.target).chain(others);
     let targets = targets.map(|url| format::clean(url)).collect::<Vec<_>>();
     add("Target", targets.join(", "));
-    let arrivals = match manifest.arrival_loop {
-        Loop::Open => "open loop: at their own times",
-        Loop::Closed => "closed loop: when a slot is free",
+    let of_sessions = manifest.plan.sessions.is_some();
+    let arrivals = match (manifest.arrival_loop, of_sessions) {
+        (Loop::Open, false) => "open loop: at their own times",
+        (Loop::Closed, false) => "closed loop: when a slot is free",
+        (Loop::Open, true) => "open loop of sessions: they begin at their own times",
+        (Loop::Closed, true) => "closed loop of sessions: one begins when another has ended",
     };
     add("Arrivals", said(arrivals));
     let arrivals = manifest.plan.arrivals.as_ref();
@@ -222,6 +239,18 @@ fn add_circumstances(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
         add(
             "Never due before the stop",
             format::decimal(whole(never), 0),
+        );
+    }
+    if let Some(sessions) = manifest.sessions {
+        let [started, finished] = [sessions.started, sessions.finished];
+        let [started, finished] = [started, finished].map(|n| format::decimal(whole(n), 0));
+        add(
+            "Sessions",
+            say!(
+                "{started} began, {finished} came to their end",
+                started,
+                finished
+            ),
         );
     }
     let state = match manifest.state {

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuil
 use super::opened_tape::OpenedTape;
 use super::settings::{Settings, SloFrom};
 use super::utc::{Offset, offsets, utc_type};
-use crate::plan::Loop;
+use crate::plan::{Loop, RunPlan};
 
 /// Into how many blocks of time a window is cut, for intervals and verdicts.
 pub(crate) const WINDOW_BLOCKS: i64 = 320;
@@ -22,8 +22,7 @@ pub(super) fn runs(
     tapes: &[OpenedTape],
     settings: &Settings,
 ) -> Result<LogicalPlan, DataFusionError> {
-    let span = settings.span;
-    let (window_from_ns, window_to_ns) = span.asked_ns();
+    let (window_from_ns, window_to_ns) = settings.span.asked_ns();
     let rows = tapes.iter().zip(0_i64..).map(|(tape, index)| {
         let manifest = &tape.manifest;
         let is_open = manifest.arrival_loop == Loop::Open;
@@ -31,9 +30,7 @@ pub(super) fn runs(
             .slo_from
             .map_or(is_open, |from| from == SloFrom::Intended);
         let plan = &manifest.plan;
-        // The slots are those of the whole tape, not of a part of it.
-        let slots = plan.max_concurrency.map(i64::from);
-        let slots = slots.filter(|_| tape.part.is_none());
+        let [slots, places] = slots(tape);
         let state = serde_json::to_value(manifest.state).unwrap_or_default();
         vec![
             text(&tape.run),
@@ -52,8 +49,11 @@ pub(super) fn runs(
             text(&manifest.host.name),
             i64::from(manifest.host.cores).into(),
             slots.into(),
-            span.warmup_ns.into(),
-            text(if span.finds_warmup { "auto" } else { "given" }),
+            plan.sessions.is_some().into(),
+            places.into(),
+            ScalarValue::Utf8(session_replies(plan)),
+            settings.span.warmup_ns.into(),
+            text(warmup_rule(settings)),
             window_from_ns.into(),
             window_to_ns.into(),
             text(if is_intended { "intended" } else { "sent" }),
@@ -79,6 +79,9 @@ pub(super) fn runs(
             ("host", DataType::Utf8),
             ("cores", DataType::Int64),
             ("max_concurrency", DataType::Int64),
+            ("starts_sessions", DataType::Boolean),
+            ("max_sessions", DataType::Int64),
+            ("session_replies", DataType::Utf8),
             ("warmup_ns", DataType::Int64),
             ("warmup_rule", DataType::Utf8),
             ("window_from_ns", DataType::Int64),
@@ -89,6 +92,38 @@ pub(super) fn runs(
         ],
         rows.collect(),
     )
+}
+
+/// How the end of the warm-up is known.
+fn warmup_rule(settings: &Settings) -> &'static str {
+    match settings.span.finds_warmup {
+        true => "auto",
+        false => "given",
+    }
+}
+
+/// Requests and sessions at once at most. They are those of the whole tape, not of a part of it.
+fn slots(tape: &OpenedTape) -> [Option<i64>; 2] {
+    let plan = &tape.manifest.plan;
+    let places = plan
+        .sessions
+        .as_ref()
+        .and_then(|sessions| sessions.max_sessions);
+    let is_whole = tape.part.is_none();
+    [plan.max_concurrency, places].map(|slots| slots.filter(|_| is_whole).map(i64::from))
+}
+
+/// Whose replies the turns hold that were sent with what was said before them; none where no turns were.
+fn session_replies(plan: &RunPlan) -> Option<String> {
+    let replies = match (&plan.sessions, &plan.trace) {
+        (Some(sessions), _) => sessions.replies,
+        (None, Some(trace)) if plan.session_prompts.as_deref() == Some("new") => {
+            trace.session_replies
+        }
+        (None, _) => return None,
+    };
+    let word = serde_json::to_value(replies).unwrap_or_default();
+    word.as_str().map(str::to_owned)
 }
 
 /// Requests that were due, never sent, and have no row; of a part of a tape none, as they are nobody's.

@@ -41,6 +41,7 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("timed_requests"),
     view!("last_attempts"),
     view!("measured"),
+    view!("shared_tokens"),
     view!("first_chunks"),
     view!("attempts"),
     view!("requests"),

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use http::StatusCode;
+
 use crate::capture::schema::ErrorKind;
 
 /// What the message begins with when the system has no local port left for another connection.
@@ -27,6 +29,19 @@ impl WireError {
             self.kind,
             ErrorKind::Http4xx | ErrorKind::Http429 | ErrorKind::Http5xx
         )
+    }
+
+    /// Makes an error of a status that is no success.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        let kind = match status.as_u16() {
+            429 => ErrorKind::Http429,
+            500.. => ErrorKind::Http5xx,
+            _ => ErrorKind::Http4xx,
+        };
+        Self {
+            kind,
+            message: format!("the server answered {status}"),
+        }
     }
 
     /// Makes an error of `kind` out of the innermost causes of `error`.

@@ -6,6 +6,7 @@
 
 pub mod chunked;
 mod direct;
+mod download;
 mod error;
 mod reqwest_wire;
 pub mod response;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use bytes::Bytes;
 
 pub use direct::{DirectBody, DirectWire, Readers};
+pub use download::download;
 pub(crate) use error::NO_LOCAL_PORT;
 pub use error::WireError;
 use error::is_end;

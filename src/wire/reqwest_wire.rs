@@ -76,7 +76,7 @@ impl ReqwestWire {
 
 /// Versions of HTTP that a client speaks.
 #[derive(Debug, Clone, Copy)]
-enum Versions {
+pub(super) enum Versions {
     /// HTTP/1.1: a connection has one request at a time.
     One,
     /// HTTP/2 from the first byte on: a connection has many at a time.
@@ -92,7 +92,7 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 28;
 
 /// The settings that every client here shares.
-fn client_builder(
+pub(super) fn client_builder(
     url: &Url,
     trust: &Trust,
     versions: Versions,
@@ -195,15 +195,7 @@ impl TextClient {
         let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
         if !status.is_success() {
-            let kind = match status.as_u16() {
-                429 => ErrorKind::Http429,
-                500.. => ErrorKind::Http5xx,
-                _ => ErrorKind::Http4xx,
-            };
-            return Err(WireError {
-                kind,
-                message: format!("the server answered {status}"),
-            });
+            return Err(WireError::of_status(status));
         }
         let media_type = media_type(&response);
         let mut text = Vec::new();
@@ -366,7 +358,7 @@ impl WireBody for ReqwestBody {
 }
 
 /// Sorts a failure to get a response head into the tape's kinds.
-fn classify(error: &reqwest::Error) -> WireError {
+pub(super) fn classify(error: &reqwest::Error) -> WireError {
     let mut kind = if error.is_connect() {
         ErrorKind::Connect
     } else {

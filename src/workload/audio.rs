@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::clip::Clip;
-use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
+use super::content::Content;
+use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use crate::draw::{Draw, field};
 use crate::flag::{Flag, FlagKind};
@@ -37,7 +38,7 @@ pub(super) const AUDIO: DatasetKind = DatasetKind {
             default: None,
         },
     ],
-    open,
+    open: OpenDataset::Requests(open),
 };
 
 /// Kinds of files, by the ending of their names.
@@ -87,7 +88,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         clips: setup.path.map_or(Ok(Vec::new()), |path| read(path, seed))?,
         samples: samples(seconds),
         output_tokens: options.audio_output_len,
-        seed,
+        seed: setup.workload.words_seed(),
         repeats: setup.repeats,
     }))
 }
@@ -234,7 +235,12 @@ impl AudioFiles {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use serde_json::Map;
+
     use super::*;
+    use crate::workload::{Tokenizer, Workload};
 
     fn files(clips: Vec<Clip>) -> AudioFiles {
         AudioFiles {
@@ -262,6 +268,26 @@ mod tests {
         assert_eq!(clip(0), clip(0));
         assert_ne!(clip(0).bytes, clip(1).bytes);
         assert!(data.note().is_some());
+    }
+
+    #[test]
+    fn made_up_sound_is_another_under_another_salt() {
+        let sound = |salt| {
+            let workload = Workload::new(&Arc::new(Tokenizer::embedded()), 1).with_salt(salt);
+            let setup = DatasetSetup {
+                options: &Map::new(),
+                path: None,
+                workload: Arc::new(workload),
+                count_tokens: None,
+                count: None,
+                repeats: true,
+                is_chat: false,
+                kinds: &[],
+            };
+            open(setup).unwrap().request(0).audio.unwrap().bytes
+        };
+        assert_eq!(sound(1), sound(1));
+        assert_ne!(sound(1), sound(2));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
+use super::content::Content;
+use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::items::{mean, note};
 use super::prompt::{PromptSpec, Workload};
@@ -31,7 +32,7 @@ pub(super) const BURSTGPT: DatasetKind = DatasetKind {
         kind: FlagKind::Text,
         default: Some("GPT-4"),
     }],
-    open,
+    open: OpenDataset::Requests(open),
 };
 
 /// Rows that are kept where nobody knows how many requests there will be.

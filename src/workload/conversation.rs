@@ -25,6 +25,72 @@ const ASSISTANTS: [&str; 7] = [
     "bard",
 ];
 
+/// Names of what is told beforehand.
+const SYSTEMS: [&str; 2] = ["system", "developer"];
+
+/// Names of tools that say what came of a call.
+const TOOLS: [&str; 4] = ["tool", "function", "observation", "ipython"];
+
+/// A name of an assistant who calls a tool.
+const CALL: &str = "function_call";
+
+/// Who says a message of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaker {
+    System,
+    User,
+    Assistant,
+    Tool,
+}
+
+impl Speaker {
+    /// By the name in a file.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let is_of = |names: &[&str]| names.contains(&name);
+        Some(match name {
+            _ if is_of(&USERS) => Self::User,
+            _ if is_of(&ASSISTANTS) || name == CALL => Self::Assistant,
+            _ if is_of(&SYSTEMS) => Self::System,
+            _ if is_of(&TOOLS) => Self::Tool,
+            _ => return None,
+        })
+    }
+
+    /// The role in a request.
+    pub(super) fn role(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// The texts of messages, one below the other.
+pub(super) fn texts(messages: &[Map<String, Value>]) -> String {
+    let contents = messages.iter().filter_map(|message| message.get("content"));
+    let texts: Vec<&str> = contents.flat_map(texts_of).collect();
+    texts.join("\n")
+}
+
+/// The texts in the content of a message: it itself, or those of its parts.
+pub(super) fn texts_of(content: &Value) -> Vec<&str> {
+    match content {
+        Value::String(text) => vec![text],
+        Value::Array(parts) => parts
+            .iter()
+            .filter_map(|part| part["text"].as_str())
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Says that the rest of a large file is not read.
+pub(super) fn beginning(found: u64) -> String {
+    format!("they are drawn from the first {found} conversations of the file: the rest is not read")
+}
+
 /// Whether a prompt and its answer are within the bounds. Without a tokenizer nobody knows how long a
 /// prompt is.
 pub(super) fn fits(tokens: Option<u32>, output_tokens: u32) -> bool {

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::content::Content;
+use super::conversation::texts;
 use super::custom_lines::{FORM, Line, Lines};
-use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
+use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::images::{Images, is_of_user};
 use super::items::{Item, Items};
@@ -30,7 +32,7 @@ pub(super) const CUSTOM: DatasetKind = DatasetKind {
         kind: FlagKind::Length,
         default: None,
     }],
-    open,
+    open: OpenDataset::Requests(open),
 };
 
 /// Lines that are read where nobody knows how many requests there will be.
@@ -265,21 +267,6 @@ impl Reading<'_> {
         }
         (!fields.is_empty()).then(|| Value::Object(fields).to_string())
     }
-}
-
-/// The texts of messages, one below the other.
-fn texts(messages: &[Map<String, Value>]) -> String {
-    let mut texts: Vec<&str> = Vec::new();
-    for message in messages {
-        match message.get("content") {
-            Some(Value::String(text)) => texts.push(text),
-            Some(Value::Array(parts)) => {
-                texts.extend(parts.iter().filter_map(|part| part["text"].as_str()));
-            }
-            _ => {}
-        }
-    }
-    texts.join("\n")
 }
 
 #[cfg(test)]

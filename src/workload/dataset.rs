@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::clip::Clip;
+use super::content::Content;
 use super::error::WorkloadError;
-use super::prompt::{Prompt, Workload};
+use super::prompt::Workload;
 use super::tokenizer::TokenCounter;
+use super::turns::Conversations;
 use crate::flag::Flag;
 
 /// What requests send. A pure function of the request's index: any thread gets the same.
@@ -37,42 +38,6 @@ pub trait Dataset: Send + Sync {
     /// What is to be said of it before a run.
     fn note(&self) -> Option<String> {
         None
-    }
-}
-
-/// What one request sends.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Content {
-    /// The prompt; of messages, their texts.
-    pub text: String,
-    /// The messages of a conversation, as a JSON list, in place of the prompt.
-    pub messages: Option<String>,
-    /// Fields of the body that are its own, as a JSON object.
-    pub fields: Option<String>,
-    /// Its length in tokens, where it is known.
-    pub tokens: Option<u32>,
-    /// The text is of the workload's words.
-    pub is_made_up: bool,
-    /// Length of the answer, in tokens; 0 where nobody knows.
-    pub output_tokens: u32,
-    /// Tokens at the prompt's start that requests before it have too; none where nobody knows.
-    pub prefix_tokens: Option<u32>,
-    /// The data set that it is of, where there are several.
-    pub class: Option<&'static str>,
-    /// What is to be heard, in the prompt's place.
-    pub audio: Option<Clip>,
-}
-
-impl Content {
-    /// A prompt of the workload's words, whose answer is to have so many tokens.
-    pub(super) fn made_up(prompt: Prompt, output_tokens: u32) -> Self {
-        Self {
-            text: prompt.text,
-            tokens: Some(prompt.tokens),
-            is_made_up: true,
-            output_tokens,
-            ..Self::default()
-        }
     }
 }
 
@@ -123,7 +88,16 @@ pub enum DatasetPath {
 }
 
 /// Opens a data set.
-pub type OpenDataset = fn(DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError>;
+pub type Open<T> = fn(DatasetSetup<'_>) -> Result<Box<T>, WorkloadError>;
+
+/// Opens a data set, by what it has.
+#[derive(Clone, Copy)]
+pub enum OpenDataset {
+    /// Requests that have nothing to do with each other.
+    Requests(Open<dyn Dataset>),
+    /// Conversations, whose turns wait for the replies before them.
+    Conversations(Open<dyn Conversations>),
+}
 
 /// One kind of data set.
 pub struct DatasetKind {
@@ -139,4 +113,22 @@ pub struct DatasetKind {
     pub flags: &'static [Flag],
     /// Opens it.
     pub open: OpenDataset,
+}
+
+impl DatasetKind {
+    /// Opens one of requests; none of conversations.
+    pub fn requests(&self) -> Option<Open<dyn Dataset>> {
+        match self.open {
+            OpenDataset::Requests(open) => Some(open),
+            OpenDataset::Conversations(_) => None,
+        }
+    }
+
+    /// Opens one of conversations; none of requests.
+    pub fn conversations(&self) -> Option<Open<dyn Conversations>> {
+        match self.open {
+            OpenDataset::Conversations(open) => Some(open),
+            OpenDataset::Requests(_) => None,
+        }
+    }
 }

@@ -9,8 +9,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::content::Content;
 use super::conversation::{MAX_PROMPT_TOKENS, MAX_TOTAL_TOKENS, MIN_TOKENS, first_exchange, fits};
-use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
+use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::hf_files::{Row, each_row, find, no_column};
 use super::items::{Item, Items};
@@ -61,7 +62,7 @@ pub(super) const HF: DatasetKind = DatasetKind {
             default: None,
         },
     ],
-    open,
+    open: OpenDataset::Requests(open),
 };
 
 /// Rows that are kept where nobody knows how many requests there will be.

@@ -16,7 +16,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 
 use super::error::WorkloadError;
-use super::records;
+use super::hub;
+use super::records::{self, Wants};
 
 /// A row.
 pub(super) type Row = Map<String, Value>;
@@ -64,6 +65,8 @@ pub(super) fn find(
     subset: Option<&str>,
     split: Option<&str>,
 ) -> Result<Files, WorkloadError> {
+    let cached = hub::cached_dataset(path);
+    let path = cached.as_deref().unwrap_or(path);
     let file = fs::metadata(path).map_err(|error| missing(path, &error))?;
     if !file.is_dir() {
         return Ok(Files {
@@ -76,6 +79,34 @@ pub(super) fn find(
     walk(path, MAX_DEPTH, &mut all)
         .map_err(|error| WorkloadError::dataset(path, error.to_string(), FORMS))?;
     all.sort();
+    let chosen = choose(path, &all, subset, split)?;
+    Ok(Files {
+        paths: chosen.paths.iter().map(|name| path.join(name)).collect(),
+        ..chosen
+    })
+}
+
+/// Whether a file of that name has rows.
+fn has_rows(name: &Path) -> bool {
+    let Some(name) = name.file_name().map(|name| name.to_string_lossy()) else {
+        return false;
+    };
+    let is_plain = !name.starts_with('.') && !NO_ROWS.contains(&&*name);
+    let name = name.to_ascii_lowercase();
+    is_plain && ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Chooses from the files with rows those of a split, and of a subset where one is named.
+///
+/// # Errors
+///
+/// There are none.
+fn choose(
+    path: &Path,
+    all: &[PathBuf],
+    subset: Option<&str>,
+    split: Option<&str>,
+) -> Result<Files, WorkloadError> {
     let wrong = |message: String| {
         let names = all
             .iter()
@@ -102,12 +133,29 @@ pub(super) fn find(
         (true, None) => (of_subset, None),
         (false, split) => (chosen, Some(split.unwrap_or(DEFAULT_SPLIT).to_owned())),
     };
-    let subsets = subsets(&chosen, found.as_deref());
     Ok(Files {
-        paths: chosen.into_iter().map(|name| path.join(name)).collect(),
+        subsets: subsets(&chosen, found.as_deref()),
+        paths: chosen.into_iter().cloned().collect(),
         split: found,
-        subsets,
     })
+}
+
+/// Chooses of the names of a data set's files those that a split has, as [`find`] would.
+///
+/// # Errors
+///
+/// As [`find`].
+pub fn files_of_split(
+    dataset: &Path,
+    names: &[String],
+    (subset, split): (Option<&str>, Option<&str>),
+) -> Result<Vec<String>, WorkloadError> {
+    let names = names.iter().map(PathBuf::from);
+    let mut all: Vec<PathBuf> = names.filter(|name| has_rows(name)).collect();
+    all.sort();
+    let chosen = choose(dataset, &all, subset, split)?.paths.into_iter();
+    let name = |path: PathBuf| path.to_string_lossy().into_owned();
+    Ok(chosen.map(name).collect())
 }
 
 /// The folders that files are in, without those of their split; none where it is one.
@@ -138,9 +186,9 @@ fn missing(path: &Path, error: &std::io::Error) -> WorkloadError {
     let parts: Vec<&str> = text.split('/').collect();
     let is_hub = matches!(parts[..], [owner, name] if is_name(owner) && is_name(name));
     if is_hub && error.kind() == std::io::ErrorKind::NotFound {
-        let message = "it is no file or folder, and names on the hub are not looked up";
-        let hint = "download it, as with `hf download OWNER/NAME --repo-type dataset --local-dir FOLDER`, \
-                    and name the folder";
+        let message = "it is no file or folder here, and no data set in the hub's cache";
+        let hint =
+            "leave out `--dry-run` and HF_HUB_OFFLINE to have it downloaded, or name a folder";
         return WorkloadError::dataset(path, message, hint);
     }
     WorkloadError::dataset(path, error.to_string(), FORMS)
@@ -152,17 +200,16 @@ fn walk(root: &Path, depth: usize, into: &mut Vec<PathBuf>) -> std::io::Result<(
     while let Some((folder, depth)) = folders.pop() {
         for entry in fs::read_dir(root.join(&folder))? {
             let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') || NO_ROWS.contains(&&*name) {
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with('.') {
                 continue;
             }
             let path = folder.join(entry.file_name());
             // The hub's own tool fills folders with links.
             let is_dir = fs::metadata(entry.path())?.is_dir();
-            let name = name.to_ascii_lowercase();
             if is_dir && depth > 0 {
                 folders.push((path, depth - 1));
-            } else if !is_dir && ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            } else if !is_dir && has_rows(&path) {
                 into.push(path);
             }
             if into.len() > MAX_FILES {
@@ -236,7 +283,14 @@ pub(super) fn each_row(
             hint,
         ));
     }
-    records::each_json(text, "a row", take).map_err(unread)
+    let mut take = take;
+    let each = |row: Row| {
+        take(row);
+        Wants::More
+    };
+    records::each_json(text, "a row", each)
+        .map_err(unread)
+        .map(|_| ())
 }
 
 fn each_parquet(
@@ -369,12 +423,8 @@ mod tests {
     fn a_name_on_the_hub_is_told_to_be_downloaded() {
         let of = |path: &str| find(Path::new(path), None, None).err().unwrap();
         let error = of("Aeala/ShareGPT_Vicuna_unfiltered");
-        assert!(
-            error
-                .to_string()
-                .contains("names on the hub are not looked up")
-        );
-        assert!(error.hint().unwrap().contains("hf download"));
+        assert!(error.to_string().contains("no data set in the hub's cache"));
+        assert!(error.hint().unwrap().contains("HF_HUB_OFFLINE"));
         for path in ["./a/b", "/no/such/folder", "a.parquet"] {
             assert!(of(path).to_string().contains("No such file"), "{path}");
         }

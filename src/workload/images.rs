@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::dataset::Content;
+use super::content::Content;
 
 /// Bytes of one image.
 const MAX_BYTES: u64 = 64 << 20;

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::dataset::{Content, Dataset};
+use super::content::Content;
+use super::dataset::Dataset;
 use super::images::with_images;
 use super::prompt::{PromptSpec, Workload};
 

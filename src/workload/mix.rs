@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
+use super::content::Content;
+use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::items::note;
 use crate::draw::{Draw, field};
@@ -25,7 +26,7 @@ pub(super) const MIX: DatasetKind = DatasetKind {
         kind: FlagKind::Text,
         default: None,
     }],
-    open,
+    open: OpenDataset::Requests(open),
 };
 
 /// The name of the flag in a plan.
@@ -99,10 +100,11 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
     for (number, part) in written.into_iter().enumerate() {
         let kind = setup.kinds.iter().find(|kind| kind.name == part.name);
         let kind = kind.filter(|kind| kind.name != MIX.name && !kind.has_audio);
-        let kind = kind.ok_or_else(|| {
+        let opened = kind.and_then(|kind| Some((kind, kind.requests()?)));
+        let (kind, open) = opened.ok_or_else(|| {
             wrong(format!(
                 "`{}` is no data set that a mix can have; `--help` lists them, and `mix` and those of audio \
-                 are left out",
+                 and of conversations are left out",
                 part.name
             ))
         })?;
@@ -117,7 +119,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
                 "the data set `{name}` of the mix is no file"
             )));
         }
-        let dataset = (kind.open)(DatasetSetup {
+        let dataset = open(DatasetSetup {
             options: setup.options,
             path: part.path.as_deref(),
             // Two parts of random words have no prompt in common.

@@ -12,7 +12,9 @@ mod audio;
 mod burstgpt;
 mod chat_template;
 mod clip;
+mod content;
 mod conversation;
+mod conversations;
 mod custom;
 mod custom_lines;
 mod dataset;
@@ -35,14 +37,18 @@ mod sharegpt;
 mod sonnet;
 mod tape;
 mod tokenizer;
+mod turns;
 mod words;
 
 use serde_json::{Map, Value};
 
 pub use chat_template::{ChatFields, ChatTemplate};
 pub use clip::Clip;
-pub use dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
+pub use content::Content;
+pub use dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, Open, OpenDataset};
 pub use error::WorkloadError;
+pub use hf_files::files_of_split;
+pub use hub::{HubKind, HubRepository, is_inside};
 pub use prompt::{Blocks, Prompt, PromptSpec, Workload};
 pub use prompt_counter::{PromptCounter, PromptForm};
 pub use prompts::{
@@ -50,6 +56,7 @@ pub use prompts::{
     PromptSummary, PromptWriter, Spread, TokenRange,
 };
 pub use tokenizer::{TokenCounter, Tokenizer};
+pub use turns::{Conversation, ConversationTurn, Conversations};
 
 /// All data sets that there are.
 pub const DATASETS: &[DatasetKind] = &[
@@ -61,6 +68,7 @@ pub const DATASETS: &[DatasetKind] = &[
     custom::CUSTOM,
     hf::HF,
     tape::TAPE,
+    conversations::CONVERSATIONS,
     mix::MIX,
     audio::AUDIO,
 ];

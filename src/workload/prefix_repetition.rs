@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
+use super::content::Content;
+use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::prompt::{Blocks, PromptSpec, Workload};
 use crate::draw::{Draw, field};
@@ -48,7 +49,7 @@ pub(super) const PREFIX_REPETITION: DatasetKind = DatasetKind {
             default: Some("128"),
         },
     ],
-    open,
+    open: OpenDataset::Requests(open),
 };
 
 /// Prefixes at most: each round of them is put into an order of its own.

@@ -132,6 +132,11 @@ impl Workload {
         self.seed
     }
 
+    /// The seed of what is made up, which another salt makes another.
+    pub(super) fn words_seed(&self) -> u64 {
+        self.words_seed
+    }
+
     /// Returns a prompt.
     pub fn prompt(&self, spec: PromptSpec<'_>) -> Prompt {
         // Seven bytes a word, as English has.

@@ -132,6 +132,11 @@ impl PromptCounter {
         }
     }
 
+    /// Whether prompts are counted as they are, but for what the tokenizer adds.
+    pub fn is_of_text(&self) -> bool {
+        matches!(self.form, PromptForm::Text)
+    }
+
     /// What is to be said of it before a run.
     pub fn note(&self) -> Option<String> {
         let PromptForm::UnknownChat { why: Some(why) } = &self.form else {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
+use super::content::Content;
+use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::prompt::{PromptSpec, Workload};
 use crate::draw::{Draw, field};
@@ -47,7 +48,7 @@ pub(super) const RANDOM: DatasetKind = DatasetKind {
             default: Some("0"),
         },
     ],
-    open,
+    open: OpenDataset::Requests(open),
 };
 
 fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {

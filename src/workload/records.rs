@@ -37,8 +37,8 @@ pub(super) fn open(path: &Path) -> io::Result<Text> {
     Ok(text)
 }
 
-/// Hands each record of a JSON file to a function: an array of them, or one after the other. A record
-/// is `what` in messages.
+/// Hands each record of a JSON file to a function, until that has enough: an array of them, or one after
+/// the other. A record is `what` in messages. Returns whether the file was read to its end.
 ///
 /// # Errors
 ///
@@ -46,13 +46,18 @@ pub(super) fn open(path: &Path) -> io::Result<Text> {
 pub(super) fn each_json<T: DeserializeOwned>(
     mut text: Text,
     what: &'static str,
-    mut take: impl FnMut(T),
-) -> Result<(), String> {
+    mut take: impl FnMut(T) -> Wants,
+) -> Result<bool, String> {
     let first = first_byte(&mut text).map_err(|error| error.to_string())?;
     let (capped, cap) = capped(text, what);
+    let mut is_over = true;
     let mut take = |record: T| {
         cap.renew();
-        take(record);
+        is_over = take(record) == Wants::More;
+        match is_over {
+            true => Ok(()),
+            false => Err(serde::de::Error::custom("there is enough")),
+        }
     };
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(capped));
     let read = if first == Some(b'[') {
@@ -60,9 +65,19 @@ pub(super) fn each_json<T: DeserializeOwned>(
         read.and_then(|()| json.end())
     } else {
         let mut all = json.into_iter::<T>();
-        all.try_for_each(|one| one.map(&mut take))
+        all.try_for_each(|one| take(one?))
     };
-    read.map_err(|error| error.to_string())
+    match read {
+        Err(error) if is_over => Err(error.to_string()),
+        Ok(()) | Err(_) => Ok(is_over),
+    }
+}
+
+/// Whether more records are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    More,
+    NoMore,
 }
 
 /// Returns the first byte that is no white space.
@@ -83,7 +98,11 @@ fn first_byte(text: &mut Text) -> io::Result<Option<u8>> {
 /// Hands each element of an array to a function, as it is read.
 struct EachOf<'a, T, F>(&'a mut F, PhantomData<T>);
 
-impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for EachOf<'_, T, F> {
+impl<'de, T, F> Visitor<'de> for EachOf<'_, T, F>
+where
+    T: DeserializeOwned,
+    F: FnMut(T) -> Result<(), serde_json::Error>,
+{
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -92,7 +111,7 @@ impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for EachOf<'_, T, F> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
         while let Some(record) = sequence.next_element()? {
-            (self.0)(record);
+            (self.0)(record).map_err(serde::de::Error::custom)?;
         }
         Ok(())
     }
@@ -153,7 +172,10 @@ mod tests {
         file.write_all(bytes).unwrap();
         let mut records = Vec::new();
         let text = open(file.path()).unwrap();
-        each_json(text, "a record", |record| records.push(record))?;
+        each_json(text, "a record", |record| {
+            records.push(record);
+            Wants::More
+        })?;
         Ok(records)
     }
 
@@ -178,10 +200,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_read_until_there_is_enough() {
+        for text in ["[1, 2, 3, not JSON", "1\n2\n3\nnot JSON"] {
+            let text: Text = Box::new(io::Cursor::new(text.to_owned()));
+            let mut sum = 0;
+            let is_whole = each_json(text, "a record", |record: i32| {
+                sum += record;
+                match sum < 6 {
+                    true => Wants::More,
+                    false => Wants::NoMore,
+                }
+            });
+            assert_eq!((is_whole, sum), (Ok(false), 6));
+        }
+    }
+
+    #[test]
     fn a_record_without_an_end_takes_bounded_memory() {
         let endless = io::Cursor::new(b"[\"".to_vec()).chain(io::repeat(b'a'));
         let text: Text = Box::new(BufReader::new(endless));
-        let read = each_json::<Value>(text, "a record", |_| {});
+        let read = each_json::<Value>(text, "a record", |_| Wants::More);
         assert!(read.unwrap_err().starts_with("a record is over 64 MiB"));
     }
 }

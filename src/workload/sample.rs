@@ -7,7 +7,11 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use super::records::Wants;
 use crate::draw::{Draw, field};
+
+/// Bytes of records that are looked at before a sample is full.
+const ENOUGH_BYTES: usize = if cfg!(test) { 16 << 10 } else { 64 << 20 };
 
 /// The records with the smallest keys so far.
 pub(super) struct Sample<T> {
@@ -18,8 +22,9 @@ pub(super) struct Sample<T> {
     bytes: usize,
     /// Records so far, with those that were passed over.
     read: u64,
-    /// Records so far that could have been kept.
+    /// Records so far that could have been kept, and their bytes.
     offered: u64,
+    offered_bytes: usize,
 }
 
 struct Keyed<T> {
@@ -59,6 +64,7 @@ impl<T> Sample<T> {
             bytes: 0,
             read: 0,
             offered: 0,
+            offered_bytes: 0,
         }
     }
 
@@ -72,6 +78,7 @@ impl<T> Sample<T> {
         let key = Draw::new(self.seed, self.read, field::DATASET_ROW).next();
         self.read += 1;
         self.offered += 1;
+        self.offered_bytes = self.offered_bytes.saturating_add(bytes);
         let is_full = self.kept.len() as u64 >= self.most;
         if is_full && self.kept.peek().is_none_or(|last| last.key <= key) {
             return;
@@ -89,6 +96,16 @@ impl<T> Sample<T> {
         }
     }
 
+    /// Whether more records are wanted: a large file is not read to its end where it has given as many as
+    /// are kept and more.
+    pub(super) fn wants(&self) -> Wants {
+        let is_full = self.kept.len() as u64 >= self.most || self.bytes >= self.max_bytes / 2;
+        match is_full && self.offered_bytes >= ENOUGH_BYTES {
+            true => Wants::NoMore,
+            false => Wants::More,
+        }
+    }
+
     /// Records that could have been kept.
     pub(super) fn offered(&self) -> u64 {
         self.offered
@@ -103,7 +120,7 @@ impl<T> Sample<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Sample;
+    use super::{Sample, Wants};
 
     fn sampled(most: u64, max_bytes: usize) -> Vec<u64> {
         let mut sample = Sample::new(7, most, max_bytes);
@@ -116,6 +133,20 @@ mod tests {
         }
         assert_eq!(sample.offered(), 900);
         sample.into_records().collect()
+    }
+
+    #[test]
+    fn a_full_sample_of_a_large_file_wants_no_more() {
+        let mut sample = Sample::new(7, 3, usize::MAX);
+        let mut number = 0;
+        while sample.wants() == Wants::More {
+            sample.offer(1 << 10, || number);
+            number += 1;
+        }
+        assert_eq!(number, 16);
+        let mut small = Sample::new(7, 100, usize::MAX);
+        small.offer(1 << 20, || 0);
+        assert_eq!(small.wants(), Wants::More, "it is not full");
     }
 
     #[test]

@@ -10,8 +10,11 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::conversation::{MAX_PROMPT_TOKENS, MAX_TOTAL_TOKENS, MIN_TOKENS, first_exchange, fits};
-use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
+use super::content::Content;
+use super::conversation::{
+    MAX_PROMPT_TOKENS, MAX_TOTAL_TOKENS, MIN_TOKENS, beginning, first_exchange, fits,
+};
+use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::items::{Item, Items};
 use super::records;
@@ -32,7 +35,7 @@ pub(super) const SHAREGPT: DatasetKind = DatasetKind {
         kind: FlagKind::Count(1),
         default: None,
     }],
-    open,
+    open: OpenDataset::Requests(open),
 };
 
 /// Conversations that are kept where nobody knows how many requests there will be.
@@ -67,7 +70,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
     }
     let count = setup.most_kept(DEFAULT_COUNT);
     let mut pool = Pool::new(setup.workload.seed(), count.saturating_mul(SPARE));
-    pool.fill(path, options.sharegpt_output_len.is_some())?;
+    let is_whole = pool.fill(path, options.sharegpt_output_len.is_some())?;
     let found = pool.0.offered();
     let lengths = (options.sharegpt_output_len, setup.count_tokens);
     let items = pool.choose(count, &lengths);
@@ -87,7 +90,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         count: setup.count,
         repeats: setup.repeats,
         workload: setup.workload,
-        remarks: Vec::new(),
+        remarks: (!is_whole).then(|| beginning(found)).into_iter().collect(),
     }))
 }
 
@@ -108,7 +111,8 @@ impl Pool {
     }
 
     /// Reads a file. Of a conversation without a reply the prompt is taken where `is_prompt_enough`.
-    fn fill(&mut self, path: &Path, is_prompt_enough: bool) -> Result<(), WorkloadError> {
+    /// Returns whether all of the file was read.
+    fn fill(&mut self, path: &Path, is_prompt_enough: bool) -> Result<bool, WorkloadError> {
         let cannot = |message: String| {
             let form = "it is a JSON array of conversations in ShareGPT's form, or one a line";
             WorkloadError::dataset(path, message, form)
@@ -116,6 +120,7 @@ impl Pool {
         let text = records::open(path).map_err(|error| cannot(error.to_string()))?;
         records::each_json(text, "a conversation", |conversation: Conversation| {
             self.take(&conversation, is_prompt_enough);
+            self.0.wants()
         })
         .map_err(cannot)
     }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
+use super::content::Content;
+use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::prompt::{PromptSpec, Workload};
 use super::records;
@@ -48,7 +49,7 @@ pub(super) const SONNET: DatasetKind = DatasetKind {
             default: Some("200"),
         },
     ],
-    open,
+    open: OpenDataset::Requests(open),
 };
 
 /// Bytes of a text that are read: each line is counted before the run.

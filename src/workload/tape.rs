@@ -10,7 +10,8 @@ use arrow::array::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::dataset::{Content, Dataset, DatasetKind, DatasetPath, DatasetSetup};
+use super::content::Content;
+use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::items::{Item, Items};
 use super::tokenizer::TokenCounter;
@@ -24,7 +25,7 @@ pub(super) const TAPE: DatasetKind = DatasetKind {
     path: DatasetPath::Required,
     has_audio: false,
     flags: &[],
-    open,
+    open: OpenDataset::Requests(open),
 };
 
 /// Requests that are read where nobody knows how many there will be.

@@ -12,12 +12,14 @@ mod circles;
 #[cfg(test)]
 mod cli_reference;
 #[cfg(test)]
+mod conversations;
 mod counts;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod hub;
 mod inspect;
 #[cfg(test)]
 mod limits;

@@ -89,6 +89,8 @@ impl Folder {
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .env_remove("OPENAI_API_KEY")
+            // Nothing is asked beyond this machine.
+            .env("HF_HUB_OFFLINE", "1")
             .env_remove("NO_COLOR")
             .env("COLUMNS", "100");
         command

@@ -9,7 +9,7 @@ use crate::sql::{Format, Question, answer as answer_to, results_of};
 use tempfile::TempDir;
 
 /// What a statement says of a tape, without the line of names.
-fn asked(tape: &TapeFixture, sql: &str) -> String {
+pub(super) fn asked(tape: &TapeFixture, sql: &str) -> String {
     let folder = TempDir::new().unwrap();
     let path = tape.write(&folder.path().join("a.tape"));
     let question = Question::new(sql, Format::Arrow);

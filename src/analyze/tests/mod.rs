@@ -13,6 +13,7 @@ mod page;
 mod pairs;
 mod server;
 mod servers;
+mod sessions;
 mod streams;
 
 use std::path::PathBuf;

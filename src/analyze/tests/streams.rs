@@ -10,7 +10,7 @@ use crate::analyze::{
     Analysis, CATALOG, Cell, Condition, Options, Percentile, ReportSettings, Slo, Span, metrics,
     views,
 };
-use crate::capture::schema::{RequestRow, Status};
+use crate::capture::schema::Status;
 use crate::plan::Loop;
 use crate::sql::fixture::{MS, TapeFixture};
 
@@ -147,49 +147,6 @@ closed tpot 4 - 0.5774";
     }
     let answer = one(tape, "latency_ranks", Options::default());
     assert_eq!(answer.lines().nth(1), Some("t ttft 4 0.7379 0.4472"));
-}
-
-fn in_session(row: &mut RequestRow, turn: u32, cached: Option<u32>) {
-    row.session_id = Some("a".to_owned());
-    row.turn = Some(turn);
-    row.usage_cached_tokens = cached;
-}
-
-#[test]
-fn holds_later_turns_against_first_ones() {
-    assert_eq!(answer("latency_by_turn").lines().count(), 1, "no sessions");
-    let mut tape = TapeFixture::default();
-    in_session(
-        tape.answer(0, [0, 0], &[(30, None), (40, None)]),
-        0,
-        Some(0),
-    );
-    in_session(tape.answer(1, [50, 50], &[(60, None)]), 1, Some(6));
-    in_session(tape.answer(2, [70, 70], &[(90, None)]), 2, None);
-    tape.answer(3, [70, 70], &[(99, None)]);
-    let expected = "\
-run turns n input_tokens_mean cached_share ttft_p50_ns ttft_p90_ns ttft_p99_ns tpot_p50_ns e2el_p50_ns e2el_p99_ns
-t first 1 8 0 30000000 30000000 30000000 10000000 40000000 40000000
-t later 2 8 0.75 15000000 19000000 19900000 - 15000000 19900000";
-    assert_eq!(one(tape, "latency_by_turn", Options::default()), expected);
-}
-
-#[test]
-fn follows_the_time_to_first_token_turn_by_turn() {
-    assert_eq!(answer("ttft_by_turn").lines().count(), 1, "no sessions");
-    let mut tape = TapeFixture::default();
-    in_session(tape.answer(0, [0, 0], &[(30, None)]), 0, Some(0));
-    in_session(tape.answer(1, [0, 0], &[(50, None)]), 0, None);
-    in_session(tape.answer(2, [50, 50], &[(60, None)]), 1, Some(6));
-    in_session(tape.answer(3, [50, 50], &[(70, None)]), 63, None);
-    in_session(tape.answer(4, [50, 50], &[(80, None)]), 500, None);
-    tape.answer(5, [70, 70], &[(99, None)]);
-    let expected = "\
-run turn n input_tokens_mean cached_share ttft_p50_ns ttft_p90_ns ttft_p99_ns
-t 0 2 8 0 40000000 48000000 49800000
-t 1 1 8 0.75 10000000 10000000 10000000
-t 63 2 8 - 25000000 29000000 29900000";
-    assert_eq!(one(tape, "ttft_by_turn", Options::default()), expected);
 }
 
 // The step of the first tape lasts from 0 to 400: 40 + 50 + 39 (two attempts) + 98 ms in flight.

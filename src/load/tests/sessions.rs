@@ -7,10 +7,13 @@ use serde_json::Map;
 use tokio::sync::mpsc;
 
 use super::super::adapters::Adapters;
-use super::{MS, Script, limits, read_rows};
+use super::{MS, Script, Server, limits, read_rows};
 use crate::backend::{Backend, protocol};
 use crate::capture::schema::{RequestRow, Status};
 use crate::capture::{Ending, Manifest, TapeWriter};
+use crate::load::driver::Driven;
+use crate::load::feed::Fed;
+use crate::load::limits::Limits;
 use crate::load::listeners::RunEvents;
 use crate::load::request_sender::{CHANNEL_REQUESTS, Prefill};
 use crate::load::supply::{Supply, TurnNotes};
@@ -64,6 +67,30 @@ async fn replay_with(
     let folder = tempfile::tempdir().unwrap();
     let trace: PathBuf = folder.path().join("trace.jsonl");
     std::fs::write(&trace, lines).unwrap();
+    let source = Source::Trace(TraceReplay {
+        options: TraceOptions {
+            path: trace,
+            selection,
+            ..TraceOptions::default()
+        },
+        pacing,
+    });
+    let server = script.into();
+    let (rows, fed, driven) = run_source(source, session_replies, (limits(), None), server).await;
+    let counts = fed.trace.unwrap();
+    assert_eq!(driven.taken, counts.taken);
+    assert!(driven.is_complete);
+    (rows, fed.made_up_replies)
+}
+
+/// Drives what a source has. Returns the requests by their numbers.
+pub(super) async fn run_source(
+    source: Source,
+    session_replies: SessionReplies,
+    (limits, duration_ns): (Limits, Option<i64>),
+    server: Server,
+) -> (Vec<RequestRow>, Fed, Driven) {
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.tape");
     let tape = TapeWriter::create(&path, Manifest::new("test", Loop::Open), false).unwrap();
     let backend = protocol("openai").unwrap();
@@ -76,21 +103,14 @@ async fn replay_with(
     let clock = Clock::start();
     let wire = super::FakeWire {
         clock,
-        server: std::sync::Arc::new(script.into()),
+        server: std::sync::Arc::new(server),
         in_flight: std::sync::Arc::default(),
     };
     let (_stopper, stop) = tokio::sync::watch::channel(Stop::No);
     let timing = (clock, PreciseTimer::tokio());
-    let mut driver = Driver::new(wire.into(), timing, recorder, limits(), stop);
+    let mut driver = Driver::new(wire.into(), timing, recorder, limits, stop);
     let feed = Feed {
-        source: Source::Trace(TraceReplay {
-            options: TraceOptions {
-                path: trace,
-                selection,
-                ..TraceOptions::default()
-            },
-            pacing,
-        }),
+        source,
         template: template(backend, session_replies),
         warmups: 0,
     };
@@ -104,7 +124,7 @@ async fn replay_with(
         let start_ns = clock.now_ns();
         begun.begin(start_ns, None);
         drop(begun);
-        let driven = driver.drive(&mut supply, start_ns, None).await;
+        let driven = driver.drive(&mut supply, start_ns, duration_ns).await;
         drop(supply);
         driven
     };
@@ -112,16 +132,12 @@ async fn replay_with(
         feed.prepare(sender, prefill, Some(turns), (rest, clock)),
         driving
     );
-    let fed = fed.unwrap();
-    let counts = fed.trace.unwrap();
-    assert_eq!(driven.taken, counts.taken);
-    assert!(driven.is_complete);
     drop(driver);
     let tape = decoder.join().unwrap().unwrap();
     tape.finish(Ending::default()).unwrap();
     let mut rows: Vec<RequestRow> = read_rows(&path);
     rows.sort_by_key(|row| row.request_id);
-    (rows, fed.made_up_replies)
+    (rows, fed.unwrap(), driven)
 }
 
 /// One token after this time, and the end with it.
