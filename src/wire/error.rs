@@ -1,5 +1,6 @@
 //! What can go wrong on a wire: data for the tape, not an error of the tool.
 
+use std::error::Error;
 use std::io;
 
 use http::StatusCode;
@@ -45,16 +46,14 @@ impl WireError {
     }
 
     /// Makes an error of `kind` out of the innermost causes of `error`.
-    pub(super) fn new(kind: ErrorKind, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(super) fn new(kind: ErrorKind, error: &(dyn Error + 'static)) -> Self {
         // The outer layers say little ("error sending request"); the inner ones say what happened.
         let mut parts: Vec<String> = Vec::new();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
+        for cause in causes(error).skip(1) {
+            let text = cause.to_string();
             if !parts.iter().any(|part| part.contains(&text)) {
                 parts.push(text);
             }
-            cause = error.source();
         }
         if parts.is_empty() {
             parts.push(error.to_string());
@@ -88,16 +87,28 @@ pub(super) fn is_end(error: &io::Error) -> bool {
 }
 
 /// Says whether the system refused a connection because of this end of it.
-fn is_about_local_ports(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let system = error.downcast_ref::<io::Error>();
-        if system.is_some_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable) {
-            return true;
+fn is_about_local_ports(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| {
+        let system = cause.downcast_ref::<io::Error>();
+        system.is_some_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+    })
+}
+
+/// An error and its causes, the outermost first. An I/O error does not name what it wraps as its
+/// source but that one's source, and several may lie in each other.
+pub(super) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn Error + 'static) = *error;
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        match wrapped {
+            Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
+            None => error.source(),
         }
-        cause = error.source();
-    }
-    false
+    })
 }
 
 #[cfg(test)]
@@ -112,5 +123,14 @@ mod tests {
         let other = io::Error::from(io::ErrorKind::ConnectionRefused);
         let error = WireError::new(ErrorKind::Connect, &other);
         assert!(!error.message.contains(NO_LOCAL_PORT), "{error}");
+    }
+
+    #[test]
+    fn what_io_errors_wrap_is_found_in_them() {
+        let inner = rustls::Error::HandshakeNotComplete;
+        let twice = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, inner));
+        assert!(causes(&twice).any(|cause| cause.is::<rustls::Error>()));
+        let error = WireError::new(ErrorKind::Tls, &twice);
+        assert_eq!(error.message, "handshake not complete");
     }
 }

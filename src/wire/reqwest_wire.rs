@@ -19,6 +19,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
 
+use super::error::causes;
 use super::{Head, Read, SendTimings, Target, Trust, Wire, WireBody, WireError, response};
 use crate::capture::schema::ErrorKind;
 use crate::time::clock::Clock;
@@ -319,15 +320,10 @@ impl ReqwestWire {
 /// Says whether a request has no answer because its connection ended. An answer whose head is cut
 /// off looks the same from here.
 fn is_end(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = cause {
-        let system = inner.downcast_ref::<std::io::Error>();
-        if system.is_some_and(super::is_end) || inner.to_string() == CLOSED_EARLY {
-            return true;
-        }
-        cause = inner.source();
-    }
-    false
+    causes(error).any(|cause| {
+        let system = cause.downcast_ref::<std::io::Error>();
+        system.is_some_and(super::is_end) || cause.to_string() == CLOSED_EARLY
+    })
 }
 
 /// What hyper says of a connection that ended where an answer was due.
@@ -364,14 +360,12 @@ pub(super) fn classify(error: &reqwest::Error) -> WireError {
     } else {
         ErrorKind::Send
     };
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = cause {
-        if inner.is::<rustls::Error>() || is_tls_error(inner) {
+    for cause in causes(error) {
+        if cause.is::<rustls::Error>() || cause.to_string() == HANDSHAKE_CUT {
             kind = ErrorKind::Tls;
-        } else if error.is_connect() && inner.to_string().starts_with("dns error") {
+        } else if error.is_connect() && cause.to_string().starts_with("dns error") {
             kind = ErrorKind::Dns;
         }
-        cause = inner.source();
     }
     if error.is_connect() && error.is_timeout() {
         kind = ErrorKind::TimeoutConnect;
@@ -379,13 +373,8 @@ pub(super) fn classify(error: &reqwest::Error) -> WireError {
     WireError::new(kind, error)
 }
 
-/// An I/O error wraps a TLS error without naming it as its source.
-fn is_tls_error(error: &(dyn std::error::Error + 'static)) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-        .is_some_and(|inner| inner.is::<rustls::Error>())
-}
+/// What tokio-rustls says of a connection that ended before its handshake was done.
+const HANDSHAKE_CUT: &str = "tls handshake eof";
 
 /// A request body that notes when it is first asked for: the connection is up by then, and the
 /// head is about to be written with it.

@@ -256,6 +256,42 @@ fn a_certificate_that_nobody_vouches_for_is_refused() {
 }
 
 #[test]
+fn what_fails_under_tls_is_told_by_the_reqwest_wire_too() {
+    let other = Authority::named("an authority that nobody knows");
+    let mock = other.server(&HERE, |request, reply| reply.answer(request, &["a"]));
+    let plain = Mock::answering(&["a"]);
+    for (mock, flags, message) in [
+        (
+            &mock,
+            &["--wire", "reqwest"][..],
+            "invalid peer certificate: UnknownIssuer",
+        ),
+        (
+            &mock,
+            &["--http2"],
+            "invalid peer certificate: UnknownIssuer",
+        ),
+        (&plain, &["--wire", "reqwest"], "tls handshake eof"),
+    ] {
+        let folder = Folder::new();
+        let words = [&["--num-prompts", "1"][..], flags].concat();
+        let outcome = load(&folder, &Authority::new(), mock, &words).expect_code(3);
+        for said in [
+            "failed with `tls`",
+            message,
+            "hint: check the server's certificate",
+        ] {
+            assert!(
+                outcome.stderr.contains(said),
+                "{flags:?}: {}",
+                outcome.stderr
+            );
+        }
+        assert_nothing_was_sent(&folder, mock);
+    }
+}
+
+#[test]
 fn a_certificate_for_another_host_is_refused() {
     let authority = Authority::new();
     let names = ["elsewhere.example"];
