@@ -84,7 +84,7 @@ fn ask(target: &TargetArgs) -> Result<Option<(Backend, &'static Sign)>, Error> {
         let key = drive::api_key(&urls);
         let [url] = urls;
         let headers = plan::headers(&target.header, key.as_deref())?;
-        let answer = block_on(get_text(&url, &headers, &trust))
+        let answer = block_on(get_text(&url, &headers, &trust, target.http2))
             .map_err(|error| Error::System("start the client".into(), error))?;
         match answer {
             Ok(text) => {
@@ -102,13 +102,19 @@ fn ask(target: &TargetArgs) -> Result<Option<(Backend, &'static Sign)>, Error> {
                     &serde_json::Map::new(),
                     &[],
                 );
+                let hint = if target.http2 {
+                    "check `--base-url`, leave out `--http2`, which the server may not speak, or name the \
+                     backend with `--backend`"
+                } else {
+                    "check `--base-url`, or name the backend with `--backend`"
+                };
                 return Err(Error::Target {
                     message: format!(
                         "could not ask `{}` what it is: {}",
                         masks::masked(&url),
                         secrets.mask(&error.message)
                     ),
-                    hint: Some("check `--base-url`, or name the backend with `--backend`".into()),
+                    hint: Some(hint.into()),
                 });
             }
         }

@@ -248,7 +248,8 @@ pub(super) fn drive(
     // A plan is made without asking anyone.
     if planned.plan.model.is_none() && !global.dry_run {
         let backend = of_plan(&planned.plan).map_err(LoadError::from)?;
-        let model = first_model(backend, &planned.models_url, &planned.private)?;
+        let http2 = planned.plan.http2 == Some(true);
+        let model = first_model(backend, &planned.models_url, &planned.private, http2)?;
         planned.plan.model = Some(model);
     }
     let has_name = output.tape.is_some();
@@ -395,13 +396,21 @@ fn free_name(name: &str, take: impl Fn(&Path) -> bool) -> PathBuf {
     paths.find(|path| take(path)).unwrap_or(first)
 }
 
-/// Asks the server which model it serves.
-pub(super) fn first_model(backend: Backend, url: &Url, private: &Private) -> Result<String, Error> {
+/// Asks the server which model it serves, over HTTP/2 where requests go over it.
+pub(super) fn first_model(
+    backend: Backend,
+    url: &Url,
+    private: &Private,
+    http2: bool,
+) -> Result<String, Error> {
     let secrets = &private.secrets;
     let unknown = |message: String| {
         let message = secrets.mask(&message);
         let hint = if message.contains("401") || message.contains("403") {
             "set OPENAI_API_KEY, or give `--header \"Authorization: Bearer KEY\"`"
+        } else if http2 {
+            "check `--base-url`, leave out `--http2`, which the server may not speak, or name the \
+             model with `--model`"
         } else {
             "check `--base-url`, or name the model with `--model`"
         };
@@ -413,7 +422,8 @@ pub(super) fn first_model(backend: Backend, url: &Url, private: &Private) -> Res
             hint: Some(hint.into()),
         }
     };
-    let text = block_on(get_text(url, &private.headers_for(backend), &private.trust))
+    let headers = private.headers_for(backend);
+    let text = block_on(get_text(url, &headers, &private.trust, http2))
         .map_err(|error| Error::System("start the client".into(), error))?
         .map_err(|error| unknown(error.message))?;
     let list: Value = serde_json::from_str(&text).map_err(|error| unknown(error.to_string()))?;

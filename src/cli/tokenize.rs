@@ -372,7 +372,7 @@ impl Server {
         )?;
         let model = match &args.model {
             Some(model) => model.clone(),
-            None => drive::first_model(args.backend, &models, &private)?,
+            None => drive::first_model(args.backend, &models, &private, false)?,
         };
         Ok(Self {
             base: base.to_owned(),

@@ -278,7 +278,7 @@ fn named_server(args: &StampingArgs, base_url: &str) -> Result<StampingServer, E
     let private = drive::private(&asked, Map::new(), Vec::new())?;
     let model = match &args.model {
         Some(model) => model.clone(),
-        None => drive::first_model(args.backend, &plan::models_url(&asked)?, &private)?,
+        None => drive::first_model(args.backend, &plan::models_url(&asked)?, &private, false)?,
     };
     Ok(server(args, private, model))
 }

@@ -159,12 +159,18 @@ impl TextClient {
         trust: &Trust,
         timeout: Duration,
     ) -> Result<Self, WireError> {
-        let client = client_builder(url, trust, Versions::Any)?
-            .timeout(timeout)
-            .build()
-            .map_err(|error| WireError::new(ErrorKind::Unsupported, &error))?;
+        let builder = client_builder(url, trust, Versions::Any)?;
+        Self::of(builder.timeout(timeout), url, headers)
+    }
+
+    fn of(
+        builder: reqwest::ClientBuilder,
+        url: &Url,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Self, WireError> {
+        let client = builder.build();
         Ok(Self {
-            client,
+            client: client.map_err(|error| WireError::new(ErrorKind::Unsupported, &error))?,
             url: url.clone(),
             headers: headers.iter().cloned().collect(),
         })
@@ -226,7 +232,8 @@ fn media_type(response: &Response) -> String {
         .unwrap_or_default()
 }
 
-/// Reads a small text resource of a server, for control calls outside the measurement.
+/// Reads a small text resource of a server, for control calls outside the measurement: over HTTP/2
+/// where requests go over it (`http2`). Over TLS the server says itself what it speaks.
 ///
 /// # Errors
 ///
@@ -235,8 +242,14 @@ pub async fn get_text(
     url: &Url,
     headers: &[(HeaderName, HeaderValue)],
     trust: &Trust,
+    http2: bool,
 ) -> Result<String, WireError> {
-    let client = TextClient::new(url, headers, trust, Duration::from_secs(10))?;
+    let versions = match http2 && url.scheme() == "http" {
+        true => Versions::Two,
+        false => Versions::Any,
+    };
+    let builder = client_builder(url, trust, versions)?.timeout(Duration::from_secs(10));
+    let client = TextClient::of(builder, url, headers)?;
     client.get().await.map(|answer| answer.text)
 }
 
@@ -534,6 +547,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_of_http2_alone_is_asked_over_it() {
+        let mut tasks = JoinSet::new();
+        let (url, _) = start_http2(&mut tasks).await;
+        let json = [(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        )];
+        let text = get_text(&url, &json, &Trust::System, true).await;
+        assert_eq!(text.as_deref(), Ok("data: true\n\n"));
+        let refused = get_text(&url, &json, &Trust::System, false).await;
+        assert!(refused.is_err(), "{refused:?}");
+    }
+
+    #[tokio::test]
     async fn a_text_without_end_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1/models", listener.local_addr().unwrap());
@@ -544,7 +571,7 @@ mod tests {
             // Until the client has left.
             while stream.write_all(&[b'x'; 65_536]).is_ok() {}
         });
-        let error = get_text(&url.parse().unwrap(), &[], &Trust::System)
+        let error = get_text(&url.parse().unwrap(), &[], &Trust::System, false)
             .await
             .unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge);
