@@ -3,22 +3,24 @@
 
     drive.py --tokentape PROGRAM --base-url URL --model NAME --backends vllm,vllm-chat,anthropic
              [--requests 20] [--tokens 24] [--prefix 0] [--account vllm|llama.cpp|dynamo|asked|none]
-             [--extra JSON] [--metrics-url URL] [--load-flags FLAGS] [--tapes FOLDER]
+             [--extra JSON] [--metrics-url URL] [--load-flags=FLAGS] [--tapes FOLDER]
 
 For each backend it sends requests of which the prompts differ behind a prefix that they share, and
 prints a line: how many were ok; requests, output, prompt and cached tokens on the tape, each beside
 what it is held to, the growth of the engine's counters; the tokens that the tape could place; how many
 events had reasoning; TTFT; and the mean inter-token time beside the engine's own, which takes no verdict.
-Exits with 1 where a request failed, or the tape and the engine differ. A count that the engine does not
-keep is `-`.
+Exits with 1 where `load` did, a request failed, or the tape and the engine differ. A count that the engine
+does not keep is `-`. A tape that is there already is no answer of this engine, and is refused.
+
+FLAGS for `load` go with an equals sign: `--load-flags=--insecure`.
 
 Behind a gateway, `--metrics-url` names the engine, and `--base-url` the gateway.
 
 `asked` is for an engine without counters: the requests and their output tokens are held against what
 was asked for. `none` compares nothing.
 
-The engine must serve nobody else meanwhile. `vllm`, `dynamo` and `mistralrs`, here, and `llamacpp-cpu`,
-with the maintainers, start engines for it. Not part of `.ci/run`: it needs an engine that runs.
+The engine must serve nobody else meanwhile. `vllm`, `vllm-audio`, `dynamo` and `mistralrs`, here, and
+`llamacpp-cpu`, with the maintainers, start engines for it. Not part of `.ci/run`: it needs an engine that runs.
 Python's standard library alone.
 """
 
@@ -106,6 +108,8 @@ def drive(options, backend, folder):
     """Returns how the program ended, what its tape says, what the engine's counters grew by, and the mean
     of the engine's own inter-token times."""
     tape = folder / f"{backend}.tape"
+    if tape.exists():
+        sys.exit(f"{tape} is there already: give --tapes an empty folder")
     command = [
         options.tokentape, "load", "--backend", backend, "--base-url", options.base_url,
         "--model", options.model, "--num-prompts", str(options.requests), "--max-concurrency", "4",
@@ -150,7 +154,7 @@ def main():
     parser.add_argument("--account", choices=[*ACCOUNTS, "asked", "none"], default="none")
     parser.add_argument("--extra", help="fields for every body, as JSON")
     parser.add_argument("--metrics-url", help="where the account is kept, where that is not --base-url")
-    parser.add_argument("--load-flags", default="", help="more flags for `load`, such as --insecure")
+    parser.add_argument("--load-flags", default="", help="more flags for `load`, as in --load-flags=--insecure")
     parser.add_argument("--tapes", type=pathlib.Path, help="an empty folder, for the tapes to stay in")
     options = parser.parse_args()
     is_whole = True
@@ -163,14 +167,16 @@ def main():
         for backend in options.backends.split(","):
             done, facts, grown, engine_itl_ms = drive(options, backend, options.tapes or pathlib.Path(folder))
             if facts is None:
-                print(f"| {backend} | no tape: {done.stderr.strip().splitlines()[-1]} |")
+                said = done.stderr.strip().splitlines() or ["`load` said nothing"]
+                print(f"| {backend} | exit code {done.returncode}, no tape: {said[-1]} |")
                 is_whole = False
                 continue
             # What nothing was told of is none, for the tape and for the engine.
             differing = [count for count in grown if (facts[count] or 0) != grown[count]]
-            is_ok = facts["ok"] == options.requests and not differing
+            is_ok = done.returncode == 0 and facts["ok"] == options.requests and not differing
             is_whole &= is_ok
-            verdict = "equal" if is_ok else f"DIFFERS {' '.join(differing)} {facts['message'] or ''}"
+            ended = f"exit code {done.returncode} " if done.returncode else ""
+            verdict = "equal" if is_ok else f"DIFFERS {ended}{' '.join(differing)} {facts['message'] or ''}"
             cells = [backend, facts["ok"]]
             cells += [cell for count in COUNTS for cell in (facts[count], grown.get(count))]
             cells += [facts["source"], facts["chunks"], facts["placed"], facts["reasoning"]]
