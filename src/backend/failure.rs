@@ -6,9 +6,13 @@ use super::framing::Framing;
 use super::lenient;
 use super::reading::StreamError;
 use crate::secrets::Secrets;
+use crate::visible::visible;
 
 /// A server's words are kept up to this many characters.
 const MESSAGE_CHARS: usize = 500;
+
+/// An event is quoted up to this many characters.
+const QUOTED_CHARS: usize = 80;
 
 /// A response that succeeded by its status and is not what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,22 @@ pub fn error_message(body: &[u8], secrets: &Secrets) -> String {
             || cleaned(&String::from_utf8_lossy(body), secrets),
             |text| cleaned(&text, secrets),
         )
+}
+
+/// Quotes the start of an event on one line, with what does something other than be seen by its number.
+/// Secrets are masked.
+pub fn quoted(data: &[u8], secrets: &Secrets) -> String {
+    // More than is shown: a secret is masked before it is cut.
+    let start = data.get(..64 * QUOTED_CHARS).unwrap_or(data);
+    let text = String::from_utf8_lossy(start);
+    let text = secrets.mask(text.trim());
+    let shown = visible(&text);
+    let mut chars = shown.chars();
+    let mut quoted: String = chars.by_ref().take(QUOTED_CHARS).collect();
+    if chars.next().is_some() || start.len() < data.len() {
+        quoted.push('…');
+    }
+    quoted
 }
 
 /// Size of what is read for a message, in bytes: its values take up to a hundred times the memory.
@@ -220,6 +240,20 @@ mod tests {
             (error.message.as_str(), error.code.as_deref()),
             ("no: ***", Some("***"))
         );
+    }
+
+    #[test]
+    fn an_event_is_quoted_by_its_start_without_secrets_and_without_effect() {
+        let secrets = Secrets::new(["sk-0123456789"]);
+        let quote = |data: &str| quoted(data.as_bytes(), &secrets);
+        assert_eq!(quote("{\"a\": \u{1b}[2J\n\0"), r#"{"a": \u{1b}[2J\n\u{0}"#);
+        let at_the_cut = format!("{}sk-0123456789", "x".repeat(QUOTED_CHARS - 5));
+        assert_eq!(
+            quote(&at_the_cut),
+            format!("{}***", "x".repeat(QUOTED_CHARS - 5))
+        );
+        let long = quote(&"é".repeat(1 << 20));
+        assert_eq!(long, format!("{}…", "é".repeat(QUOTED_CHARS)));
     }
 
     #[test]

@@ -37,7 +37,7 @@ mod unread;
 use crate::plan::RunPlan;
 
 pub use error::{BackendError, TemplateError};
-pub use failure::{NotAStream, error_message, read_unexpected};
+pub use failure::{NotAStream, error_message, quoted, read_unexpected};
 pub use framing::{FrameDecoder, Framing};
 pub use protocol::{EventReader, ExactLength, Inputs, Protocol};
 pub use reading::{Reading, StreamError, TokenTally, ToolPart, Usage};

@@ -13,7 +13,7 @@ use super::memory_budget::Reservation;
 use super::recorder::{End, NOT_YET, Opened, Outcome, Progress, ReadEntry};
 use crate::backend::{
     Backend, Event, EventReader, FrameDecoder, Kind, NotAStream, Reading, Tail, ToolPart,
-    body_looks_like, error_message, looks_like, read_unexpected,
+    body_looks_like, error_message, looks_like, quoted, read_unexpected,
 };
 use crate::capture::count_unread;
 use crate::capture::schema::{Channel, ChunkRow, ErrorKind, RequestRow, Status};
@@ -329,6 +329,11 @@ impl DecodeState {
             self.looks_left -= 1;
             self.looks_like = self.looks_like.or_else(|| looks_like(event));
         }
+        if reading.as_ref().is_some_and(|reading| reading.is_broken) && self.failure.is_none() {
+            let start = quoted(event.data, &self.secrets);
+            let message = self.naming_unread(&format!("an event is not valid JSON: `{start}`"));
+            self.fail(ErrorKind::BadEvent, Some(message));
+        }
         if let Some(reading) = reading {
             chunk.has_choices = reading.has_choices;
             chunk.tokens = reading.tokens;
@@ -366,10 +371,6 @@ impl DecodeState {
                 _ => error.message,
             };
             self.fail(ErrorKind::InStream, Some(message));
-        }
-        if reading.is_broken {
-            let message = self.naming_unread("an event is not valid JSON");
-            self.fail(ErrorKind::BadEvent, Some(message));
         }
         self.has_end_mark |= reading.is_done;
         if reading.channel == Channel::Content {

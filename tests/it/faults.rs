@@ -283,18 +283,18 @@ fn streams_that_break_keep_the_tokens_that_came() {
     hint: look into the log of the server, and of any proxy before it
     tape: run.tape
     ");
-    insta::assert_snapshot!(folder.table("run.tape", ROWS), @r"
+    insta::assert_snapshot!(folder.table("run.tape", ROWS), @r#"
     error | truncated | 200 | 2 | - | the server closed the connection before the body's last chunk
     error | truncated | 200 | 1 | - | the server closed the connection before the body's last chunk
     error | truncated | 200 | 1 | - | the stream ended without a finish reason or an end mark
     error | truncated | 200 | 1 | - | the stream ended inside an event (41 bytes of it)
     error | empty | 200 | 0 | - | no token arrived
     error | empty | 200 | 0 | length | no token arrived
-    error | bad_event | 200 | 2 | length | an event is not valid JSON
+    error | bad_event | 200 | 2 | length | an event is not valid JSON: `{"choices": oops`
     error | in_stream | 200 | 1 | - | out of memory (500)
     error | too_large | 200 | 1 | - | a streamed event is larger than 4194304 bytes
     ok | - | 200 | 1 | length | -
-    ");
+    "#);
     insta::assert_snapshot!(folder.table("run.tape", CHANNELS), @r"
     0 | content 2
     1 | content 1
