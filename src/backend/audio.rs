@@ -36,6 +36,9 @@ const LIMIT_FIELD: &str = "max_completion_tokens";
 /// The field that asks vLLM for usage.
 const USAGE_FIELD: &str = "stream_include_usage";
 
+/// The field that asks it for usage in every event, where it is asked for any.
+const RUNNING_USAGE_FIELD: &str = "stream_continuous_usage_stats";
+
 impl Protocol for Transcriptions {
     fn name(&self) -> &'static str {
         "openai-audio"
@@ -87,10 +90,13 @@ impl Protocol for Transcriptions {
         }
         let limit = spec.max_tokens.map(Value::from);
         let temperature = spec.temperature.map(Value::from);
+        let users = spec.extra_body.get(USAGE_FIELD);
+        let asks_for_usage = users.is_none_or(|value| *value == true);
         let own = [
             ("model", Some(Value::from(spec.model))),
             ("stream", Some(true.into())),
             (USAGE_FIELD, Some(true.into())),
+            (RUNNING_USAGE_FIELD, asks_for_usage.then(|| true.into())),
             (LIMIT_FIELD, limit),
             ("temperature", temperature),
         ];
@@ -327,6 +333,44 @@ mod tests {
 
         segment
         --BOUNDARY--
+        "#);
+    }
+
+    #[test]
+    fn usage_is_asked_for_in_every_event_unless_the_user_wants_none() {
+        for (extra, fields) in [
+            (json!({}), (true, true)),
+            (json!({ "stream_include_usage": true }), (true, true)),
+            (json!({ "stream_include_usage": null }), (false, false)),
+            (
+                json!({ "stream_continuous_usage_stats": null }),
+                (true, false),
+            ),
+        ] {
+            let (body, _) = body(None, &extra);
+            let has = |name: &str| body.contains(&format!("name=\"{name}\"\n\ntrue\n"));
+            assert_eq!(
+                (has(USAGE_FIELD), has(RUNNING_USAGE_FIELD)),
+                fields,
+                "{extra}"
+            );
+        }
+    }
+
+    #[test]
+    fn running_usage_places_the_tokens_of_each_chunk() {
+        let chunk = |text: &str, tokens: u32| {
+            let usage = json!({ "prompt_tokens": 5, "completion_tokens": tokens });
+            let choice = json!({ "delta": { "content": text }, "finish_reason": null });
+            let chunk =
+                json!({ "object": "transcription.chunk", "choices": [choice], "usage": usage });
+            format!("data: {chunk}\n\n")
+        };
+        let body = [chunk(" Say", 1), chunk(" cheese", 4)].concat();
+        let (events, _) = read_in_every_way(&AUDIO, &body);
+        assert_snapshot!(events, @r#"
+        content 1 by Usage usage 5/1/-/- text " Say"
+        content 3 by Usage usage 5/4/-/- text " cheese"
         "#);
     }
 
