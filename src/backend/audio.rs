@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::flat::{FlatReader, ReadObject, Said};
 use super::framing::Framing;
 use super::lenient::{Count, Length, Lenient, List, Present, Text, parse, read_from_object};
-use super::protocol::{EventReader, ExactLength, Inputs, Protocol};
+use super::protocol::{EventReader, ExactLength, Inputs, Protocol, Remedy};
 use super::reading::Usage;
 use super::request::{RequestInput, RequestSpec, limited_by};
 use super::sampling::SamplingFields;
@@ -72,11 +72,17 @@ impl Protocol for Transcriptions {
         ExactLength::Never
     }
 
-    fn refusable_fields(&self) -> &'static [(&'static str, &'static str)] {
-        &[(
-            USAGE_FIELD,
-            "leave it out with `--extra-body '{\"stream_include_usage\": null}'`",
-        )]
+    fn refusable_fields(&self) -> &'static [(&'static str, Remedy)] {
+        &[
+            (
+                LIMIT_FIELD,
+                Remedy::Do(
+                    "leave out `--audio-output-len`: the server does not know `max_completion_tokens`",
+                ),
+            ),
+            (USAGE_FIELD, Remedy::LeaveOut),
+            (RUNNING_USAGE_FIELD, Remedy::LeaveOut),
+        ]
     }
 
     fn sampling(&self) -> SamplingFields {

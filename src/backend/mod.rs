@@ -39,7 +39,7 @@ use crate::plan::RunPlan;
 pub use error::{BackendError, TemplateError};
 pub use failure::{NotAStream, error_message, quoted, read_unexpected};
 pub use framing::{FrameDecoder, Framing};
-pub use protocol::{EventReader, ExactLength, Inputs, Protocol};
+pub use protocol::{EventReader, ExactLength, Inputs, Protocol, Remedy};
 pub use reading::{Reading, StreamError, TokenTally, ToolPart, Usage};
 pub use recognition::{SIGNS, Sign, body_looks_like, looks_like, unrecognized};
 pub use request::{Audio, RequestInput, RequestSpec, check_extra_body};

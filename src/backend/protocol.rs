@@ -110,7 +110,7 @@ pub trait Protocol: Debug + Sync {
     }
 
     /// Fields that requests have by themselves and some servers refuse, each with what to do then.
-    fn refusable_fields(&self) -> &'static [(&'static str, &'static str)] {
+    fn refusable_fields(&self) -> &'static [(&'static str, Remedy)] {
         &[]
     }
 
@@ -141,6 +141,17 @@ pub enum Inputs {
     Audio,
     /// Either.
     Any,
+}
+
+/// What to do about a field that a server refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Leave it out by a null in `--extra-body`.
+    LeaveOut,
+    /// Do this.
+    Do(&'static str),
+    /// Do this, unless the field before it is refused as well: one remedy does for both.
+    Else(&'static str),
 }
 
 /// How a protocol asks for exactly the planned output length.

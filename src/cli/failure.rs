@@ -1,7 +1,7 @@
 //! Why requests failed, and what the user can try: said once a run, by the first one that did.
 
 use super::talk::say;
-use crate::backend;
+use crate::backend::{self, Remedy};
 use crate::capture::Manifest;
 use crate::load::{Failure, RunReport};
 use crate::plan::RunPlan;
@@ -51,8 +51,8 @@ fn said(failure: &Failure) -> String {
     }
 }
 
-/// What to leave out where a server names a field of the request that it does not take: the flag
-/// that put it there.
+/// What to leave out where a server names fields of the request that it does not take: the flags that
+/// put them there.
 fn field_remedy(failure: &Failure, plan: &RunPlan) -> Option<String> {
     if failure.kind != "http_4xx" || !matches!(failure.http_status, Some(400 | 422)) {
         return None;
@@ -66,40 +66,85 @@ fn field_remedy(failure: &Failure, plan: &RunPlan) -> Option<String> {
             !after.starts_with(is_of_word) && !before.ends_with(is_of_word)
         })
     };
-    let mut own = plan.extra_body.iter();
+    let mut remedies = Vec::new();
     // Of the user's fields those that a message could name by chance are not guessed at.
-    if let Some((field, _)) = own.find(|(field, _)| field.contains('_') && is_named(field)) {
-        return Some(format!(
+    let users = plan.extra_body.iter().filter(|(_, value)| !value.is_null());
+    let users: Vec<&str> = users
+        .map(|(field, _)| field.as_str())
+        .filter(|field| field.contains('_') && is_named(field))
+        .collect();
+    match users.as_slice() {
+        [] => {}
+        [field] => remedies.push(format!(
             "leave `{field}` out of `--extra-body`, or leave out the flag of that name"
-        ));
+        )),
+        fields => remedies.push(format!(
+            "leave {} out of `--extra-body`, or leave out the flags of those names",
+            listed(fields)
+        )),
     }
-    let asks_for_all = plan.ignore_eos == Some(true);
-    let remedies = [
-        (
-            "ignore_eos",
-            asks_for_all && plan.trace.is_some(),
-            "leave out `--ignore-eos`, and give `--output-length cap`: the server does not know \
-             `ignore_eos`",
-        ),
-        (
-            "ignore_eos",
-            asks_for_all,
-            "leave out `--ignore-eos`: the server does not know `ignore_eos`",
-        ),
-        (
-            "temperature",
-            plan.temperature.is_some(),
-            "leave out `--temperature`, or give the one that the server takes",
-        ),
-    ];
-    let of_flags = remedies.into_iter().filter(|(_, is_asked, _)| *is_asked);
+    remedies.extend(flag_remedies(plan, is_named).map(str::to_owned));
     let backend = backend::of_plan(plan);
     let of_backend = backend.map_or(&[][..], |backend| backend.refusable_fields());
-    let mut all = of_flags
-        .map(|(field, _, remedy)| (field, remedy))
-        .chain(of_backend.iter().copied());
-    let (_, found) = all.find(|(field, _)| is_named(field))?;
-    Some(found.to_owned())
+    let mut left_out = Vec::new();
+    let mut is_before = false;
+    for (field, remedy) in of_backend {
+        let is_this = is_named(field) && !plan.extra_body.contains_key(*field);
+        match remedy {
+            Remedy::LeaveOut if is_this => left_out.push(*field),
+            // What the user put in the place of a field is another way to say the same.
+            Remedy::Do(step) if is_this && users.is_empty() => remedies.push((*step).to_owned()),
+            Remedy::Else(step) if is_this && users.is_empty() && !is_before => {
+                remedies.push((*step).to_owned());
+            }
+            _ => {}
+        }
+        is_before = is_this;
+    }
+    if !left_out.is_empty() {
+        let nulls: Vec<String> = (left_out.iter())
+            .map(|field| format!("\"{field}\": null"))
+            .collect();
+        remedies.push(format!(
+            "leave out {} with `--extra-body '{{{}}}'`",
+            listed(&left_out),
+            nulls.join(", ")
+        ));
+    }
+    (!remedies.is_empty()).then(|| remedies.join("; "))
+}
+
+/// What to do about fields that flags have put into requests.
+fn flag_remedies(
+    plan: &RunPlan,
+    is_named: impl Fn(&str) -> bool,
+) -> impl Iterator<Item = &'static str> {
+    let asks_for_all = plan.ignore_eos == Some(true);
+    let of_exact = match plan.trace {
+        Some(_) => {
+            "leave out `--ignore-eos`, and give `--output-length cap`: the server does not know \
+             `ignore_eos`"
+        }
+        None => "leave out `--ignore-eos`: the server does not know `ignore_eos`",
+    };
+    let of_temperature = "leave out `--temperature`, or give the one that the server takes";
+    let remedies = [
+        ("ignore_eos", asks_for_all, of_exact),
+        ("temperature", plan.temperature.is_some(), of_temperature),
+    ];
+    remedies
+        .into_iter()
+        .filter(move |(field, is_asked, _)| *is_asked && is_named(field))
+        .map(|(_, _, remedy)| remedy)
+}
+
+/// Writes names of fields as people list them.
+fn listed(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.as_slice() {
+        [others @ .., last] if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        names => names.concat(),
+    }
 }
 
 /// What to try against a failure of a request of this run.
@@ -235,6 +280,25 @@ mod tests {
             let hint = hint(message, &plan).unwrap();
             assert!(hint.contains(flag), "{message}: {hint}");
         }
+        let audio = json!({ "backend": "openai-audio" });
+        let refused = |message: &str| hint(message, &audio).unwrap();
+        insta::assert_snapshot!(
+            refused("Unexpected fields in the request: {'max_completion_tokens', 'stream_include_usage', 'stream_continuous_usage_stats'}"),
+            @r#"leave out `--audio-output-len`: the server does not know `max_completion_tokens`; leave out `stream_include_usage` and `stream_continuous_usage_stats` with `--extra-body '{"stream_include_usage": null, "stream_continuous_usage_stats": null}'`"#
+        );
+        insta::assert_snapshot!(
+            refused("Unexpected fields in the request: {'max_completion_tokens'}"),
+            @"leave out `--audio-output-len`: the server does not know `max_completion_tokens`"
+        );
+        insta::assert_snapshot!(
+            hint("no `min_tokens`, `ignore_eos`, `top_k`", &plan).unwrap(),
+            @"leave `min_tokens` and `top_k` out of `--extra-body`, or leave out the flags of those names; leave out `--ignore-eos`: the server does not know `ignore_eos`"
+        );
+        let chat = json!({ "backend": "openai-chat", "ignore_eos": true });
+        insta::assert_snapshot!(
+            hint("no `ignore_eos`, `stream_options`, `max_completion_tokens`: use `max_tokens`", &chat).unwrap(),
+            @r#"leave out `--ignore-eos`: the server does not know `ignore_eos`; give `--extra-body '{"stream_options": null}'`: every request asks for usage with it; limit answers by the other name, as in `--extra-body '{"max_tokens": 128}'`"#
+        );
         let replay = json!({ "trace": {}, "ignore_eos": true });
         assert!(
             hint("ignore_eos", &replay)

@@ -9,7 +9,7 @@ use super::OpenAiReader;
 use super::shape::END_MARK;
 use crate::backend::forced::{gbnf, regex};
 use crate::backend::framing::Framing;
-use crate::backend::protocol::{EventReader, ExactLength, Inputs, Protocol};
+use crate::backend::protocol::{EventReader, ExactLength, Inputs, Protocol, Remedy};
 use crate::backend::request::{Message, Overridable, RequestInput, RequestSpec, written};
 use crate::backend::sampling::fields;
 use crate::backend::sse::Event;
@@ -190,23 +190,29 @@ pub(crate) static NAMES: [OpenAi; 15] = [
 ];
 
 /// What to do about fields that requests have by themselves; the first is one of running usage.
-static REFUSABLE_FIELDS: [(&str, &str); 4] = [
+static REFUSABLE_FIELDS: [(&str, Remedy); 4] = [
     (
         "continuous_usage_stats",
-        "give `--backend openai` or `openai-chat`: that of vllm asks for usage in every event",
+        Remedy::Do(
+            "give `--backend openai` or `openai-chat`: that of vllm asks for usage in every event",
+        ),
     ),
     (
         "stream_options",
-        "give `--extra-body '{\"stream_options\": null}'`: every request asks for usage with it",
+        Remedy::Else(
+            "give `--extra-body '{\"stream_options\": null}'`: every request asks for usage with it",
+        ),
     ),
     (
         "max_completion_tokens",
-        "limit answers by the other name, as in `--extra-body '{\"max_tokens\": 128}'`",
+        Remedy::Do("limit answers by the other name, as in `--extra-body '{\"max_tokens\": 128}'`"),
     ),
     (
         "max_tokens",
-        "ask for shorter answers or prompts, or limit them by the other name, as in \
-         `--extra-body '{\"max_completion_tokens\": 128}'`",
+        Remedy::Else(
+            "ask for shorter answers or prompts, or limit them by the other name, as in \
+             `--extra-body '{\"max_completion_tokens\": 128}'`",
+        ),
     ),
 ];
 
@@ -243,7 +249,7 @@ impl Protocol for OpenAi {
         self.exact_length
     }
 
-    fn refusable_fields(&self) -> &'static [(&'static str, &'static str)] {
+    fn refusable_fields(&self) -> &'static [(&'static str, Remedy)] {
         &REFUSABLE_FIELDS[usize::from(self.usage != AskedUsage::Running)..]
     }
 
