@@ -11,8 +11,8 @@ pub struct Sign {
     pub path: &'static str,
     /// Names the backend, where the answer has what only its servers say.
     find: fn(&Value) -> Option<&'static str>,
-    /// What answers so, where the backend is not its own.
-    pub gateway: Option<&'static str>,
+    /// What answers so, where the path of the question does not say it.
+    pub what: Option<&'static str>,
 }
 
 /// Who owns the models of a server, by its own word, and the backend then.
@@ -31,7 +31,7 @@ const OF_GATEWAYS: &str = "openai-chat";
 
 /// The questions, in the order in which they are asked. Gateways come first: some pass on what the
 /// servers behind them say of themselves, and not all that these take.
-pub static SIGNS: [Sign; 10] = [
+pub static SIGNS: [Sign; 11] = [
     // smg, which was SGLang's gateway, and vllm-router.
     Sign {
         path: "/readiness",
@@ -41,22 +41,33 @@ pub static SIGNS: [Sign; 10] = [
                 .all(|name| answer[*name].is_number());
             are_counted.then_some(OF_GATEWAYS)
         },
-        gateway: Some("a gateway that counts its workers, as smg and vllm-router do"),
+        what: Some(
+            "a gateway that counts its workers, as smg and vllm-router do; it need not pass on what the \
+             server behind it takes beyond that",
+        ),
     },
     Sign {
         path: "/health/liveliness",
         find: |answer| (answer == "I'm alive!").then_some(OF_GATEWAYS),
-        gateway: Some("the gateway LiteLLM"),
+        what: Some(
+            "the gateway LiteLLM; it need not pass on what the server behind it takes beyond that",
+        ),
+    },
+    // Before the list of models, whose owner may have other models that chat.
+    Sign {
+        path: "/openapi.json",
+        find: hears_only,
+        what: Some("it lists transcriptions of audio, and neither chat nor completions"),
     },
     Sign {
         path: "/v1/models",
         find: of_models,
-        gateway: None,
+        what: None,
     },
     Sign {
         path: "/api/version",
         find: |answer| answer["version"].is_string().then_some("ollama"),
-        gateway: None,
+        what: None,
     },
     Sign {
         path: "/props",
@@ -64,7 +75,7 @@ pub static SIGNS: [Sign; 10] = [
             let settings = &answer["default_generation_settings"];
             settings.is_object().then_some("llama.cpp-chat")
         },
-        gateway: None,
+        what: None,
     },
     Sign {
         path: "/get_model_info",
@@ -73,7 +84,7 @@ pub static SIGNS: [Sign; 10] = [
                 .is_string()
                 .then_some("sglang-oai-chat")
         },
-        gateway: None,
+        what: None,
     },
     Sign {
         path: "/info",
@@ -81,17 +92,17 @@ pub static SIGNS: [Sign; 10] = [
             let is_known = answer["model_id"].is_string() && answer["max_total_tokens"].is_number();
             is_known.then_some("tgi-chat")
         },
-        gateway: None,
+        what: None,
     },
     Sign {
         path: "/v2",
         find: |answer| (answer["name"] == "triton").then_some("tensorrt-llm"),
-        gateway: None,
+        what: None,
     },
     Sign {
         path: "/version",
         find: |answer| answer["version"].is_string().then_some("vllm-chat"),
-        gateway: None,
+        what: None,
     },
     // It names no owner but the authors of models, and says no version.
     Sign {
@@ -101,9 +112,16 @@ pub static SIGNS: [Sign; 10] = [
             let is_known = paths["/load_model"].is_object() && paths["/reset"].is_object();
             is_known.then_some("transformers")
         },
-        gateway: None,
+        what: None,
     },
 ];
+
+/// Names the backend of a server whose document lists paths for audio, and none for text.
+fn hears_only(answer: &Value) -> Option<&'static str> {
+    let paths = answer["paths"].as_object()?;
+    let has = |ending: &str| paths.keys().any(|path| path.ends_with(ending));
+    (has("/audio/transcriptions") && !has("/completions")).then_some("openai-audio")
+}
 
 /// Names the backend by the list of models.
 fn of_models(answer: &Value) -> Option<&'static str> {
@@ -178,11 +196,14 @@ mod tests {
     use super::*;
 
     fn found(path: &str, answer: &Value, endpoint: Option<&str>) -> Option<&'static str> {
-        let sign = SIGNS.iter().find(|sign| sign.path == path).unwrap();
-        Some(sign.backend(answer, endpoint)?.name())
+        let mut signs = SIGNS.iter().filter(|sign| sign.path == path).peekable();
+        assert!(signs.peek().is_some(), "{path}");
+        let found = signs.find_map(|sign| sign.backend(answer, endpoint))?;
+        Some(found.name())
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of servers")]
     fn each_server_is_known_by_what_only_it_says() {
         let owned = |by| json!({ "data": [{ "id": "m", "owned_by": by }] });
         for (path, answer, name) in [
@@ -236,6 +257,16 @@ mod tests {
                 "/openapi.json",
                 json!({ "paths": { "/load_model": {}, "/reset": {}, "/v1/models": {} } }),
                 Some("transformers"),
+            ),
+            (
+                "/openapi.json",
+                json!({ "paths": { "/v1/audio/transcriptions": {}, "/v1/models": {} } }),
+                Some("openai-audio"),
+            ),
+            (
+                "/openapi.json",
+                json!({ "paths": { "/v1/audio/transcriptions": {}, "/v1/chat/completions": {} } }),
+                None,
             ),
             (
                 "/openapi.json",

@@ -1,19 +1,23 @@
 //! Finds out what a server is driven with, where no name says it: for `--backend auto` by what the
 //! server says when it is asked, for `--backend-template` by the file.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use url::Url;
 
 use super::args::{BackendArg, Global, TargetArgs};
 use super::talk::say;
 use super::{drive, masks, plan};
 use crate::backend::{Backend, SIGNS, Sign, of_template, unrecognized};
+use crate::capture::schema::ErrorKind;
 use crate::error::Error;
 use crate::runtime::block_on;
 use crate::secrets::Secrets;
-use crate::wire::get_text;
+use crate::wire::{Trust, get_text};
 
 /// Reads the user's own backend, or asks the server what it is, where the user left that open, and says
 /// what was found and by what.
@@ -33,12 +37,9 @@ pub(super) fn find_backend(target: &mut TargetArgs, global: &Global) -> Result<(
     let backend = match ask(target)? {
         Some((backend, sign)) => {
             let (name, path) = (backend.name(), sign.path);
-            match sign.gateway {
+            match sign.what {
                 None => say(&format!("backend: {name}, by `{path}`")),
-                Some(what) => say(&format!(
-                    "backend: {name}, by `{path}`: {what}; it need not pass on what the server behind \
-                     it takes beyond that"
-                )),
+                Some(what) => say(&format!("backend: {name}, by `{path}`: {what}")),
             }
             backend
         }
@@ -78,46 +79,56 @@ fn ask(target: &TargetArgs) -> Result<Option<(Backend, &'static Sign)>, Error> {
     let base = base.strip_suffix("/v1").unwrap_or(base);
     let connection = &target.connection;
     let trust = drive::trust(connection.ca_cert.as_deref(), connection.insecure)?;
+    let mut answers: BTreeMap<&str, Option<Value>> = BTreeMap::new();
     for sign in &SIGNS {
-        let url = plan::join(base, sign.path)?;
-        let urls = [url];
-        let key = drive::api_key(&urls);
-        let [url] = urls;
-        let headers = plan::headers(&target.header, key.as_deref())?;
-        let answer = block_on(get_text(&url, &headers, &trust, target.http2))
-            .map_err(|error| Error::System("start the client".into(), error))?;
-        match answer {
-            Ok(text) => {
-                let answer = serde_json::from_str::<Value>(&text).unwrap_or_default();
-                if let Some(backend) = sign.backend(&answer, target.endpoint.as_deref()) {
-                    return Ok(Some((backend, sign)));
-                }
+        let answer = match answers.entry(sign.path) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let url = plan::join(base, sign.path)?;
+                unknown.insert(answer(target, url, &trust)?)
             }
-            // It has no such path, or does not show it to everybody.
-            Err(error) if error.is_status() => {}
-            Err(error) => {
-                let secrets: Secrets = masks::secrets(
-                    &target.header,
-                    std::slice::from_ref(&url),
-                    &serde_json::Map::new(),
-                    &[],
-                );
-                let hint = if target.http2 {
-                    "check `--base-url`, leave out `--http2`, which the server may not speak, or name the \
-                     backend with `--backend`"
-                } else {
-                    "check `--base-url`, or name the backend with `--backend`"
-                };
-                return Err(Error::Target {
-                    message: format!(
-                        "could not ask `{}` what it is: {}",
-                        masks::masked(&url),
-                        secrets.mask(&error.message)
-                    ),
-                    hint: Some(hint.into()),
-                });
-            }
+        };
+        let found = answer
+            .as_ref()
+            .and_then(|answer| sign.backend(answer, target.endpoint.as_deref()));
+        if let Some(backend) = found {
+            return Ok(Some((backend, sign)));
         }
     }
     Ok(None)
+}
+
+/// Asks one question; nothing where the server does not answer it, or not to everybody.
+fn answer(target: &TargetArgs, url: Url, trust: &Trust) -> Result<Option<Value>, Error> {
+    let urls = [url];
+    let key = drive::api_key(&urls);
+    let [url] = urls;
+    let headers = plan::headers(&target.header, key.as_deref())?;
+    let answer = block_on(get_text(&url, &headers, trust, target.http2))
+        .map_err(|error| Error::System("start the client".into(), error))?;
+    let error = match answer {
+        Ok(text) => return Ok(Some(serde_json::from_str(&text).unwrap_or_default())),
+        Err(error) if error.is_status() || error.kind == ErrorKind::TooLarge => return Ok(None),
+        Err(error) => error,
+    };
+    let secrets: Secrets = masks::secrets(
+        &target.header,
+        std::slice::from_ref(&url),
+        &serde_json::Map::new(),
+        &[],
+    );
+    let hint = if target.http2 {
+        "check `--base-url`, leave out `--http2`, which the server may not speak, or name the backend \
+         with `--backend`"
+    } else {
+        "check `--base-url`, or name the backend with `--backend`"
+    };
+    Err(Error::Target {
+        message: format!(
+            "could not ask `{}` what it is: {}",
+            masks::masked(&url),
+            secrets.mask(&error.message)
+        ),
+        hint: Some(hint.into()),
+    })
 }

@@ -554,6 +554,9 @@ fn ask_what_it_is(
         "auto",
     ];
     words.extend(["--num-prompts", "1", "--out", "run.tape"]);
+    if asked.contains("/audio/") {
+        words.extend(["--dataset-name", "audio"]);
+    }
     words.extend(endpoint.into_iter().flat_map(|path| ["--endpoint", path]));
     let outcome = folder.run(&words).expect_code(3);
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
@@ -594,6 +597,13 @@ fn a_server_is_asked_what_it_is() {
             None,
             "backend: transformers, by `/openapi.json`",
             "/v1/chat/completions",
+        ),
+        (
+            "/openapi.json",
+            json!({ "paths": { "/v1/audio/transcriptions": {}, "/v1/audio/translations": {} } }),
+            None,
+            "backend: openai-audio, by `/openapi.json`: it lists transcriptions of audio",
+            "/v1/audio/transcriptions",
         ),
         (
             "/elsewhere",
