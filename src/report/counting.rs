@@ -10,7 +10,7 @@ use super::grid::{Field, Grid};
 use super::language::{said, say};
 use super::warning::{Advice, warning};
 use crate::analyze::{Analysis, LatencyPercentiles, RunFacts, RunSummary, TokenCounts};
-use crate::backend;
+use crate::backend::{self, Inputs};
 use crate::capture::manifest::SessionCounts;
 use crate::plan::{OutputLength, RunPlan};
 
@@ -327,14 +327,25 @@ fn of_answers(counts: TokenCounts<'_>, plan: &RunPlan, found: &mut Vec<Advice>) 
         ));
     }
     if let Some(share) = many(counts.output_long) {
-        found.push(warning(
-            say!(
-                "{share} of the answers are longer than planned",
-                share = format::percent(Some(share))
-            ),
-            "the server does not keep to the limit in the request, or counts tokens that it leaves out",
-            "see `max_output_tokens` beside `output_tokens` in `requests`; servers differ in the field of the limit, and `--extra-body` sets another",
-        ));
+        let what = say!(
+            "{share} of the answers are longer than planned",
+            share = format::percent(Some(share))
+        );
+        let has_audio_alone =
+            backend::of_plan(plan).is_ok_and(|backend| backend.inputs() == Inputs::Audio);
+        found.push(if has_audio_alone {
+            warning(
+                what,
+                "the limit holds for each part that the server cuts a recording into, often one of 30 s; or the server does not keep to it",
+                "send recordings of 30 s at most, or see `max_output_tokens` beside `output_tokens` in `requests`",
+            )
+        } else {
+            warning(
+                what,
+                "the server does not keep to the limit in the request, or counts tokens that it leaves out",
+                "see `max_output_tokens` beside `output_tokens` in `requests`; servers differ in the field of the limit, and `--extra-body` sets another",
+            )
+        });
     }
 }
 
@@ -514,6 +525,13 @@ mod tests {
         let long = said(json!({"ignore_eos": true}), &[("output_long", 1.0)]);
         assert!(long[0].0.contains("longer than planned"), "{long:?}");
         assert!(!long[0].1.contains("--ignore-eos"));
+    }
+
+    #[test]
+    fn the_limit_of_each_part_of_a_recording_is_told() {
+        let long = |backend: &str| said(json!({ "backend": backend }), &[("output_long", 1.0)]);
+        assert!(long("openai-audio")[0].1.contains("30 s"));
+        assert!(!long("openai-chat")[0].1.contains("30 s"));
     }
 
     #[test]

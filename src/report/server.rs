@@ -1,11 +1,12 @@
 //! What servers, exporters and machines said of themselves: beside what the client saw, and in time.
 
-use crate::analyze::{Analysis, Energy, RunFacts, ServerCounts, ServerLatencies};
-
 use super::format;
 use super::grid::{Field, Grid};
 use super::language::{said, say};
 use super::warning::{Advice, warning};
+use crate::analyze::{Analysis, Energy, RunFacts, ServerCounts, ServerLatencies};
+use crate::backend::{self, Inputs};
+use crate::plan::RunPlan;
 
 /// Longest time without an answer of a source that is no gap: scrapes are a second apart.
 const GAP_NS: i64 = 3_000_000_000;
@@ -171,20 +172,38 @@ pub(super) fn of_server(analysis: &Analysis, run: &RunFacts, found: &mut Vec<Adv
         .iter()
         .find_map(|row| Some((row.of_others?, row.quantity)));
     if let Some((count, quantity)) = others {
-        found.push(warning(
-            say!(
-                "the server counted {count} {what} more than this client did",
-                what = quantity_name(quantity),
-                count = format::decimal(count, 0)
-            ),
-            "it served others too: the load was not this run's alone, and the server's own numbers are not either",
-            "repeat the run on a server that nobody else uses",
-        ));
+        let what = say!(
+            "the server counted {count} {what} more than this client did",
+            what = quantity_name(quantity),
+            count = format::decimal(count, 0)
+        );
+        found.push(if asks_without_language(&run.manifest.plan) {
+            warning(
+                what,
+                "it served others too, or finds out the language of each recording by a request of its own",
+                "name the language with `--extra-body '{\"language\":\"en\"}'`, and repeat the run on a server that nobody else uses",
+            )
+        } else {
+            warning(
+                what,
+                "it served others too: the load was not this run's alone, and the server's own numbers are not either",
+                "repeat the run on a server that nobody else uses",
+            )
+        });
     }
+}
+
+/// Whether requests are recordings alone, whose language the server has to find out.
+fn asks_without_language(plan: &RunPlan) -> bool {
+    let has_audio_alone =
+        backend::of_plan(plan).is_ok_and(|backend| backend.inputs() == Inputs::Audio);
+    has_audio_alone && !plan.extra_body.contains_key("language")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::fixture_server::scraped;
     use super::super::language::Language;
     use super::*;
@@ -238,5 +257,20 @@ mod tests {
             of_server(&analysis, &analysis.runs[0], &mut found);
             assert!(found.iter().all(|one| !one.what.is_ascii()));
         });
+    }
+
+    #[test]
+    fn a_language_that_the_server_finds_out_by_requests_of_its_own_is_told_where_none_is_named() {
+        let mut analysis = scraped();
+        let mut advised = |plan| {
+            analysis.runs[0].manifest.plan = serde_json::from_value(plan).unwrap();
+            let mut found = Vec::new();
+            of_server(&analysis, &analysis.runs[0], &mut found);
+            found.pop().unwrap().act.contains("language")
+        };
+        assert!(advised(json!({ "backend": "openai-audio" })));
+        let named = json!({ "backend": "openai-audio", "extra_body": { "language": "de" } });
+        assert!(!advised(named));
+        assert!(!advised(json!({ "backend": "openai-chat" })));
     }
 }
