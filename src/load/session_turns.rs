@@ -214,6 +214,10 @@ impl<'a> SessionTurns<'a> {
             }
             (Outcome::Failed, FailedTurn::Skip) => {
                 self.counts.turns_skipped += 1;
+                if session.at == 0 {
+                    // How long the opening is was known with that turn alone.
+                    session.said_tokens = None;
+                }
                 session.next_turn();
             }
             (Outcome::Failed, FailedTurn::Retry) if session.tries + 1 < tries => {
