@@ -51,13 +51,18 @@ fn bench_serve(words: &[OsString]) -> Option<Vec<OsString>> {
                 continue;
             }
         };
-        is_other = true;
         let mut values: Vec<String> = glued.into_iter().collect();
         while (values.is_empty() || flag == "--metadata")
             && let Some(value) = rest.next_if(|next| !next.to_string_lossy().starts_with("--"))
         {
             values.push(value.to_string_lossy().into_owned());
         }
+        if values.is_empty() {
+            // For the command line to refuse.
+            read.push(word.clone());
+            continue;
+        }
+        is_other = true;
         for value in values {
             match flag {
                 "--host" => host = Some(value),
@@ -257,6 +262,7 @@ mod tests {
     fn other_commands_stay_as_they_are() {
         for line in [
             "tokentape load --dataset-name custom --request-rate 5",
+            "tokentape load --model m --host",
             "tokentape replay -i a.json",
             "tokentape",
         ] {
