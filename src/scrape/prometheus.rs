@@ -21,14 +21,18 @@ pub struct Sample<'a> {
 /// Returns the samples of a page in their order, and `None` for each line that should be one and is
 /// not. A page ends at `# EOF`, where it has that.
 pub fn samples(page: &str) -> impl Iterator<Item = Option<Sample<'_>>> {
+    lines(page).map(sample)
+}
+
+/// Returns the lines of a page that are to be samples, in their order.
+pub(super) fn lines(page: &str) -> impl Iterator<Item = &str> {
     let lines = page.lines().map(str::trim);
     let lines = lines.take_while(|line| *line != "# EOF");
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(sample)
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// Reads a line such as `http_requests_total{code="200"} 3 1395066363000 # {trace_id="a"} 1`.
-fn sample(line: &str) -> Option<Sample<'_>> {
+pub(super) fn sample(line: &str) -> Option<Sample<'_>> {
     let end = line.find(|letter| !is_of_name(letter));
     let (name, rest) = line.split_at(end.unwrap_or(line.len()));
     let (labels, name, rest) = match rest.trim_start().strip_prefix('{') {

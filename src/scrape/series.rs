@@ -4,10 +4,11 @@
 //! labels. What lies beyond is left out and counted.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::prometheus::{Sample, samples};
+use super::prometheus::{Sample, lines, sample};
 use crate::capture::Label;
 use crate::capture::schema::ServerRow;
 use crate::secrets::Secrets;
@@ -35,6 +36,10 @@ pub(super) struct SeriesBook {
     known: HashMap<String, HashMap<String, Known>>,
     count: usize,
     bytes: usize,
+    /// The page before this one, and which of its lines are of series that are kept by change: most lines of
+    /// a page stay as they are, and such a one need not be read again.
+    page: String,
+    stays: Vec<bool>,
     throttle: CpuThrottle,
 }
 
@@ -66,6 +71,8 @@ impl SeriesBook {
             known: HashMap::new(),
             count: 0,
             bytes: 0,
+            page: String::new(),
+            stays: Vec::new(),
             throttle: CpuThrottle::default(),
         }
     }
@@ -82,35 +89,49 @@ impl SeriesBook {
             left_out: 0,
             samples: 0,
         };
-        for sample in samples(page) {
-            self.throttle.after(SAMPLE_US);
-            let Some(sample) = sample else {
-                taken.left_out += 1;
-                continue;
+        let (page_before, stayed) = (mem::take(&mut self.page), mem::take(&mut self.stays));
+        let mut before = lines(&page_before).zip(stayed);
+        for line in lines(page) {
+            let stays = if before.next() == Some((line, true)) {
+                taken.samples += 1;
+                true
+            } else {
+                self.throttle.after(SAMPLE_US);
+                self.take_line(line, at_ns, &mut taken)
             };
-            taken.samples += 1;
-            let source = self.source.clone();
-            let Some(series) = self.series(&sample) else {
-                taken.left_out += 1;
-                continue;
-            };
-            let bits = sample.value.to_bits();
-            if series.last == Some(bits) {
-                continue;
-            }
-            if is_kept_by_change(sample.name) {
-                series.last = Some(bits);
-            }
-            taken.rows.push(ServerRow {
-                at_ns,
-                series: series.number,
-                source: Some(source),
-                name: Some(series.name.clone()),
-                labels: series.labels.clone(),
-                value: Some(sample.value).filter(|value| !value.is_nan()),
-            });
+            self.stays.push(stays);
         }
+        page.clone_into(&mut self.page);
         taken
+    }
+
+    /// Makes a row of a line, where its series has to have one. Returns whether the line need not be read
+    /// again while it stays as it is.
+    fn take_line(&mut self, line: &str, at_ns: i64, taken: &mut Taken) -> bool {
+        let Some(sample) = sample(line) else {
+            taken.left_out += 1;
+            return false;
+        };
+        taken.samples += 1;
+        let source = self.source.clone();
+        let is_by_change = is_kept_by_change(sample.name);
+        let Some(series) = self.series(&sample) else {
+            taken.left_out += 1;
+            return false;
+        };
+        let bits = sample.value.to_bits();
+        if is_by_change && series.last.replace(bits) == Some(bits) {
+            return true;
+        }
+        taken.rows.push(ServerRow {
+            at_ns,
+            series: series.number,
+            source: Some(source),
+            name: Some(series.name.clone()),
+            labels: series.labels.clone(),
+            value: Some(sample.value).filter(|value| !value.is_nan()),
+        });
+        is_by_change
     }
 
     /// Finds the series of a sample, or enters it; none where it is beyond a bound.
@@ -181,6 +202,14 @@ mod tests {
         assert_eq!(book.take(page, 1).rows.len(), 1);
         let page = "t_bucket{le=\"1\"} 3\nt_count 3";
         assert_eq!(book.take(page, 2).rows.len(), 2);
+        // Lines that move, and come back.
+        let page = "new 1\nt_bucket{le=\"1\"} 3\nt_bucket{le=\"2\"} 9";
+        for (at_ns, rows) in [(3, 2), (4, 1), (5, 1)] {
+            let taken = book.take(page, at_ns);
+            assert_eq!((taken.rows.len(), taken.samples), (rows, 3), "{at_ns}");
+        }
+        let back = book.take("t_bucket{le=\"2\"} 9\nt_bucket{le=\"1\"} 2", 6);
+        assert_eq!((back.rows.len(), back.rows[0].value), (1, Some(2.0)));
     }
 
     #[test]
