@@ -5,6 +5,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Stack of every thread that may plan a query, in bytes: the planner of the SQL engine descends once
@@ -41,6 +42,40 @@ where
     })
 }
 
+/// Makes `count` results, each from its number, on all cores; in the order of their numbers. Where the
+/// system refuses threads, on the calling one alone.
+pub(crate) fn in_parallel<R: Send>(count: usize, make: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut made = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                return made;
+            }
+            made.push((at, make(at)));
+        }
+    };
+    let mut made = thread::scope(|scope| {
+        let helpers: Vec<_> = (1..cores().min(count))
+            .filter_map(|_| {
+                let builder = thread::Builder::new().name("workload".into());
+                builder.spawn_scoped(scope, work).ok()
+            })
+            .collect();
+        let mut made = work();
+        for helper in helpers {
+            match helper.join() {
+                Ok(others) => made.extend(others),
+                Err(panic) => resume_unwind(panic),
+            }
+        }
+        made
+    });
+    made.sort_unstable_by_key(|(at, _)| *at);
+    made.into_iter().map(|(_, made)| made).collect()
+}
+
 /// Cores that this process may use.
 pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
@@ -66,7 +101,16 @@ pub(crate) fn half_of_the_memory() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::block_on;
+    use super::{block_on, in_parallel};
+
+    #[test]
+    fn results_come_in_the_order_of_their_numbers() {
+        assert_eq!(
+            in_parallel(1_000, |at| 2 * at),
+            (0..2_000).step_by(2).collect::<Vec<_>>()
+        );
+        assert!(in_parallel(0, |at| at).is_empty());
+    }
 
     #[test]
     fn passes_a_panic_on() {

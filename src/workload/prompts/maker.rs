@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use super::super::error::WorkloadError;
 use super::super::tokenizer::Tokenizer;
@@ -13,7 +11,7 @@ use super::fit::{Fillers, Wanted, fit};
 use super::pattern::{Pattern, PromptLanguage, TokenRange, impossible};
 use super::texts::library;
 use crate::draw::{Draw, field, hash_text};
-use crate::runtime::cores;
+use crate::runtime::{cores, in_parallel};
 
 /// Prompts that are made between two looks at whether the user wants to stop, a core.
 const BATCH: usize = 32;
@@ -120,7 +118,8 @@ impl PromptMaker {
             .unwrap_or(usize::MAX)
             .min(BATCH * cores());
         let mut batch = Vec::with_capacity(size);
-        for (number, made) in (self.made..).zip(self.make_all(size)) {
+        let made = in_parallel(size, |at| self.make(self.made + at as u64, 0));
+        for (number, made) in (self.made..).zip(made) {
             let mut made = made?;
             let mut attempt = 1;
             while !self.seen.insert(hash_text(&made.text)) {
@@ -140,39 +139,6 @@ impl PromptMaker {
         }
         self.made += batch.len() as u64;
         Ok(batch)
-    }
-
-    /// Makes that many prompts, in their order; where threads are refused, on one alone.
-    fn make_all(&self, count: usize) -> Vec<Result<MadePrompt, WorkloadError>> {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut made = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                if at >= count {
-                    return made;
-                }
-                made.push((at, self.make(self.made + at as u64, 0)));
-            }
-        };
-        let mut made = thread::scope(|scope| {
-            let helpers: Vec<_> = (1..cores().min(count))
-                .filter_map(|_| {
-                    let builder = thread::Builder::new().name("prompts".into());
-                    builder.spawn_scoped(scope, work).ok()
-                })
-                .collect();
-            let mut made = work();
-            for helper in helpers {
-                match helper.join() {
-                    Ok(others) => made.extend(others),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            made
-        });
-        made.sort_unstable_by_key(|(at, _)| *at);
-        made.into_iter().map(|(_, made)| made).collect()
     }
 
     /// Makes one prompt; other words for another attempt.
