@@ -198,7 +198,7 @@ fn known_definitions(asked: &[String]) -> Result<Vec<String>, Error> {
 
 /// Opens a tokenizer as a counter.
 fn counter(path: &Path) -> Result<TokenCounter, Error> {
-    let tokenizer = Tokenizer::open(Some(path))?;
+    let tokenizer = Tokenizer::load(path)?;
     let name = path.display().to_string();
     Ok(TokenCounter::new(name, move |text| tokenizer.count(text)))
 }

@@ -110,9 +110,12 @@ impl Run {
         let count_tokens = own_tokenizer.is_some().then(|| counter(&tokenizer));
         let limits = limits(&plan);
         let workload = Arc::new(workload(&plan, &tokenizer));
+        let sent = sent(&plan, backend, &workload, count_tokens.as_ref());
+        // The tokenizer is read while the data set is; where it can't be, that is what went wrong.
+        tokenizer.check()?;
+        let sent = sent?;
         let prompt_counter = prompt_counter(&plan, &private, (backend, &tokenizer))?
             .map(|counter| counter.measured_by(&workload));
-        let sent = sent(&plan, backend, &workload, count_tokens.as_ref())?;
         let source = source(&plan, setup.pipe, sent)?;
         let template = RequestTemplate {
             backend,

@@ -19,7 +19,7 @@ use super::turn_feed::TurnSource;
 use crate::capture::manifest::SessionCounts;
 use crate::plan::{FailedTurn, SessionReplies};
 use crate::schedule::{Due, Schedule};
-use crate::workload::{Conversation, ConversationTurn, Conversations};
+use crate::workload::{Conversation, ConversationTurn, Conversations, GrowingText};
 
 /// Times that a failed turn is sent again.
 const MAX_TRIES_AGAIN: u64 = 3;
@@ -83,6 +83,8 @@ struct Session {
     said: Vec<Value>,
     /// Its length in tokens, where it is known.
     said_tokens: Option<u32>,
+    /// What the tokenizer counted of it.
+    counted: GrowingText,
     /// Tokens of the opening that earlier sessions had too.
     shared_tokens: Option<u32>,
     /// When the turn is due.
@@ -178,7 +180,7 @@ impl<'a> SessionTurns<'a> {
         let new = turn.messages.iter().cloned().map(Value::Object);
         session.said.extend(new);
         let asked = (turn.output_tokens, turn.fields.as_deref());
-        let mut planned = self.template.turn(index, &session.said, asked);
+        let mut planned = (self.template).turn(index, &session.said, asked, &mut session.counted);
         session.said.truncate(before);
         planned.intended_ns = Some(session.due_ns);
         planned.held_ns = session.held_ns;
@@ -262,6 +264,7 @@ impl Session {
             said: opening.collect(),
             // The first turn's length has the opening in it.
             said_tokens: Some(0),
+            counted: GrowingText::default(),
             shared_tokens: conversation.shared_tokens,
             due_ns,
             held_ns,

@@ -15,7 +15,7 @@ use crate::capture::Label;
 use crate::capture::schema::{FIRST_WARMUP_ID, Phase};
 use crate::plan::{OutputLength, SessionReplies};
 use crate::trace::{RowText, Said, TraceRow, reply_id};
-use crate::workload::{Blocks, Content, Prompt, PromptCounter, PromptSpec, Workload};
+use crate::workload::{Blocks, Content, GrowingText, Prompt, PromptCounter, PromptSpec, Workload};
 
 /// Returns messages that have been checked for being a list of objects.
 fn messages_of(json: &str) -> Vec<Value> {
@@ -235,12 +235,13 @@ impl RequestTemplate {
     }
 
     /// Makes request number `index` of a conversation so far, with the answer's length and fields of the
-    /// body that are its own.
+    /// body that are its own. `known` is what is known of the conversation's length.
     pub(super) fn turn(
         &self,
         index: u64,
         messages: &[Value],
         (output_tokens, fields): (u32, Option<&str>),
+        known: &mut GrowingText,
     ) -> PreparedRequest {
         let asked = Asked {
             index,
@@ -250,7 +251,9 @@ impl RequestTemplate {
         };
         let input = RequestInput::Messages(messages);
         let text = input.text().into_owned();
-        let counted = self.counted(&text, Some(messages), asked);
+        let own = asked.fields.map(|_| self.fields(asked));
+        let counted = (self.prompt_counter.as_ref())
+            .and_then(|counter| counter.turn(&text, messages, own.as_deref(), known));
         let body = self.body(input, asked);
         self.with_body(index, body, (text, counted), output_tokens)
     }

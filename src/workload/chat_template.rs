@@ -594,7 +594,7 @@ mod tests {
 
         let tokenizer = Arc::new(Tokenizer::load(&path).unwrap());
         let chat = PromptForm::of_chat(None, &path).unwrap();
-        let workload = Workload::new(&tokenizer, 1);
+        let workload = Arc::new(Workload::new(&tokenizer, 1));
         let counters = [PromptForm::Text, chat].map(|form| {
             PromptCounter::new(Arc::clone(&tokenizer), form, Map::new()).measured_by(&workload)
         });

@@ -86,6 +86,15 @@ pub(super) fn texts_of(content: &Value) -> Vec<&str> {
     }
 }
 
+/// Whether a message has an image, audio or the like in its content.
+pub(super) fn has_more_than_text(message: &Map<String, Value>) -> bool {
+    let parts = message.get("content").and_then(Value::as_array);
+    parts
+        .into_iter()
+        .flatten()
+        .any(|part| part["type"] != "text")
+}
+
 /// Says that the rest of a large file is not read.
 pub(super) fn beginning(found: u64) -> String {
     format!("they are drawn from the first {found} conversations of the file: the rest is not read")
@@ -100,16 +109,69 @@ pub(super) fn fits(tokens: Option<u32>, output_tokens: u32) -> bool {
     })
 }
 
-/// What the user says first, and the reply to it. Turns have `from` and `value`, or `role` and
-/// `content`.
+/// Names of what tells who speaks in a turn; the first that is there counts, as below.
+pub(super) const SPEAKER_KEYS: [&str; 2] = ["from", "role"];
+
+/// Names of what is said in a turn.
+pub(super) const TEXT_KEYS: [&str; 3] = ["value", "content", "text"];
+
+/// What the user says first, and the reply to it, out of turns that come one by one.
+#[derive(Debug, Clone)]
+pub(super) struct FirstExchange<T> {
+    prompt: Option<T>,
+    reply: Option<T>,
+    is_asked: bool,
+    is_over: bool,
+}
+
+impl<T> Default for FirstExchange<T> {
+    fn default() -> Self {
+        Self {
+            prompt: None,
+            reply: None,
+            is_asked: false,
+            is_over: false,
+        }
+    }
+}
+
+impl<T> FirstExchange<T> {
+    /// Takes the next turn: who speaks, and what that says.
+    pub(super) fn take(&mut self, speaker: &str, said: Option<T>) {
+        if self.is_asked && !self.is_over {
+            self.is_over = true;
+            self.reply = said.filter(|_| ASSISTANTS.contains(&speaker));
+        } else if !self.is_asked && USERS.contains(&speaker) {
+            self.is_asked = true;
+            self.is_over = said.is_none();
+            self.prompt = said;
+        }
+    }
+
+    /// The user has said something.
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked
+    }
+
+    /// No later turn is part of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Returns prompt and reply; none where the user says nothing first.
+    pub(super) fn parts(self) -> Option<(T, Option<T>)> {
+        Some((self.prompt?, self.reply))
+    }
+}
+
+/// What the user says first, and the reply to it.
 pub(super) fn first_exchange(turns: &[Map<String, Value>]) -> Option<(&str, Option<&str>)> {
-    let is_of = |turn: &Map<String, Value>, names: &[&str]| {
-        names.contains(&text_of(turn, &["from", "role"]).unwrap_or_default())
-    };
-    let said = |turn| text_of(turn, &["value", "content", "text"]);
-    let at = turns.iter().position(|turn| is_of(turn, &USERS))?;
-    let reply = turns.get(at + 1).filter(|turn| is_of(turn, &ASSISTANTS));
-    Some((said(&turns[at])?, reply.and_then(said)))
+    let mut exchange = FirstExchange::default();
+    for turn in turns {
+        let speaker = text_of(turn, &SPEAKER_KEYS).unwrap_or_default();
+        exchange.take(speaker, text_of(turn, &TEXT_KEYS));
+    }
+    exchange.parts()
 }
 
 fn text_of<'a>(turn: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a str> {

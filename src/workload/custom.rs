@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::content::Content;
-use super::conversation::texts;
+use super::conversation::{has_more_than_text, texts};
 use super::custom_lines::{FORM, Line, Lines};
 use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
@@ -215,6 +215,10 @@ impl Reading<'_> {
                         "message {} of its `messages` has no `role`",
                         at + 1
                     ));
+                }
+                if !self.is_chat && messages.iter().any(has_more_than_text) {
+                    let parts = "parts of `messages` that are no text";
+                    self.found.chats_alone.insert(parts);
                 }
                 (texts(&messages), Some(Value::from(messages).to_string()))
             }
@@ -426,6 +430,22 @@ mod tests {
         line 2: it has 3 fields, and the header 2
         line 2: it is no UTF-8 text
         ");
+    }
+
+    #[test]
+    fn parts_that_are_no_text_are_named_where_requests_are_one_text() {
+        let parts = json!([{ "type": "text", "text": "What?" }, { "type": "image_url", "image_url": { "url": "u" } }]);
+        let line = json!({ "messages": [{ "role": "user", "content": parts }] }).to_string();
+        let note_of = |is_chat| {
+            let how = How { is_chat, ..JSON };
+            opened(line.as_bytes(), how).unwrap().note().unwrap()
+        };
+        assert!(
+            note_of(false).contains("parts of `messages` that are no text"),
+            "{}",
+            note_of(false)
+        );
+        assert!(!note_of(true).contains("that are no text"));
     }
 
     #[test]

@@ -36,6 +36,12 @@ pub enum WorkloadError {
         /// What is wrong.
         message: String,
     },
+    /// A vocabulary of tiktoken that this build does not have.
+    #[error("this build does not have tiktoken's vocabulary `{name}`")]
+    NoTiktoken {
+        /// Its name.
+        name: String,
+    },
     /// The file is no chat template, or the template refuses messages.
     #[error("chat template `{}`: {message}", path.display())]
     ChatTemplate {
@@ -86,6 +92,9 @@ impl WorkloadError {
             }
             Self::NoTokenizerInFolder { .. } | Self::BadTokenizer { .. } => {
                 "name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out"
+            }
+            Self::NoTiktoken { .. } => {
+                "build with `--features tiktoken`, or name a `tokenizer.json` with the same vocabulary"
             }
             Self::ChatTemplate { .. } => {
                 "name the template that the server has with `--chat-template`, as a file of Jinja"

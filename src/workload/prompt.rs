@@ -1,6 +1,7 @@
 //! Makes prompts of an exact token length.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use crate::draw::{Draw, field, hash_text};
 use crate::trace::{BlockScope, TraceRow};
@@ -12,15 +13,27 @@ use super::words::Words;
 const ROUNDS_MAX: u32 = 64;
 
 /// Makes prompts; the same for the same seed and salt, on any thread.
-#[derive(Debug)]
 pub struct Workload {
-    /// Only where prompts have to be measured: a vocabulary is tens of megabytes.
-    tokenizer: Option<Arc<Tokenizer>>,
+    /// Measures prompts, where words are not one token each.
+    tokenizer: Arc<Tokenizer>,
     /// Of lengths.
     seed: u64,
     /// Of words.
     words_seed: u64,
-    words: Words,
+    /// Chosen when the first prompt is made.
+    words: Arc<LazyWords>,
+}
+
+type LazyWords = LazyLock<Words, Box<dyn FnOnce() -> Words + Send>>;
+
+impl fmt::Debug for Workload {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Workload")
+            .field("tokenizer", &self.tokenizer)
+            .field("seed", &self.seed)
+            .field("words_seed", &self.words_seed)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What prompt a request has.
@@ -92,17 +105,17 @@ impl<'a> PromptSpec<'a> {
 }
 
 impl Workload {
-    /// Chooses the words for `tokenizer`. For the embedded one they are known beforehand, and its
-    /// vocabulary stays packed; for another this takes a moment.
+    /// Makes prompts for `tokenizer`. The words for it are chosen when the first prompt is made, which takes a
+    /// moment; for the embedded one they are known beforehand.
     pub fn new(tokenizer: &Arc<Tokenizer>, seed: u64) -> Self {
-        let words = if tokenizer.is_embedded() {
-            Words::embedded()
-        } else {
-            Words::of(tokenizer)
+        let words_for = Arc::clone(tokenizer);
+        let choose = move || match words_for.is_embedded() {
+            true => Words::embedded(),
+            false => Words::of(&words_for),
         };
         Self {
-            tokenizer: (!words.is_exact()).then(|| Arc::clone(tokenizer)),
-            words,
+            tokenizer: Arc::clone(tokenizer),
+            words: Arc::new(LazyWords::new(Box::new(choose))),
             seed,
             words_seed: seed,
         }
@@ -120,8 +133,8 @@ impl Workload {
     /// Makes other prompts than those of another part, of the same seed and salt.
     pub(super) fn of_part(&self, part: u64) -> Self {
         Self {
-            tokenizer: self.tokenizer.clone(),
-            words: self.words.clone(),
+            tokenizer: Arc::clone(&self.tokenizer),
+            words: Arc::clone(&self.words),
             seed: Draw::new(self.seed, part, field::PART_SEED).next(),
             words_seed: Draw::new(self.words_seed, part, field::PROMPT_SALT).next(),
         }
@@ -156,12 +169,12 @@ impl Workload {
         let mut draw = Draw::new(seed, spec.index, field::PROMPT_WORDS);
         self.words.append(&mut draw, left, &mut text);
         let text = String::from_utf8(text).expect("the words are ASCII");
-        match &self.tokenizer {
-            Some(tokenizer) => self.fit(tokenizer, text, spec.tokens, draw),
-            None => Prompt {
+        match self.words.is_exact() {
+            true => Prompt {
                 text,
                 tokens: spec.tokens,
             },
+            false => self.fit(text, spec.tokens, draw),
         }
     }
 
@@ -187,7 +200,8 @@ impl Workload {
     }
 
     /// Cuts or extends the end of a text until it is `wanted` tokens long.
-    fn fit(&self, tokenizer: &Tokenizer, mut text: String, wanted: u32, mut draw: Draw) -> Prompt {
+    fn fit(&self, mut text: String, wanted: u32, mut draw: Draw) -> Prompt {
+        let tokenizer = &*self.tokenizer;
         let mut tokens = tokenizer.count(&text).unwrap_or(0);
         for _ in 0..ROUNDS_MAX {
             if tokens == wanted {

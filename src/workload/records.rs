@@ -1,7 +1,6 @@
 //! Reads the records of a text file one after the other, so that a file may be larger than memory.
 
 use std::cell::Cell;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::marker::PhantomData;
@@ -9,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
-use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -44,33 +43,186 @@ pub(super) fn open(path: &Path) -> io::Result<Text> {
 ///
 /// Why the file can't be read on, with line and column where it is no such JSON.
 pub(super) fn each_json<T: DeserializeOwned>(
-    mut text: Text,
+    text: Text,
     what: &'static str,
-    mut take: impl FnMut(T) -> Wants,
+    take: impl FnMut(T) -> Wants,
 ) -> Result<bool, String> {
-    let first = first_byte(&mut text).map_err(|error| error.to_string())?;
-    let (capped, cap) = capped(text, what);
-    let mut is_over = true;
-    let mut take = |record: T| {
-        cap.renew();
-        is_over = take(record) == Wants::More;
-        match is_over {
-            true => Ok(()),
-            false => Err(serde::de::Error::custom("there is enough")),
+    each_borrowed::<Owned<T>>(text, what, take)
+}
+
+/// Hands each record to a function as [`each_json`] does. A record may borrow from the bytes that it is
+/// read from.
+///
+/// # Errors
+///
+/// As there.
+pub(super) fn each_borrowed<F: Form>(
+    text: Text,
+    what: &'static str,
+    mut take: impl FnMut(F::Record<'_>) -> Wants,
+) -> Result<bool, String> {
+    let mut window = Window::new(text, what);
+    let is_array = window.next_byte()? == Some(b'[');
+    window.skip(usize::from(is_array));
+    let mut is_first = true;
+    loop {
+        let next = window.next_byte()?;
+        match next {
+            None if !is_array => return Ok(true),
+            Some(b']') if is_array => break,
+            Some(b',') if is_array && !is_first => {
+                window.skip(1);
+                window.next_byte()?;
+            }
+            Some(_) if is_array && !is_first => {
+                return Err(window.wrong("expected `,` or `]`"));
+            }
+            _ => {}
         }
-    };
-    let mut json = serde_json::Deserializer::from_reader(BufReader::new(capped));
-    let read = if first == Some(b'[') {
-        let read = json.deserialize_seq(EachOf(&mut take, PhantomData));
-        read.and_then(|()| json.end())
-    } else {
-        let mut all = json.into_iter::<T>();
-        all.try_for_each(|one| take(one?))
-    };
-    match read {
-        Err(error) if is_over => Err(error.to_string()),
-        Ok(()) | Err(_) => Ok(is_over),
+        is_first = false;
+        if window.record::<F, _>(&mut take)? == Wants::NoMore {
+            return Ok(false);
+        }
     }
+    window.skip(1);
+    match window.next_byte()? {
+        None => Ok(true),
+        Some(_) => Err(window.wrong("trailing characters")),
+    }
+}
+
+/// What records are read as.
+pub(super) trait Form {
+    /// A record, which may borrow from the file's bytes.
+    type Record<'a>: Deserialize<'a>;
+}
+
+/// Records that borrow nothing.
+struct Owned<T>(PhantomData<T>);
+
+impl<T: DeserializeOwned> Form for Owned<T> {
+    type Record<'a> = T;
+}
+
+/// The part of a file that is read: from the next record to as far as bytes were wanted.
+struct Window {
+    text: Text,
+    what: &'static str,
+    bytes: Vec<u8>,
+    /// Where the next record begins in it.
+    at: usize,
+    /// The file has no more bytes.
+    is_end: bool,
+    /// Lines before [`Self::at`], and bytes before it on its own line.
+    lines: usize,
+    column: usize,
+}
+
+impl Window {
+    fn new(text: Text, what: &'static str) -> Self {
+        Self {
+            text,
+            what,
+            bytes: Vec::new(),
+            at: 0,
+            is_end: false,
+            lines: 0,
+            column: 0,
+        }
+    }
+
+    /// Reads as many bytes again as there are, and [`BUFFER_BYTES`] at least, up to what a record may take.
+    fn read_more(&mut self) -> Result<(), String> {
+        self.bytes.drain(..self.at);
+        self.at = 0;
+        let most = usize::try_from(MAX_RECORD_BYTES).unwrap_or(usize::MAX);
+        let Some(room) = most
+            .saturating_add(1)
+            .checked_sub(self.bytes.len())
+            .filter(|room| *room > 0)
+        else {
+            let mib = MAX_RECORD_BYTES >> 20;
+            return Err(self.wrong(&format!("{} is over {mib} MiB", self.what)));
+        };
+        let wanted = self.bytes.len().max(BUFFER_BYTES).min(room);
+        let mut more = self.text.by_ref().take(wanted as u64);
+        let read = more.read_to_end(&mut self.bytes);
+        self.is_end = read.map_err(|error| error.to_string())? < wanted;
+        Ok(())
+    }
+
+    /// Goes to the next byte that is no white space, and returns it.
+    fn next_byte(&mut self) -> Result<Option<u8>, String> {
+        loop {
+            let left = self.bytes.get(self.at..).unwrap_or_default();
+            let blank = left.iter().take_while(|byte| byte.is_ascii_whitespace());
+            self.skip(blank.count());
+            match self.bytes.get(self.at) {
+                Some(byte) => return Ok(Some(*byte)),
+                None if self.is_end => return Ok(None),
+                None => self.read_more()?,
+            }
+        }
+    }
+
+    /// Goes past bytes that are there.
+    fn skip(&mut self, count: usize) {
+        let passed = &self.bytes[self.at..self.at + count];
+        self.lines += memchr::memchr_iter(b'\n', passed).count();
+        self.column = match memchr::memrchr(b'\n', passed) {
+            Some(last) => count - last - 1,
+            None => self.column + count,
+        };
+        self.at += count;
+    }
+
+    /// Reads the record that begins here, and hands it on.
+    fn record<F: Form, W>(
+        &mut self,
+        take: &mut impl FnMut(F::Record<'_>) -> W,
+    ) -> Result<W, String> {
+        let mut has_more = false;
+        loop {
+            let left = &self.bytes[self.at..];
+            let mut json = serde_json::Deserializer::from_slice(left);
+            let record = F::Record::deserialize(&mut json);
+            let length = json.into_iter::<IgnoredAny>().byte_offset();
+            // A number may go on in bytes that are not here yet.
+            let is_whole = length < left.len() || self.is_end;
+            match record.map(|record| is_whole.then(|| take(record))) {
+                Ok(Some(taken)) => {
+                    self.skip(length);
+                    return Ok(taken);
+                }
+                Ok(None) => {}
+                // What is cut may look wrong.
+                Err(error) if self.is_end || (has_more && !error.is_eof()) => {
+                    return Err(self.told(&error));
+                }
+                Err(_) => has_more = true,
+            }
+            self.read_more()?;
+        }
+    }
+
+    /// An error of the record that begins here, with its place in the file.
+    fn told(&self, error: &serde_json::Error) -> String {
+        let (line, column) = (error.line(), error.column());
+        let said = error.to_string();
+        let place = format!(" at line {line} column {column}");
+        let what = said.strip_suffix(&place).unwrap_or(&said);
+        let before = if line <= 1 { self.column } else { 0 };
+        placed(what, self.lines + line.max(1), before + column)
+    }
+
+    /// An error at the next byte.
+    fn wrong(&self, what: &str) -> String {
+        placed(what, self.lines + 1, self.column + 1)
+    }
+}
+
+fn placed(what: &str, line: usize, column: usize) -> String {
+    format!("{what} at line {line} column {column}")
 }
 
 /// Whether more records are wanted.
@@ -78,43 +230,6 @@ pub(super) fn each_json<T: DeserializeOwned>(
 pub(super) enum Wants {
     More,
     NoMore,
-}
-
-/// Returns the first byte that is no white space.
-fn first_byte(text: &mut Text) -> io::Result<Option<u8>> {
-    loop {
-        let buffer = text.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(None);
-        }
-        let blank = buffer.iter().take_while(|byte| byte.is_ascii_whitespace());
-        match blank.count() {
-            0 => return Ok(buffer.first().copied()),
-            count => text.consume(count),
-        }
-    }
-}
-
-/// Hands each element of an array to a function, as it is read.
-struct EachOf<'a, T, F>(&'a mut F, PhantomData<T>);
-
-impl<'de, T, F> Visitor<'de> for EachOf<'_, T, F>
-where
-    T: DeserializeOwned,
-    F: FnMut(T) -> Result<(), serde_json::Error>,
-{
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an array of records")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
-        while let Some(record) = sequence.next_element()? {
-            (self.0)(record).map_err(serde::de::Error::custom)?;
-        }
-        Ok(())
-    }
 }
 
 /// A reader that fails where one record takes too much.
@@ -197,6 +312,66 @@ mod tests {
         assert!(read(b"").unwrap().is_empty());
         assert!(read(b"[1] 2").unwrap_err().contains("trailing"));
         assert!(read(b"1\nPAR1").unwrap_err().contains("line 2"));
+    }
+
+    #[test]
+    fn what_is_wrong_has_its_place_in_the_file() {
+        let errors = [
+            "[1, {\"a\": }]",
+            "[{\"a\": 1}\n, {\"a\": 2\n, \"b\" 3}]",
+            "[1 2]",
+            "[1,]",
+            "[1",
+            "\n\n [1]\n\n2",
+            "{\"a\": 1}\n{\"b\": \"\n\"}",
+            "{} ]",
+        ]
+        .map(|text| read(text.as_bytes()).unwrap_err());
+        insta::assert_snapshot!(errors.join("\n"), @r"
+        expected value at line 1 column 11
+        expected `:` at line 3 column 7
+        expected `,` or `]` at line 1 column 4
+        expected value at line 1 column 4
+        EOF while parsing a value at line 1 column 2
+        trailing characters at line 5 column 1
+        control character (\u0000-\u001F) found while parsing a string at line 3 column 0
+        expected value at line 1 column 4
+        ");
+    }
+
+    /// Gives one byte at a time.
+    struct Trickle<'a>(&'a [u8]);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(1);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
+    #[test]
+    fn records_longer_than_a_buffer_are_read_whole() {
+        let long = "\u{e9}".repeat(BUFFER_BYTES);
+        let text = format!("[\"{long}\", 1234567, \"{long}\", true , 1e3]");
+        let all = read(text.as_bytes()).unwrap();
+        let wanted = serde_json::json!([long, 1_234_567, long, true, 1e3]);
+        assert_eq!(Value::Array(all), wanted);
+        // Wherever the bytes are cut.
+        for pad in 0..12 {
+            let filler = " ".repeat(BUFFER_BYTES - pad);
+            let text = format!("{filler}[1e3, \"\u{e9}\\u00e9\"]");
+            assert_eq!(
+                read(text.as_bytes()).unwrap(),
+                [serde_json::json!(1e3), "\u{e9}\u{e9}".into()]
+            );
+        }
+        let slow: Text = Box::new(BufReader::with_capacity(1, Trickle(b"{\"a\": 1} 2")));
+        let mut records = Vec::new();
+        let is_whole = each_json(slow, "a record", |record: Value| {
+            records.push(record);
+            Wants::More
+        });
+        assert_eq!((is_whole, records.len()), (Ok(true), 2));
     }
 
     #[test]

@@ -8,19 +8,19 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::content::Content;
-use super::conversation::{
-    MAX_PROMPT_TOKENS, MAX_TOTAL_TOKENS, MIN_TOKENS, beginning, first_exchange, fits,
-};
+use super::conversation::{MAX_PROMPT_TOKENS, MAX_TOTAL_TOKENS, MIN_TOKENS, beginning, fits};
 use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
+use super::exchange::{Exchange, Exchanges};
 use super::items::{Item, Items};
 use super::records;
 use super::sample::Sample;
 use super::tokenizer::TokenCounter;
 use crate::flag::{Flag, FlagKind};
+use crate::runtime::in_parallel;
 
 /// Prompts of recorded conversations.
 pub(super) const SHAREGPT: DatasetKind = DatasetKind {
@@ -43,6 +43,9 @@ const DEFAULT_COUNT: u64 = 1_000;
 
 /// Conversations that are kept for each that is sent: some are too short or too long.
 const SPARE: u64 = 4;
+
+/// Conversations that are counted at once, at least.
+const MIN_COUNTED: usize = 64;
 
 /// Memory for conversations, in bytes of text.
 const MAX_BYTES: usize = 512 << 20;
@@ -118,15 +121,15 @@ impl Pool {
             WorkloadError::dataset(path, message, form)
         };
         let text = records::open(path).map_err(|error| cannot(error.to_string()))?;
-        records::each_json(text, "a conversation", |conversation: Conversation| {
-            self.take(&conversation, is_prompt_enough);
+        records::each_borrowed::<Exchanges>(text, "a conversation", |exchange| {
+            self.take(exchange, is_prompt_enough);
             self.0.wants()
         })
         .map_err(cannot)
     }
 
-    fn take(&mut self, conversation: &Conversation, is_prompt_enough: bool) {
-        let Some((prompt, reply)) = first_exchange(&conversation.conversations) else {
+    fn take(&mut self, exchange: Exchange<'_>, is_prompt_enough: bool) {
+        let Some((prompt, reply)) = exchange.0.parts() else {
             self.0.skip();
             return;
         };
@@ -136,26 +139,34 @@ impl Pool {
         }
         let reply = reply.unwrap_or_default();
         self.0.offer(prompt.len() + reply.len(), || Candidate {
-            prompt: prompt.to_owned(),
-            reply: reply.to_owned(),
+            prompt: prompt.into_owned(),
+            reply: reply.into_owned(),
         });
     }
 
-    /// Chooses at most `count` of those whose lengths are within the bounds.
+    /// Chooses at most `count` of those whose lengths are within the bounds. Counts on all cores, in parts:
+    /// most of what is kept to spare is not counted.
     fn choose(self, count: u64, lengths: &(Option<u32>, Option<TokenCounter>)) -> Vec<Content> {
         let most = usize::try_from(count).unwrap_or(usize::MAX);
-        let in_order = self.0.into_records();
-        in_order
-            .filter_map(|candidate| item(candidate, lengths))
-            .take(most)
-            .collect()
+        let candidates: Vec<Candidate> = self.0.into_records().collect();
+        let mut chosen = Vec::new();
+        let mut rest = &candidates[..];
+        while chosen.len() < most && !rest.is_empty() {
+            let wanted = (most - chosen.len()).max(MIN_COUNTED).min(rest.len());
+            let (part, after) = rest.split_at(wanted);
+            let items = in_parallel(part.len(), |at| item(&part[at], lengths));
+            chosen.extend(items.into_iter().flatten());
+            rest = after;
+        }
+        chosen.truncate(most);
+        chosen
     }
 }
 
 /// Returns what is sent of a conversation; nothing where its lengths are out of bounds. Without a
 /// tokenizer nobody knows how long its prompt is.
 fn item(
-    candidate: Candidate,
+    candidate: &Candidate,
     (fixed, count): &(Option<u32>, Option<TokenCounter>),
 ) -> Option<Content> {
     let length = |text: &str| count.as_ref().and_then(|count| count(text));
@@ -165,19 +176,11 @@ fn item(
         None => length(&candidate.reply).filter(|&tokens| tokens >= MIN_TOKENS)?,
     };
     fits(tokens, output_tokens).then(|| Content {
-        text: candidate.prompt,
+        text: candidate.prompt.clone(),
         tokens,
         output_tokens,
         ..Content::default()
     })
-}
-
-/// A conversation, read for what is there.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Conversation {
-    #[serde(alias = "conversation", alias = "messages", alias = "items")]
-    conversations: Vec<Map<String, Value>>,
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::thread;
 
 use super::error::WorkloadError;
 use super::hub;
+use super::tiktoken::{self, Vocabulary};
 
 /// Counts the tokens of a text; none where it can't.
 pub type TokenCounter = Arc<dyn Fn(&str) -> Option<u32> + Send + Sync>;
@@ -22,11 +24,19 @@ pub struct Tokenizer {
 }
 
 enum Kind {
-    HuggingFace(Box<tokenizers::Tokenizer>),
+    HuggingFace(Arc<Loading>),
+    Tiktoken(Vocabulary),
     /// Prompts are made of a list of its words. Its vocabulary is no part of the program: what it would
     /// count is not what a server counts.
     Embedded,
 }
+
+/// A tokenizer that a thread of its own reads; whoever asks for it first waits. Where it can't be read, the
+/// reason is there until somebody takes it.
+type Loading = LazyLock<
+    Result<tokenizers::Tokenizer, Mutex<Option<WorkloadError>>>,
+    Box<dyn FnOnce() -> Result<tokenizers::Tokenizer, Mutex<Option<WorkloadError>>> + Send>,
+>;
 
 impl fmt::Debug for Tokenizer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,16 +45,50 @@ impl fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Opens the tokenizer at `path`, or the embedded one where there is none.
+    /// Opens the tokenizer at `path`, or the embedded one where there is none. It is read meanwhile:
+    /// [`Self::check`] waits for it and says whether it can be used. One that can't counts nothing.
     ///
     /// # Errors
     ///
-    /// There is no tokenizer there.
+    /// There is no such file.
     pub fn open(path: Option<&Path>) -> Result<Self, WorkloadError> {
-        match path {
-            Some(path) => Self::load(path),
-            None => Ok(Self::embedded()),
+        let Some(path) = path else {
+            return Ok(Self::embedded());
+        };
+        if let Some(name) = tiktoken_name(path) {
+            return Ok(Self {
+                name: name.to_owned(),
+                kind: Kind::Tiktoken(tiktoken::open(name)?),
+            });
         }
+        let file = tokenizer_file(&model_path(path))?;
+        let read = Box::new(move || read(&file).map_err(|error| Mutex::new(Some(error))));
+        let loading = Arc::new(Loading::new(read));
+        let ahead = Arc::clone(&loading);
+        // Where no thread is to be had, it is read when it is asked for.
+        let _ = thread::Builder::new()
+            .name("tokenizer".into())
+            .spawn(move || LazyLock::force(&ahead).is_ok());
+        Ok(Self {
+            name: path.display().to_string(),
+            kind: Kind::HuggingFace(loading),
+        })
+    }
+
+    /// Waits until the tokenizer is read.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be read, or is no tokenizer; only the first time.
+    pub fn check(&self) -> Result<(), WorkloadError> {
+        let Kind::HuggingFace(loading) = &self.kind else {
+            return Ok(());
+        };
+        let Err(error) = &***loading else {
+            return Ok(());
+        };
+        let mut error = error.lock().unwrap_or_else(PoisonError::into_inner);
+        error.take().map_or(Ok(()), Err)
     }
 
     /// Loads a `tokenizer.json`: the file itself, packed with gzip or not, a folder with it, or the name of
@@ -54,29 +98,9 @@ impl Tokenizer {
     ///
     /// There is no such file, or it is no tokenizer.
     pub fn load(path: &Path) -> Result<Self, WorkloadError> {
-        let file = tokenizer_file(&model_path(path))?;
-        let bytes = read_unpacked(&file).map_err(|source| WorkloadError::ReadTokenizer {
-            path: file.clone(),
-            source,
-        })?;
-        let bad = |message: String| WorkloadError::BadTokenizer {
-            path: file.clone(),
-            message,
-        };
-        if bytes.starts_with(b"version https://git-lfs") {
-            return Err(bad("it is a Git LFS pointer".to_owned()));
-        }
-        let mut tokenizer =
-            tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| bad(error.to_string()))?;
-        // What a file says of training batches must not change a count.
-        tokenizer
-            .with_truncation(None)
-            .map_err(|error| bad(error.to_string()))?;
-        tokenizer.with_padding(None);
-        Ok(Self {
-            name: path.display().to_string(),
-            kind: Kind::HuggingFace(Box::new(tokenizer)),
-        })
+        let tokenizer = Self::open(Some(path))?;
+        tokenizer.check()?;
+        Ok(tokenizer)
     }
 
     /// Returns the embedded tokenizer, OpenAI's `o200k_base`: it has words of one token each, and counts
@@ -102,19 +126,22 @@ impl Tokenizer {
     #[cfg(test)]
     pub(super) fn encode(&self, text: &str) -> Option<Vec<u32>> {
         match &self.kind {
-            Kind::HuggingFace(tokenizer) => {
+            Kind::HuggingFace(loading) => {
+                let tokenizer = LazyLock::force(loading).as_ref().ok()?;
                 let encoding = tokenizer.encode_fast(text, false).ok()?;
                 Some(encoding.get_ids().to_vec())
             }
-            Kind::Embedded => Some(o200k::VOCABULARY.encode_ordinary(text)),
+            Kind::Tiktoken(vocabulary) => Some(vocabulary.encode(text)),
+            Kind::Embedded => Some(embedded_vocabulary()?.encode(text)),
         }
     }
 
     /// Returns the number of tokens of a text alone; none where the tokenizer can't take it.
     pub fn count(&self, text: &str) -> Option<u32> {
         let count = match &self.kind {
-            Kind::HuggingFace(tokenizer) => tokenizer.encode_fast(text, false).ok()?.len(),
-            Kind::Embedded => o200k::count(text)?,
+            Kind::HuggingFace(loading) => encoded_length(loading, text, false)?,
+            Kind::Tiktoken(vocabulary) => vocabulary.count(text),
+            Kind::Embedded => embedded_vocabulary()?.count(text),
         };
         u32::try_from(count).ok()
     }
@@ -123,11 +150,29 @@ impl Tokenizer {
     /// beginning-of-text token; none where the tokenizer can't take it.
     pub(super) fn count_with_added(&self, text: &str) -> Option<u32> {
         match &self.kind {
-            Kind::HuggingFace(tokenizer) => {
-                u32::try_from(tokenizer.encode_fast(text, true).ok()?.len()).ok()
-            }
-            Kind::Embedded => self.count(text),
+            Kind::HuggingFace(loading) => u32::try_from(encoded_length(loading, text, true)?).ok(),
+            Kind::Tiktoken(_) | Kind::Embedded => self.count(text),
         }
+    }
+
+    /// Returns the special tokens at which every text is split before it is tokenized.
+    pub(super) fn splitting_tokens(&self) -> Vec<String> {
+        let Kind::HuggingFace(loading) = &self.kind else {
+            return Vec::new();
+        };
+        let Ok(tokenizer) = &***loading else {
+            return Vec::new();
+        };
+        let added = tokenizer.get_added_tokens_decoder().into_values();
+        // One that is looked for in what normalizing makes of a text, that has to be a word of its own, or that
+        // takes the white space before it, depends on what stands before it.
+        let splits = added.filter(|token| {
+            token.special && !token.normalized && !token.single_word && !token.lstrip
+        });
+        splits
+            .map(|token| token.content)
+            .filter(|content| !content.is_empty())
+            .collect()
     }
 
     /// Returns the vocabulary's plain lower-case words, the most common first.
@@ -158,15 +203,30 @@ impl Tokenizer {
     /// Returns the vocabulary in the order of its ids; merges learned early come first.
     fn vocabulary(&self) -> Vec<String> {
         match &self.kind {
-            Kind::HuggingFace(tokenizer) => {
+            Kind::HuggingFace(loading) => {
+                let Ok(tokenizer) = &***loading else {
+                    return Vec::new();
+                };
                 let mut tokens: Vec<(String, u32)> =
                     tokenizer.get_vocab(false).into_iter().collect();
                 tokens.sort_unstable_by_key(|&(_, id)| id);
                 tokens.into_iter().map(|(token, _)| token).collect()
             }
-            Kind::Embedded => o200k::vocabulary(),
+            Kind::Tiktoken(vocabulary) => vocabulary.tokens(),
+            Kind::Embedded => embedded_vocabulary().map_or_else(Vec::new, Vocabulary::tokens),
         }
     }
+}
+
+/// The vocabulary of tiktoken that a user names, where nothing on this machine is called so.
+pub(super) fn tiktoken_name(path: &Path) -> Option<&str> {
+    let name = path.to_str().filter(|_| !path.exists())?;
+    tiktoken::NAMES.contains(&name).then_some(name)
+}
+
+/// The vocabulary of the embedded tokenizer, by which its words are tested; it is no part of the program.
+fn embedded_vocabulary() -> Option<Vocabulary> {
+    cfg!(test).then(|| tiktoken::open(EMBEDDED).ok()).flatten()
 }
 
 /// Returns where the files of a model are: `path` where there is something, or else the folder in the cache
@@ -196,6 +256,35 @@ fn tokenizer_file(path: &Path) -> Result<PathBuf, WorkloadError> {
     Ok(path.to_owned())
 }
 
+/// Reads a tokenizer.
+fn read(file: &Path) -> Result<tokenizers::Tokenizer, WorkloadError> {
+    let bytes = read_unpacked(file).map_err(|source| WorkloadError::ReadTokenizer {
+        path: file.to_owned(),
+        source,
+    })?;
+    let bad = |message: String| WorkloadError::BadTokenizer {
+        path: file.to_owned(),
+        message,
+    };
+    if bytes.starts_with(b"version https://git-lfs") {
+        return Err(bad("it is a Git LFS pointer".to_owned()));
+    }
+    let mut tokenizer =
+        tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| bad(error.to_string()))?;
+    // What a file says of training batches must not change a count.
+    tokenizer
+        .with_truncation(None)
+        .map_err(|error| bad(error.to_string()))?;
+    tokenizer.with_padding(None);
+    Ok(tokenizer)
+}
+
+/// Tokens of a text, with those that the tokenizer puts around one or without.
+fn encoded_length(loading: &Loading, text: &str, with_added: bool) -> Option<usize> {
+    let tokenizer = LazyLock::force(loading).as_ref().ok()?;
+    Some(tokenizer.encode_fast(text, with_added).ok()?.len())
+}
+
 /// Reads a file whole, unpacked where its first bytes say gzip.
 fn read_unpacked(path: &Path) -> io::Result<Vec<u8>> {
     let bytes = std::fs::read(path)?;
@@ -205,41 +294,4 @@ fn read_unpacked(path: &Path) -> io::Result<Vec<u8>> {
     let mut unpacked = Vec::new();
     flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut unpacked)?;
     Ok(unpacked)
-}
-
-#[cfg(not(test))]
-mod o200k {
-    pub(super) fn count(_: &str) -> Option<usize> {
-        None
-    }
-
-    pub(super) fn vocabulary() -> Vec<String> {
-        Vec::new()
-    }
-}
-
-/// The embedded tokenizer itself, by which its words are tested.
-#[cfg(test)]
-mod o200k {
-    use std::sync::LazyLock;
-
-    use tiktoken_rs::CoreBPE;
-
-    pub(super) static VOCABULARY: LazyLock<CoreBPE> =
-        LazyLock::new(|| tiktoken_rs::o200k_base().unwrap());
-
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the program has no vocabulary to count with"
-    )]
-    pub(super) fn count(text: &str) -> Option<usize> {
-        Some(VOCABULARY.count_ordinary(text))
-    }
-
-    pub(super) fn vocabulary() -> Vec<String> {
-        (0..)
-            .map_while(|id| VOCABULARY.decode_bytes(&[id]).ok())
-            .filter_map(|bytes| String::from_utf8(bytes).ok())
-            .collect()
-    }
 }

@@ -251,13 +251,13 @@ fn what_is_no_file_of_conversations_is_told_by_its_place() {
     it has no conversation
     it has no conversation
     it has no conversation that can be sent: its only record has no list of messages
-    invalid type: integer `1`, expected an object at line 1 column 3
+    invalid type: integer `1`, expected an object at line 1 column 2
     expected value at line 1 column 1
     it is a file of Parquet, and no JSON
     EOF while parsing a list at line 2 column 14
     key must be a string at line 1 column 32
     trailing characters at line 1 column 20
-    a conversation is over 64 MiB at line 1 column 67108864
+    a conversation is over 64 MiB at line 1 column 1
     it has no conversation that can be sent: its only record has a message of someone who is not known, such as `narrator`
     it has no conversation that can be sent: its only record has images, audio or video, which are not read here
     ");
