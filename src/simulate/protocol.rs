@@ -170,6 +170,19 @@ pub(super) fn parse(
     })
 }
 
+/// Answers how many tokens a prompt, or the messages of a chat, have, as vLLM does at `/tokenize`; there are no
+/// token ids that it could name.
+pub(super) fn tokenize(body: &[u8], settings: &ServerSettings) -> Result<Value, Refusal> {
+    let body: Body = serde_json::from_slice(body)
+        .map_err(|error| Refusal::bad_request(format!("The body can't be read: {error}.")))?;
+    let api = match body.messages {
+        Some(_) => Api::Chat,
+        None => Api::Completions,
+    };
+    let count = body.input_tokens(api)?;
+    Ok(json!({ "count": count, "max_model_len": settings.max_model_len }))
+}
+
 /// The fields that matter here; all others are taken and ignored, as a real server does with
 /// those that change no count.
 #[derive(Debug, Deserialize)]

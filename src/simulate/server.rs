@@ -94,6 +94,7 @@ fn router(front: Arc<Front>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat_completions))
         .route("/v1/completions", post(completions))
+        .route("/tokenize", post(tokenize))
         .route("/v1/models", get(models))
         .route("/health", get(|| async { StatusCode::OK }))
         .route("/metrics", get(metrics))
@@ -112,6 +113,17 @@ async fn chat_completions(State(front): State<Arc<Front>>, request: Request) -> 
 async fn completions(State(front): State<Arc<Front>>, request: Request) -> Response {
     let answered = front.answer(Api::Completions, request).await;
     answered.unwrap_or_else(|refusal| refused(&refusal))
+}
+
+async fn tokenize(State(front): State<Arc<Front>>, request: Request) -> Response {
+    let counted = async {
+        let body = front.body(request).await?;
+        protocol::tokenize(&body, &front.settings)
+    };
+    match counted.await {
+        Ok(count) => response(StatusCode::OK, JSON, count.to_string()),
+        Err(refusal) => refused(&refusal),
+    }
 }
 
 async fn models(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response {
@@ -159,12 +171,7 @@ fn response(status: StatusCode, content_type: &'static str, body: impl Into<Body
 
 impl Front {
     async fn answer(&self, api: Api, request: Request) -> Result<Response, Refusal> {
-        self.authorize(request.headers())?;
-        let body = timeout(BODY_TIME, self.read(request)).await;
-        let body = body.map_err(|_| {
-            let message = format!("The body took more than {} s.", BODY_TIME.as_secs());
-            Refusal::new(StatusCode::REQUEST_TIMEOUT, message)
-        })??;
+        let body = self.body(request).await?;
         let received_ns = utc_now_ns();
         let request = self.engine.next_request();
         if let Some(refusal) = Refusal::by_chance(&self.settings, request) {
@@ -197,6 +204,16 @@ impl Front {
         } else {
             whole(&identity, &ask, ticket, text).await
         }
+    }
+
+    /// Takes the body of a request of somebody who may ask.
+    async fn body(&self, request: Request) -> Result<Bytes, Refusal> {
+        self.authorize(request.headers())?;
+        let body = timeout(BODY_TIME, self.read(request)).await;
+        body.map_err(|_| {
+            let message = format!("The body took more than {} s.", BODY_TIME.as_secs());
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, message)
+        })?
     }
 
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {

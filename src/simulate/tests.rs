@@ -256,6 +256,22 @@ async fn refusals_have_the_codes_and_the_shape_of_the_api() {
 }
 
 #[tokio::test]
+async fn prompts_are_counted_as_they_are_when_they_are_sent() {
+    let server = Server::start(stuck()).await;
+    let count = async |body: Value| {
+        let answer = server.post("/tokenize", &body).await;
+        let text = answer.text().await.unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    assert_eq!(count(json!({"prompt": "one two three"})).await["count"], 3);
+    assert_eq!(
+        count(json!({"messages": chat(1)["messages"]})).await["count"],
+        3
+    );
+    assert_eq!(count(json!({})).await["error"]["code"], 400);
+}
+
+#[tokio::test]
 async fn a_full_queue_is_answered_with_429() {
     let mut settings = stuck();
     settings.engine.max_queue = Some(1);
