@@ -6,7 +6,8 @@
 //! their ratio is the client's own.
 //!
 //! `cargo bench --bench pacing -- --pairs 3 --seconds 3` prints the tables, and exits with 1 when a
-//! bar is missed; `--quick` is a short run. Before that stands how long the client takes to its
+//! bar is missed; `--quick` is a short run. `--input-tokens 1024 --tokenizer PATH` has prompts made of that
+//! length, which must not be in the way of a send: a run with 8 tokens beside it shows that. Before that stands how long the client takes to its
 //! first request (`startup.rs`). On fewer than two cores it says so and does nothing.
 
 mod answers;
@@ -66,6 +67,9 @@ struct Plan {
     pairs: usize,
     seconds: u32,
     starts: usize,
+    /// Length of the prompts of `load`.
+    input_tokens: u32,
+    tokenizer: Option<PathBuf>,
 }
 
 impl Plan {
@@ -75,6 +79,8 @@ impl Plan {
             pairs: 3,
             seconds: 3,
             starts: 20,
+            input_tokens: 8,
+            tokenizer: None,
         };
         each_flag(|flag, value| {
             match flag {
@@ -82,6 +88,8 @@ impl Plan {
                 "--pairs" => plan.pairs = value()?.parse::<usize>()?.max(1),
                 "--seconds" => plan.seconds = value()?.parse::<u32>()?.max(1),
                 "--starts" => plan.starts = value()?.parse::<usize>()?.max(1),
+                "--input-tokens" => plan.input_tokens = value()?.parse::<u32>()?.max(1),
+                "--tokenizer" => plan.tokenizer = Some(value()?.into()),
                 "--quick" => (plan.pairs, plan.seconds, plan.starts) = (1, 1, 3),
                 _ => return Ok(false),
             }
@@ -213,7 +221,7 @@ impl Bench<'_> {
         for count in BURSTS {
             let mut runs = Vec::with_capacity(self.plan.pairs);
             for _ in 0..self.plan.pairs {
-                let sends = self.client(&mut self.burst(count), count)?;
+                let sends = self.client(&mut self.load(count), count)?;
                 let dispatched_ns = sends.dispatch_late_ns.iter().copied().max();
                 runs.push((us(dispatched_ns.unwrap_or(0)), us(sends.span_ns)));
             }
@@ -236,7 +244,7 @@ impl Bench<'_> {
 
     /// Returns the command that sends `count` requests at a rate.
     fn paced(&self, arrivals: Arrivals, rate_per_s: u32, count: u32) -> Outcome<Command> {
-        let (rate, count_text) = (rate_per_s.to_string(), count.to_string());
+        let rate = rate_per_s.to_string();
         let process = match arrivals {
             Arrivals::Trace => {
                 let path = self.folder.join("trace.csv");
@@ -248,23 +256,21 @@ impl Bench<'_> {
             Arrivals::Constant => "constant",
             Arrivals::Poisson => "poisson",
         };
-        let mut command = self.command("load");
-        command
-            .args(["--arrivals", process, "--request-rate", &rate])
-            .args(["--num-prompts", &count_text])
-            .args(["--random-input-len", "8", "--random-output-len", "1"]);
+        let mut command = self.load(count);
+        command.args(["--arrivals", process, "--request-rate", &rate]);
         Ok(command)
     }
 
     /// Returns the command that sends `count` requests at once.
-    fn burst(&self, count: u32) -> Command {
+    fn load(&self, count: u32) -> Command {
         let mut command = self.command("load");
-        command.args(["--num-prompts", &count.to_string()]).args([
-            "--random-input-len",
-            "8",
-            "--random-output-len",
-            "1",
-        ]);
+        command
+            .args(["--num-prompts", &count.to_string()])
+            .args(["--random-input-len", &self.plan.input_tokens.to_string()])
+            .args(["--random-output-len", "1"]);
+        if let Some(tokenizer) = &self.plan.tokenizer {
+            command.arg("--tokenizer").arg(tokenizer);
+        }
         command
     }
 
