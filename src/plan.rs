@@ -166,11 +166,20 @@ pub struct RunPlan {
 /// What a plan calls the tokenizer that it needs no file for.
 pub const EMBEDDED_TOKENIZER: &str = "o200k, embedded";
 
+/// What a plan calls the tokenizer of the server, which is asked for lengths before the run.
+pub const SERVER_TOKENIZER: &str = "server";
+
 impl RunPlan {
     /// Path of the tokenizer that the user named.
     pub fn own_tokenizer(&self) -> Option<PathBuf> {
         let path = self.tokenizer.as_ref()?;
-        (!path.ends_with(", embedded")).then(|| PathBuf::from(path))
+        let is_file = !path.ends_with(", embedded") && !self.asks_server_for_lengths();
+        is_file.then(|| PathBuf::from(path))
+    }
+
+    /// The server counts the tokens of what a data set has.
+    pub fn asks_server_for_lengths(&self) -> bool {
+        self.tokenizer.as_deref() == Some(SERVER_TOKENIZER)
     }
 
     /// The addresses that requests go to.
@@ -535,5 +544,7 @@ mod tests {
         };
         assert_eq!(of(EMBEDDED_TOKENIZER), None);
         assert_eq!(of("a/tokenizer.json"), Some("a/tokenizer.json".into()));
+        assert_eq!(of(SERVER_TOKENIZER), None);
+        assert_eq!(of("./server"), Some("./server".into()));
     }
 }

@@ -22,6 +22,8 @@ pub enum TokenizeDialect {
 /// A prompt whose tokens are to be counted.
 #[derive(Debug, Clone, Copy)]
 pub enum Countable<'a> {
+    /// A text alone, without what a tokenizer puts around one.
+    Text(&'a str),
     /// A prompt of completions.
     Prompt(&'a str),
     /// The messages of a chat, with the other fields of the request's body.
@@ -52,10 +54,11 @@ impl TokenizeDialect {
 
     /// Returns the first call for a prompt.
     pub fn call(self, model: &str, countable: Countable<'_>) -> TokenizeCall {
+        let adds_special = matches!(countable, Countable::Prompt(_));
         match (self, countable) {
-            (Self::Vllm, Countable::Prompt(prompt)) => TokenizeCall {
+            (Self::Vllm, Countable::Text(text) | Countable::Prompt(text)) => TokenizeCall {
                 path: "/tokenize",
-                body: json!({ "model": model, "prompt": prompt, "add_special_tokens": true }),
+                body: json!({ "model": model, "prompt": text, "add_special_tokens": adds_special }),
             },
             (Self::Vllm, Countable::Messages(messages, fields)) => {
                 let mut body = json!({
@@ -73,7 +76,9 @@ impl TokenizeDialect {
                     body,
                 }
             }
-            (Self::LlamaCpp, Countable::Prompt(prompt)) => Self::of_llama_cpp(prompt),
+            (Self::LlamaCpp, Countable::Text(text) | Countable::Prompt(text)) => {
+                Self::of_llama_cpp(text, adds_special)
+            }
             (Self::LlamaCpp, Countable::Messages(messages, fields)) => {
                 let mut body = fields.clone();
                 body.insert("messages".into(), messages.into());
@@ -82,9 +87,9 @@ impl TokenizeDialect {
                     body: body.into(),
                 }
             }
-            (Self::Tgi, Countable::Prompt(prompt)) => TokenizeCall {
+            (Self::Tgi, Countable::Text(text) | Countable::Prompt(text)) => TokenizeCall {
                 path: "/tokenize",
-                body: json!({ "inputs": prompt, "add_special_tokens": true }),
+                body: json!({ "inputs": text, "add_special_tokens": adds_special }),
             },
             (Self::Tgi, Countable::Messages(messages, fields)) => {
                 let mut body = fields.clone();
@@ -98,10 +103,10 @@ impl TokenizeDialect {
         }
     }
 
-    fn of_llama_cpp(prompt: &str) -> TokenizeCall {
+    fn of_llama_cpp(text: &str, adds_special: bool) -> TokenizeCall {
         TokenizeCall {
             path: "/tokenize",
-            body: json!({ "content": prompt, "add_special": true, "parse_special": true }),
+            body: json!({ "content": text, "add_special": adds_special, "parse_special": true }),
         }
     }
 
@@ -111,7 +116,7 @@ impl TokenizeDialect {
         match self {
             Self::Vllm => answer["count"].as_u64().map(TokenizeAnswer::Count),
             Self::LlamaCpp => match answer["prompt"].as_str() {
-                Some(prompt) => Some(TokenizeAnswer::Next(Self::of_llama_cpp(prompt))),
+                Some(prompt) => Some(TokenizeAnswer::Next(Self::of_llama_cpp(prompt, true))),
                 None => count(&answer["tokens"]),
             },
             Self::Tgi => count(answer).or_else(|| count(&answer["tokenize_response"])),
@@ -131,6 +136,7 @@ mod tests {
         let mut calls = String::new();
         for dialect in TokenizeDialect::ALL {
             for countable in [
+                Countable::Text("Hi"),
                 Countable::Prompt("Hi"),
                 Countable::Messages(&messages, fields),
             ] {
@@ -139,10 +145,13 @@ mod tests {
             }
         }
         insta::assert_snapshot!(calls, @r#"
+        /tokenize {"model":"m","prompt":"Hi","add_special_tokens":false}
         /tokenize {"model":"m","prompt":"Hi","add_special_tokens":true}
         /tokenize {"model":"m","messages":[{"role":"user","content":"Hi"}],"add_generation_prompt":true,"tools":[{"type":"function"}]}
+        /tokenize {"content":"Hi","add_special":false,"parse_special":true}
         /tokenize {"content":"Hi","add_special":true,"parse_special":true}
         /apply-template {"tools":[{"type":"function"}],"top_p":1,"messages":[{"role":"user","content":"Hi"}]}
+        /tokenize {"inputs":"Hi","add_special_tokens":false}
         /tokenize {"inputs":"Hi","add_special_tokens":true}
         /chat_tokenize {"tools":[{"type":"function"}],"top_p":1,"model":"m","messages":[{"role":"user","content":"Hi"}]}
         "#);

@@ -286,7 +286,11 @@ pub(crate) struct DriveArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Request")]
 pub(crate) struct RequestArgs {
-    /// A Hugging Face `tokenizer.json`, its folder, or a model's name in the hub's cache [default: o200k, embedded]
+    /// A Hugging Face `tokenizer.json`, its folder, a model's name on the hub, or `server` [default: o200k,
+    /// embedded]
+    ///
+    /// With `server` the server counts the texts of a data set, before the run: vLLM, SGLang, llama.cpp and
+    /// TGI do.
     #[arg(long, value_name = "PATH")]
     pub(crate) tokenizer: Option<PathBuf>,
     /// The chat template that the server has [default: the one beside the tokenizer]

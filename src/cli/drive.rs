@@ -53,7 +53,7 @@ impl Planned {
             private,
             models_url: plan::models_url(&args.target)?,
             pipe: None,
-            notes: [notes(args), wire_notes(&plan)].concat(),
+            notes: [notes(args, &plan), wire_notes(&plan)].concat(),
             plan,
         })
     }
@@ -234,6 +234,21 @@ fn fetch(plan: &RunPlan) -> Result<(), Error> {
     }
 }
 
+/// Asks for what a plan needs beside the server, unless it is only to be printed.
+fn ask_others(planned: &Planned, global: &Global) -> Result<(), Error> {
+    if !global.dry_run {
+        metrics::check(&planned.private)?;
+        return fetch(&planned.plan);
+    }
+    match planned.plan.asks_server_for_lengths() {
+        true => Err(Error::usage(
+            "`--tokenizer server` asks the server, and a dry run asks nobody",
+            "name the model's tokenizer as a file, or leave out one of the two",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Drives what is planned, and sums it up.
 pub(super) fn drive(
     mut planned: Planned,
@@ -241,10 +256,7 @@ pub(super) fn drive(
     global: &Global,
 ) -> Result<u8, Error> {
     look_at_trace(&mut planned, global)?;
-    if !global.dry_run {
-        metrics::check(&planned.private)?;
-        fetch(&planned.plan)?;
-    }
+    ask_others(&planned, global)?;
     // A plan is made without asking anyone.
     if planned.plan.model.is_none() && !global.dry_run {
         let backend = of_plan(&planned.plan).map_err(LoadError::from)?;
@@ -452,15 +464,15 @@ fn execute(
         stop: interrupt::listen_for(Arc::clone(&stage))?,
     };
     let run = Run::planned(planned.plan, planned.private, setup)?;
+    for note in planned.notes.iter().cloned().chain(run.feed.notes()) {
+        say(&note);
+    }
     if global.dry_run {
         print(&format!(
             "{:#}\n",
             Value::Object(run.manifest.plan.fields())
         ))?;
         return Ok(None);
-    }
-    for note in planned.notes.iter().cloned().chain(run.feed.notes()) {
-        say(&note);
     }
     let results = ResultOutputs {
         json: result_file(output, &tape, global.force)?,
@@ -482,11 +494,18 @@ fn execute(
 }
 
 /// What is said of flags before a run: of those that have no effect among others.
-fn notes(args: &DriveArgs) -> Vec<String> {
+fn notes(args: &DriveArgs, plan: &RunPlan) -> Vec<String> {
     let mut notes = Vec::new();
     if args.request.tokenizer.is_none() {
         notes.push(
             "note: lengths are counted with the embedded o200k_base; `--tokenizer` names the model's own"
+                .to_owned(),
+        );
+    }
+    if plan.asks_server_for_lengths() {
+        notes.push(
+            "note: the server counts what the data set has, before the run; made-up prompts have lengths of \
+             the embedded o200k_base"
                 .to_owned(),
         );
     }

@@ -1,31 +1,24 @@
 //! `tokenize`: counts the tokens of prompts as a server does, so that a user can check.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
-use url::Url;
 
 use super::args::{TokenizeArgs, TokenizeForm};
 use super::talk::{print, say};
-use super::{drive, hub, masks, plan};
-use crate::backend::{COUNTING_SERVERS, Countable, TokenizeAnswer, TokenizeDialect};
+use super::{drive, hub, plan};
+use crate::backend::{COUNTING_SERVERS, Countable};
 use crate::error::{Error, exit};
 use crate::flag::defaults;
+use crate::load::{CountError, ServerTokenizer};
 use crate::report::columns::{WIDTH, table};
 use crate::report::format;
 use crate::report::grid::{Field, Grid};
-use crate::runtime::block_on;
-use crate::secrets::Secrets;
-use crate::wire::{TextClient, Trust};
 use crate::workload::{
     Content, DATASETS, Dataset, DatasetSetup, PromptCounter, PromptForm, Tokenizer, Workload,
     dataset_kind,
@@ -33,9 +26,6 @@ use crate::workload::{
 
 /// Bytes of a text at most.
 const MAX_BYTES: u64 = 64 << 20;
-
-/// Time that a server may take for one count.
-const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Prompts that are told one by one where the server counts otherwise.
 const MOST_TOLD: usize = 5;
@@ -47,7 +37,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Result<u8, Error> {
         say(&note);
     }
     let server = match &args.base_url {
-        Some(url) => Some(Server::new(url, args)?),
+        Some(url) => Some(server(url, args)?),
         None => None,
     };
     let mut counting = Counting {
@@ -130,7 +120,7 @@ struct Prompt {
 
 struct Counting {
     counter: Option<PromptCounter>,
-    server: Option<Server>,
+    server: Option<ServerTokenizer>,
     is_chat: bool,
     extra_body: Map<String, Value>,
     is_csv: bool,
@@ -223,10 +213,8 @@ impl Counting {
             true => Countable::Messages(messages.unwrap_or(&alone), fields),
             false => Countable::Prompt(&prompt.text),
         };
-        let servers = match &mut self.server {
-            Some(server) => Some(server.count(countable)?),
-            None => None,
-        };
+        let counted = self.server.as_ref().map(|server| server.count(countable));
+        let servers = counted.transpose().map_err(|error| uncounted(&error))?;
         let characters = prompt.text.chars().count() as u64;
         let tokens = own.or(servers).unwrap_or(0);
         sums.prompts += 1;
@@ -346,109 +334,37 @@ fn grid(sums: &[(&std::path::PathBuf, Sums)], counting: &Counting) -> Grid {
     grid
 }
 
-/// A server that counts prompts.
-struct Server {
-    base: String,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    secrets: Secrets,
-    model: String,
-    /// How it is asked, once that is known.
-    dialect: Option<TokenizeDialect>,
-    /// What asks at each path.
-    clients: BTreeMap<&'static str, TextClient>,
+/// The server's own tokenizer.
+fn server(base: &str, args: &TokenizeArgs) -> Result<ServerTokenizer, Error> {
+    let base = base.trim_end_matches('/');
+    let base = base.strip_suffix("/v1").unwrap_or(base);
+    let models = plan::join(base, args.backend.models_endpoint())?;
+    let key = drive::api_key(std::slice::from_ref(&models));
+    let private = drive::private_for(
+        vec![models.clone()],
+        (&args.header, key),
+        Map::new(),
+        Vec::new(),
+    )?;
+    let model = match &args.model {
+        Some(model) => model.clone(),
+        None => drive::first_model(args.backend, &models, &private, false)?,
+    };
+    let trusted = (private.trust, private.secrets);
+    ServerTokenizer::new(plan::join(base, "")?, model, private.headers, trusted)
+        .map_err(|error| Error::System("start the client".into(), error))
 }
 
-impl Server {
-    fn new(base: &str, args: &TokenizeArgs) -> Result<Self, Error> {
-        let base = base.trim_end_matches('/');
-        let base = base.strip_suffix("/v1").unwrap_or(base);
-        let models = plan::join(base, args.backend.models_endpoint())?;
-        let key = drive::api_key(std::slice::from_ref(&models));
-        let private = drive::private_for(
-            vec![models.clone()],
-            (&args.header, key),
-            Map::new(),
-            Vec::new(),
-        )?;
-        let model = match &args.model {
-            Some(model) => model.clone(),
-            None => drive::first_model(args.backend, &models, &private, false)?,
-        };
-        Ok(Self {
-            base: base.to_owned(),
-            headers: private.headers,
-            secrets: private.secrets,
-            model,
-            dialect: None,
-            clients: BTreeMap::new(),
-        })
-    }
-
-    fn count(&mut self, countable: Countable<'_>) -> Result<u64, Error> {
-        let known = self.dialect.map(|dialect| vec![dialect]);
-        let mut why = String::new();
-        for dialect in known.unwrap_or_else(|| TokenizeDialect::ALL.to_vec()) {
-            match self.asked(dialect, countable)? {
-                Ok(count) => {
-                    self.dialect = Some(dialect);
-                    return Ok(count);
-                }
-                Err(reason) if why.is_empty() => why = reason,
-                Err(_) => {}
-            }
+/// No count came from a server.
+fn uncounted(error: &CountError) -> Error {
+    let hint = match error {
+        CountError::Refused { .. } => {
+            format!("leave `--base-url` out: {COUNTING_SERVERS} are known to count")
         }
-        Err(Error::Target {
-            message: format!(
-                "`{}` does not count prompts: {}",
-                self.secrets.mask(&self.base),
-                self.secrets.mask(&why)
-            ),
-            hint: Some(format!(
-                "leave `--base-url` out: {COUNTING_SERVERS} are known to count"
-            )),
-        })
-    }
-
-    /// Asks in one dialect. Returns why there is no count, where the server is there and has none.
-    fn asked(
-        &mut self,
-        dialect: TokenizeDialect,
-        countable: Countable<'_>,
-    ) -> Result<Result<u64, String>, Error> {
-        let mut call = dialect.call(&self.model, countable);
-        loop {
-            let url: Url = plan::join(&self.base, call.path)?;
-            let client = match self.clients.entry(call.path) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(place) => place.insert(
-                    TextClient::new(&url, &self.headers, &Trust::System, SERVER_TIMEOUT)
-                        .map_err(|error| unreachable(&self.secrets, &url, &error.message))?,
-                ),
-            };
-            let answer = block_on(client.post(&call.body))
-                .map_err(|error| Error::System("start the client".into(), error))?;
-            let text = match answer {
-                Ok(answer) => answer.text,
-                Err(error) if error.is_status() => return Ok(Err(error.message)),
-                Err(error) => return Err(unreachable(&self.secrets, &url, &error.message)),
-            };
-            let answer: Value = serde_json::from_str(&text).unwrap_or_default();
-            match dialect.read(&answer) {
-                Some(TokenizeAnswer::Count(count)) => return Ok(Ok(count)),
-                Some(TokenizeAnswer::Next(next)) => call = next,
-                None => return Ok(Err("its answer has no count of tokens".to_owned())),
-            }
-        }
-    }
-}
-
-fn unreachable(secrets: &Secrets, url: &Url, message: &str) -> Error {
+        CountError::Unreachable { .. } => error.hint(),
+    };
     Error::Target {
-        message: format!(
-            "could not ask `{}` for a count: {}",
-            masks::masked(url),
-            secrets.mask(message)
-        ),
-        hint: Some("check `--base-url`".into()),
+        message: error.to_string(),
+        hint: Some(hint),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, COUNTING_SERVERS};
 use crate::capture::CaptureError;
 use crate::schedule::ScheduleError;
 use crate::trace::TraceError;
@@ -30,6 +30,9 @@ pub enum LoadError {
     /// See [`WorkloadError`].
     #[error(transparent)]
     Workload(#[from] WorkloadError),
+    /// See [`CountError`].
+    #[error(transparent)]
+    Count(#[from] CountError),
     /// The client could not be set up.
     #[error("could not set up the connection to the server")]
     Wire(#[from] WireError),
@@ -55,6 +58,7 @@ impl LoadError {
             Self::Trace(error) => error.hint(),
             Self::Backend(error) => Some(error.hint().into()),
             Self::Workload(error) => error.hint(),
+            Self::Count(error) => Some(error.hint()),
             Self::OpenFiles { .. } => {
                 Some("raise the limit (`ulimit -n`), or lower `--max-concurrency`".into())
             }
@@ -62,6 +66,39 @@ impl LoadError {
                 Some("raise the limit on open files or threads (`ulimit -a`)".into())
             }
             Self::Plan(_) | Self::Schedule(_) | Self::Wire(_) | Self::Died(_) => None,
+        }
+    }
+}
+
+/// Why a server gives no count.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CountError {
+    /// Nothing came from there.
+    #[error("could not ask `{url}` for a count: {message}")]
+    Unreachable {
+        /// What was asked, without secrets.
+        url: String,
+        /// Why.
+        message: String,
+    },
+    /// It answers, and does not count.
+    #[error("`{base}` does not count prompts: {why}")]
+    Refused {
+        /// The server, without secrets.
+        base: String,
+        /// What it says.
+        why: String,
+    },
+}
+
+impl CountError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unreachable { .. } => "check `--base-url`".to_owned(),
+            Self::Refused { .. } => format!(
+                "name a file with `--tokenizer`: {COUNTING_SERVERS} are known to count by themselves"
+            ),
         }
     }
 }

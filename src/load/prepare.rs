@@ -20,6 +20,7 @@ use super::open_files::max_in_flight;
 use super::retries::Retries;
 use super::run::Run;
 use super::self_check::SelfCheckPlan;
+use super::server_tokenizer::{ServerTokenizer, base_of};
 use super::session_turns::SessionLoad;
 use super::stop::Stop;
 use super::template::RequestTemplate;
@@ -98,9 +99,7 @@ impl Run {
         plan.check().map_err(senseless)?;
         let backend = backend::of_plan(&plan)?;
         check_extra_body(&private.extra_body)?;
-        check_length(&plan, backend)?;
-        check_input(&plan, backend)?;
-        check_forced(&plan, backend)?;
+        check_backend(&plan, backend)?;
         let accept = ("accept", backend.framing().media_type());
         let headers = with_own(private.headers_for(backend), &[accept]);
         let wire = wire(&plan)?;
@@ -110,7 +109,7 @@ impl Run {
         let count_tokens = own_tokenizer.is_some().then(|| counter(&tokenizer));
         let limits = limits(&plan);
         let workload = Arc::new(workload(&plan, &tokenizer));
-        let sent = sent(&plan, backend, &workload, count_tokens.as_ref());
+        let sent = opened(&plan, &private, (backend, &workload), count_tokens.as_ref());
         // The tokenizer is read while the data set is; where it can't be, that is what went wrong.
         tokenizer.check()?;
         let sent = sent?;
@@ -235,6 +234,13 @@ fn senseless(what: impl Into<String>) -> LoadError {
     LoadError::Plan(what.into())
 }
 
+/// Refuses what a plan asks for and its backend can't do.
+fn check_backend(plan: &RunPlan, backend: Backend) -> Result<(), BackendError> {
+    check_length(plan, backend)?;
+    check_input(plan, backend)?;
+    check_forced(plan, backend)
+}
+
 /// Refuses a plan of exact output lengths where its backend has no way to ask for them.
 fn check_length(plan: &RunPlan, backend: Backend) -> Result<(), BackendError> {
     let is_asked = plan.ignore_eos == Some(true);
@@ -285,6 +291,29 @@ fn wire(plan: &RunPlan) -> Result<WireKind, LoadError> {
 fn counter(tokenizer: &Arc<Tokenizer>) -> TokenCounter {
     let tokenizer = Arc::clone(tokenizer);
     Arc::new(move |text: &str| tokenizer.count(text))
+}
+
+/// The server's own tokenizer, where lengths are to be of it.
+fn server_tokenizer(
+    plan: &RunPlan,
+    private: &Private,
+    backend: Backend,
+) -> Result<Option<Arc<ServerTokenizer>>, LoadError> {
+    let Some(endpoint) = private
+        .urls
+        .first()
+        .filter(|_| plan.asks_server_for_lengths())
+    else {
+        return Ok(None);
+    };
+    let server = ServerTokenizer::new(
+        base_of(endpoint),
+        plan.model.clone().unwrap_or_default(),
+        private.headers_for(backend),
+        (private.trust.clone(), private.secrets.clone()),
+    );
+    let server = server.map_err(|error| LoadError::System("client that asks for counts", error))?;
+    Ok(Some(Arc::new(server)))
 }
 
 /// Counts prompts as the server does, where the tokenizer is the user's: the embedded one is no
@@ -444,6 +473,19 @@ fn source(plan: &RunPlan, pipe: Option<Pipe>, sent: Sent) -> Result<Source, Load
     }
 }
 
+/// Opens the data set of a plan, with lengths by the server where that is asked for them.
+fn opened(
+    plan: &RunPlan,
+    private: &Private,
+    (backend, workload): (Backend, &Arc<Workload>),
+    count_tokens: Option<&TokenCounter>,
+) -> Result<Sent, LoadError> {
+    match server_tokenizer(plan, private, backend)? {
+        Some(server) => server.counting(|count| sent(plan, backend, workload, Some(count))),
+        None => sent(plan, backend, workload, count_tokens),
+    }
+}
+
 /// Opens the data set of a plan.
 fn sent(
     plan: &RunPlan,
@@ -491,6 +533,12 @@ fn sent(
     };
     let opened = match kind.open {
         OpenDataset::Requests(open) => open(setup)?,
+        OpenDataset::Conversations(_) if plan.asks_server_for_lengths() => {
+            return Err(senseless(format!(
+                "its data set `{name}` is counted while the run goes on, when the server must not be asked: \
+                 name the model's tokenizer as a file"
+            )));
+        }
         OpenDataset::Conversations(open) => return Ok(Sent::Conversations(open(setup)?)),
     };
     if opened.has_images() && !backend.holds_images() {

@@ -427,6 +427,64 @@ fn recorded_prompts_are_sent_with_a_length_that_is_asked_for_and_again_where_the
 }
 
 #[test]
+fn the_server_counts_a_data_set_before_the_run_and_never_during_it() {
+    let folder = Folder::new();
+    folder.write("share.json", SHAREGPT);
+    let mock = Mock::start(|request, reply| match request.path.as_str() {
+        "/tokenize" => {
+            assert_eq!(request.body["add_special_tokens"], false);
+            let count = 2 * request.prompt().split(' ').count();
+            let body = serde_json::json!({ "count": count, "tokens": [] });
+            reply.body("200 OK", "application/json", &body.to_string());
+        }
+        _ => reply.answer(request, &["a"]),
+    });
+    let words = ["--dataset-name", "sharegpt", "--dataset-path", "share.json"];
+    let server = ["--tokenizer", "server", "--num-prompts", "3"];
+    let words = [&words[..], &server].concat();
+    let outcome = load_of(&folder, &mock.url(), &words).expect_code(0);
+    assert!(
+        outcome.stderr.contains("note: the server counts"),
+        "{}",
+        outcome.stderr
+    );
+    let paths = mock.requests().into_iter().map(|request| request.path);
+    let wanted = ["/tokenize"; 4].into_iter().chain(["/v1/completions"; 3]);
+    assert!(paths.eq(wanted));
+    // The one-word reply has 2 tokens, fewer than an answer may have.
+    let planned =
+        "SELECT DISTINCT 1000 * input_tokens_planned + output_tokens_planned FROM requests";
+    assert_eq!(folder.number("run.tape", planned), 10_008);
+    assert_eq!(folder.manifest("run.tape")["plan"]["tokenizer"], "server");
+    let dry = folder.run(&[
+        "load",
+        "--base-url",
+        "http://h",
+        "--tokenizer",
+        "server",
+        "--dry-run",
+    ]);
+    assert!(dry.expect_code(2).stderr.contains("a dry run asks nobody"));
+    let none = Mock::start(|_, reply| reply.refuse("404 Not Found", "no such path"));
+    let outcome = load_of(&folder, &none.url(), &words);
+    let said = outcome.stderr.replace(&none.url(), "URL");
+    assert!(said.contains("`URL` does not count prompts"), "{said}");
+    let words = [
+        "--dataset-name",
+        "conversations",
+        "--dataset-path",
+        "share.json",
+    ];
+    let words = [&words[..], &server, &["--max-sessions", "1"]].concat();
+    let refused = load_of(&folder, &mock.url(), &words);
+    assert!(
+        refused
+            .stderr
+            .contains("name the model's tokenizer as a file")
+    );
+}
+
+#[test]
 fn requests_of_the_users_own_are_sent_as_they_are_written() {
     let folder = Folder::new();
     folder.write(

@@ -166,6 +166,13 @@ fn refuse_strays(
                 .filter(|_| kind.path == DatasetPath::None),
         );
     if let Some(stray) = strays.find(|name| is_given(matches, name)) {
+        if stray == NO_OVERSAMPLE && kinds.len() > 1 {
+            return Err(conflict(format!(
+                "the parts of the data set `{}` are sent again where they are too few, so that the shares stay \
+                 as they are: leave out `--{NO_OVERSAMPLE}`",
+                kind.name
+            )));
+        }
         return Err(conflict(format!(
             "`--{stray}` has no effect on the data set `{}`",
             kind.name
