@@ -8,7 +8,8 @@
 WITH placed AS (
   SELECT
     q.run, l.last_turn, least(CAST(q.turn AS BIGINT), l.last_turn) AS turn,
-    q.input_tokens, least(s.shared_tokens, CAST(q.input_tokens AS BIGINT)) AS shared_tokens,
+    q.input_tokens,
+    CASE WHEN s.shared_tokens > q.input_tokens THEN CAST(q.input_tokens AS BIGINT) ELSE s.shared_tokens END AS shared_tokens,
     q.usage_input_tokens, q.usage_cached_tokens, q.ttft_ns, q.tpot_ns, q.e2el_ns
   FROM requests q
   JOIN shared_tokens s ON s.run = q.run AND s.request_id = q.request_id AND s.attempt = q.attempt

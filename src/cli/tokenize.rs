@@ -16,6 +16,7 @@ use crate::backend::{COUNTING_SERVERS, Countable};
 use crate::error::{Error, exit};
 use crate::flag::defaults;
 use crate::load::{CountError, ServerTokenizer};
+use crate::plan::SERVER_TOKENIZER;
 use crate::report::columns::{WIDTH, table};
 use crate::report::format;
 use crate::report::grid::{Field, Grid};
@@ -74,6 +75,12 @@ fn counter(
     let Some(path) = &args.tokenizer else {
         return Ok(None);
     };
+    if path.as_os_str() == SERVER_TOKENIZER {
+        return Err(Error::usage(
+            "`tokenize` asks the server where `--base-url` names one",
+            "leave out `--tokenizer server`",
+        ));
+    }
     hub::fetch_tokenizer(path)?;
     let tokenizer = Arc::new(Tokenizer::load(path)?);
     let template = args.chat_template.as_deref();

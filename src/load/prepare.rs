@@ -433,16 +433,9 @@ fn source(plan: &RunPlan, pipe: Option<Pipe>, sent: Sent) -> Result<Source, Load
                     "nothing bounds its sessions: it has no `max_sessions`",
                 ));
             }
-            // Without any other end each conversation is sent once.
-            let is_endless = plan.limits.duration_ns.is_none() && plan.num_prompts.is_none();
-            let ends_with_it = plan
-                .dataset
-                .as_ref()
-                .is_some_and(|asked| asked.no_oversample);
-            let is_once = ends_with_it || (is_endless && sessions.num_sessions.is_none());
             let limits = [
                 sessions.num_sessions,
-                conversations.count().filter(|_| is_once),
+                conversations.count().filter(|_| !repeats(plan)),
             ];
             let bounds = Bounds {
                 seed,
@@ -471,6 +464,19 @@ fn source(plan: &RunPlan, pipe: Option<Pipe>, sent: Sent) -> Result<Source, Load
         }
         (None, _, _) => Err(senseless("it has neither a trace nor arrivals")),
     }
+}
+
+/// Whether what a data set has is sent again where the run asks for more. Conversations are sent once each
+/// where nothing else ends the run.
+fn repeats(plan: &RunPlan) -> bool {
+    let is_once = plan
+        .dataset
+        .as_ref()
+        .is_some_and(|asked| asked.no_oversample);
+    let limits = plan.limits.duration_ns.is_some() || plan.num_prompts.is_some();
+    let sessions = plan.sessions.as_ref();
+    let ends = sessions.is_none_or(|sessions| limits || sessions.num_sessions.is_some());
+    !is_once && ends
 }
 
 /// Opens the data set of a plan, with lengths by the server where that is asked for them.
@@ -509,8 +515,8 @@ fn sent(
             "its data set `{name}` has no field `{stray}`"
         )));
     }
-    let repeats = !asked.is_some_and(|asked| asked.no_oversample);
-    if !repeats && kind.path == DatasetPath::None {
+    let is_once = asked.is_some_and(|asked| asked.no_oversample);
+    if is_once && kind.path == DatasetPath::None {
         return Err(senseless(format!(
             "its data set `{name}` has no end that `no_oversample` could keep to"
         )));
@@ -527,7 +533,7 @@ fn sent(
             OpenDataset::Requests(_) => plan.num_prompts,
             OpenDataset::Conversations(_) => sessions.and_then(|plan| plan.num_sessions),
         },
-        repeats,
+        repeats: repeats(plan),
         is_chat: backend.is_chat(),
         kinds: DATASETS,
     };

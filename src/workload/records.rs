@@ -207,10 +207,18 @@ impl Window {
 
     /// An error of the record that begins here, with its place in the file.
     fn told(&self, error: &serde_json::Error) -> String {
-        let (line, column) = (error.line(), error.column());
+        let (mut line, mut column) = (error.line(), error.column());
         let said = error.to_string();
         let place = format!(" at line {line} column {column}");
         let what = said.strip_suffix(&place).unwrap_or(&said);
+        if let (0, Some(above)) = (column, line.checked_sub(2)) {
+            // A line that ends where it must not.
+            let lines = self.bytes[self.at..].split(|byte| *byte == b'\n');
+            (line, column) = (
+                above + 1,
+                lines.map(<[u8]>::len).nth(above).unwrap_or(0) + 1,
+            );
+        }
         let before = if line <= 1 { self.column } else { 0 };
         placed(what, self.lines + line.max(1), before + column)
     }
@@ -334,7 +342,7 @@ mod tests {
         expected value at line 1 column 4
         EOF while parsing a value at line 1 column 2
         trailing characters at line 5 column 1
-        control character (\u0000-\u001F) found while parsing a string at line 3 column 0
+        control character (\u0000-\u001F) found while parsing a string at line 2 column 8
         expected value at line 1 column 4
         ");
     }

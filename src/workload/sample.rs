@@ -106,6 +106,11 @@ impl<T> Sample<T> {
         }
     }
 
+    /// Records that were passed over.
+    pub(super) fn skipped(&self) -> u64 {
+        self.read - self.offered
+    }
+
     /// Records that could have been kept.
     pub(super) fn offered(&self) -> u64 {
         self.offered

@@ -74,28 +74,58 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
     let count = setup.most_kept(DEFAULT_COUNT);
     let mut pool = Pool::new(setup.workload.seed(), count.saturating_mul(SPARE));
     let is_whole = pool.fill(path, options.sharegpt_output_len.is_some())?;
-    let found = pool.0.offered();
+    let (found, skipped) = (pool.0.offered(), pool.0.skipped());
     let lengths = (options.sharegpt_output_len, setup.count_tokens);
-    let items = pool.choose(count, &lengths);
+    let Chosen {
+        items,
+        out_of_bounds,
+    } = pool.choose(count, &lengths);
+    let without_exchange = format!(
+        "{skipped} of its {} records {} no prompt of a user{}",
+        found + skipped,
+        if skipped == 1 { "has" } else { "have" },
+        match options.sharegpt_output_len {
+            Some(_) => "",
+            None => " with a reply to it",
+        }
+    );
+    let bounds = format!(
+        "a prompt has {MIN_TOKENS} to {MAX_PROMPT_TOKENS} tokens, with its reply at most \
+         {MAX_TOTAL_TOKENS}"
+    );
     if items.is_empty() {
-        return Err(WorkloadError::dataset(
-            path,
-            format!(
-                "none of its {found} conversations with a prompt and a reply can be sent: a prompt has \
-                 {MIN_TOKENS} to {MAX_PROMPT_TOKENS} tokens, with its reply at most {MAX_TOTAL_TOKENS}"
+        let (message, hint) = match (found, skipped) {
+            (0, 0) => ("it has no conversation".to_owned(), FORM),
+            (0, _) => (without_exchange, FORM),
+            _ => (
+                format!(
+                    "none of its {found} conversations with a prompt and a reply can be sent: {bounds}"
+                ),
+                "take longer or shorter ones, or `--dataset-name conversations`, which has no such bounds",
             ),
-            "look at its first lines; conversations have `conversations` with `from` and `value`",
-        ));
+        };
+        return Err(WorkloadError::dataset(path, message, hint));
     }
+    let remarks = [
+        (skipped > 0).then(|| format!("{without_exchange} (not sent)")),
+        (out_of_bounds > 0).then(|| {
+            let are = if out_of_bounds == 1 { "is" } else { "are" };
+            format!("{out_of_bounds} {are} too short or too long: {bounds} (not sent)")
+        }),
+        (!is_whole).then(|| beginning(found)),
+    ];
     Ok(Box::new(Items {
         what: format!("{} of {found} conversations", items.len()),
         items: items.into_iter().map(Item::from).collect(),
         count: setup.count,
         repeats: setup.repeats,
         workload: setup.workload,
-        remarks: (!is_whole).then(|| beginning(found)).into_iter().collect(),
+        remarks: remarks.into_iter().flatten().collect(),
     }))
 }
+
+const FORM: &str =
+    "look at its first lines; conversations have `conversations` with `from` and `value`";
 
 const BAD_OPTION: &str = "write `sharegpt_output_len` as a whole number above 0";
 
@@ -103,6 +133,12 @@ const BAD_OPTION: &str = "write `sharegpt_output_len` as a whole number above 0"
 struct Candidate {
     prompt: String,
     reply: String,
+}
+
+/// What is sent, and how many of those that were looked at are not, for their lengths.
+struct Chosen {
+    items: Vec<Content>,
+    out_of_bounds: usize,
 }
 
 /// Conversations that may be sent, a sample of them in bounded memory.
@@ -146,20 +182,25 @@ impl Pool {
 
     /// Chooses at most `count` of those whose lengths are within the bounds. Counts on all cores, in parts:
     /// most of what is kept to spare is not counted.
-    fn choose(self, count: u64, lengths: &(Option<u32>, Option<TokenCounter>)) -> Vec<Content> {
+    fn choose(self, count: u64, lengths: &(Option<u32>, Option<TokenCounter>)) -> Chosen {
         let most = usize::try_from(count).unwrap_or(usize::MAX);
         let candidates: Vec<Candidate> = self.0.into_records().collect();
         let mut chosen = Vec::new();
+        let mut out_of_bounds = 0;
         let mut rest = &candidates[..];
         while chosen.len() < most && !rest.is_empty() {
             let wanted = (most - chosen.len()).max(MIN_COUNTED).min(rest.len());
             let (part, after) = rest.split_at(wanted);
             let items = in_parallel(part.len(), |at| item(&part[at], lengths));
+            out_of_bounds += items.iter().filter(|item| item.is_none()).count();
             chosen.extend(items.into_iter().flatten());
             rest = after;
         }
         chosen.truncate(most);
-        chosen
+        Chosen {
+            items: chosen,
+            out_of_bounds,
+        }
     }
 }
 
@@ -252,7 +293,7 @@ mod tests {
             .find(|one| one.text.contains("legs"));
         let spider = spider.unwrap();
         assert_eq!((spider.tokens, spider.output_tokens), (Some(6), 5));
-        assert_eq!(dataset.note(), None);
+        insta::assert_snapshot!(dataset.note().unwrap(), @"note: 3 of its 7 records have no prompt of a user with a reply to it (not sent); 1 is too short or too long: a prompt has 4 to 1024 tokens, with its reply at most 2048 (not sent)");
         assert_eq!(dataset.typical_output_tokens(), Some(5));
     }
 
@@ -285,10 +326,7 @@ mod tests {
         );
         assert!((0..10).all(|index| dataset.request(index).output_tokens == 9));
         let note = dataset.note().unwrap();
-        assert_eq!(
-            note,
-            "note: 4 of 5 conversations are sent, then the same ones again"
-        );
+        insta::assert_snapshot!(note, @"note: 4 of 5 conversations are sent, then the same ones again; 2 of its 7 records have no prompt of a user (not sent); 1 is too short or too long: a prompt has 4 to 1024 tokens, with its reply at most 2048 (not sent)");
         let warmup = dataset.warmup(0);
         assert!(!texts(&*dataset, 4).contains(&warmup.text));
         assert_eq!(warmup.tokens, dataset.request(0).tokens);
@@ -307,11 +345,21 @@ mod tests {
             "{broken}"
         );
         assert!(hint.contains("one a line"), "{hint}");
-        for text in ["", "[]", "{}", "[{\"conversations\": []}]"] {
+        let none = "1 of its 1 records has no prompt";
+        for (text, why) in [
+            ("", "it has no conversation"),
+            ("[]", "it has no conversation"),
+            ("{}", none),
+            ("[{\"conversations\": []}]", none),
+        ] {
             let (empty, hint) = refused(text);
-            assert!(empty.contains("none of its 0"), "{empty}");
+            assert!(empty.contains(why), "{empty}");
             assert!(hint.contains("`from` and `value`"), "{hint}");
         }
+        let short = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "bot", "content": "b c d e"}]}"#;
+        let (bounds, hint) = refused(short);
+        assert!(bounds.contains("a prompt has 4 to 1024"), "{bounds}");
+        assert!(hint.contains("conversations"), "{hint}");
         assert!(refused("id,prompt\n1,a\n").0.contains("line 1"));
         assert!(refused("[1, 2]").0.contains("line 1"));
     }

@@ -4,7 +4,7 @@ use super::counts::asked;
 use super::golden::answer;
 use super::{analysed, spelled};
 use crate::analyze::Options;
-use crate::capture::schema::RequestRow;
+use crate::capture::schema::{RequestRow, Status};
 use crate::plan::{Loop, SessionReplies, SessionsPlan};
 use crate::sql::fixture::TapeFixture;
 
@@ -37,8 +37,8 @@ fn holds_later_turns_against_first_ones() {
     tape.answer(3, [70, 70], &[(99, None)]);
     let expected = "\
 run turns n input_tokens_mean cached_share ideal_cached_share ttft_p50_ns ttft_p90_ns ttft_p99_ns tpot_p50_ns e2el_p50_ns e2el_p99_ns
-t first 1 8 0 1 30000000 30000000 30000000 10000000 40000000 40000000
-t later 2 8 0.75 1 15000000 19000000 19900000 - 15000000 19900000";
+t first 1 8 0 - 30000000 30000000 30000000 10000000 40000000 40000000
+t later 2 8 0.75 - 15000000 19000000 19900000 - 15000000 19900000";
     assert_eq!(one(tape, "latency_by_turn"), expected);
 }
 
@@ -54,9 +54,9 @@ fn follows_the_time_to_first_token_turn_by_turn() {
     tape.answer(5, [70, 70], &[(99, None)]);
     let expected = "\
 run turn n input_tokens_mean cached_share ideal_cached_share ttft_p50_ns ttft_p90_ns ttft_p99_ns
-t 0 2 8 0 1 40000000 48000000 49800000
-t 1 1 8 0.75 1 10000000 10000000 10000000
-t 63 2 8 - 1 25000000 29000000 29900000";
+t 0 2 8 0 - 40000000 48000000 49800000
+t 1 1 8 0.75 - 10000000 10000000 10000000
+t 63 2 8 - - 25000000 29000000 29900000";
     assert_eq!(one(tape, "ttft_by_turn"), expected);
 }
 
@@ -108,6 +108,33 @@ fn a_later_turn_should_have_had_cached_what_the_turn_before_had() {
     };
     assert_eq!(ideal(SessionReplies::Live), ["0.5", "0.5333"]);
     assert_eq!(ideal(SessionReplies::Trace), ["0.5", "0.4667"]);
+}
+
+// The second turn failed and the third went out without it: it shares what the first had, 8 + 2. Of the
+// other session nobody knows what it shares: its first turn failed.
+#[test]
+fn a_turn_behind_a_failed_one_shares_what_the_last_good_one_had() {
+    let mut tape = of_sessions(None, SessionReplies::Live);
+    for (id, session, turn) in [
+        (0, "a", 0),
+        (1, "a", 1),
+        (2, "a", 2),
+        (3, "b", 0),
+        (4, "b", 1),
+    ] {
+        let at = 100 * i64::try_from(id).unwrap();
+        let row = tape.answer(id, [at, at], &[(at + 10, None), (at + 20, None)]);
+        in_session(row, turn, None);
+        row.session_id = Some(session.to_owned());
+        if [1, 3].contains(&id) {
+            row.status = Status::Error;
+        }
+    }
+    let shared = asked(
+        &tape,
+        "SELECT shared_tokens FROM shared_tokens WHERE status = 'ok' ORDER BY request_id",
+    );
+    assert_eq!(shared, "-\n8\n-");
 }
 
 /// A session of two turns: the first from `from` on, 100 ms each, with 200 ms of thought between.

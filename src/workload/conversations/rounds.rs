@@ -44,6 +44,9 @@ impl Rounds {
     pub(super) fn shortage(&self, what: &str) -> Option<String> {
         let is_short = self.count.is_none_or(|count| count > self.size);
         let then = match (self.repeats, self.size) {
+            (true, _) if self.count.is_none() => {
+                "may be sent, and again under other names where the run has room for more"
+            }
             (true, 1) => "is sent, then the same one again under other names",
             (true, _) => "are sent, then the same ones again under other names",
             (false, 1) => "is sent, and the run ends with it",

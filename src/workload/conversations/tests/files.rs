@@ -89,7 +89,7 @@ fn each_turn_has_what_is_new_in_it_and_the_reply_that_was_recorded() {
     let pauses: Vec<_> = seven.turns.iter().map(|turn| turn.think_ns).collect();
     assert_eq!(pauses, [0, 1_500_500_000]);
     let note = file.note().unwrap();
-    insta::assert_snapshot!(note, @"note: the 4 conversations of the file are sent, then the same ones again under other names; 1 of its 5 records has no words of a user (not sent)");
+    insta::assert_snapshot!(note, @"note: the 4 conversations of the file may be sent, and again under other names where the run has room for more; 1 of its 5 records has no words of a user (not sent)");
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn what_is_no_file_of_conversations_is_told_by_its_place() {
     EOF while parsing a list at line 2 column 14
     key must be a string at line 1 column 32
     trailing characters at line 1 column 20
-    a conversation is over 64 MiB at line 1 column 1
+    a conversation is over 64 MiB at line 1 column 2
     it has no conversation that can be sent: its only record has a message of someone who is not known, such as `narrator`
     it has no conversation that can be sent: its only record has images, audio or video, which are not read here
     ");

@@ -222,7 +222,7 @@ fn a_file_of_the_benchmark_of_conversations_means_what_it_means_there() {
     let again = file.conversation(24);
     assert_eq!((again.id.as_str(), &again.turns), ("c1-2", &all[0].turns));
     assert_eq!(again.shared_tokens, again.turns[0].tokens);
-    insta::assert_snapshot!(file.note().unwrap(), @"note: the 24 conversations of the file are sent, then the same ones again under other names; the files that `text_files` names are not read: words are made up");
+    insta::assert_snapshot!(file.note().unwrap(), @"note: the 24 conversations of the file may be sent, and again under other names where the run has room for more; the files that `text_files` names are not read: words are made up");
     let flags = json!({ "conversation_output_len": "7", "max_turns": 1, "think_time": "2" });
     let file = opened(config().to_string(), &flags, USUAL).unwrap();
     let one = file.conversation(5);
