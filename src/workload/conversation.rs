@@ -109,10 +109,10 @@ pub(super) fn fits(tokens: Option<u32>, output_tokens: u32) -> bool {
     })
 }
 
-/// Names of what tells who speaks in a turn; the first that is there counts, as below.
+/// Names of the field that says who speaks in a turn. Where several are there, the first in this list counts.
 pub(super) const SPEAKER_KEYS: [&str; 2] = ["from", "role"];
 
-/// Names of what is said in a turn.
+/// Names of the field with what is said in a turn. Where several have a text, the first in this list counts.
 pub(super) const TEXT_KEYS: [&str; 3] = ["value", "content", "text"];
 
 /// What the user says first, and the reply to it, out of turns that come one by one.

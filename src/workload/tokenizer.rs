@@ -31,8 +31,8 @@ enum Kind {
     Embedded,
 }
 
-/// A tokenizer that a thread of its own reads; whoever asks for it first waits. Where it can't be read, the
-/// reason is there until somebody takes it.
+/// A tokenizer that a thread of its own reads: who asks for it before that is done waits. Where it can't be read,
+/// it holds the reason, until [`Tokenizer::check`] takes that out.
 type Loading = LazyLock<
     Result<tokenizers::Tokenizer, Mutex<Option<WorkloadError>>>,
     Box<dyn FnOnce() -> Result<tokenizers::Tokenizer, Mutex<Option<WorkloadError>>> + Send>,
