@@ -21,6 +21,7 @@ pub(crate) const MS: i64 = 1_000_000;
 pub(crate) const START_UTC_NS: i64 = 1_795_305_600 * 1_000 * MS;
 
 /// The rows and the manifest of a tape to be.
+#[derive(Clone)]
 pub(crate) struct TapeFixture {
     pub(crate) manifest: Manifest,
     pub(crate) requests: Vec<RequestRow>,

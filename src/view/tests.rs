@@ -322,7 +322,9 @@ fn a_folder_s_report_has_tapes_that_came_later_and_none_that_is_being_written() 
 #[test]
 fn a_report_that_is_there_does_not_wait_for_one_that_is_made() {
     let looked = Looked::new();
-    let made = looked.get("/").2;
+    let (status, _, made) = looked.get("/");
+    // Another one would wait for the hold.
+    assert_eq!(status, StatusCode::OK);
     let making = looked.desk.pages.hold_making();
     let request = Request::builder()
         .uri("/secret/?goodput=20")
