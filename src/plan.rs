@@ -381,6 +381,9 @@ pub struct Dataset {
     /// Whether the run ends when all of it was sent, in place of sending the same again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_oversample: bool,
+    /// Whether the records of a file are sent in their order, in place of a sample of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disable_shuffle: bool,
     /// What the kind keeps of its flags.
     #[serde(flatten)]
     pub options: Map<String, Value>,
@@ -393,6 +396,7 @@ impl Dataset {
             name: name.to_owned(),
             path: None,
             no_oversample: false,
+            disable_shuffle: false,
             options: Map::new(),
         }
     }

@@ -1,8 +1,7 @@
 //! `tokenize`: counts the tokens of prompts as a server does, so that a user can check.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,8 +20,8 @@ use crate::report::columns::{WIDTH, table};
 use crate::report::format;
 use crate::report::grid::{Field, Grid};
 use crate::workload::{
-    Content, DATASETS, Dataset, DatasetSetup, PromptCounter, PromptForm, Tokenizer, Workload,
-    dataset_kind,
+    Content, DATASETS, Dataset, DatasetSetup, PromptCounter, PromptForm, Tokenizer, Unreadable,
+    Workload, dataset_kind, open_text,
 };
 
 /// Bytes of a text at most.
@@ -32,6 +31,12 @@ const MAX_BYTES: u64 = 64 << 20;
 const MOST_TOLD: usize = 5;
 
 pub(super) fn run(args: &TokenizeArgs) -> Result<u8, Error> {
+    if args.tokenizer.is_none() && args.base_url.is_none() {
+        return Err(Error::usage(
+            "nothing says how tokens are counted",
+            "name a tokenizer with `--tokenizer`, a server that counts with `--base-url`, or both",
+        ));
+    }
     let extra_body = plan::extra_body(args.extra_body.as_deref())?;
     let counter = counter(args, &extra_body)?;
     if let Some(note) = counter.as_ref().and_then(PromptCounter::note) {
@@ -48,6 +53,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Result<u8, Error> {
         extra_body,
         is_csv: args.format == TokenizeForm::Csv,
         off: Vec::new(),
+        differ: 0,
     };
     let mut sums = Vec::new();
     if counting.is_csv {
@@ -63,6 +69,10 @@ pub(super) fn run(args: &TokenizeArgs) -> Result<u8, Error> {
         print(&text)?;
         for line in &counting.off {
             say(line);
+        }
+        match counting.differ.saturating_sub(counting.off.len() as u64) {
+            0 => {}
+            more => say(&format!("and {more} more (`--format csv` lists all)")),
         }
     }
     Ok(exit::DONE)
@@ -133,6 +143,8 @@ struct Counting {
     is_csv: bool,
     /// What is said of prompts that the server counts otherwise.
     off: Vec<String>,
+    /// Number of those prompts.
+    differ: u64,
 }
 
 impl Counting {
@@ -143,9 +155,9 @@ impl Counting {
             false => None,
         };
         let file = copy.as_ref().map_or(path, NamedTempFile::path);
-        if is_text(path, file)? {
+        if let Some(text) = text_of(path, file)? {
             let prompt = Prompt {
-                text: text_of(path, file)?,
+                text,
                 messages: None,
                 fields: None,
             };
@@ -171,6 +183,7 @@ impl Counting {
             count_tokens: None,
             count: None,
             repeats: false,
+            is_shuffled: true,
             is_chat: self.is_chat,
             kinds: DATASETS,
         })?)
@@ -232,6 +245,7 @@ impl Counting {
         sums.server_tokens += servers.unwrap_or(0);
         let is_equal = own.zip(servers).is_none_or(|(own, servers)| own == servers);
         sums.equal += u64::from(is_equal);
+        self.differ += u64::from(!is_equal);
         if !is_equal && self.off.len() < MOST_TOLD {
             self.off.push(format!(
                 "`{}`, prompt {number}: {tokens} tokens here, {} by the server",
@@ -264,44 +278,41 @@ fn of_stdin() -> Result<NamedTempFile, Error> {
     Ok(copy)
 }
 
-/// Whether a file is one text: it is not named as one of requests is, and does not begin with an object.
-fn is_text(name: &Path, file: &Path) -> Result<bool, Error> {
+/// Reads a file that is one text: it is not named as one of requests is, and does not begin with an object.
+fn text_of(name: &Path, file: &Path) -> Result<Option<String>, Error> {
     let mut endings = name.file_name().and_then(OsStr::to_str).unwrap_or_default();
     endings = endings.strip_suffix(".gz").unwrap_or(endings);
     if [".jsonl", ".ndjson", ".json", ".csv"]
         .iter()
         .any(|ending| endings.ends_with(ending))
     {
-        return Ok(false);
+        return Ok(None);
     }
-    let mut start = Vec::new();
-    let opened = File::open(file).map_err(|source| unread(name, source))?;
-    let read = opened.take(4096).read_to_end(&mut start);
-    read.map_err(|source| unread(name, source))?;
-    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start);
-    Ok(!start.trim_ascii_start().starts_with(b"{"))
-}
-
-fn text_of(name: &Path, file: &Path) -> Result<String, Error> {
-    let mut text = String::new();
-    let opened = File::open(file).map_err(|source| unread(name, source))?;
-    let read = opened.take(MAX_BYTES + 1).read_to_string(&mut text);
-    read.map_err(|source| unread(name, source))?;
+    let unread = |why: Unreadable| Error::Usage {
+        message: format!("cannot read `{}`: {why}", name.display()),
+        hint: why.hint.map(str::to_owned),
+    };
+    let mut opened = open_text(file).map_err(unread)?;
+    let start = opened.fill_buf().map_err(|error| unread(error.into()))?;
+    if start.trim_ascii_start().starts_with(b"{") {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    let read = opened.take(MAX_BYTES + 1).read_to_end(&mut text);
+    read.map_err(|error| unread(error.into()))?;
     if text.len() as u64 > MAX_BYTES {
         return Err(Error::usage(
             format!("`{}` is over {} MiB", name.display(), MAX_BYTES >> 20),
             "count a part of it",
         ));
     }
-    Ok(text)
-}
-
-fn unread(path: &Path, source: io::Error) -> Error {
-    Error::File {
-        verb: "read",
-        path: path.to_owned(),
-        source,
-    }
+    let text = String::from_utf8(text);
+    text.map(Some).map_err(|_| {
+        Error::usage(
+            format!("`{}` is no UTF-8 text", name.display()),
+            "write it as UTF-8",
+        )
+    })
 }
 
 fn grid(sums: &[(&std::path::PathBuf, Sums)], counting: &Counting) -> Grid {

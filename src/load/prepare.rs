@@ -534,6 +534,7 @@ fn sent(
             OpenDataset::Conversations(_) => sessions.and_then(|plan| plan.num_sessions),
         },
         repeats: repeats(plan),
+        is_shuffled: asked.is_none_or(|asked| !asked.disable_shuffle),
         is_chat: backend.is_chat(),
         kinds: DATASETS,
     };

@@ -281,6 +281,7 @@ mod tests {
                 count_tokens: None,
                 count: None,
                 repeats: true,
+                is_shuffled: true,
                 is_chat: false,
                 kinds: &[],
             };

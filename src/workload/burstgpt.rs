@@ -15,8 +15,9 @@ use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDatase
 use super::error::WorkloadError;
 use super::items::{mean, note};
 use super::prompt::{PromptSpec, Workload};
-use super::records::{self, Cap, Capped, Text};
+use super::records::{self, Cap, Capped};
 use super::sample::Sample;
+use super::text_file::{self, Text};
 use crate::flag::{Flag, FlagKind};
 
 /// Lengths of a BurstGPT trace.
@@ -66,7 +67,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         message: format!("the data set `burstgpt`: {error}"),
     })?;
     let most = setup.most_kept(DEFAULT_COUNT);
-    let mut sample = Sample::new(setup.workload.seed(), most, usize::MAX);
+    let mut sample = Sample::new(setup.order(), most, usize::MAX);
     let mut others = Others::default();
     let mut rows = Rows::open(path)?;
     while let Some(row) = rows.next(path)? {
@@ -155,7 +156,8 @@ struct Rows {
 impl Rows {
     fn open(path: &Path) -> Result<Self, WorkloadError> {
         let wrong = |message: String| WorkloadError::dataset(path, message, FORM);
-        let text = records::open(path).map_err(|error| wrong(error.to_string()))?;
+        let text =
+            text_file::open(path).map_err(|why| WorkloadError::unreadable(path, why, FORM))?;
         let (text, cap) = records::capped(text, "a row");
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
@@ -292,6 +294,7 @@ mod tests {
             count_tokens: None,
             count,
             repeats: count != Some(99),
+            is_shuffled: true,
             is_chat: false,
             kinds: &[],
         })

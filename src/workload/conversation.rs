@@ -1,5 +1,7 @@
 //! Recorded conversations: what of one is sent, and which ones `vllm bench serve` takes.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 /// Tokens of a prompt and of an answer at least, as in vLLM's `is_valid_sequence`.
@@ -32,7 +34,7 @@ const SYSTEMS: [&str; 2] = ["system", "developer"];
 const TOOLS: [&str; 4] = ["tool", "function", "observation", "ipython"];
 
 /// A name of an assistant who calls a tool.
-const CALL: &str = "function_call";
+pub(super) const CALL: &str = "function_call";
 
 /// Who says a message of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,15 +167,32 @@ impl<T> FirstExchange<T> {
 }
 
 /// What the user says first, and the reply to it.
-pub(super) fn first_exchange(turns: &[Map<String, Value>]) -> Option<(&str, Option<&str>)> {
+pub(super) fn first_exchange(
+    turns: &[Map<String, Value>],
+) -> Option<(Cow<'_, str>, Option<Cow<'_, str>>)> {
     let mut exchange = FirstExchange::default();
     for turn in turns {
         let speaker = text_of(turn, &SPEAKER_KEYS).unwrap_or_default();
-        exchange.take(speaker, text_of(turn, &TEXT_KEYS));
+        exchange.take(&speaker, text_of(turn, &TEXT_KEYS));
     }
     exchange.parts()
 }
 
-fn text_of<'a>(turn: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a str> {
-    keys.iter().find_map(|key| turn.get(*key)?.as_str())
+/// Whether what the user says first has an image, audio or the like in it.
+pub(super) fn is_more_than_text(turns: &[Map<String, Value>]) -> bool {
+    let is_user = |turn: &&Map<String, Value>| {
+        let speaker = SPEAKER_KEYS.iter().find_map(|key| turn.get(*key)?.as_str());
+        speaker.is_some_and(|name| USERS.contains(&name))
+    };
+    turns.iter().find(is_user).is_some_and(has_more_than_text)
+}
+
+/// The text under the first of several names that has one.
+fn text_of<'a>(turn: &'a Map<String, Value>, keys: &[&str]) -> Option<Cow<'a, str>> {
+    keys.iter()
+        .find_map(|key| match texts_of(turn.get(*key)?)[..] {
+            [] => None,
+            [text] => Some(Cow::Borrowed(text)),
+            ref texts => Some(Cow::Owned(texts.join("\n"))),
+        })
 }

@@ -216,6 +216,16 @@ impl Reading<'_> {
                         at + 1
                     ));
                 }
+                let is_odd = |message: &Map<String, Value>| {
+                    let content = message.get("content").unwrap_or(&Value::Null);
+                    !matches!(content, Value::Null | Value::String(_) | Value::Array(_))
+                };
+                if let Some(at) = messages.iter().position(is_odd) {
+                    return wrong(&format!(
+                        "the `content` of message {} of its `messages` is neither a text nor a list of parts",
+                        at + 1
+                    ));
+                }
                 if !self.is_chat && messages.iter().any(has_more_than_text) {
                     let parts = "parts of `messages` that are no text";
                     self.found.chats_alone.insert(parts);
@@ -320,6 +330,7 @@ mod tests {
             count_tokens: None,
             count: how.count,
             repeats: how.repeats,
+            is_shuffled: true,
             is_chat: how.is_chat,
             kinds: &[],
         })
@@ -565,6 +576,7 @@ mod tests {
             b"{\"messages\": []}",
             b"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"content\": \"b\"}]}",
             b"{\"messages\": [\"a\"]}",
+            b"{\"messages\": [{\"role\": \"user\", \"content\": 5}]}",
             b"{\"prompt\": \"a\", \"output_tokens\": 0}",
             b"{\"prompt\": \"a\", \"output_tokens\": 2.5}",
             b"{\"prompt\": \"\xff\", \"output_tokens\": 2}",
@@ -573,7 +585,7 @@ mod tests {
         insta::assert_snapshot!(messages.join("\n"), @r#"
         it has no line
         it has no line
-        line 1: it is no JSON object
+        it is a file of Parquet
         line 1: it is no JSON object
         line 2: invalid type: integer `7`, expected a string at column 12
         line 1: it has no `prompt` and no `messages`
@@ -582,6 +594,7 @@ mod tests {
         line 1: its `messages` are empty
         line 1: message 2 of its `messages` has no `role`
         line 1: invalid type: string "a", expected an object at column 17
+        line 1: the `content` of message 1 of its `messages` is neither a text nor a list of parts
         line 1: the length of its answer is 0
         line 1: invalid type: floating point `2.5`, expected a whole number at column 36
         line 1: invalid unicode code point at column 13

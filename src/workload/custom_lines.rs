@@ -1,13 +1,14 @@
 //! The files of the data set `custom`: a JSON object a line, or CSV with a header.
 
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read};
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::WorkloadError;
-use super::records::{self, Cap, Capped, MAX_RECORD_BYTES, Text};
+use super::records::{self, Cap, Capped, MAX_RECORD_BYTES};
+use super::text_file::{self, Text, Unreadable};
 
 /// What lines look like.
 pub(super) const FORM: &str = "a line is a JSON object, such as {\"prompt\": \"Hello\", \
@@ -76,9 +77,9 @@ impl<'a> Lines<'a> {
     ///
     /// It can't be read, or its header has no `prompt`.
     pub(super) fn open(path: &'a Path) -> Result<Self, WorkloadError> {
-        let unread = |error: std::io::Error| WorkloadError::dataset(path, error.to_string(), FORM);
-        let mut text = records::open(path).map_err(unread)?;
-        let head = text.fill_buf().map_err(unread)?;
+        let unread = |why: Unreadable| WorkloadError::unreadable(path, why, FORM);
+        let mut text = text_file::open(path).map_err(unread)?;
+        let head = text.fill_buf().map_err(|error| unread(error.into()))?;
         let name = path.to_string_lossy().to_ascii_lowercase();
         let is_named = name.ends_with(".csv") || name.ends_with(".csv.gz");
         let is_csv = !head.trim_ascii().is_empty() && (is_named || has_header(head));
@@ -132,7 +133,7 @@ fn next_json(
         let mut limited = text.by_ref().take(MAX_RECORD_BYTES);
         let length = limited
             .read_until(b'\n', &mut bytes)
-            .map_err(|error| fail(path, *number, &error.to_string(), FORM))?
+            .map_err(|error| WorkloadError::unreadable(path, error, FORM))?
             as u64;
         if length == 0 {
             return Ok(None);
@@ -148,7 +149,7 @@ fn next_json(
         if !line.starts_with(b"{") {
             let hint = match line.starts_with(b"[") {
                 true => {
-                    "write an object a line, without the list around them, or take `--dataset-name hf`"
+                    "write an object a line, without the list around them: `jq -c '.[]' FILE` does"
                 }
                 false => FORM,
             };
@@ -176,10 +177,7 @@ impl Csv {
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::Headers)
             .from_reader(text);
-        let header = reader
-            .headers()
-            .map_err(|error| told(path, &error))?
-            .clone();
+        let header = reader.headers().map_err(|error| told(path, error))?.clone();
         let place = |wanted: &str| header.iter().position(|name| name == wanted);
         let Some(prompt) = place("prompt") else {
             let names: Vec<&str> = header.iter().take(MAX_NAMES).collect();
@@ -199,7 +197,7 @@ impl Csv {
     fn next(&mut self, path: &Path) -> Result<Option<Numbered>, WorkloadError> {
         self.cap.renew();
         let read = self.reader.read_record(&mut self.record);
-        if !read.map_err(|error| told(path, &error))? {
+        if !read.map_err(|error| told(path, error))? {
             return Ok(None);
         }
         let number = self.record.position().map_or(0, csv::Position::line);
@@ -234,16 +232,16 @@ impl Csv {
 }
 
 /// Says what is wrong with CSV, by its line.
-fn told(path: &Path, error: &csv::Error) -> WorkloadError {
+fn told(path: &Path, error: csv::Error) -> WorkloadError {
+    if error.is_io_error() {
+        return WorkloadError::unreadable(path, io::Error::from(error), QUOTES);
+    }
     let number = error.position().map_or(1, csv::Position::line);
     let message = match error.kind() {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..
         } => format!("it has {len} fields, and the header {expected_len}"),
         csv::ErrorKind::Utf8 { .. } => "it is no UTF-8 text".to_owned(),
-        csv::ErrorKind::Io(error) => {
-            return WorkloadError::dataset(path, error.to_string(), QUOTES);
-        }
         _ => error.to_string(),
     };
     fail(path, number, &message, QUOTES)

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::content::Content;
 use super::error::WorkloadError;
 use super::prompt::Workload;
+use super::sample::Order;
 use super::tokenizer::TokenCounter;
 use super::turns::Conversations;
 use crate::flag::Flag;
@@ -55,6 +56,8 @@ pub struct DatasetSetup<'a> {
     pub count: Option<u64>,
     /// It is sent again from the start where it has fewer.
     pub repeats: bool,
+    /// Which records of a file are sent, and in which order, is drawn.
+    pub is_shuffled: bool,
     /// Requests hold messages, and with them what only chats have.
     pub is_chat: bool,
     /// All data sets that there are, for one that has others in it.
@@ -65,6 +68,14 @@ pub struct DatasetSetup<'a> {
 const MOST_KEPT: u64 = 100_000;
 
 impl DatasetSetup<'_> {
+    /// Which records of a file are kept.
+    pub(super) fn order(&self) -> Order {
+        match self.is_shuffled {
+            true => Order::Drawn(self.workload.seed()),
+            false => Order::OfFile,
+        }
+    }
+
     /// How many requests are kept of a file at most: as many as the run has, or where nobody knows
     /// that, `usual`.
     pub(super) fn most_kept(&self, usual: u64) -> u64 {

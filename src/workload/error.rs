@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::text_file::Unreadable;
 use crate::capture::CaptureError;
 
 /// Why prompts can't be made.
@@ -81,6 +82,12 @@ impl WorkloadError {
         }
     }
 
+    /// A file of a data set that can't be read, or has another form: `form` says what it is to have.
+    pub(super) fn unreadable(path: &Path, why: impl Into<Unreadable>, form: &'static str) -> Self {
+        let Unreadable { message, hint } = why.into();
+        Self::dataset(path, message, hint.unwrap_or(form))
+    }
+
     /// Returns what the user can do about it, as an imperative.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -91,7 +98,7 @@ impl WorkloadError {
                  cache of the Hugging Face hub is found: `hf download NAME` puts it there"
             }
             Self::NoTokenizerInFolder { .. } | Self::BadTokenizer { .. } => {
-                "name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out"
+                "name the `tokenizer.json` of the model, packed with gzip or not"
             }
             Self::NoTiktoken { .. } => {
                 "build with `--features tiktoken`, or name a `tokenizer.json` with the same vocabulary"

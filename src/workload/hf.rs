@@ -10,10 +10,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::content::Content;
-use super::conversation::{MAX_PROMPT_TOKENS, MAX_TOTAL_TOKENS, MIN_TOKENS, first_exchange, fits};
+use super::conversation::{
+    MAX_PROMPT_TOKENS, MAX_TOTAL_TOKENS, MIN_TOKENS, first_exchange, fits, is_more_than_text,
+};
 use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
-use super::hf_files::{Row, each_row, find, no_column};
+use super::hf_files::{FORMS, Row, each_row, find, no_column};
 use super::items::{Item, Items};
 use super::sample::Sample;
 use super::tokenizer::TokenCounter;
@@ -91,7 +93,14 @@ const PROMPTS: [&str; 9] = [
 ];
 
 /// Names of columns that have what was answered.
-const OUTPUTS: [&str; 4] = ["output", "response", "answer", "completion"];
+const OUTPUTS: [&str; 6] = [
+    "output_tokens",
+    "expected_output_tokens",
+    "output",
+    "response",
+    "answer",
+    "completion",
+];
 
 /// What the plan keeps of its flags.
 #[derive(Debug, Default, Deserialize)]
@@ -120,16 +129,12 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
     )?;
     let count = setup.most_kept(DEFAULT_COUNT);
     let columns = Columns::of(&options);
-    let mut sample = Sample::new(
-        setup.workload.seed(),
-        count.saturating_mul(SPARE),
-        MAX_BYTES,
-    );
+    let mut sample = Sample::new(setup.order(), count.saturating_mul(SPARE), MAX_BYTES);
     let mut has_output = false;
     for file in &files.paths {
         has_output |= columns.read(file, &mut sample)?;
     }
-    let rows = sample.offered();
+    let (rows, skipped) = (sample.offered(), sample.skipped());
     if let Some(name) = options
         .hf_output_column
         .as_ref()
@@ -144,14 +149,14 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         count_tokens: setup.count_tokens,
     };
     let most = usize::try_from(count).unwrap_or(usize::MAX);
-    let mut unknown = 0_u64;
+    let mut seen = Seen::default();
     let items: Vec<Item> = sample
         .into_records()
-        .filter_map(|row| lengths.item(row, &mut unknown))
+        .filter_map(|row| lengths.item(row, &mut seen))
         .take(most)
         .collect();
     if items.is_empty() {
-        return Err(nothing(path, rows));
+        return Err(nothing(path, rows, skipped));
     }
     let split = files.split.map(|split| format!(" of the split `{split}`"));
     Ok(Box::new(Items {
@@ -164,12 +169,24 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         count: setup.count,
         repeats: setup.repeats,
         workload: setup.workload,
-        remarks: remarks(&files.subsets, unknown),
+        remarks: remarks(&files.subsets, (rows, skipped), &seen),
     }))
 }
 
-/// What is to be said before a run: of rows in several folders, and of answers of unknown length.
-fn remarks(subsets: &[String], unknown: u64) -> Vec<String> {
+/// Numbers of rows that were looked at, of which something is to be said.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The length of their answer is unknown.
+    unknown: u64,
+    /// Conversations that are not sent for their lengths.
+    out_of_bounds: u64,
+    /// What is sent has images or the like in the file.
+    more_than_text: u64,
+}
+
+/// What is to be said before a run: of rows in several folders, of those that are not sent, or not as they
+/// are in the file, and of answers of unknown length.
+fn remarks(subsets: &[String], (rows, skipped): (u64, u64), seen: &Seen) -> Vec<String> {
     let mut remarks = Vec::new();
     if !subsets.is_empty() {
         remarks.push(format!(
@@ -177,26 +194,56 @@ fn remarks(subsets: &[String], unknown: u64) -> Vec<String> {
             subsets.join(", ")
         ));
     }
-    if unknown > 0 {
+    if skipped > 0 {
+        let have = if skipped == 1 { "has" } else { "have" };
         remarks.push(format!(
-            "how long answers are to be is not known of {unknown} of them, which ask for \
-             {DEFAULT_OUTPUT_TOKENS} tokens (`--hf-output-len`, or a reply and `--tokenizer`)"
+            "{skipped} of {} rows {have} no prompt (not sent)",
+            rows + skipped
+        ));
+    }
+    if seen.out_of_bounds > 0 {
+        remarks.push(format!(
+            "{} {} too short or too long: {} (not sent)",
+            seen.out_of_bounds,
+            if seen.out_of_bounds == 1 { "is" } else { "are" },
+            bounds()
+        ));
+    }
+    if seen.more_than_text > 0 {
+        remarks.push(format!(
+            "of {} of them the text alone is sent, without images and the like",
+            seen.more_than_text
+        ));
+    }
+    if seen.unknown > 0 {
+        remarks.push(format!(
+            "how long answers are to be is not known of {} of them, which ask for \
+             {DEFAULT_OUTPUT_TOKENS} tokens (`--hf-output-len`, or a reply and `--tokenizer`)",
+            seen.unknown
         ));
     }
     remarks
 }
 
+fn bounds() -> String {
+    format!(
+        "a conversation's first prompt has {MIN_TOKENS} to {MAX_PROMPT_TOKENS} tokens, with its reply at \
+         most {MAX_TOTAL_TOKENS}"
+    )
+}
+
 /// Says that no row can be sent.
-fn nothing(path: &Path, rows: u64) -> WorkloadError {
-    let (message, hint) = match rows {
-        0 => (
+fn nothing(path: &Path, rows: u64, skipped: u64) -> WorkloadError {
+    let (message, hint) = match (rows, skipped) {
+        (0, 0) => ("it has no row".to_owned(), FORMS),
+        (0, _) => (
             "it has no row with a prompt".to_owned(),
             "look at its first rows, and name the column with the prompts with `--hf-prompt-column`",
         ),
         _ => (
             format!(
-                "none of its {rows} rows with a prompt can be sent: a conversation's first prompt has \
-                 {MIN_TOKENS} to {MAX_PROMPT_TOKENS} tokens, with its reply at most {MAX_TOTAL_TOKENS}"
+                "none of its {rows} rows with a prompt can be sent: {}",
+                bounds()
             ),
             "give all answers one length with `--hf-output-len`",
         ),
@@ -210,6 +257,8 @@ struct Candidate {
     answer: Answer,
     /// It is out of a conversation, of which not all are taken.
     is_of_conversation: bool,
+    /// It has images or the like in the file.
+    is_more_than_text: bool,
 }
 
 /// What a row says of its answer.
@@ -253,17 +302,12 @@ impl<'a> Columns<'a> {
                 first = Some(row.keys().cloned().collect());
             }
             match found {
-                Some((prompt, answer, is_of_conversation)) => {
-                    let size = prompt.len()
-                        + match &answer {
-                            Answer::Text(text) => text.len(),
-                            Answer::Unknown | Answer::Tokens(_) => 0,
-                        };
-                    sample.offer(size, || Candidate {
-                        prompt,
-                        answer,
-                        is_of_conversation,
-                    });
+                Some(candidate) => {
+                    let of_answer = match &candidate.answer {
+                        Answer::Text(text) => text.len(),
+                        Answer::Unknown | Answer::Tokens(_) => 0,
+                    };
+                    sample.offer(candidate.prompt.len() + of_answer, || candidate);
                 }
                 None => sample.skip(),
             }
@@ -274,8 +318,8 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// What of a row is sent, what it says of the answer, and whether it is a conversation.
-    fn candidate(&self, row: &Row) -> Option<(String, Answer, bool)> {
+    /// What of a row may be sent.
+    fn candidate(&self, row: &Row) -> Option<Candidate> {
         let mut values = self.prompts.iter().filter_map(|name| {
             let value = row.get(*name).filter(|value| !value.is_null())?;
             Some((*name, value))
@@ -283,10 +327,14 @@ impl<'a> Columns<'a> {
         let (name, value) = values.next()?;
         if let Some(turns) = turns(value) {
             let (prompt, reply) = first_exchange(&turns)?;
-            let reply = reply.map(|text| Answer::Text(text.to_owned()));
+            let reply = reply.map(|text| Answer::Text(text.into_owned()));
             let answer = reply.or_else(|| self.answer(row));
-            let prompt = (!prompt.trim().is_empty()).then(|| prompt.to_owned())?;
-            return Some((prompt, answer.unwrap_or(Answer::Unknown), true));
+            return (!prompt.trim().is_empty()).then(|| Candidate {
+                prompt: prompt.into_owned(),
+                answer: answer.unwrap_or(Answer::Unknown),
+                is_of_conversation: true,
+                is_more_than_text: is_more_than_text(&turns),
+            });
         }
         let mut prompt = text(value)?.to_owned();
         if name == "instruction"
@@ -294,7 +342,12 @@ impl<'a> Columns<'a> {
         {
             prompt = format!("{prompt}\n\n{input}");
         }
-        Some((prompt, self.answer(row).unwrap_or(Answer::Unknown), false))
+        Some(Candidate {
+            prompt,
+            answer: self.answer(row).unwrap_or(Answer::Unknown),
+            is_of_conversation: false,
+            is_more_than_text: false,
+        })
     }
 
     fn answer(&self, row: &Row) -> Option<Answer> {
@@ -347,9 +400,9 @@ struct Lengths {
 }
 
 impl Lengths {
-    /// Returns what is sent of a row; nothing of a conversation that is out of bounds. Counts in
-    /// `unknown` the rows whose answer's length nothing says.
-    fn item(&self, row: Candidate, unknown: &mut u64) -> Option<Item> {
+    /// Returns what is sent of a row; nothing of a conversation that is out of bounds. Counts in `seen` what
+    /// is to be said of it.
+    fn item(&self, row: Candidate, seen: &mut Seen) -> Option<Item> {
         let length = |text: &str| self.count_tokens.as_ref().and_then(|count| count(text));
         let tokens = length(&row.prompt);
         let told = self.fixed.or_else(|| match &row.answer {
@@ -362,10 +415,12 @@ impl Lengths {
         if row.is_of_conversation && is_counted {
             let is_too_short = told.is_some_and(|tokens| tokens < MIN_TOKENS);
             if is_too_short || !fits(tokens, output_tokens) {
+                seen.out_of_bounds += 1;
                 return None;
             }
         }
-        *unknown += u64::from(told.is_none());
+        seen.unknown += u64::from(told.is_none());
+        seen.more_than_text += u64::from(row.is_more_than_text);
         let content = Content {
             text: row.prompt,
             tokens,
@@ -405,6 +460,7 @@ mod tests {
             count_tokens: Some(words),
             count,
             repeats: true,
+            is_shuffled: true,
             is_chat: false,
             kinds: &[],
         })
@@ -579,6 +635,26 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_not_sent_as_they_are_are_told() {
+        let parts = |text: &str| json!([{ "type": "text", "text": text }, { "type": "image" }]);
+        let reply = json!({ "role": "assistant", "content": "It is a cat of some kind." });
+        let rows = [
+            json!({ "messages": [{ "role": "user", "content": parts("What do you see in it?") }, reply] }),
+            json!({ "messages": [{ "role": "user", "content": "hi" }, reply] }),
+            json!({ "messages": [{ "role": "user", "content": null }, reply] }),
+            json!({ "messages": [] }),
+            json!({ "messages": 7 }),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        fs::write(&path, lines).unwrap();
+        let dataset = opened(&path, &json!({}), Some(2)).unwrap();
+        assert_eq!(dataset.request(0).text, "What do you see in it?");
+        insta::assert_snapshot!(dataset.note().unwrap(), @"note: 1 of 2 rows is sent, then the same one again; 3 of 5 rows have no prompt (not sent); 1 is too short or too long: a conversation's first prompt has 4 to 1024 tokens, with its reply at most 2048 (not sent); of 1 of them the text alone is sent, without images and the like");
+    }
+
+    #[test]
     fn what_is_no_data_set_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.parquet");
@@ -589,7 +665,7 @@ mod tests {
             error.to_string()
         };
         for (bytes, why) in [
-            (&b""[..], "no row with a prompt"),
+            (&b""[..], "it has no row"),
             (b"PAR1 and nothing that it promises", "rows.parquet"),
             (
                 b"version https://git-lfs.github.com/spec/v1\n",

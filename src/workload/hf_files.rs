@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufRead, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use super::error::WorkloadError;
 use super::hub;
 use super::records::{self, Wants};
+use super::text_file::{self, Unreadable};
 
 /// A row.
 pub(super) type Row = Map<String, Value>;
@@ -43,7 +44,7 @@ const MAX_NAMES: usize = 12;
 /// The split that is taken where none is named.
 const DEFAULT_SPLIT: &str = "train";
 
-const FORMS: &str = "name a file of Parquet, JSON or JSON lines, or a folder of them";
+pub(super) const FORMS: &str = "name a file of Parquet, JSON or JSON lines, or a folder of them";
 
 /// What is to be read.
 pub(super) struct Files {
@@ -266,23 +267,14 @@ pub(super) fn each_row(
     columns: &[&str],
     take: impl FnMut(Row),
 ) -> Result<(), WorkloadError> {
-    let unread = |message: String| WorkloadError::dataset(path, message, FORMS);
+    let unread = |why: Unreadable| WorkloadError::unreadable(path, why, FORMS);
     let mut head = [0; 4];
-    let mut file = File::open(path).map_err(|error| unread(error.to_string()))?;
+    let mut file = File::open(path).map_err(|error| unread(error.into()))?;
     let is_parquet = file.read_exact(&mut head).is_ok() && head == *b"PAR1";
     if is_parquet {
         return each_parquet(path, file, columns, take);
     }
-    let mut text = records::open(path).map_err(|error| unread(error.to_string()))?;
-    let head = text.fill_buf().map_err(|error| unread(error.to_string()))?;
-    if head.starts_with(b"version https://git-lfs") {
-        let hint = "fetch what it points to with `git lfs pull`";
-        return Err(WorkloadError::dataset(
-            path,
-            "it is a Git LFS pointer",
-            hint,
-        ));
-    }
+    let text = text_file::open(path).map_err(unread)?;
     let mut take = take;
     let each = |row: Row| {
         take(row);

@@ -129,6 +129,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
                 .as_ref()
                 .and_then(|counts| counts.get(number).copied()),
             repeats: true,
+            is_shuffled: setup.is_shuffled,
             is_chat: setup.is_chat,
             kinds: setup.kinds,
         })?;
@@ -301,6 +302,7 @@ mod tests {
             count_tokens: None,
             count,
             repeats: true,
+            is_shuffled: true,
             is_chat: false,
             kinds: DATASETS,
         });

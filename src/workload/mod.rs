@@ -38,6 +38,7 @@ mod sample;
 mod sharegpt;
 mod sonnet;
 mod tape;
+mod text_file;
 mod tiktoken;
 mod tokenizer;
 mod turns;
@@ -59,7 +60,8 @@ pub use prompts::{
     MadePrompt, Pattern, PatternSummary, PromptFormat, PromptLanguage, PromptMaker, PromptSettings,
     PromptSummary, PromptWriter, Spread, TokenRange,
 };
-pub use tokenizer::{TokenCounter, Tokenizer};
+pub use text_file::{Text, Unreadable, open as open_text};
+pub use tokenizer::{TokenCounter, Tokenizer, has_tokenizer};
 pub use turns::{Conversation, ConversationTurn, Conversations};
 
 /// All data sets that there are.

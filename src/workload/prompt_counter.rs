@@ -154,12 +154,15 @@ impl PromptCounter {
 
     /// What is to be said of it before a run.
     pub fn note(&self) -> Option<String> {
-        let PromptForm::UnknownChat { why: Some(why) } = &self.form else {
+        let PromptForm::UnknownChat { why } = &self.form else {
             return None;
         };
-        let why = why.replace(['\r', '\n'], " ");
+        let because = match why {
+            Some(why) => format!("which can't be used: {}", why.replace(['\r', '\n'], " ")),
+            None => "which is not beside the tokenizer: `--chat-template` names it".to_owned(),
+        };
         Some(format!(
-            "note: prompts are counted without the chat template, which can't be used: {why}"
+            "note: prompts are counted without the chat template, {because}"
         ))
     }
 

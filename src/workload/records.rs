@@ -1,40 +1,16 @@
 //! Reads the records of a text file one after the other, so that a file may be larger than memory.
 
 use std::cell::Cell;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::marker::PhantomData;
-use std::path::Path;
 use std::rc::Rc;
 
-use flate2::bufread::MultiGzDecoder;
 use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 
-/// Bytes that are read at once.
-const BUFFER_BYTES: usize = 1 << 20;
+use super::text_file::{BUFFER_BYTES, Text, Unreadable};
 
 /// Bytes of one record.
 pub(super) const MAX_RECORD_BYTES: u64 = 64 << 20;
-
-/// A text file, unpacked where its first bytes say gzip.
-pub(super) type Text = Box<dyn BufRead>;
-
-/// Opens a text file, behind its byte order mark.
-pub(super) fn open(path: &Path) -> io::Result<Text> {
-    let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(path)?);
-    let is_packed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    let mut text: Text = match is_packed {
-        true => Box::new(BufReader::with_capacity(
-            BUFFER_BYTES,
-            MultiGzDecoder::new(file),
-        )),
-        false => Box::new(file),
-    };
-    if text.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
-        text.consume(3);
-    }
-    Ok(text)
-}
 
 /// Hands each record of a JSON file to a function, until that has enough: an array of them, or one after
 /// the other. A record is `what` in messages. Returns whether the file was read to its end.
@@ -46,7 +22,7 @@ pub(super) fn each_json<T: DeserializeOwned>(
     text: Text,
     what: &'static str,
     take: impl FnMut(T) -> Wants,
-) -> Result<bool, String> {
+) -> Result<bool, Unreadable> {
     each_borrowed::<Owned<T>>(text, what, take)
 }
 
@@ -60,7 +36,7 @@ pub(super) fn each_borrowed<F: Form>(
     text: Text,
     what: &'static str,
     mut take: impl FnMut(F::Record<'_>) -> Wants,
-) -> Result<bool, String> {
+) -> Result<bool, Unreadable> {
     let mut window = Window::new(text, what);
     let is_array = window.next_byte()? == Some(b'[');
     window.skip(usize::from(is_array));
@@ -132,7 +108,7 @@ impl Window {
     }
 
     /// Reads as many bytes again as there are, and [`BUFFER_BYTES`] at least, up to what a record may take.
-    fn read_more(&mut self) -> Result<(), String> {
+    fn read_more(&mut self) -> Result<(), Unreadable> {
         self.bytes.drain(..self.at);
         self.at = 0;
         let most = usize::try_from(MAX_RECORD_BYTES).unwrap_or(usize::MAX);
@@ -147,12 +123,12 @@ impl Window {
         let wanted = self.bytes.len().max(BUFFER_BYTES).min(room);
         let mut more = self.text.by_ref().take(wanted as u64);
         let read = more.read_to_end(&mut self.bytes);
-        self.is_end = read.map_err(|error| error.to_string())? < wanted;
+        self.is_end = read? < wanted;
         Ok(())
     }
 
     /// Goes to the next byte that is no white space, and returns it.
-    fn next_byte(&mut self) -> Result<Option<u8>, String> {
+    fn next_byte(&mut self) -> Result<Option<u8>, Unreadable> {
         loop {
             let left = self.bytes.get(self.at..).unwrap_or_default();
             let blank = left.iter().take_while(|byte| byte.is_ascii_whitespace());
@@ -180,7 +156,7 @@ impl Window {
     fn record<F: Form, W>(
         &mut self,
         take: &mut impl FnMut(F::Record<'_>) -> W,
-    ) -> Result<W, String> {
+    ) -> Result<W, Unreadable> {
         let mut has_more = false;
         loop {
             let left = &self.bytes[self.at..];
@@ -206,7 +182,7 @@ impl Window {
     }
 
     /// An error of the record that begins here, with its place in the file.
-    fn told(&self, error: &serde_json::Error) -> String {
+    fn told(&self, error: &serde_json::Error) -> Unreadable {
         let (mut line, mut column) = (error.line(), error.column());
         let said = error.to_string();
         let place = format!(" at line {line} column {column}");
@@ -224,13 +200,13 @@ impl Window {
     }
 
     /// An error at the next byte.
-    fn wrong(&self, what: &str) -> String {
+    fn wrong(&self, what: &str) -> Unreadable {
         placed(what, self.lines + 1, self.column + 1)
     }
 }
 
-fn placed(what: &str, line: usize, column: usize) -> String {
-    format!("{what} at line {line} column {column}")
+fn placed(what: &str, line: usize, column: usize) -> Unreadable {
+    format!("{what} at line {line} column {column}").into()
 }
 
 /// Whether more records are wanted.
@@ -282,19 +258,20 @@ impl<R: Read> Read for Capped<R> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{BufReader, Write};
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use serde_json::Value;
 
     use super::*;
+    use crate::workload::text_file;
 
-    fn read(bytes: &[u8]) -> Result<Vec<Value>, String> {
+    fn read(bytes: &[u8]) -> Result<Vec<Value>, Unreadable> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         let mut records = Vec::new();
-        let text = open(file.path()).unwrap();
+        let text = text_file::open(file.path()).unwrap();
         each_json(text, "a record", |record| {
             records.push(record);
             Wants::More
@@ -318,8 +295,8 @@ mod tests {
             assert_eq!(read(bytes).unwrap(), records);
         }
         assert!(read(b"").unwrap().is_empty());
-        assert!(read(b"[1] 2").unwrap_err().contains("trailing"));
-        assert!(read(b"1\nPAR1").unwrap_err().contains("line 2"));
+        assert!(read(b"[1] 2").unwrap_err().message.contains("trailing"));
+        assert!(read(b"1\nPAR1").unwrap_err().message.contains("line 2"));
     }
 
     #[test]
@@ -334,7 +311,7 @@ mod tests {
             "{\"a\": 1}\n{\"b\": \"\n\"}",
             "{} ]",
         ]
-        .map(|text| read(text.as_bytes()).unwrap_err());
+        .map(|text| read(text.as_bytes()).unwrap_err().message);
         insta::assert_snapshot!(errors.join("\n"), @r"
         expected value at line 1 column 11
         expected `:` at line 3 column 7
@@ -403,6 +380,10 @@ mod tests {
         let endless = io::Cursor::new(b"[\"".to_vec()).chain(io::repeat(b'a'));
         let text: Text = Box::new(BufReader::new(endless));
         let read = each_json::<Value>(text, "a record", |_| Wants::More);
-        assert!(read.unwrap_err().starts_with("a record is over 64 MiB"));
+        assert!(
+            read.unwrap_err()
+                .message
+                .starts_with("a record is over 64 MiB")
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! A sample of a file's records, in bounded memory.
 //!
-//! Each record has a key, which is a draw of its number in the file. Those with the smallest keys are
-//! kept, in the order of their keys: a smaller sample is the beginning of a larger one, and the same
-//! seed takes the same records however the file is read.
+//! Each record has a key, which is a draw of its number in the file, or that number. Those with the
+//! smallest keys are kept, in the order of their keys: a smaller sample is the beginning of a larger one,
+//! and the same seed takes the same records however the file is read.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -13,9 +13,18 @@ use crate::draw::{Draw, field};
 /// Bytes of records that are looked at before a sample is full.
 const ENOUGH_BYTES: usize = if cfg!(test) { 16 << 10 } else { 64 << 20 };
 
+/// Which records are kept, and in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// By draws of this seed.
+    Drawn(u64),
+    /// As they stand in the file.
+    OfFile,
+}
+
 /// The records with the smallest keys so far.
 pub(super) struct Sample<T> {
-    seed: u64,
+    order: Order,
     most: u64,
     max_bytes: usize,
     kept: BinaryHeap<Keyed<T>>,
@@ -55,9 +64,9 @@ impl<T> Ord for Keyed<T> {
 
 impl<T> Sample<T> {
     /// Keeps at most `most` records of `max_bytes` together.
-    pub(super) fn new(seed: u64, most: u64, max_bytes: usize) -> Self {
+    pub(super) fn new(order: Order, most: u64, max_bytes: usize) -> Self {
         Self {
-            seed,
+            order,
             most,
             max_bytes,
             kept: BinaryHeap::new(),
@@ -75,7 +84,10 @@ impl<T> Sample<T> {
 
     /// Offers a record that takes so many bytes, which is made only where it is kept.
     pub(super) fn offer(&mut self, bytes: usize, make: impl FnOnce() -> T) {
-        let key = Draw::new(self.seed, self.read, field::DATASET_ROW).next();
+        let key = match self.order {
+            Order::Drawn(seed) => Draw::new(seed, self.read, field::DATASET_ROW).next(),
+            Order::OfFile => self.read,
+        };
         self.read += 1;
         self.offered += 1;
         self.offered_bytes = self.offered_bytes.saturating_add(bytes);
@@ -125,10 +137,14 @@ impl<T> Sample<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Sample, Wants};
+    use super::{Order, Sample, Wants};
 
     fn sampled(most: u64, max_bytes: usize) -> Vec<u64> {
-        let mut sample = Sample::new(7, most, max_bytes);
+        in_order(Order::Drawn(7), most, max_bytes)
+    }
+
+    fn in_order(order: Order, most: u64, max_bytes: usize) -> Vec<u64> {
+        let mut sample = Sample::new(order, most, max_bytes);
         for number in 0..1_000 {
             if number % 10 == 9 {
                 sample.skip();
@@ -142,14 +158,14 @@ mod tests {
 
     #[test]
     fn a_full_sample_of_a_large_file_wants_no_more() {
-        let mut sample = Sample::new(7, 3, usize::MAX);
+        let mut sample = Sample::new(Order::Drawn(7), 3, usize::MAX);
         let mut number = 0;
         while sample.wants() == Wants::More {
             sample.offer(1 << 10, || number);
             number += 1;
         }
         assert_eq!(number, 16);
-        let mut small = Sample::new(7, 100, usize::MAX);
+        let mut small = Sample::new(Order::Drawn(7), 100, usize::MAX);
         small.offer(1 << 20, || 0);
         assert_eq!(small.wants(), Wants::More, "it is not full");
     }
@@ -162,5 +178,7 @@ mod tests {
         assert_eq!(sampled(25, usize::MAX), all[..25]);
         assert_eq!(sampled(1_000, 259), all[..25], "by bytes as by number");
         assert!(sampled(0, usize::MAX).is_empty());
+        let first = in_order(Order::OfFile, 10, usize::MAX);
+        assert_eq!(first, [0, 1, 2, 3, 4, 5, 6, 7, 8, 10]);
     }
 }

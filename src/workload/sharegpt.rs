@@ -17,7 +17,8 @@ use super::error::WorkloadError;
 use super::exchange::{Exchange, Exchanges};
 use super::items::{Item, Items};
 use super::records;
-use super::sample::Sample;
+use super::sample::{Order, Sample};
+use super::text_file;
 use super::tokenizer::TokenCounter;
 use crate::flag::{Flag, FlagKind};
 use crate::runtime::in_parallel;
@@ -72,7 +73,7 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
         });
     }
     let count = setup.most_kept(DEFAULT_COUNT);
-    let mut pool = Pool::new(setup.workload.seed(), count.saturating_mul(SPARE));
+    let mut pool = Pool::new(setup.order(), count.saturating_mul(SPARE));
     let is_whole = pool.fill(path, options.sharegpt_output_len.is_some())?;
     let (found, skipped) = (pool.0.offered(), pool.0.skipped());
     let lengths = (options.sharegpt_output_len, setup.count_tokens);
@@ -145,18 +146,19 @@ struct Chosen {
 struct Pool(Sample<Candidate>);
 
 impl Pool {
-    fn new(seed: u64, most: u64) -> Self {
-        Self(Sample::new(seed, most, MAX_BYTES))
+    fn new(order: Order, most: u64) -> Self {
+        Self(Sample::new(order, most, MAX_BYTES))
     }
 
     /// Reads a file. Of a conversation without a reply the prompt is taken where `is_prompt_enough`.
     /// Returns whether all of the file was read.
     fn fill(&mut self, path: &Path, is_prompt_enough: bool) -> Result<bool, WorkloadError> {
-        let cannot = |message: String| {
-            let form = "it is a JSON array of conversations in ShareGPT's form, or one a line";
-            WorkloadError::dataset(path, message, form)
+        let cannot = |why| {
+            let form =
+                "name a JSON array of conversations in ShareGPT's form, or a file with one a line";
+            WorkloadError::unreadable(path, why, form)
         };
-        let text = records::open(path).map_err(|error| cannot(error.to_string()))?;
+        let text = text_file::open(path).map_err(cannot)?;
         records::each_borrowed::<Exchanges>(text, "a conversation", |exchange| {
             self.take(exchange, is_prompt_enough);
             self.0.wants()
@@ -252,6 +254,19 @@ mod tests {
         count: Option<u64>,
         seed: u64,
     ) -> Result<Box<dyn Dataset>, WorkloadError> {
+        opened_in(Order::Drawn(seed), text, options, count)
+    }
+
+    fn opened_in(
+        order: Order,
+        text: &str,
+        options: &Value,
+        count: Option<u64>,
+    ) -> Result<Box<dyn Dataset>, WorkloadError> {
+        let seed = match order {
+            Order::Drawn(seed) => seed,
+            Order::OfFile => 1,
+        };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sharegpt.json");
         std::fs::write(&path, text).unwrap();
@@ -264,6 +279,7 @@ mod tests {
             count_tokens: Some(words),
             count,
             repeats: true,
+            is_shuffled: order != Order::OfFile,
             is_chat: false,
             kinds: &[],
         })
@@ -273,6 +289,18 @@ mod tests {
         (0..count)
             .map(|index| dataset.request(index).text)
             .collect()
+    }
+
+    #[test]
+    fn the_order_of_the_file_is_kept_where_it_is_asked_for() {
+        let dataset = opened_in(Order::OfFile, FILE, &serde_json::json!({}), Some(2)).unwrap();
+        assert_eq!(
+            texts(&*dataset, 2),
+            [
+                "What is the tallest mountain?",
+                "Name a river in France please."
+            ]
+        );
     }
 
     #[test]

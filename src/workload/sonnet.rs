@@ -15,7 +15,7 @@ use super::content::Content;
 use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::prompt::{PromptSpec, Workload};
-use super::records;
+use super::text_file::{self, Unreadable};
 use super::tokenizer::TokenCounter;
 use crate::draw::{Draw, field};
 use crate::flag::{Flag, FlagKind};
@@ -82,6 +82,10 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
     let options = serde_json::from_value(Value::Object(setup.options.clone()));
     let options: Options =
         options.map_err(|error| wrong(format!("the data set `sonnet`: {error}")))?;
+    if !setup.is_shuffled {
+        let message = "the data set `sonnet` draws its lines: leave out `--disable-shuffle`";
+        return Err(wrong(message.to_owned()));
+    }
     if options.input_tokens > MAX_INPUT_TOKENS {
         return Err(wrong(format!(
             "`--sonnet-input-len {}` is above {MAX_INPUT_TOKENS}",
@@ -115,15 +119,15 @@ struct Line {
 
 /// Reads the lines that have something on them. Says whether there are more than are kept.
 fn read(path: &Path, count: &TokenCounter) -> Result<(Vec<Line>, bool), WorkloadError> {
-    let unread = |message: String| WorkloadError::dataset(path, message, FORM);
-    let text = records::open(path).map_err(|error| unread(error.to_string()))?;
+    let unread = |why: Unreadable| WorkloadError::unreadable(path, why, FORM);
+    let text = text_file::open(path).map_err(unread)?;
     let mut text = text.take(MAX_BYTES);
     let mut lines: Vec<Line> = Vec::new();
     let mut bytes = Vec::new();
     for number in 1.. {
         bytes.clear();
         let read = text.read_until(b'\n', &mut bytes);
-        if read.map_err(|error| unread(error.to_string()))? == 0 {
+        if read.map_err(|error| unread(error.into()))? == 0 {
             break;
         }
         // What the bound cuts off is no line.
@@ -131,7 +135,7 @@ fn read(path: &Path, count: &TokenCounter) -> Result<(Vec<Line>, bool), Workload
             return Ok((lines, true));
         }
         let line = std::str::from_utf8(&bytes);
-        let line = line.map_err(|_| unread(format!("line {number} is no UTF-8 text")))?;
+        let line = line.map_err(|_| unread(format!("line {number} is no UTF-8 text").into()))?;
         if line.trim().is_empty() {
             continue;
         }
@@ -320,6 +324,7 @@ mod tests {
             count_tokens,
             count: None,
             repeats: true,
+            is_shuffled: true,
             is_chat: false,
             kinds: &[],
         });

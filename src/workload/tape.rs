@@ -234,6 +234,7 @@ mod tests {
             count_tokens: None,
             count,
             repeats: true,
+            is_shuffled: true,
             is_chat: false,
             kinds: &[],
         })

@@ -238,6 +238,13 @@ pub(super) fn model_path(path: &Path) -> Cow<'_, Path> {
     }
 }
 
+/// Whether the files of a model are at `path`, or in the cache of the Hugging Face hub, with a tokenizer among
+/// them.
+pub fn has_tokenizer(path: &Path) -> bool {
+    let folder = model_path(path);
+    folder.is_dir() && tokenizer_file(&folder).is_ok()
+}
+
 fn tokenizer_file(path: &Path) -> Result<PathBuf, WorkloadError> {
     if path.is_dir() {
         return ["tokenizer.json", "tokenizer.json.gz"]
@@ -269,14 +276,24 @@ fn read(file: &Path) -> Result<tokenizers::Tokenizer, WorkloadError> {
     if bytes.starts_with(b"version https://git-lfs") {
         return Err(bad("it is a Git LFS pointer".to_owned()));
     }
-    let mut tokenizer =
-        tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| bad(error.to_string()))?;
+    let read = tokenizers::Tokenizer::from_bytes(&bytes);
+    let mut tokenizer = read.map_err(|error| bad(unread(&bytes, &error.to_string())))?;
     // What a file says of training batches must not change a count.
     tokenizer
         .with_truncation(None)
         .map_err(|error| bad(error.to_string()))?;
     tokenizer.with_padding(None);
     Ok(tokenizer)
+}
+
+/// Says why bytes are no tokenizer: they are no JSON, JSON of something else, or a tokenizer of another kind.
+fn unread(bytes: &[u8], refused: &str) -> String {
+    match serde_json::from_slice::<serde_json::Value>(bytes) {
+        Err(error) => format!("it is no JSON: {error}"),
+        Ok(serde_json::Value::Object(fields)) if fields.contains_key("model") => refused.to_owned(),
+        Ok(serde_json::Value::Object(_)) => "it is JSON, and has no `model`".to_owned(),
+        Ok(_) => "it is JSON, and no object".to_owned(),
+    }
 }
 
 /// Tokens of a text, with those that the tokenizer puts around one or without.

@@ -171,12 +171,12 @@ fn what_can_not_be_made_is_refused_with_a_remedy_and_leaves_nothing() {
     error: could not write `file/p.csv`
       caused by: Not a directory (os error 20)
     hint: a file has the name of the folder: name another one
-    error: `rubbish.json` is not a Hugging Face `tokenizer.json`: expected `,` or `}` at line 1 column 5
-    hint: name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out
+    error: `rubbish.json` is not a Hugging Face `tokenizer.json`: it is JSON, and has no `model`
+    hint: name the `tokenizer.json` of the model, packed with gzip or not
     error: tokenizer `none.json` does not exist
     hint: name the model's `tokenizer.json` or its folder; of a model's name only what is in the cache of the Hugging Face hub is found: `hf download NAME` puts it there
     error: folder `.` has no `tokenizer.json`
-    hint: name a `tokenizer.json`, packed with gzip or not, or leave `--tokenizer` out
+    hint: name the `tokenizer.json` of the model, packed with gzip or not
     ");
 }
 

@@ -196,12 +196,12 @@ fn what_cannot_be_counted_is_told_with_its_line() {
     hint: a line is a JSON object, such as {"prompt": "Hello", "output_tokens": 16}, or CSV below a header with `prompt`
     error: `nobody.jsonl`, prompt 1: chat template `model/tokenizer_config.json`: line 1: nobody may not speak
     hint: see which roles and contents the template takes, and in which order
-    error: could not read `bytes.bin`
-      caused by: stream did not contain valid UTF-8
-    error: could not read `none.txt`
-      caused by: No such file or directory (os error 2)
-    error: could not read `model`
-      caused by: Is a directory (os error 21)
+    error: `bytes.bin` is no UTF-8 text
+    hint: write it as UTF-8
+    error: cannot read `none.txt`: No such file or directory (os error 2)
+    hint: name a file that is there
+    error: cannot read `model`: Is a directory (os error 21)
+    hint: name a file in it; `load --dataset-name hf` takes folders
     "#);
 }
 

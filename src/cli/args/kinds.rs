@@ -24,6 +24,9 @@ const LOAD_SHAPE: &str = "Load shape";
 /// The flag that has a run end with its data set.
 const NO_OVERSAMPLE: &str = "no-oversample";
 
+/// The flag that has records of a file sent in their order.
+const DISABLE_SHUFFLE: &str = "disable-shuffle";
+
 /// What is sent: `--dataset-name`, `--dataset-path` and the flags of the kinds of data sets.
 #[derive(Debug, Clone)]
 pub(crate) struct DatasetArgs {
@@ -65,10 +68,13 @@ fn is_given(matches: &ArgMatches, name: &str) -> bool {
 }
 
 /// The values of flags, given or by default.
-fn values(matches: &ArgMatches, flags: &[Flag]) -> Map<String, Value> {
+fn values<'a>(
+    matches: &ArgMatches,
+    flags: impl IntoIterator<Item = &'a Flag>,
+) -> Map<String, Value> {
     let value = |flag: &Flag| matches.get_one::<Value>(flag.name).cloned();
     let values = flags
-        .iter()
+        .into_iter()
         .filter_map(|flag| Some((flag.key(), value(flag)?)));
     values.collect()
 }
@@ -101,11 +107,17 @@ impl Args for DatasetArgs {
             .help("End the run when all of the data set's file was sent, and send none again")
             .help_heading(WORKLOAD)
             .action(ArgAction::SetTrue);
+        let disable_shuffle = Arg::new(DISABLE_SHUFFLE)
+            .long(DISABLE_SHUFFLE)
+            .help("Send the first records of the data set's file, in their order, in place of a sample")
+            .help_heading(WORKLOAD)
+            .action(ArgAction::SetTrue);
         let flags = DATASETS.iter().flat_map(|kind| kind.flags);
         command
             .arg(name)
             .arg(path)
             .arg(no_oversample)
+            .arg(disable_shuffle)
             .args(flags.map(|flag| arg(flag, WORKLOAD)))
     }
 
@@ -130,14 +142,19 @@ impl FromArgMatches for DatasetArgs {
                 kind.name
             )));
         }
+        // What is made up where there is no file says nothing of one.
+        let of_made_up = match kind.path {
+            DatasetPath::Optional(flags) if path.is_some() => flags,
+            _ => &[],
+        };
+        let flags = kinds.iter().flat_map(|kind| kind.flags);
+        let flags = flags.filter(|flag| !of_made_up.contains(&flag.name));
         Ok(Self {
             dataset: Dataset {
                 path,
                 no_oversample: matches.get_flag(NO_OVERSAMPLE),
-                options: kinds
-                    .iter()
-                    .flat_map(|kind| values(matches, kind.flags))
-                    .collect(),
+                disable_shuffle: matches.get_flag(DISABLE_SHUFFLE),
+                options: values(matches, flags),
                 ..Dataset::named(kind.name)
             },
         })
@@ -164,6 +181,12 @@ fn refuse_strays(
             ["dataset-path", NO_OVERSAMPLE]
                 .into_iter()
                 .filter(|_| kind.path == DatasetPath::None),
+        )
+        // The parts of a mix may be files.
+        .chain(
+            [DISABLE_SHUFFLE]
+                .into_iter()
+                .filter(|_| kind.path == DatasetPath::None && kinds.len() < 2),
         );
     if let Some(stray) = strays.find(|name| is_given(matches, name)) {
         if stray == NO_OVERSAMPLE && kinds.len() > 1 {
@@ -179,9 +202,13 @@ fn refuse_strays(
         )));
     }
     let has_path = is_given(matches, "dataset-path");
-    if !has_path && is_given(matches, NO_OVERSAMPLE) {
+    let mut of_files = [NO_OVERSAMPLE, DISABLE_SHUFFLE].into_iter();
+    if let Some(stray) = of_files.find(|name| is_given(matches, name))
+        && !has_path
+        && kinds.len() < 2
+    {
         return Err(conflict(format!(
-            "`--{NO_OVERSAMPLE}` has no effect without a file, which `--dataset-path` names"
+            "`--{stray}` has no effect without a file, which `--dataset-path` names"
         )));
     }
     let made_up = match kind.path {

@@ -16,7 +16,7 @@ pub(crate) struct TokenizeArgs {
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// A Hugging Face `tokenizer.json`, its folder, or a model's name in the hub's cache
-    #[arg(long, value_name = "PATH", required_unless_present = "base_url")]
+    #[arg(long, value_name = "PATH")]
     pub(crate) tokenizer: Option<PathBuf>,
     /// The chat template of the model [default: the one beside the tokenizer]
     #[arg(long, value_name = "FILE", requires = "tokenizer")]

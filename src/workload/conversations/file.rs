@@ -3,7 +3,6 @@
 //! The file is streamed: what is kept of it is what may be sent. Lengths are counted when a conversation
 //! is sent.
 
-use std::io::BufRead;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use super::super::items::{mean, note};
 use super::super::prompt::{PromptSpec, Workload};
 use super::super::records;
 use super::super::sample::Sample;
+use super::super::text_file::{self, Unreadable};
 use super::super::tokenizer::TokenCounter;
 use super::super::turns::{Conversation, ConversationTurn, Conversations};
 use super::config::is_config;
@@ -74,21 +74,13 @@ struct Passed {
 ///
 /// It can't be read, or is no such file.
 pub(super) fn read(path: &Path, setup: &DatasetSetup<'_>) -> Result<Found, WorkloadError> {
-    let cannot = |message: String| {
-        let message = message.replace("expected a map", "expected an object");
-        WorkloadError::dataset(path, message, FORM)
+    let cannot = |mut why: Unreadable| {
+        why.message = why.message.replace("expected a map", "expected an object");
+        WorkloadError::unreadable(path, why, FORM)
     };
-    let mut text = records::open(path).map_err(|error| cannot(error.to_string()))?;
-    let head = text.fill_buf().map_err(|error| cannot(error.to_string()))?;
-    if head.starts_with(b"PAR1") {
-        return Err(cannot("it is a file of Parquet, and no JSON".to_owned()));
-    }
+    let text = text_file::open(path).map_err(cannot)?;
     let mut pool = Pool {
-        sample: Sample::new(
-            setup.workload.seed(),
-            setup.most_kept(DEFAULT_COUNT),
-            MAX_BYTES,
-        ),
+        sample: Sample::new(setup.order(), setup.most_kept(DEFAULT_COUNT), MAX_BYTES),
         records: 0,
         is_whole: true,
         passed: Passed::default(),
@@ -108,9 +100,10 @@ pub(super) fn read(path: &Path, setup: &DatasetSetup<'_>) -> Result<Found, Workl
     match config {
         None => Ok(Found::Recorded(pool)),
         Some(config) if pool.records == 1 => Ok(Found::Config(config)),
-        Some(_) => Err(cannot(
-            "something follows its object of `generate_conversations`".to_owned(),
-        )),
+        Some(_) => {
+            let message = "something follows its object of `generate_conversations`";
+            Err(WorkloadError::dataset(path, message, FORM))
+        }
     }
 }
 
@@ -171,6 +164,7 @@ impl Pool {
             flags,
             usual_output_tokens: None,
             count_tokens: setup.count_tokens,
+            is_chat: setup.is_chat,
             workload: setup.workload,
             remarks: passed
                 .iter()
@@ -233,6 +227,8 @@ pub(super) struct OfFile {
     flags: OfAll,
     usual_output_tokens: Option<u32>,
     count_tokens: Option<TokenCounter>,
+    /// Requests hold messages.
+    is_chat: bool,
     workload: Arc<Workload>,
     /// What is to be said before a run, each without a period.
     remarks: Vec<String>,
@@ -277,19 +273,75 @@ impl OfFile {
 
     /// Finds out what else is to be said before a run.
     fn remark(&mut self) {
-        let with_tools = self.recorded.iter().filter(|one| one.has_tools).count();
-        if with_tools > 0 {
-            self.remarks.push(format!(
-                "of {with_tools} conversations with tools, results are sent and calls are not"
-            ));
-        }
-        if self.usual_output_tokens.is_none() {
-            self.remarks.push(
-                "nobody knows how long answers are to be, so they are as long as the server makes them \
-                 (`--tokenizer` or `--conversation-output-len`)"
-                    .to_owned(),
-            );
-        }
+        let left_out =
+            |is: fn(&Recorded) -> bool| self.recorded.iter().filter(|one| is(one)).count();
+        let with_tools = left_out(|one| one.left_out.calls);
+        let with_first_words = left_out(|one| one.left_out.first_words);
+        let with_more_than_text = left_out(Recorded::has_more_than_text);
+        let without_text: u64 = (self.recorded.iter())
+            .map(|one| one.left_out.without_text)
+            .sum();
+        let turns = self.recorded.iter().flat_map(|one| self.turns(one));
+        let (turns, unknown) = turns.fold((0_u64, 0_u64), |(turns, unknown), turn| {
+            (turns + 1, unknown + u64::from(self.is_unlimited(turn)))
+        });
+        let remarks = [
+            (with_tools > 0).then(|| {
+                format!(
+                    "of {} with tools, results are sent and calls are not",
+                    conversations(with_tools)
+                )
+            }),
+            (with_first_words > 0).then(|| {
+                format!(
+                    "in {} the assistant speaks first (those words are not sent)",
+                    conversations(with_first_words)
+                )
+            }),
+            (without_text > 0).then(|| {
+                let have = if without_text == 1 {
+                    "message of a user has"
+                } else {
+                    "messages of users have"
+                };
+                format!("{without_text} {have} no text (not sent, nor the answers to them)")
+            }),
+            (with_more_than_text > 0).then(|| {
+                let and = match self.is_chat {
+                    true => "sent, and not counted in lengths",
+                    false => "not sent: only a chat has them",
+                };
+                let of = conversations(with_more_than_text);
+                format!("images and the like of {of} are {and}")
+            }),
+            (unknown > 0).then(|| {
+                let of = match unknown == turns {
+                    true => "nobody knows how long answers are to be".to_owned(),
+                    false => format!(
+                        "nobody knows how long the answers to {unknown} of {turns} turns are to be"
+                    ),
+                };
+                let remedy = match self.count_tokens {
+                    Some(_) => "`--conversation-output-len`",
+                    None => "`--tokenizer` or `--conversation-output-len`",
+                };
+                format!("{of}, so they are as long as the server makes them ({remedy})")
+            }),
+        ];
+        self.remarks.extend(remarks.into_iter().flatten());
+    }
+
+    /// Whether nothing says how long the answer to a turn is to be.
+    fn is_unlimited(&self, turn: &Turn) -> bool {
+        let is_counted = turn.reply.is_some() && self.count_tokens.is_some();
+        self.flags.output_tokens.is_none() && turn.output_tokens.is_none() && !is_counted
+    }
+}
+
+fn conversations(count: usize) -> String {
+    match count {
+        1 => "1 conversation".to_owned(),
+        count => format!("{count} conversations"),
     }
 }
 

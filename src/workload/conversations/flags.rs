@@ -144,7 +144,7 @@ impl Options<'_> {
     /// Which of them can't be read, and why.
     pub(super) fn of_all(&self) -> Result<OfAll, WorkloadError> {
         Ok(OfAll {
-            output_tokens: self.distribution(&OUTPUT_LEN)?,
+            output_tokens: self.counts(&OUTPUT_LEN)?,
             think_s: self.distribution(&THINK_TIME)?,
             max_turns: self.count(&MAX_TURNS)?,
         })
@@ -159,8 +159,8 @@ impl Options<'_> {
         let or = |given: Option<Distribution>, value: f64| {
             given.unwrap_or_else(|| Distribution::constant(value))
         };
-        let turn_tokens = or(self.distribution(&TURN_LEN)?, 128.0);
-        let first_tokens = self.distribution(&FIRST_LEN)?;
+        let turn_tokens = or(self.counts(&TURN_LEN)?, 128.0);
+        let first_tokens = self.counts(&FIRST_LEN)?;
         let prefix_tokens = self.distribution(&PREFIX_LEN)?;
         let prefix_tokens = prefix_tokens.filter(|tokens| *tokens != Distribution::constant(0.0));
         let prefixes = self.count(&PREFIXES)?.unwrap_or(1);
@@ -173,7 +173,7 @@ impl Options<'_> {
             return Err(wrong(&PREFIXES, &prefixes.to_string(), &message));
         }
         Ok(OfMadeUp {
-            turns: or(self.distribution(&TURNS)?, 5.0),
+            turns: or(self.counts(&TURNS)?, 5.0),
             first_tokens: first_tokens.unwrap_or_else(|| turn_tokens.clone()),
             turn_tokens,
             output_tokens: or(self.distribution(&OUTPUT_LEN)?, DEFAULT_OUTPUT_TOKENS),
@@ -198,6 +198,17 @@ impl Options<'_> {
         };
         let parsed = parse(&text).map_err(|why| wrong(flag, &text, &format!("{why}; {FORMS}")));
         parsed.map(Some)
+    }
+
+    /// A distribution of what there is at least 1 of.
+    fn counts(&self, flag: &Flag) -> Result<Option<Distribution>, WorkloadError> {
+        let given = self.distribution(flag)?;
+        match &given {
+            Some(counts) if *counts == Distribution::constant(0.0) => {
+                Err(wrong(flag, "0", "there is at least 1"))
+            }
+            _ => Ok(given),
+        }
     }
 
     fn count(&self, flag: &Flag) -> Result<Option<u32>, WorkloadError> {
@@ -293,6 +304,7 @@ mod tests {
             json!({ "think_time": "soon" }),
             json!({ "conversation_output_len": "-5" }),
             json!({ "max_turns": 0 }),
+            json!({ "conversation_turns": "0" }),
             json!({ "conversation_prefixes": 3 }),
             json!({ "conversation_prefixes": 70_000, "conversation_prefix_len": "9" }),
             json!({ "conversation_prefix_zipf": -1 }),
@@ -304,6 +316,7 @@ mod tests {
         `--think-time soon`: `soon` is no number; FORMS
         `--conversation-output-len -5`: -5 is below 0; FORMS
         `--max-turns 0`: it is no whole number above 0
+        `--conversation-turns 0`: there is at least 1
         `--conversation-prefixes 3`: it has no effect without `--conversation-prefix-len`
         `--conversation-prefixes 70000`: there are at most 65536
         `--conversation-prefix-zipf -1`: it is no number from 0 to 100

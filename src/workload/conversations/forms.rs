@@ -1,11 +1,11 @@
 //! How distributions are written: in flags as words, in files as JSON.
 
-use std::io::{self, BufRead, Read};
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::super::records;
+use super::super::text_file::{self, Unreadable};
 use super::distribution::{Distribution, MAX};
 
 /// What can be written in a flag.
@@ -88,14 +88,15 @@ fn in_range(number: f64) -> Result<f64, String> {
 
 /// Reads a file with a number a line.
 fn read(path: &Path) -> Result<Distribution, String> {
-    let unread = |error: io::Error| format!("`{}`: {error}", path.display());
-    let mut text = records::open(path).map_err(unread)?;
+    let unread = |why: Unreadable| format!("`{}`: {why}", path.display());
+    let mut text = text_file::open(path).map_err(unread)?;
     let mut numbers = Vec::new();
     let mut line = Vec::new();
     for place in 1_u64.. {
         line.clear();
         let mut limited = text.by_ref().take(MAX_LINE_BYTES);
-        if limited.read_until(b'\n', &mut line).map_err(unread)? == 0 {
+        let read = limited.read_until(b'\n', &mut line);
+        if read.map_err(|error| unread(error.into()))? == 0 {
             break;
         }
         let wrong = |why: &str| format!("`{}` line {place}: {why}", path.display());

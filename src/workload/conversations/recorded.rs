@@ -2,12 +2,13 @@
 //!
 //! What is not the assistant's is sent: each turn has what was said since the assistant's last message,
 //! and its reply is that message's text. What an assistant says before the user does is left out, and so
-//! is what follows the user's last message. Results of tools are part of the next turn as they are; the
-//! calls that they answer are not sent, since the server is to answer by itself.
+//! is what follows the user's last message. A message without text is left out with the answer to it.
+//! Results of tools are part of the next turn as they are; the calls that they answer are not sent, since
+//! the server is to answer by itself.
 
 use serde_json::{Map, Value};
 
-use super::super::conversation::{Speaker, texts_of};
+use super::super::conversation::{CALL, Speaker, has_more_than_text, texts_of};
 use super::distribution::MAX;
 use super::flags::nanoseconds;
 use super::rounds::usable;
@@ -33,8 +34,11 @@ const BODIES: [&str; 2] = ["body", "extra"];
 /// Fields of a message that are sent with it, beside its role and its content.
 const SENT: [&str; 2] = ["name", "tool_call_id"];
 
-/// What else AIPerf's turns may have.
+/// What a record, a message or a turn may have beside its texts, and is not read.
 const MEDIA: [&str; 6] = ["image", "images", "audio", "audios", "video", "videos"];
+
+/// Names of fields in which an assistant calls tools.
+const CALLS: [&str; 2] = ["tool_calls", "function_call"];
 
 /// Memory of a message beside its texts, in bytes.
 const MESSAGE_BYTES: usize = 400;
@@ -48,8 +52,18 @@ pub(super) struct Recorded {
     pub(super) opening: Vec<Map<String, Value>>,
     /// At least one.
     pub(super) turns: Vec<Turn>,
-    /// Tools say something in it.
-    pub(super) has_tools: bool,
+    pub(super) left_out: LeftOut,
+}
+
+/// What of a record is not sent as it stands there.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    /// Calls of tools, whose results may be sent.
+    pub(super) calls: bool,
+    /// What the assistant says before the user does.
+    pub(super) first_words: bool,
+    /// Number of messages that have no text, and to which no answer is kept either.
+    pub(super) without_text: u64,
 }
 
 /// A turn of a conversation of a file.
@@ -88,6 +102,9 @@ impl Recorded {
     /// Why it can't be sent.
     pub(super) fn of(mut record: Map<String, Value>) -> Result<Self, Unusable> {
         let name = NAMES.iter().find_map(|name| usable(record.get(*name)?));
+        if has_media(&record) {
+            return Err(Unusable::Media);
+        }
         let tools = record.remove("tools").filter(Value::is_array);
         let mut reader = Reader::default();
         let mut list = LISTS.iter().find_map(|name| list(&mut record, name));
@@ -120,9 +137,15 @@ impl Recorded {
                 name,
                 opening: reader.opening,
                 turns,
-                has_tools: reader.has_tools,
+                left_out: reader.left_out,
             }),
         }
+    }
+
+    /// Whether a message has an image, audio or the like in its content.
+    pub(super) fn has_more_than_text(&self) -> bool {
+        let mut turns = self.turns.iter().flat_map(|turn| &turn.messages);
+        turns.any(has_more_than_text)
     }
 
     /// About how much memory it takes, in bytes.
@@ -195,14 +218,16 @@ struct Reader {
     turns: Vec<Reading>,
     /// What was said since the last turn.
     next: Reading,
-    has_tools: bool,
+    left_out: LeftOut,
+    /// Whoever asked last said nothing that is sent: the answer to that is left out.
+    is_unasked: bool,
     /// A message of the user ends the turn before it, and one that does not say whose it is is the user's.
     is_each_a_turn: bool,
 }
 
 impl Reader {
     fn add(&mut self, mut message: Map<String, Value>) -> Result<(), Unusable> {
-        if self.is_each_a_turn && MEDIA.iter().any(|name| has(&message, name)) {
+        if has_media(&message) {
             return Err(Unusable::Media);
         }
         let name = ["from", "role"]
@@ -215,14 +240,24 @@ impl Reader {
         let speaker = speaker.ok_or_else(|| {
             Unusable::Speaker(name.unwrap_or_default().chars().take(40).collect())
         })?;
-        self.has_tools |= speaker == Speaker::Tool || has(&message, "tool_calls");
-        let content = content(&mut message);
-        if speaker == Speaker::Assistant {
-            self.answer(&content.unwrap_or_default());
-            return Ok(());
-        }
-        let Some(content) = content else {
-            return Ok(());
+        let is_call = name == Some(CALL);
+        self.left_out.calls |=
+            is_call || speaker == Speaker::Tool || CALLS.iter().any(|name| has(&message, name));
+        let content = match (content(&mut message), speaker) {
+            (content, Speaker::Assistant) => {
+                let said = content.filter(|_| !is_call);
+                self.answer(&said.unwrap_or_default());
+                return Ok(());
+            }
+            (Some(content), _) => content,
+            // A tool may have nothing to say.
+            (None, Speaker::Tool) => "".into(),
+            (None, Speaker::System) => return Ok(()),
+            (None, Speaker::User) => {
+                self.left_out.without_text += 1;
+                self.is_unasked = !self.next.is_asked;
+                return Ok(());
+            }
         };
         let is_start = self.turns.is_empty() && !self.next.is_asked;
         match speaker {
@@ -241,6 +276,7 @@ impl Reader {
         if self.is_each_a_turn {
             self.end_turn(None);
         }
+        self.is_unasked = false;
         let next = &mut self.next;
         next.is_asked = true;
         next.pause_ns = next.pause_ns.or_else(|| pause_ns(&message));
@@ -263,11 +299,19 @@ impl Reader {
         let text = (!text.trim().is_empty()).then_some(text);
         if self.next.is_asked {
             self.end_turn(text);
-        } else if let (Some(last), Some(text)) = (self.turns.last_mut(), text) {
-            last.reply = Some(match last.reply.take() {
-                Some(before) => format!("{before}\n{text}"),
-                None => text,
-            });
+            return;
+        }
+        let Some(text) = text.filter(|_| !self.is_unasked) else {
+            return;
+        };
+        match self.turns.last_mut() {
+            Some(last) => {
+                last.reply = Some(match last.reply.take() {
+                    Some(before) => format!("{before}\n{text}"),
+                    None => text,
+                });
+            }
+            None => self.left_out.first_words = true,
         }
     }
 
@@ -277,6 +321,10 @@ impl Reader {
             self.turns.push(Reading { reply, ..turn });
         }
     }
+}
+
+fn has_media(fields: &Map<String, Value>) -> bool {
+    MEDIA.iter().any(|name| has(fields, name))
 }
 
 /// Whether a field is there and has something in it.
@@ -383,7 +431,10 @@ mod tests {
                 some("system: Be careful., user: Three.", "No."),
             ]
         );
-        let opening = read(&record).unwrap().opening;
+        let Recorded {
+            opening, left_out, ..
+        } = read(&record).unwrap();
+        assert!(left_out.first_words && !left_out.calls);
         let opening: Vec<_> = opening.iter().map(|message| &message["content"]).collect();
         assert_eq!(opening, ["Be kind.", "Be brief."]);
     }
@@ -407,7 +458,7 @@ mod tests {
             ]
         );
         let recorded = read(&record).unwrap();
-        assert!(recorded.has_tools);
+        assert!(recorded.left_out.calls);
         let tool = Value::from(recorded.turns[1].messages[0].clone());
         assert_eq!(
             tool,
@@ -422,11 +473,40 @@ mod tests {
             { "from": "observation", "value": "Rain." },
             { "from": "gpt", "value": "It rains." },
         ] });
-        let wanted = [
-            some("user: Weather?", "{}"),
-            some("tool: Rain.", "It rains."),
-        ];
+        let wanted = [no_reply("user: Weather?"), some("tool: Rain.", "It rains.")];
         assert_eq!(turns(&sharegpt), wanted);
+    }
+
+    #[test]
+    fn a_message_without_text_is_left_out_with_its_answer() {
+        let record = json!({ "messages": [
+            { "role": "user", "content": "" },
+            { "role": "assistant", "content": "To what?" },
+            { "role": "user", "content": "One." },
+            { "role": "user", "content": null },
+            { "role": "assistant", "content": "Yes." },
+            { "role": "user", "content": 5 },
+            { "role": "assistant", "content": "Five." },
+            { "role": "assistant", "content": "And so on." },
+            { "role": "user", "content": "Two." },
+            { "role": "assistant", "content": null, "function_call": {} },
+            { "role": "tool", "content": "" },
+            { "role": "assistant", "content": "Done." },
+        ] });
+        assert_eq!(
+            turns(&record),
+            [
+                some("user: One.", "Yes."),
+                no_reply("user: Two."),
+                some("tool: ", "Done."),
+            ]
+        );
+        let wanted = LeftOut {
+            calls: true,
+            first_words: false,
+            without_text: 3,
+        };
+        assert_eq!(read(&record).unwrap().left_out, wanted);
     }
 
     #[test]
@@ -468,6 +548,10 @@ mod tests {
             ),
             (
                 json!({ "turns": [{ "text": "a", "image": "b" }] }),
+                Unusable::Media,
+            ),
+            (
+                json!({ "image": "b", "conversations": [{ "from": "human", "value": "a" }] }),
                 Unusable::Media,
             ),
         ];

@@ -89,7 +89,7 @@ fn each_turn_has_what_is_new_in_it_and_the_reply_that_was_recorded() {
     let pauses: Vec<_> = seven.turns.iter().map(|turn| turn.think_ns).collect();
     assert_eq!(pauses, [0, 1_500_500_000]);
     let note = file.note().unwrap();
-    insta::assert_snapshot!(note, @"note: the 4 conversations of the file may be sent, and again under other names where the run has room for more; 1 of its 5 records has no words of a user (not sent)");
+    insta::assert_snapshot!(note, @"note: the 4 conversations of the file may be sent, and again under other names where the run has room for more; 1 of its 5 records has no words of a user (not sent); in 1 conversation the assistant speaks first (those words are not sent); nobody knows how long the answers to 2 of 7 turns are to be, so they are as long as the server makes them (`--conversation-output-len`)");
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn what_is_no_file_of_conversations_is_told_by_its_place() {
     it has no conversation that can be sent: its only record has no list of messages
     invalid type: integer `1`, expected an object at line 1 column 2
     expected value at line 1 column 1
-    it is a file of Parquet, and no JSON
+    it is a file of Parquet
     EOF while parsing a list at line 2 column 14
     key must be a string at line 1 column 32
     trailing characters at line 1 column 20
@@ -281,6 +281,25 @@ fn conversations_that_can_not_be_sent_are_counted_beside_those_that_can() {
     let file = opened(lines, &json!({ "conversation_output_len": "5" }), one).unwrap();
     assert_eq!(file.count(), Some(1));
     insta::assert_snapshot!(file.note().unwrap(), @"note: 1 of its 6 records has no list of messages (not sent); 2 of its 6 records have no words of a user (not sent); 2 of its 6 records have a message of someone who is not known, such as `narrator` (not sent)");
+}
+
+#[test]
+fn what_of_conversations_is_not_sent_as_it_stands_is_told() {
+    let lines = [
+        json!({ "messages": [{ "role": "assistant", "content": "Hello" }, { "role": "user", "content": "Name" },
+                             { "role": "assistant", "content": "Ann" }, { "role": "user", "content": "Why?" }] }),
+        json!({ "messages": [{ "role": "user", "content": null }, { "role": "assistant", "content": "a" },
+                             { "role": "user", "content": [{ "type": "image_url" }] }] }),
+        json!({ "messages": [{ "role": "user", "content": "b" }, { "role": "function_call", "content": "c" },
+                             { "role": "tool", "content": null }, { "role": "assistant", "content": "d" }] }),
+    ];
+    let lines = lines.map(|line| line.to_string()).join("\n");
+    let three = How {
+        count: Some(3),
+        ..USUAL
+    };
+    let file = opened(lines, &none(), three).unwrap();
+    insta::assert_snapshot!(file.note().unwrap(), @"note: of 1 conversation with tools, results are sent and calls are not; in 1 conversation the assistant speaks first (those words are not sent); 1 message of a user has no text (not sent, nor the answers to them); images and the like of 1 conversation are sent, and not counted in lengths; nobody knows how long the answers to 3 of 5 turns are to be, so they are as long as the server makes them (`--conversation-output-len`)");
 }
 
 #[test]

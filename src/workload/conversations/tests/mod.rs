@@ -50,6 +50,7 @@ fn opened_at(
         count_tokens: how.counts.then_some(words),
         count: how.count,
         repeats: how.repeats,
+        is_shuffled: true,
         is_chat: true,
         kinds: &[],
     })
