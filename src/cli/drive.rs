@@ -497,10 +497,11 @@ fn execute(
 fn notes(args: &DriveArgs, plan: &RunPlan) -> Vec<String> {
     let mut notes = Vec::new();
     if args.request.tokenizer.is_none() {
-        notes.push(
-            "note: lengths are counted with the embedded o200k_base; `--tokenizer` names the model's own"
-                .to_owned(),
-        );
+        let with = match plan.own_tokenizer() {
+            Some(_) => "the tokenizer in the folder of `--model`",
+            None => "the embedded o200k_base; `--tokenizer` names the model's own",
+        };
+        notes.push(format!("note: lengths are counted with {with}"));
     }
     if plan.asks_server_for_lengths() {
         notes.push(

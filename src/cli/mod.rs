@@ -16,6 +16,7 @@ mod interrupt;
 mod judge;
 mod masks;
 mod metrics;
+mod other_tools;
 mod output;
 mod plan;
 mod progress;
@@ -36,7 +37,7 @@ mod words;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Command, CommandFactory, FromArgMatches};
 
 use args::{App, Verb};
 
@@ -45,15 +46,38 @@ use crate::load::raise_open_files;
 
 /// Runs the command line of this process. Returns its exit code.
 pub fn main() -> ExitCode {
-    let mut app = App::parse_from(words::typed());
-    raise_open_files();
-    match prepare(&mut app).and_then(|()| run(&app)) {
+    let command = taking_negative_numbers(App::command());
+    let parsed = command.try_get_matches_from(words::typed());
+    let done = match parsed.and_then(|matches| App::from_arg_matches(&matches)) {
+        Ok(mut app) => {
+            raise_open_files();
+            prepare(&mut app).and_then(|()| run(&app))
+        }
+        Err(refused) => match other_tools::about(&refused) {
+            Some(error) => Err(error),
+            None => refused.exit(),
+        },
+    };
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             talk::complain(&error);
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Has flags take numbers below 0, so that what is said of one is why it can't be, and not that it is no flag.
+fn taking_negative_numbers(command: Command) -> Command {
+    command
+        .mut_args(|arg| {
+            let takes_a_value = arg.get_long().is_some() && arg.get_action().takes_values();
+            match takes_a_value {
+                true => arg.allow_negative_numbers(true),
+                false => arg,
+            }
+        })
+        .mut_subcommands(taking_negative_numbers)
 }
 
 /// Finds out what the words alone do not say.

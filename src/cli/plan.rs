@@ -1,5 +1,7 @@
 //! From what was typed to what is meant: pure, so that `--dry-run` shows exactly what would run.
 
+use std::path::Path;
+
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use serde_json::{Map, Value};
 use url::Url;
@@ -18,6 +20,7 @@ use crate::plan::{
 use crate::time::clock::utc_now_ns;
 use crate::trace::PromptFacts;
 use crate::wire::WireKind;
+use crate::workload::has_tokenizer;
 
 /// The plan of `load`.
 pub(super) fn of_load(args: &LoadArgs) -> Result<RunPlan, Error> {
@@ -89,7 +92,10 @@ pub(super) fn of_replay(args: &ReplayArgs) -> Result<RunPlan, Error> {
 fn of_run(args: &DriveArgs) -> Result<RunPlan, Error> {
     let request = &args.request;
     let limits = &args.limits;
-    let tokenizer = request.tokenizer.as_ref();
+    // The files of a model have its tokenizer.
+    let model = args.target.model.as_deref().map(Path::new);
+    let model = model.filter(|model| model.is_dir() && has_tokenizer(model));
+    let tokenizer = request.tokenizer.as_deref().or(model);
     let has_adapters = !args.target.lora_modules.is_empty();
     Ok(RunPlan {
         command: Some(masks::typed_command()),

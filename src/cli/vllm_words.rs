@@ -5,8 +5,10 @@
 //! each of its clients, of the chat API, with the server's own answers in later turns.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use crate::backend::DEFAULT_CHAT;
+use crate::workload;
 
 /// Rewrites the words of `load`; none where they are its own already.
 pub(super) fn translated(words: &[OsString]) -> Option<Vec<OsString>> {
@@ -31,6 +33,7 @@ fn bench_serve(words: &[OsString]) -> Option<Vec<OsString>> {
     let dataset = value_of(words, "--dataset-name").unwrap_or_else(|| "random".to_owned());
     let dataset = dataset.replace('_', "-");
     let has_own_name = value_of(words, "--served-model-name").is_some();
+    let has_tokenizer = value_of(words, "--tokenizer").is_some();
     let (mut host, mut port) = (None, None);
     let (mut read, mut is_other) = (Vec::new(), false);
     let mut rest = words.iter().peekable();
@@ -68,6 +71,9 @@ fn bench_serve(words: &[OsString]) -> Option<Vec<OsString>> {
                 "--host" => host = Some(value),
                 "--port" => port = Some(value),
                 "--metadata" => read.extend(["--label".into(), value.into()]),
+                "--model" if !has_tokenizer && workload::has_tokenizer(Path::new(&value)) => {
+                    read.extend(["--tokenizer".into(), value.into()]);
+                }
                 _ if known.is_empty() => {}
                 _ => read.extend([known.clone().into(), value.into()]),
             }
@@ -255,6 +261,24 @@ mod tests {
                 .unwrap(),
             "tokentape load --dataset-name prefix_repetition --prefix-repetition-output-len 8 \
              --base-url http://127.0.0.1:9"
+        );
+    }
+
+    #[test]
+    fn a_model_that_has_its_tokenizer_here_is_counted_with_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().display();
+        let line = |more: &str| {
+            let line = format!("tokentape load --served-model-name x --model {model}{more}");
+            read(&line).unwrap()
+        };
+        assert_eq!(line(""), "tokentape load --model x");
+        std::fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
+        let with = format!("tokentape load --model x --tokenizer {model}");
+        assert_eq!(line(""), with);
+        assert_eq!(
+            line(" --tokenizer y"),
+            "tokentape load --model x --tokenizer y"
         );
     }
 

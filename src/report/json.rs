@@ -12,6 +12,7 @@ use super::comparison::{Change, changes};
 use super::export::{Exporter, Render};
 use super::format::NS_PER_MS;
 use super::model::{RunView, run_views};
+use super::run_card::load_of;
 use super::tools::tools_json;
 use super::uncertainty::{difference, of_groups, shown_unit};
 
@@ -27,7 +28,7 @@ pub(super) const JSON: Exporter = Exporter {
 };
 
 /// Renders the numbers as
-/// `{schema, runs: [{run, labels, grades: {number: {grade, value}}, diagnoses: [{id, what, why, act}],
+/// `{schema, runs: [{run, labels, load: {trace, arrivals, dataset, …}, grades: {number: {grade, value}}, diagnoses: [{id, what, why, act}],
 /// metrics: {key: {value, unit, n, low, high}}}], comparisons, groups}`, where `groups` has what
 /// `comparisons` has, of runs that repeat each other (`--by`) and not of each run; where
 /// definitions of other tools were asked for, a run has `definitions` as well; one over several servers
@@ -54,6 +55,8 @@ fn run_value(analysis: &Analysis, run: &RunFacts, view: &RunView) -> Value {
         "labels": run.manifest.labels,
         "validity": { "verdict": verdict.word, "reason": verdict.reason, "details": verdict.details },
         "self_check": run.manifest.self_check,
+        "load": load_of(run).into_iter().filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name.to_owned(), value)).collect::<Map<String, Value>>(),
         "grades": view.grades.iter().map(|one| {
             (one.number.clone(), json!({ "grade": one.grade, "value": one.value }))
         }).collect::<Map<String, Value>>(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::analyze::{Analysis, LatencyPercentiles, RunFacts, RunSummary};
 use crate::capture::manifest::{Manifest, State};
@@ -174,8 +174,8 @@ fn subtitle_of(sessions: &SessionsPlan, arrivals: Option<&Arrivals>) -> Option<S
     Some(say!("closed loop of {places} sessions", places))
 }
 
-/// What shapes the load of a run, by name.
-fn load_of(run: &RunFacts) -> BTreeMap<&'static str, Value> {
+/// What shapes the load of a run, by name; null where the plan does not say it.
+pub(super) fn load_of(run: &RunFacts) -> BTreeMap<&'static str, Value> {
     let plan = &run.manifest.plan;
     BTreeMap::from([
         ("trace", json!(plan.trace)),
@@ -226,12 +226,47 @@ fn add_origin(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
             ),
         );
     }
+    let sent = [
+        ("Trace", json!(manifest.plan.trace)),
+        ("Data set", json!(manifest.plan.dataset)),
+        ("Sessions asked for", json!(manifest.plan.sessions)),
+    ];
+    for (name, fields) in sent {
+        if let Value::Object(fields) = fields {
+            add(name, listed(&fields));
+        }
+    }
     if let Some(anchor) = manifest.clock_anchors.first() {
         add(
             "Schedule began",
             format::utc(anchor.utc_ns.saturating_sub(anchor.monotonic_ns)),
         );
     }
+}
+
+/// Spells fields of a plan, of a path only the last part.
+fn listed(fields: &Map<String, Value>) -> String {
+    let field = |(name, value): (&String, &Value)| {
+        let value = match value {
+            Value::Null => return None,
+            Value::String(text) if name == "path" => {
+                text.rsplit('/').next().unwrap_or(text).to_owned()
+            }
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        Some(match name.as_str() {
+            "name" | "path" => format::clean(&value),
+            name => format!("{} {}", format::clean_to(name, 32), format::clean(&value)),
+        })
+    };
+    let first = ["name", "path"].into_iter();
+    let first = first.filter_map(|name| fields.get_key_value(name));
+    let others = fields
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "name" | "path"));
+    let all: Vec<String> = first.chain(others).filter_map(field).collect();
+    all.join(&said(", "))
 }
 
 fn add_circumstances(manifest: &Manifest, add: &mut impl FnMut(&str, String)) {
