@@ -6,7 +6,7 @@ use crate::error::Error;
 
 /// Flags of `vllm bench serve`, without their dashes, and what to do in their place. One that ends in a dash
 /// stands for all that begin so.
-const FLAGS: [(&str, &str); 24] = [
+const FLAGS: [(&str, &str); 26] = [
     (
         "append-result",
         "leave it out: each run has a tape of its own, and `analyze` takes several",
@@ -21,9 +21,14 @@ const FLAGS: [(&str, &str); 24] = [
         "write it into `--extra-body`, as {\"chat_template_kwargs\": {...}}",
     ),
     (
+        "custom-skip-chat-template",
+        "leave it out: prompts are sent as they are, and a chat's template is the server's",
+    ),
+    (
         "enable-multimodal-chat",
         "leave it out: on backends of chats, images are parts of messages",
     ),
+    ("endpoint-type", "name the protocol with `--backend`"),
     (
         "hf-name",
         "name the repository of the data set with `--dataset-path`",

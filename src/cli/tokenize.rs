@@ -21,7 +21,7 @@ use crate::report::format;
 use crate::report::grid::{Field, Grid};
 use crate::workload::{
     Content, DATASETS, Dataset, DatasetSetup, PromptCounter, PromptForm, Tokenizer, Unreadable,
-    Workload, dataset_kind, open_text,
+    Workload, WorkloadError, dataset_kind, open_text,
 };
 
 /// Bytes of a text at most.
@@ -288,10 +288,8 @@ fn text_of(name: &Path, file: &Path) -> Result<Option<String>, Error> {
     {
         return Ok(None);
     }
-    let unread = |why: Unreadable| Error::Usage {
-        message: format!("cannot read `{}`: {why}", name.display()),
-        hint: why.hint.map(str::to_owned),
-    };
+    let unread =
+        |why: Unreadable| WorkloadError::unreadable(name, why, "see what the system says of it");
     let mut opened = open_text(file).map_err(unread)?;
     let start = opened.fill_buf().map_err(|error| unread(error.into()))?;
     if start.trim_ascii_start().starts_with(b"{") {

@@ -4,6 +4,7 @@
 //! Prompts are random words of a row's length.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -162,7 +163,7 @@ impl Rows {
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
             .from_reader(text);
-        let header = reader.headers().map_err(|error| wrong(error.to_string()))?;
+        let header = reader.headers().map_err(|error| told(path, error))?;
         let mut places = [0; 3];
         for (place, name) in places
             .iter_mut()
@@ -182,11 +183,7 @@ impl Rows {
     fn next(&mut self, path: &Path) -> Result<Option<Row<'_>>, WorkloadError> {
         self.cap.renew();
         let read = self.reader.read_record(&mut self.record);
-        let read = read.map_err(|error| {
-            let line = error.position().map_or(1, csv::Position::line);
-            WorkloadError::dataset(path, format!("line {line}: {error}"), FORM)
-        })?;
-        if !read {
+        if !read.map_err(|error| told(path, error))? {
             return Ok(None);
         }
         let number = self.record.position().map_or(0, csv::Position::line);
@@ -211,6 +208,15 @@ impl Rows {
             },
         }))
     }
+}
+
+/// Says what is wrong with the file, by its line where it can be read.
+fn told(path: &Path, error: csv::Error) -> WorkloadError {
+    if error.is_io_error() {
+        return WorkloadError::unreadable(path, io::Error::from(error), FORM);
+    }
+    let line = error.position().map_or(1, csv::Position::line);
+    WorkloadError::dataset(path, format!("line {line}: {error}"), FORM)
 }
 
 struct BurstGpt {

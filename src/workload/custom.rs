@@ -16,6 +16,7 @@ use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDatase
 use super::error::WorkloadError;
 use super::images::{Images, is_of_user};
 use super::items::{Item, Items};
+use super::prompts::PromptFormat;
 use super::tokenizer::TokenCounter;
 use crate::flag::{Flag, FlagKind};
 
@@ -181,7 +182,10 @@ impl Reading<'_> {
 
     /// Makes a request of line `number`.
     fn item(&mut self, number: u64, line: Line) -> Result<Item, WorkloadError> {
-        let mut output_tokens = self.output_len.or(line.output_tokens);
+        let mut output_tokens = self
+            .output_len
+            .or(line.output_tokens)
+            .or(line.expected_output_tokens);
         if output_tokens == Some(0) {
             let hint = "an answer has at least 1 token; leave the length out for the default";
             return Err(self
@@ -194,7 +198,12 @@ impl Reading<'_> {
         }
         let images = self.images_of(number, &line)?;
         let fields = self.fields(&line);
+        let is_conversation = line.others.contains_key("conversations");
         for (name, _) in line.others {
+            // What `prompts` tells of the prompts that it makes.
+            if PromptFormat::EXTRAS.contains(&&*name) {
+                continue;
+            }
             if self.found.unsent.len() < MAX_NAMES {
                 self.found.unsent.insert(name);
             }
@@ -202,35 +211,18 @@ impl Reading<'_> {
         let wrong = |message: &str| Err(self.lines.fail(number, message, FORM));
         let (text, messages) = match (line.prompt, line.messages) {
             (Some(_), Some(_)) => return wrong("it has both `prompt` and `messages`"),
+            (None, None) if is_conversation => {
+                let message = "it has no `prompt` and no `messages`, but `conversations`";
+                let hint = "take `--dataset-name sharegpt` or `--dataset-name conversations`";
+                return Err(self.lines.fail(number, message, hint));
+            }
             (None, None) => return wrong("it has no `prompt` and no `messages`"),
             (Some(prompt), None) if prompt.is_empty() => return wrong("its `prompt` is empty"),
             (Some(prompt), None) => (prompt, None),
-            (None, Some(messages)) if messages.is_empty() => {
-                return wrong("its `messages` are empty");
-            }
             (None, Some(messages)) => {
-                let no_role = |message: &Map<String, Value>| !message.contains_key("role");
-                if let Some(at) = messages.iter().position(no_role) {
-                    return wrong(&format!(
-                        "message {} of its `messages` has no `role`",
-                        at + 1
-                    ));
-                }
-                let is_odd = |message: &Map<String, Value>| {
-                    let content = message.get("content").unwrap_or(&Value::Null);
-                    !matches!(content, Value::Null | Value::String(_) | Value::Array(_))
-                };
-                if let Some(at) = messages.iter().position(is_odd) {
-                    return wrong(&format!(
-                        "the `content` of message {} of its `messages` is neither a text nor a list of parts",
-                        at + 1
-                    ));
-                }
-                if !self.is_chat && messages.iter().any(has_more_than_text) {
-                    let parts = "parts of `messages` that are no text";
-                    self.found.chats_alone.insert(parts);
-                }
-                (texts(&messages), Some(Value::from(messages).to_string()))
+                let text = self.text_of(&messages, !images.is_empty());
+                let text = text.map_err(|message| self.lines.fail(number, &message, FORM))?;
+                (text, Some(Value::from(messages).to_string()))
             }
         };
         let content = Content {
@@ -242,6 +234,59 @@ impl Reading<'_> {
             ..Content::default()
         };
         Ok(Item { content, images })
+    }
+
+    /// The text of the messages of a line.
+    ///
+    /// # Errors
+    ///
+    /// Why they can't be sent.
+    fn text_of(
+        &mut self,
+        messages: &[Map<String, Value>],
+        has_images: bool,
+    ) -> Result<String, String> {
+        let no_role = |message: &Map<String, Value>| !message.contains_key("role");
+        if let Some(at) = messages.iter().position(no_role) {
+            return Err(format!(
+                "message {} of its `messages` has no `role`",
+                at + 1
+            ));
+        }
+        let is_odd = |message: &Map<String, Value>| {
+            let content = message.get("content").unwrap_or(&Value::Null);
+            !matches!(content, Value::Null | Value::String(_) | Value::Array(_))
+        };
+        if let Some(at) = messages.iter().position(is_odd) {
+            return Err(format!(
+                "the `content` of message {} of its `messages` is neither a text nor a list of parts",
+                at + 1
+            ));
+        }
+        let has_calls = messages.iter().any(|one| one.contains_key("tool_calls"));
+        let has_parts = messages.iter().any(has_more_than_text);
+        let text = texts(messages);
+        let may_be_silent = has_images || has_parts || (has_calls && self.is_chat);
+        if text.trim().is_empty() && !may_be_silent {
+            return Err(match messages.is_empty() {
+                true => "its `messages` are empty".to_owned(),
+                false => "its `messages` have no text".to_owned(),
+            });
+        }
+        if !self.is_chat {
+            let left_out = [
+                (
+                    true,
+                    "roles of `messages`, whose texts go one below the other",
+                ),
+                (has_calls, "calls of tools"),
+                (has_parts, "parts of `messages` that are no text"),
+            ];
+            let left_out = left_out.iter().filter(|(is_there, _)| *is_there);
+            let left_out = left_out.map(|(_, name)| *name);
+            self.found.chats_alone.extend(left_out);
+        }
+        Ok(text)
     }
 
     /// The images of a line.
@@ -563,6 +608,32 @@ mod tests {
     }
 
     #[test]
+    fn messages_to_a_completions_backend_are_told_to_be_texts_alone() {
+        let line = json!({ "messages": [
+            { "role": "user", "content": "Weather?" },
+            { "role": "assistant", "content": null, "tool_calls": [{ "id": "a" }] },
+            { "role": "tool", "tool_call_id": "a", "content": "Rain." },
+        ], "expected_output_tokens": 3, "output_tokens": 4, "domain": "weather" });
+        let one = How {
+            count: Some(1),
+            is_chat: false,
+            ..JSON
+        };
+        let dataset = opened(line.to_string().as_bytes(), one).unwrap();
+        assert_eq!(dataset.request(0).text, "Weather?\nRain.");
+        assert_eq!(dataset.request(0).output_tokens, 4);
+        insta::assert_snapshot!(dataset.note().unwrap(), @"note: fields of its lines that only a chat is sent, and this backend is not: calls of tools, roles of `messages`, whose texts go one below the other");
+        let chat = How {
+            is_chat: true,
+            ..one
+        };
+        assert_eq!(
+            opened(line.to_string().as_bytes(), chat).unwrap().note(),
+            None
+        );
+    }
+
+    #[test]
     fn what_is_no_request_is_told_with_its_line() {
         let messages = [
             &b""[..],
@@ -577,6 +648,8 @@ mod tests {
             b"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"content\": \"b\"}]}",
             b"{\"messages\": [\"a\"]}",
             b"{\"messages\": [{\"role\": \"user\", \"content\": 5}]}",
+            b"{\"messages\": [{\"role\": \"user\", \"content\": null}]}",
+            b"{\"id\": 1, \"conversations\": []}",
             b"{\"prompt\": \"a\", \"output_tokens\": 0}",
             b"{\"prompt\": \"a\", \"output_tokens\": 2.5}",
             b"{\"prompt\": \"\xff\", \"output_tokens\": 2}",
@@ -595,6 +668,8 @@ mod tests {
         line 1: message 2 of its `messages` has no `role`
         line 1: invalid type: string "a", expected an object at column 17
         line 1: the `content` of message 1 of its `messages` is neither a text nor a list of parts
+        line 1: its `messages` have no text
+        line 1: it has no `prompt` and no `messages`, but `conversations`
         line 1: the length of its answer is 0
         line 1: invalid type: floating point `2.5`, expected a whole number at column 36
         line 1: invalid unicode code point at column 13

@@ -14,6 +14,10 @@ use super::text_file::{self, Text, Unreadable};
 pub(super) const FORM: &str = "a line is a JSON object, such as {\"prompt\": \"Hello\", \
                                \"output_tokens\": 16}, or CSV below a header with `prompt`";
 
+/// What to do about a line that ends within its object.
+const CUT: &str =
+    "put each object on one line, as `jq -c . FILE` does; fetch the file again where it is cut off";
+
 /// Names of the column that has the length of an answer.
 const OUTPUT_COLUMNS: [&str; 2] = ["output_tokens", "expected_output_tokens"];
 
@@ -26,8 +30,8 @@ const MAX_NAMES: usize = 8;
 pub(super) struct Line {
     pub(super) prompt: Option<String>,
     pub(super) messages: Option<Vec<Map<String, Value>>>,
-    #[serde(alias = "expected_output_tokens")]
     pub(super) output_tokens: Option<u32>,
+    pub(super) expected_output_tokens: Option<u32>,
     #[serde(alias = "image_files")]
     pub(super) images: Vec<String>,
     pub(super) tools: Option<Vec<Value>>,
@@ -161,7 +165,8 @@ fn next_json(
             let message = message.replace(" at line 1 column ", " at column ");
             let message = message.replace("expected u32", "expected a whole number");
             let message = message.replace("expected a map", "expected an object");
-            fail(path, *number, &message, FORM)
+            let hint = if error.is_eof() { CUT } else { FORM };
+            fail(path, *number, &message, hint)
         })?;
         return Ok(Some(Numbered {
             number: *number,
@@ -241,7 +246,9 @@ fn told(path: &Path, error: csv::Error) -> WorkloadError {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..
         } => format!("it has {len} fields, and the header {expected_len}"),
-        csv::ErrorKind::Utf8 { .. } => "it is no UTF-8 text".to_owned(),
+        csv::ErrorKind::Utf8 { .. } => {
+            return fail(path, number, "it is no UTF-8 text", "save it as UTF-8");
+        }
         _ => error.to_string(),
     };
     fail(path, number, &message, QUOTES)

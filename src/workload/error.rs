@@ -83,7 +83,7 @@ impl WorkloadError {
     }
 
     /// A file of a data set that can't be read, or has another form: `form` says what it is to have.
-    pub(super) fn unreadable(path: &Path, why: impl Into<Unreadable>, form: &'static str) -> Self {
+    pub fn unreadable(path: &Path, why: impl Into<Unreadable>, form: &'static str) -> Self {
         let Unreadable { message, hint } = why.into();
         Self::dataset(path, message, hint.unwrap_or(form))
     }

@@ -313,7 +313,10 @@ impl<'a> Columns<'a> {
             }
         })?;
         match first {
-            Some(names) if !has_prompt => Err(no_column(file, names.iter().map(String::as_str))),
+            // A column whose values are all null is in none of the rows.
+            Some(names) if !has_prompt && !names.is_empty() => {
+                Err(no_column(file, names.iter().map(String::as_str)))
+            }
             _ => Ok(has_output),
         }
     }

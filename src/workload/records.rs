@@ -9,6 +9,9 @@ use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 
 use super::text_file::{BUFFER_BYTES, Text, Unreadable};
 
+/// What to do about a file that ends within a record.
+const CUT: &str = "it ends within a record: fetch it again, or take away what is cut off";
+
 /// Bytes of one record.
 pub(super) const MAX_RECORD_BYTES: u64 = 64 << 20;
 
@@ -196,7 +199,9 @@ impl Window {
             );
         }
         let before = if line <= 1 { self.column } else { 0 };
-        placed(what, self.lines + line.max(1), before + column)
+        let mut why = placed(what, self.lines + line.max(1), before + column);
+        why.hint = error.is_eof().then_some(CUT);
+        why
     }
 
     /// An error at the next byte.

@@ -51,7 +51,7 @@ impl From<io::Error> for Unreadable {
 }
 
 /// Beginnings of files that are no text, what those are, and what to do about them.
-const NO_TEXTS: [(&[u8], &str, &str); 7] = [
+const NO_TEXTS: [(&[u8], &str, &str); 9] = [
     (
         b"PAR1",
         "a file of Parquet",
@@ -63,6 +63,8 @@ const NO_TEXTS: [(&[u8], &str, &str); 7] = [
         "fetch what it points to with `git lfs pull`",
     ),
     (b"PK\x03\x04", "a ZIP archive", "unpack it"),
+    (b"\xff\xfe", "text in UTF-16", "save it as UTF-8"),
+    (b"\xfe\xff", "text in UTF-16", "save it as UTF-8"),
     (
         b"\x28\xb5\x2f\xfd",
         "packed with zstd",
@@ -91,7 +93,20 @@ const NO_TEXTS: [(&[u8], &str, &str); 7] = [
 ///
 /// It can't be read, or its first bytes are of no text.
 pub fn open(path: &Path) -> Result<Text, Unreadable> {
-    let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(path)?);
+    if path.join("manifest.json").is_file() {
+        return Err(Unreadable {
+            message: "it is a tape".to_owned(),
+            hint: Some("`load --dataset-name tape` sends its prompts"),
+        });
+    }
+    let opened = File::open(path).map_err(|error| {
+        let mut why = Unreadable::from(error);
+        if path.to_string_lossy().contains("://") {
+            why.hint = Some("addresses are not read: download it first");
+        }
+        why
+    });
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, opened?);
     let is_packed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     let mut text: Text = match is_packed {
         true => Box::new(BufReader::with_capacity(
@@ -173,6 +188,8 @@ mod tests {
         it is a file of Parquet: `load --dataset-name hf` reads Parquet
         it is a Git LFS pointer: fetch what it points to with `git lfs pull`
         it is a ZIP archive: unpack it
+        it is text in UTF-16: save it as UTF-8
+        it is text in UTF-16: save it as UTF-8
         it is packed with zstd: unpack it, or pack it with gzip
         it is packed with xz: unpack it, or pack it with gzip
         it is packed with bzip2: unpack it, or pack it with gzip

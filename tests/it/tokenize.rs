@@ -160,7 +160,7 @@ fn what_cannot_be_counted_is_told_with_its_line() {
     folder.write("broken.jsonl", "{\"prompt\": \"a\"\n");
     folder.write(
         "nobody.jsonl",
-        "{\"messages\": [{\"role\": \"nobody\", \"content\": \"\"}]}\n",
+        "{\"messages\": [{\"role\": \"nobody\", \"content\": \"a\"}]}\n",
     );
     folder.write("bytes.bin", b"\xff\xfe\x00");
     let mut said = String::new();
@@ -193,14 +193,14 @@ fn what_cannot_be_counted_is_told_with_its_line() {
     error: data set `bom.jsonl`: it has no line
     hint: a line is a JSON object, such as {"prompt": "Hello", "output_tokens": 16}, or CSV below a header with `prompt`
     error: data set `broken.jsonl`: line 1: EOF while parsing an object at column 14
-    hint: a line is a JSON object, such as {"prompt": "Hello", "output_tokens": 16}, or CSV below a header with `prompt`
+    hint: put each object on one line, as `jq -c . FILE` does; fetch the file again where it is cut off
     error: `nobody.jsonl`, prompt 1: chat template `model/tokenizer_config.json`: line 1: nobody may not speak
     hint: see which roles and contents the template takes, and in which order
-    error: `bytes.bin` is no UTF-8 text
-    hint: write it as UTF-8
-    error: cannot read `none.txt`: No such file or directory (os error 2)
+    error: data set `bytes.bin`: it is text in UTF-16
+    hint: save it as UTF-8
+    error: data set `none.txt`: No such file or directory (os error 2)
     hint: name a file that is there
-    error: cannot read `model`: Is a directory (os error 21)
+    error: data set `model`: Is a directory (os error 21)
     hint: name a file in it; `load --dataset-name hf` takes folders
     "#);
 }

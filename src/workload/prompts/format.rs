@@ -19,6 +19,15 @@ pub enum PromptFormat {
 }
 
 impl PromptFormat {
+    /// Names of the fields that are told of a prompt and not sent with it.
+    pub(in crate::workload) const EXTRAS: [&'static str; 5] = [
+        "input_tokens",
+        "estimated_input_tokens",
+        "pattern",
+        "domain",
+        "language",
+    ];
+
     /// Returns the form that the ending of a name promises; none for another ending.
     pub fn of_name(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?.to_ascii_lowercase();
