@@ -30,12 +30,7 @@ counted AS (
   GROUP BY e.run, bin
 ),
 streamed AS (
-  SELECT
-    t.run, CAST(floor(t.arrival_ns / CAST(s.width_ns AS DOUBLE)) AS BIGINT) AS bin,
-    sum(t.tokens) AS output_tokens
-  FROM token_arrivals t
-  JOIN run_spans s ON s.run = t.run
-  GROUP BY t.run, bin
+  SELECT run, time_bin AS bin, sum(tokens) AS output_tokens FROM token_arrivals GROUP BY run, time_bin
 ),
 presence AS (
   SELECT

@@ -4,6 +4,7 @@
 mod blocks;
 mod client_error;
 mod counts;
+mod crowded;
 mod definitions;
 mod fidelity;
 mod golden;
