@@ -46,14 +46,15 @@ impl Flag {
         match self.kind {
             FlagKind::Count(least) => match text.parse::<u32>() {
                 Ok(count) if count >= least => Ok(count.into()),
-                Ok(count) => Err(format!("{count} is not in {least}..")),
-                Err(error) => Err(error.to_string()),
+                _ => Err(format!("write a whole number from {least} to {}", u32::MAX)),
             },
             FlagKind::Length => match text.parse::<i64>() {
                 Ok(-1) => Ok((-1).into()),
                 Ok(length) if (1..=i64::from(u32::MAX)).contains(&length) => Ok(length.into()),
-                Ok(length) => Err(format!("{length} is neither -1 nor in 1..")),
-                Err(error) => Err(error.to_string()),
+                _ => Err(format!(
+                    "write a whole number from 1 to {}, or -1 for the length that each record has",
+                    u32::MAX
+                )),
             },
             FlagKind::Number => match text.parse::<f64>() {
                 Ok(number) if number.is_finite() => Ok(number.into()),
@@ -72,4 +73,32 @@ pub fn defaults(flags: &[Flag]) -> Map<String, Value> {
         .iter()
         .filter_map(|flag| Some((flag.key(), value(flag)?)));
     values.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_below_1_is_refused_with_what_to_write() {
+        let flag = |kind| Flag {
+            name: "sharegpt-output-len",
+            value_name: "TOKENS",
+            help: "A length",
+            kind,
+            default: None,
+        };
+        for wrong in ["-1", "0", "1.5", "many", "4294967296"] {
+            let why = flag(FlagKind::Count(1)).read(wrong).unwrap_err();
+            assert_eq!(why, "write a whole number from 1 to 4294967295", "{wrong}");
+        }
+        for wrong in ["-2", "0", "1.5", "many", "4294967296"] {
+            let why = flag(FlagKind::Length).read(wrong).unwrap_err();
+            assert!(
+                why.ends_with("or -1 for the length that each record has"),
+                "{wrong}"
+            );
+        }
+        assert_eq!(flag(FlagKind::Length).read("-1"), Ok((-1).into()));
+    }
 }
