@@ -38,7 +38,7 @@ use crate::units::duration;
 use crate::wire::{Target, Trust, WireKind};
 use crate::workload::{
     Conversations, DATASETS, Dataset, DatasetPath, DatasetSetup, OpenDataset, PromptCounter,
-    PromptForm, TokenCounter, Tokenizer, Workload, dataset_kind, kinds_in,
+    PromptForm, TokenCounter, Tokenizer, Workload, WorkloadError, dataset_kind, kinds_in,
 };
 
 /// Tokens a second that a stream is taken to bring where nothing is known of the server.
@@ -506,7 +506,10 @@ fn sent(
     let name = asked.map_or(DATASETS[0].name, |asked| &asked.name);
     let kind = dataset_kind(name)
         .ok_or_else(|| senseless(format!("its data set `{name}` is not known")))?;
-    let kinds = asked.map_or_else(|| vec![kind], |asked| kinds_in(kind, &asked.options));
+    let kinds = asked.map(|asked| kinds_in(kind, &asked.options));
+    let wrong = |message| LoadError::Workload(WorkloadError::Lengths { message });
+    let kinds = kinds.transpose().map_err(wrong)?;
+    let kinds = kinds.unwrap_or_else(|| vec![kind]);
     let flags = || kinds.iter().flat_map(|kind| kind.flags);
     let is_known = |name: &str| flags().any(|flag| flag.key() == name);
     let mut given = asked.iter().flat_map(|asked| asked.options.keys());

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::content::Content;
-use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
+use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, Open, OpenDataset};
 use super::error::WorkloadError;
 use super::items::note;
 use crate::draw::{Draw, field};
@@ -49,11 +49,41 @@ struct Written {
     weight: f64,
 }
 
-/// Returns the names of the data sets in a mix, as far as it can be read.
-pub(super) fn names(options: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
+/// Returns the names of the data sets in a mix, or what is wrong with it.
+pub(super) fn names(
+    options: &serde_json::Map<String, serde_json::Value>,
+    kinds: &'static [DatasetKind],
+) -> Result<Vec<&'static str>, String> {
+    let parts = written(options)?;
+    let names = parts.iter().map(|part| Ok(part_kind(part, kinds)?.0.name));
+    names.collect()
+}
+
+/// Reads the parts of a mix.
+fn written(options: &serde_json::Map<String, serde_json::Value>) -> Result<Vec<Written>, String> {
     let text = options.get(KEY).and_then(serde_json::Value::as_str);
-    let parts = text.and_then(|text| parse(text).ok()).unwrap_or_default();
-    parts.into_iter().map(|part| part.name).collect()
+    let text = text.ok_or(
+        "the data set `mix` has no parts: name them with `--dataset-mix`, such as \
+         random:3,sharegpt=share.json:1",
+    )?;
+    parse(text)
+}
+
+/// Returns the kind of a part, and what opens it.
+fn part_kind(
+    part: &Written,
+    kinds: &'static [DatasetKind],
+) -> Result<(&'static DatasetKind, Open<dyn Dataset>), String> {
+    let kind = kinds.iter().find(|kind| kind.name == part.name);
+    let kind = kind.filter(|kind| kind.name != MIX.name && !kind.has_audio);
+    let opened = kind.and_then(|kind| Some((kind, kind.requests()?)));
+    opened.ok_or_else(|| {
+        format!(
+            "`{}` is no data set that a mix can have; `--help` lists them, and `mix` and those of audio \
+             and of conversations are left out",
+            part.name
+        )
+    })
 }
 
 fn parse(text: &str) -> Result<Vec<Written>, String> {
@@ -85,29 +115,14 @@ fn parse(text: &str) -> Result<Vec<Written>, String> {
 
 fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
     let wrong = |message: String| WorkloadError::Lengths { message };
-    let text = setup.options.get(KEY).and_then(serde_json::Value::as_str);
-    let text = text.ok_or_else(|| {
-        let message = "the data set `mix` has no parts: name them with `--dataset-mix`, such as \
-                       random:3,sharegpt=share.json:1";
-        wrong(message.to_owned())
-    })?;
-    let written = parse(text).map_err(wrong)?;
+    let written = written(setup.options).map_err(wrong)?;
     let shares: Vec<f64> = written.iter().map(|part| part.weight).collect();
     let choice = Choice::new(setup.workload.seed(), &shares);
     let counts = setup.count.filter(|count| *count <= MAX_COUNTED);
     let counts = counts.map(|count| choice.counts(count));
     let mut parts = Vec::new();
     for (number, part) in written.into_iter().enumerate() {
-        let kind = setup.kinds.iter().find(|kind| kind.name == part.name);
-        let kind = kind.filter(|kind| kind.name != MIX.name && !kind.has_audio);
-        let opened = kind.and_then(|kind| Some((kind, kind.requests()?)));
-        let (kind, open) = opened.ok_or_else(|| {
-            wrong(format!(
-                "`{}` is no data set that a mix can have; `--help` lists them, and `mix` and those of audio \
-                 and of conversations are left out",
-                part.name
-            ))
-        })?;
+        let (kind, open) = part_kind(&part, setup.kinds).map_err(wrong)?;
         let name = kind.name;
         if kind.path == DatasetPath::Required && part.path.is_none() {
             return Err(wrong(format!(
@@ -352,6 +367,22 @@ mod tests {
         let warmup = dataset.warmup(1 << 63);
         assert_eq!(warmup.tokens, Some(8));
         assert_eq!(dataset.typical_output_tokens(), Some(128));
+    }
+
+    #[test]
+    fn a_mix_that_cannot_be_read_is_told_before_its_flags_are_looked_at() {
+        for (mix, why) in [
+            (json!("random"), "it has no weight"),
+            (json!("random:1,nope:1"), "`nope` is no data set"),
+            (json!(null), "has no parts"),
+        ] {
+            let options = Map::from_iter([(KEY.to_owned(), mix)]);
+            let told = names(&options, DATASETS).unwrap_err();
+            assert!(told.contains(why), "{told}");
+        }
+        let options = Map::from_iter([(KEY.to_owned(), json!("random:1,sharegpt=a:2"))]);
+        let known = names(&options, DATASETS);
+        assert_eq!(known, Ok(vec!["random", "sharegpt"]));
     }
 
     #[test]

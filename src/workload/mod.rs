@@ -80,17 +80,20 @@ pub const DATASETS: &[DatasetKind] = &[
 ];
 
 /// Returns the kinds whose flags a data set has: its own and, of a mix, those of its parts.
+///
+/// # Errors
+///
+/// What is wrong with a mix.
 pub fn kinds_in(
     kind: &'static DatasetKind,
     options: &Map<String, Value>,
-) -> Vec<&'static DatasetKind> {
+) -> Result<Vec<&'static DatasetKind>, String> {
     let names = match kind.name == mix::MIX.name {
-        true => mix::names(options),
+        true => mix::names(options, DATASETS)?,
         false => Vec::new(),
     };
-    let is_in =
-        |other: &&DatasetKind| other.name == kind.name || names.contains(&other.name.into());
-    DATASETS.iter().filter(is_in).collect()
+    let is_in = |other: &&DatasetKind| other.name == kind.name || names.contains(&other.name);
+    Ok(DATASETS.iter().filter(is_in).collect())
 }
 
 /// Returns the kind of that name.

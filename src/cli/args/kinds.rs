@@ -133,7 +133,7 @@ impl FromArgMatches for DatasetArgs {
             .iter()
             .find(|kind| name.is_some_and(|name| name == kind.name))
             .unwrap_or(&DATASETS[0]);
-        let kinds = kinds_in(kind, &values(matches, kind.flags));
+        let kinds = kinds_in(kind, &values(matches, kind.flags)).map_err(conflict)?;
         refuse_strays(matches, kind, &kinds)?;
         let path = matches.get_one::<PathBuf>("dataset-path").cloned();
         if kind.path == DatasetPath::Required && path.is_none() {
