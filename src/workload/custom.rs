@@ -15,7 +15,7 @@ use super::custom_lines::{FORM, Line, Lines};
 use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::images::{Images, is_of_user};
-use super::items::{Item, Items};
+use super::items::{Item, Items, one_or_more};
 use super::prompts::PromptFormat;
 use super::tokenizer::TokenCounter;
 use crate::flag::{Flag, FlagKind};
@@ -76,9 +76,15 @@ impl Found {
         let mut remarks = Vec::new();
         if self.without_length > 0 {
             remarks.push(format!(
-                "{} of its lines do not say how long their answer is to be, and ask for \
-                 {DEFAULT_OUTPUT_TOKENS} tokens (`--custom-output-len`)",
-                self.without_length
+                "{} of its lines {} to be, and {} for {DEFAULT_OUTPUT_TOKENS} tokens \
+                 (`--custom-output-len`)",
+                self.without_length,
+                one_or_more(
+                    self.without_length,
+                    "does not say how long its answer is",
+                    "do not say how long their answer is"
+                ),
+                one_or_more(self.without_length, "asks", "ask"),
             ));
         }
         if self.items.iter().any(|item| !item.images.is_empty()) {
@@ -432,11 +438,11 @@ mod tests {
         };
         let (lengths, note) = of(None);
         assert_eq!(lengths, [256, 5]);
-        assert!(note.contains("1 of its lines do not say"), "{note}");
+        assert!(note.contains("1 of its lines does not say"), "{note}");
         assert_eq!(of(Some(-1)).0, [256, 5]);
         let (lengths, note) = of(Some(9));
         assert_eq!(lengths, [9, 9]);
-        assert!(!note.contains("do not say"), "{note}");
+        assert!(!note.contains("not say"), "{note}");
         for wrong in [0, -2, 1 << 40] {
             let how = How {
                 output_len: Some(wrong),

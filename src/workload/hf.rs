@@ -16,7 +16,7 @@ use super::conversation::{
 use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
 use super::hf_files::{FORMS, Row, each_row, find, no_column};
-use super::items::{Item, Items};
+use super::items::{Item, Items, one_or_more};
 use super::sample::Sample;
 use super::tokenizer::TokenCounter;
 use crate::flag::{Flag, FlagKind};
@@ -217,9 +217,10 @@ fn remarks(subsets: &[String], (rows, skipped): (u64, u64), seen: &Seen) -> Vec<
     }
     if seen.unknown > 0 {
         remarks.push(format!(
-            "how long answers are to be is not known of {} of them, which ask for \
+            "how long answers are to be is not known of {} of them, which {} for \
              {DEFAULT_OUTPUT_TOKENS} tokens (`--hf-output-len`, or a reply and `--tokenizer`)",
-            seen.unknown
+            seen.unknown,
+            one_or_more(seen.unknown, "asks", "ask")
         ));
     }
     remarks

@@ -8,6 +8,14 @@ use super::dataset::Dataset;
 use super::images::with_images;
 use super::prompt::{PromptSpec, Workload};
 
+/// Returns the words for a count of 1, or for any other.
+pub(super) fn one_or_more<'a>(count: u64, one: &'a str, more: &'a str) -> &'a str {
+    match count {
+        1 => one,
+        _ => more,
+    }
+}
+
 /// Requests that were read, at least one.
 pub(super) struct Items {
     /// What is sent, in this order.

@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::content::Content;
 use super::dataset::{Dataset, DatasetKind, DatasetPath, DatasetSetup, OpenDataset};
 use super::error::WorkloadError;
-use super::items::{Item, Items};
+use super::items::{Item, Items, one_or_more};
 use super::tokenizer::TokenCounter;
 use crate::capture::schema::{FIRST_WARMUP_ID, RequestRow, TapeRow};
 use crate::capture::{CaptureError, ColumnValue, Manifest, parts, recover};
@@ -38,12 +38,13 @@ const MAX_BYTES: usize = 512 << 20;
 const BATCH_ROWS: usize = 256;
 
 /// The columns that are read, in this order.
-const COLUMNS: [&str; 5] = [
+const COLUMNS: [&str; 6] = [
     "request_id",
     "attempt",
     "input_tokens_planned",
     "output_tokens_planned",
     "prompt",
+    "turn",
 ];
 
 /// What to do about a tape without prompts.
@@ -85,7 +86,11 @@ fn open(setup: DatasetSetup<'_>) -> Result<Box<dyn Dataset>, WorkloadError> {
     }
     let first = if found.has_more { "first " } else { "" };
     Ok(Box::new(Items {
-        what: format!("the {first}{} prompts of the tape", found.items.len()),
+        what: format!(
+            "the {first}{} {} of the tape",
+            found.items.len(),
+            one_or_more(found.items.len() as u64, "prompt", "prompts")
+        ),
         remarks: found.remarks(),
         items: found.items,
         count: setup.count,
@@ -102,6 +107,8 @@ struct Found {
     without_prompt: u64,
     /// Requests that did not ask for a length of their answer.
     without_length: u64,
+    /// Requests that are turns of a conversation after its first.
+    later_turns: u64,
     has_more: bool,
 }
 
@@ -112,13 +119,27 @@ impl Found {
         if self.without_prompt > 0 {
             let count = self.without_prompt;
             remarks.push(format!(
-                "{count} of its requests have no prompt and are left out"
+                "{count} of its requests {} left out",
+                one_or_more(count, "has no prompt and is", "have no prompt and are")
             ));
         }
         if self.without_length > 0 {
             let count = self.without_length;
             remarks.push(format!(
-                "{count} of its requests ask for no length of their answer, and the server ends it"
+                "{count} of its requests {} answer, and the server ends it",
+                one_or_more(
+                    count,
+                    "asks for no length of its",
+                    "ask for no length of their"
+                )
+            ));
+        }
+        if self.later_turns > 0 {
+            let count = self.later_turns;
+            remarks.push(format!(
+                "{count} of its requests {} of a conversation, sent as a prompt of its own that waits \
+                 for no reply",
+                one_or_more(count, "is a later turn", "are each a later turn")
             ));
         }
         remarks
@@ -163,7 +184,7 @@ impl Reading {
 
     /// Takes the rows of a batch; nothing where its columns are others.
     fn take(&mut self, batch: &RecordBatch) -> Option<()> {
-        let [id, attempt, input, output, prompt] =
+        let [id, attempt, input, output, prompt, turn] =
             COLUMNS.map(|name| batch.column_by_name(name).map(|column| &**column));
         let (id, attempt) = (id?, attempt?);
         for row in 0..batch.num_rows() {
@@ -180,6 +201,11 @@ impl Reading {
                 self.found.has_more = true;
                 return Some(());
             }
+            // A tape of an early version may not have it.
+            let turn = turn
+                .and_then(|turn| Option::<u32>::read(turn, row))
+                .flatten();
+            self.found.later_turns += u64::from(turn.is_some_and(|turn| turn > 0));
             let output_tokens = Option::<u32>::read(output?, row)?;
             self.found.without_length += u64::from(output_tokens.is_none());
             let tokens = match &self.count_tokens {
@@ -273,9 +299,22 @@ mod tests {
         });
         let sent = sent.each_ref().map(|(text, tokens)| (&**text, *tokens));
         assert_eq!(sent, [("one", 1), ("three", 0), ("four", 4), ("one", 1)]);
-        insta::assert_snapshot!(dataset.note().unwrap(), @"note: the 3 prompts of the tape are sent, then the same ones again; 1 of its requests have no prompt and are left out; 1 of its requests ask for no length of their answer, and the server ends it");
+        insta::assert_snapshot!(dataset.note().unwrap(), @"note: the 3 prompts of the tape are sent, then the same ones again; 1 of its requests has no prompt and is left out; 1 of its requests asks for no length of its answer, and the server ends it");
         let two = of_rows(rows, None).unwrap();
         assert!(two.note().unwrap().contains("the 3 prompts"));
+    }
+
+    #[test]
+    fn later_turns_of_conversations_that_go_as_single_prompts_are_told() {
+        let turn = |id, turn| RequestRow {
+            session_id: Some("a".to_owned()),
+            turn: Some(turn),
+            ..row(id, Some("one"))
+        };
+        let note = |rows| of_rows(rows, Some(1)).unwrap().note();
+        assert_eq!(note(vec![turn(0, 0)]), None);
+        let dataset = of_rows(vec![turn(0, 0), turn(1, 1)], Some(2)).unwrap();
+        insta::assert_snapshot!(dataset.note().unwrap(), @"note: 1 of its requests is a later turn of a conversation, sent as a prompt of its own that waits for no reply");
     }
 
     #[test]

@@ -524,7 +524,8 @@ fn images_go_to_chats_and_tools_stay_out_of_completions() {
     let seen = ["--dataset-name", "custom", "--dataset-path", "seen.jsonl"];
     let chat = ["--backend", "openai-chat", "--num-prompts", "1"];
     let outcome = load_of(&folder, &mock.url(), &[seen, chat].concat()).expect_code(0);
-    let length = "1 of its lines do not say how long their answer is to be, and ask for 256 tokens";
+    let length =
+        "1 of its lines does not say how long its answer is to be, and asks for 256 tokens";
     assert!(outcome.stderr.contains(length), "{}", outcome.stderr);
     let [request] = mock.requests().try_into().unwrap();
     assert_eq!(request.body["max_completion_tokens"], 256);
