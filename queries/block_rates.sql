@@ -40,8 +40,8 @@ streamed AS (
     t.run,
     CAST(least(floor((t.arrival_ns - g.from_ns) / g.width_ns), g.blocks - 1) AS BIGINT) AS block,
     sum(t.tokens) AS output_tokens
-  FROM block_grid g
-  JOIN token_arrivals t ON t.run = g.run
+  FROM token_arrivals t
+  JOIN block_grid g ON g.run = t.run
   WHERE t.arrival_ns BETWEEN g.from_ns AND g.to_ns
   GROUP BY 1, 2
 ),

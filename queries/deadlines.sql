@@ -1,8 +1,8 @@
 -- name: deadlines
 -- purpose: how many tokens came in time for a reader, and for the goals
--- input: smoothness, deadline_counts, settings, runs
+-- input: smoothness, settings, runs
 -- columns (unit): run, reader_tps (tokens/s), n (requests), tokens (tokens), in_time_share (share), kept_up_share (share), in_time_p10 (share), deadlines (deadlines), fluidity (share), fluidity_p50 (share), fluidity_p10 (share), fluidity_p1 (share), fluid_share (share)
--- notes: of the requests in latency_scope that streamed a token; smoothness and deadline_counts say how each deadline is set
+-- notes: of the requests in latency_scope that streamed a token; smoothness says how each deadline is set
 --   the reader begins with the first token and reads `--reader` tokens a second, 5 unless said: silent reading of English is 238 words a minute (Brysbaert 2019), or about 5 tokens a second at 0.75 words a token
 --   in_time_share pools all tokens; kept_up_share is of the requests all of whose tokens came in time; in_time_p10 is the share that nine in ten requests reach
 --   fluidity is null without goals on both ttft and tpot; the pooled one is deadlines met ÷ deadlines of all requests, the percentiles are of one value a request, and fluid_share is of the requests of at least 0.9
@@ -10,11 +10,10 @@
 --   fluidity (share): the fluidity index of Etalon (arXiv 2407.07000): deadlines met ÷ all deadlines, where being early counts for later tokens and a late token starts the deadlines anew
 WITH shares AS (
   SELECT
-    s.run, s.tokens, s.read_in_time, d.deadlines, d.deadlines_missed,
-    CAST(s.read_in_time AS DOUBLE) / nullif(s.tokens, 0) AS in_time,
-    CAST(d.deadlines - d.deadlines_missed AS DOUBLE) / nullif(d.deadlines, 0) AS fluidity
-  FROM smoothness s
-  LEFT JOIN deadline_counts d ON d.run = s.run AND d.request_id = s.request_id AND d.attempt = s.attempt
+    run, tokens, read_in_time, deadlines, deadlines_missed,
+    CAST(read_in_time AS DOUBLE) / nullif(tokens, 0) AS in_time,
+    CAST(deadlines - deadlines_missed AS DOUBLE) / nullif(deadlines, 0) AS fluidity
+  FROM smoothness
 ),
 statistics AS (
   SELECT

@@ -1,6 +1,6 @@
 -- name: run_summary
 -- purpose: what each run did, on one line
--- input: runs, requests, measured, tape_requests, run_spans, in_flight, token_chunks
+-- input: runs, requests, measured, tape_requests, run_spans, in_flight, tokens
 -- columns (unit): run, loop, requests (requests), ok (requests), failed (requests), interrupted (requests), cancelled (requests), hung_up (requests), not_sent (requests), ok_share (share), warmups (requests), chunks (chunks), first_sent_ns (ns), last_token_ns (ns), last_end_ns (ns), duration_s (s), input_tokens (tokens), output_tokens (tokens), peak_in_flight (requests), mean_in_flight (requests), output_tokens_source, unresolved_share (share), resends (requests), retried (requests), retries (attempts)
 -- notes: failed is error and timeout; tokens and chunks are those of every measured request, also of one that failed
 --   interrupted were in flight when the run was stopped or its process died; output_tokens_source is that of the requests that were ok
@@ -53,11 +53,13 @@ held AS (
 ),
 resolution AS (
   SELECT
-    run,
-    CAST(count(*) FILTER (WHERE NOT is_resolved) AS DOUBLE) / nullif(count(is_resolved), 0) AS unresolved
-  FROM token_chunks
-  WHERE is_ok AND gap_ns IS NOT NULL
-  GROUP BY run
+    t.run,
+    CAST(count(*) FILTER (WHERE NOT t.is_resolved) AS DOUBLE) / nullif(count(t.is_resolved), 0) AS unresolved
+  FROM tokens t
+  LEFT SEMI JOIN (SELECT run, request_id, attempt FROM measured WHERE status = 'ok') ok
+    ON ok.run = t.run AND ok.request_id = t.request_id AND ok.attempt = t.attempt
+  WHERE t.token = 1
+  GROUP BY t.run
 )
 SELECT
   r.run,

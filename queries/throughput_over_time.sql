@@ -30,7 +30,12 @@ counted AS (
   GROUP BY e.run, bin
 ),
 streamed AS (
-  SELECT run, time_bin AS bin, sum(tokens) AS output_tokens FROM token_arrivals GROUP BY run, time_bin
+  SELECT
+    t.run, CAST(floor(t.arrival_ns / CAST(s.width_ns AS DOUBLE)) AS BIGINT) AS bin,
+    sum(t.tokens) AS output_tokens
+  FROM token_arrivals t
+  JOIN run_spans s ON s.run = t.run
+  GROUP BY t.run, bin
 ),
 presence AS (
   SELECT

@@ -1,6 +1,6 @@
 -- name: validity
 -- purpose: whether the client itself was the bottleneck
--- input: requests, latency_points, probes, run_spans, runs
+-- input: requests, latencies, probes, run_spans, runs
 -- columns (unit): run, check_name, value, limit_value, unit, ok
 -- notes: slip: p99 of the client's own lateness, at most 1 ms or 1 % of the median ttft, whichever is more
 --   runtime_lag: p99 of how late a thread comes that is called each 10 ms, the one that sends or the one that reads, whichever is later, at most 1 ms or 5 % of the median gap between chunks, whichever is more
@@ -10,10 +10,10 @@
 WITH medians AS (
   SELECT
     run,
-    max(value_ns) FILTER (WHERE metric = 'ttft') AS ttft_ns,
-    max(value_ns) FILTER (WHERE metric = 'icl') AS icl_ns
-  FROM latency_points
-  WHERE p = 0.5
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY value_ns) FILTER (WHERE metric = 'ttft') AS ttft_ns,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY value_ns) FILTER (WHERE metric = 'icl') AS icl_ns
+  FROM latencies
+  WHERE metric IN ('ttft', 'icl')
   GROUP BY run
 ),
 slip AS (

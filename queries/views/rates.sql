@@ -27,9 +27,9 @@ whole AS (
 ),
 parts AS (
   SELECT t.run, a.kind, a.window_name, a.step, sum(t.tokens) AS output_tokens
-  FROM (SELECT * FROM answers WHERE has_overlap AND NOT is_inside) a
-  JOIN token_arrivals t ON t.run = a.run AND t.request_id = a.request_id AND t.attempt = a.attempt
-  WHERE t.arrival_ns BETWEEN a.from_ns AND a.to_ns
+  FROM token_arrivals t
+  JOIN answers a ON a.run = t.run AND a.request_id = t.request_id AND a.attempt = t.attempt
+  WHERE a.has_overlap AND NOT a.is_inside AND t.arrival_ns BETWEEN a.from_ns AND a.to_ns
   GROUP BY t.run, a.kind, a.window_name, a.step
 )
 SELECT

@@ -1,16 +1,31 @@
 -- name: token_arrivals
 -- purpose: when output tokens came: one row a token-bearing chunk, weighted so that a request's sum is its output_tokens
--- input: token_chunks, first_chunks, requests, run_spans
--- columns (unit): run, request_id, attempt, arrival_ns (ns), tokens (tokens), time_bin (position in time, of the width of run_spans)
+-- input: chunks, requests
+-- columns (unit): run, request_id, attempt, arrival_ns (ns), tokens (tokens)
 -- notes: what every rate, peak and chart of output tokens counts; tokens is null where a request's output_tokens are unknown
+--   a chunk's own count is its share of the request, 1 where it has none; chunks that all count 0 share alike
 --   an ok answer without a token-bearing chunk gives its tokens when it ends
-SELECT run, request_id, attempt, arrival_ns, output_tokens AS tokens, time_bin
-FROM token_chunks
-UNION ALL
+WITH bearing AS (
+  SELECT run, request_id, attempt, arrival_ns, CAST(coalesce(tokens, 1) AS DOUBLE) AS tokens
+  FROM chunks
+  WHERE is_token_bearing
+),
+streams AS (
+  SELECT run, request_id, attempt, sum(tokens) AS tokens, count(*) AS chunks
+  FROM bearing
+  GROUP BY run, request_id, attempt
+),
+answers AS (
+  SELECT q.run, q.request_id, q.attempt, q.status, q.end_ns, q.output_tokens, s.tokens, s.chunks
+  FROM requests q
+  LEFT JOIN streams s ON s.run = q.run AND s.request_id = q.request_id AND s.attempt = q.attempt
+)
 SELECT
-  q.run, q.request_id, q.attempt, q.end_ns AS arrival_ns, CAST(q.output_tokens AS DOUBLE) AS tokens,
-  CAST(floor(q.end_ns / CAST(s.width_ns AS DOUBLE)) AS BIGINT) AS time_bin
-FROM requests q
-JOIN run_spans s ON s.run = q.run
-LEFT ANTI JOIN first_chunks f ON f.run = q.run AND f.request_id = q.request_id AND f.attempt = q.attempt
-WHERE q.status = 'ok' AND q.end_ns IS NOT NULL
+  b.run, b.request_id, b.attempt, b.arrival_ns,
+  a.output_tokens * CASE WHEN a.tokens > 0 THEN b.tokens / a.tokens ELSE 1.0 / a.chunks END AS tokens
+FROM bearing b
+JOIN answers a ON a.run = b.run AND a.request_id = b.request_id AND a.attempt = b.attempt
+UNION ALL
+SELECT run, request_id, attempt, end_ns AS arrival_ns, CAST(output_tokens AS DOUBLE) AS tokens
+FROM answers
+WHERE chunks IS NULL AND status = 'ok' AND end_ns IS NOT NULL

@@ -6,7 +6,7 @@ use std::fmt;
 const SHIPPED: [f64; 5] = [50.0, 90.0, 95.0, 99.0, 99.9];
 
 /// Where columns of percentiles end in the query.
-const BEFORE: &str = "\n  FROM latency_points\n";
+const BEFORE: &str = "    max(value_ns) AS max_ns\n";
 
 /// A percentile by the name that its column and its keys have: `p25`, `p97_5`, and `p999` for the
 /// 99.9th.
@@ -76,7 +76,7 @@ pub(super) fn with_percentiles(sql: &str, asked: &[Percentile]) -> String {
     let mut columns: Vec<String> = Vec::new();
     for one in asked {
         let column = format!(
-            ",\n    max(value_ns) FILTER (WHERE p = {}) AS {}",
+            "    percentile_cont({}) WITHIN GROUP (ORDER BY value_ns) AS {},\n",
             one.share(),
             one.column()
         );
@@ -129,6 +129,7 @@ mod tests {
         };
         assert_eq!(asked(&[50.0, 99.9]), sql);
         let more = asked(&[25.0, 99.0, 25.0]);
-        assert_eq!(more.matches("(WHERE p = 0.25) AS p25_ns\n").count(), 1);
+        assert_eq!(more.matches(" AS p25_ns,").count(), 1);
+        assert_eq!(more.matches("percentile_cont(0.25)").count(), 1);
     }
 }

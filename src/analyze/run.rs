@@ -22,8 +22,8 @@ use super::{
 };
 use crate::plan::Loop;
 use crate::sql::{
-    Goal, OpenedTape, Recounts, ReportSettings, Settings, Span, Tapes, collect, keep, message,
-    open_tapes,
+    Goal, OpenedTape, Recounts, ReportSettings, Settings, Span, Tapes, collect, keep, keep_view,
+    message, open_tapes,
 };
 
 /// The definition that is our own.
@@ -75,7 +75,6 @@ impl Options {
             by: self.by.clone(),
             partitions: self.partitions,
             memory_bytes: self.memory_bytes,
-            percentiles: self.percentiles.iter().map(|one| one.share()).collect(),
             ..Settings::default()
         }
     }
@@ -105,8 +104,7 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
         _ => Recounts::default(),
     };
     let settings = Settings {
-        reads: reads(options, &definitions),
-        may_write: true,
+        keeps_results: true,
         recounts,
         ..options.settings()
     };
@@ -114,12 +112,25 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
     ensure_single(&context).await?;
     let has_metrics = runs.iter().any(|run| run.manifest.counts.server > 0);
     let has_targets = (runs.iter()).any(|run| !run.manifest.plan.more_urls.is_empty());
+    let draws = |name: &str| options.only.iter().any(|wanted| wanted == name);
     let mut tables = Vec::with_capacity(CATALOG.len());
+    let mut shared = SHARED.to_vec();
     for query in CATALOG.iter() {
+        let is_wanted = if options.only.is_empty() {
+            !query.is_on_request
+        } else {
+            let is_needed = DRAWN.iter().any(|name| draws(name)) && NEEDED.contains(&query.name);
+            is_needed || options.only.iter().any(|name| name == query.name)
+        };
         let has_sense = (!OF_SEVERAL.contains(&query.name) || runs.len() > 1)
             && (!OF_SERVER.contains(&query.name) || has_metrics)
             && (!OF_TARGETS.contains(&query.name) || has_targets);
-        if is_wanted(options, query) && has_sense {
+        if is_wanted && has_sense {
+            let (read, rest) = shared
+                .into_iter()
+                .partition(|view| query.input.iter().any(|input| input == view));
+            shared = rest;
+            prepare(&context, query, read).await?;
             let sql = match query.name {
                 "latency_percentiles" => with_percentiles(query.sql, &options.percentiles),
                 _ => query.sql.to_owned(),
@@ -127,7 +138,7 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
             tables.push(answer(&context, query, sql).await?);
         }
     }
-    if draws(options) {
+    if options.only.is_empty() || DRAWN.iter().any(|name| draws(name)) {
         tables.extend(uncertain(&context, &runs, &tables).await?);
     }
     for query in definitions {
@@ -140,38 +151,6 @@ pub async fn analyze(tapes: &[PathBuf], options: &Options) -> Result<Analysis, A
         thresholds: options.thresholds.clone(),
         command: command(tapes, options),
     })
-}
-
-/// Says whether intervals and verdicts are asked for.
-fn draws(options: &Options) -> bool {
-    let is_drawn = |name: &String| DRAWN.iter().any(|drawn| drawn == name);
-    options.only.is_empty() || options.only.iter().any(is_drawn)
-}
-
-/// Says whether the answer to a query is asked for, or needed for what is.
-fn is_wanted(options: &Options, query: &Query) -> bool {
-    if options.only.is_empty() {
-        return !query.is_on_request;
-    }
-    let is_needed = draws(options) && NEEDED.contains(&query.name);
-    is_needed || options.only.iter().any(|name| name == query.name)
-}
-
-/// The queries that blocks are counted by.
-const BLOCKS: [&str; 2] = ["block_latencies", "block_rates"];
-
-/// Names the relations that an analysis reads.
-fn reads(options: &Options, definitions: &[&Query]) -> Vec<String> {
-    let is_read = |query: &&Query| {
-        is_wanted(options, query) || draws(options) && BLOCKS.contains(&query.name)
-    };
-    let queries = CATALOG
-        .iter()
-        .filter(is_read)
-        .chain(definitions.iter().copied());
-    queries
-        .flat_map(|query| query.input.iter().cloned())
-        .collect()
 }
 
 /// What is known of each run, and where it lies on the axis of a sweep.
@@ -233,6 +212,27 @@ async fn ensure_single(context: &SessionContext) -> Result<(), AnalyzeError> {
     Ok(())
 }
 
+/// Views that read every chunk and that several queries build upon: the first one that is wanted
+/// has them computed, and the others read the result.
+const SHARED: [&str; 2] = ["rates", "smoothness"];
+
+/// Computes the shared views that a query is the first to read.
+async fn prepare(
+    context: &SessionContext,
+    query: &Query,
+    views: Vec<&str>,
+) -> Result<(), AnalyzeError> {
+    for view in views {
+        keep_view(context, view)
+            .await
+            .map_err(|error| AnalyzeError::Query {
+                query: query.name,
+                reason: message(&error),
+            })?;
+    }
+    Ok(())
+}
+
 fn goal(slo: &Slo) -> Goal {
     Goal {
         metric: slo.metric.clone(),
@@ -253,8 +253,10 @@ async fn uncertain(
     runs: &[OpenedTape],
     tables: &[Table],
 ) -> Result<Vec<Table>, AnalyzeError> {
-    let [latencies, rates] = BLOCKS.map(|name| batches(context, name));
-    let (latencies, rates) = (latencies.await?, rates.await?);
+    let [latencies, rates] = [
+        batches(context, "block_latencies").await?,
+        batches(context, "block_rates").await?,
+    ];
     let failed = |error: ArrowError| AnalyzeError::Query {
         query: "block_latencies",
         reason: error.to_string(),

@@ -16,7 +16,7 @@ mod wal;
 
 pub use error::CaptureError;
 pub use manifest::Manifest;
-pub(crate) use parquet::{count_rows, parts, sorted_by};
+pub(crate) use parquet::{count_rows, parts};
 pub(crate) use tape::count_unread;
 pub use tape::{Ending, TapeWriter, recover, write_tape};
 #[cfg(test)]

@@ -241,33 +241,3 @@ pub(crate) fn count_rows(tape: &Path, table: &str) -> Option<u64> {
     }
     Some(rows)
 }
-
-/// Names the columns that the parts of one table of the tape at `tape` say their rows are sorted by,
-/// ascending and nulls last; none where they do not agree, or one can't be read.
-pub(crate) fn sorted_by(tape: &Path, table: &str) -> Vec<String> {
-    let sorted = || -> Option<Vec<String>> {
-        let (folder, names) = open_parts(tape, table).ok()??;
-        let mut sorted: Option<Vec<String>> = None;
-        for name in names {
-            let file = folder.file(&name).ok()??;
-            let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).ok()?;
-            let columns = metadata.file_metadata().schema_descr();
-            for group in metadata.row_groups() {
-                let keys = group.sorting_columns()?.iter();
-                let keys: Vec<String> = keys
-                    .map(|key| {
-                        let index = usize::try_from(key.column_idx).ok()?;
-                        let is_ascending = !key.descending && !key.nulls_first;
-                        let is_column = is_ascending && index < columns.num_columns();
-                        is_column.then(|| columns.column(index).name().to_owned())
-                    })
-                    .collect::<Option<_>>()?;
-                if sorted.get_or_insert_with(|| keys.clone()) != &keys {
-                    return None;
-                }
-            }
-        }
-        sorted
-    };
-    sorted().unwrap_or_default()
-}

@@ -8,7 +8,6 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::ipc::reader::StreamReader;
 
 use super::error::{SqlError, refused};
-use super::header::Header;
 use super::question::Question;
 use super::settings::Settings;
 use super::statements::Statements;
@@ -38,7 +37,7 @@ pub(crate) async fn answer(
     let statements = Statements::parse(&question.sql)?;
     let needed = catalog(&statements.relations()?);
     let settings = Settings {
-        reads: needed.iter().flat_map(|(_, sql)| inputs(sql)).collect(),
+        keeps_results: !needed.is_empty(),
         // The engine goes to disk, or gives up with a reason, before the system's limit is met.
         memory_bytes: Some(question.limits.memory_bytes / 4 * 3),
         ..question.settings.clone()
@@ -61,11 +60,6 @@ pub(crate) async fn answer(
     statements
         .run(&tapes.context, limit, question.format, out)
         .await
-}
-
-/// Returns what a query of the catalogue reads.
-fn inputs(sql: &str) -> Vec<String> {
-    Header::parse(sql).map_or_else(|_| Vec::new(), |header| header.input)
 }
 
 /// Reads an answer in [`Format::Arrow`](super::format::Format::Arrow): the batches of each statement, at least one, so that the

@@ -223,15 +223,6 @@ pub(super) fn settings(settings: &Settings) -> Result<LogicalPlan, DataFusionErr
     )
 }
 
-/// Returns one row a percentile that was asked for.
-pub(super) fn percentiles(settings: &Settings) -> Result<LogicalPlan, DataFusionError> {
-    let rows = settings
-        .percentiles
-        .iter()
-        .map(|share| vec![(*share).into()]);
-    literals(&[("p", DataType::Float64)], rows.collect())
-}
-
 /// Makes a relation of literal rows.
 fn literals(
     columns: &[(&str, DataType)],

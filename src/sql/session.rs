@@ -12,10 +12,7 @@ use datafusion::common::utils::memory::get_record_batch_memory_size;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
-
-use tempfile::TempDir;
 
 use crate::runtime::cores;
 
@@ -52,24 +49,10 @@ fn config(target_partitions: usize) -> SessionConfig {
         .with_extension(Arc::<Kept>::default())
 }
 
-/// What a session keeps between queries: the memory of results, since the engine counts what a query
-/// takes while it runs and not what stays, and folders of results on disk. Locked to add to it; given
-/// back when the session is dropped.
+/// The memory of results that a session keeps between queries: the engine counts what a query takes
+/// while it runs, and not what stays. Locked to add to it; given back when the session is dropped.
 #[derive(Default)]
-struct Kept(Mutex<(Vec<MemoryReservation>, Vec<TempDir>)>);
-
-impl Kept {
-    fn change(
-        context: &SessionContext,
-        change: impl FnOnce(&mut Vec<MemoryReservation>, &mut Vec<TempDir>),
-    ) {
-        if let Some(kept) = context.copied_config().get_extension::<Self>() {
-            let mut kept = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let (memory, folders) = &mut *kept;
-            change(memory, folders);
-        }
-    }
-}
+struct Kept(Mutex<Vec<MemoryReservation>>);
 
 /// Counts batches that a session keeps, under `name`, against its memory.
 ///
@@ -84,27 +67,11 @@ pub(super) fn charge(
     let runtime = context.runtime_env();
     let reservation = MemoryConsumer::new(name).register(&runtime.memory_pool);
     reservation.try_grow(batches.iter().map(get_record_batch_memory_size).sum())?;
-    Kept::change(context, |memory, _| memory.push(reservation));
+    if let Some(kept) = context.copied_config().get_extension::<Kept>() {
+        let mut kept = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(reservation);
+    }
     Ok(())
-}
-
-/// Removes a folder when the session is dropped.
-pub(super) fn hold(context: &SessionContext, folder: TempDir) {
-    Kept::change(context, |_, folders| folders.push(folder));
-}
-
-/// Returns the state of a session, but that it plans for one core.
-pub(super) fn on_one_core(context: &SessionContext) -> SessionState {
-    let state = context.state();
-    // The state has its catalogue, which a new default one would take the place of.
-    let config = state
-        .config()
-        .clone()
-        .with_target_partitions(1)
-        .with_create_default_catalog_and_schema(false);
-    SessionStateBuilder::new_from_existing(state)
-        .with_config(config)
-        .build()
 }
 
 /// Makes an empty session on one partition that goes to disk rather than past `memory_bytes`.

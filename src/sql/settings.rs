@@ -86,13 +86,8 @@ pub(crate) struct Settings {
     pub(crate) report_settings: ReportSettings,
     /// What runs are grouped by, and tapes are split by: a label or a column of `requests`.
     pub(crate) by: Option<String>,
-    /// Percentiles of latencies beside those that are always taken, as shares.
-    pub(crate) percentiles: Vec<f64>,
-    /// Relations that several queries are going to read: what costs much below them is computed once, at
-    /// the start.
-    pub(crate) reads: Vec<String>,
-    /// True where results may be kept on disk.
-    pub(crate) may_write: bool,
+    /// True when the small views that many queries build upon are computed once, at the start.
+    pub(crate) keeps_results: bool,
     /// How many ways the engine splits its work; 0 takes one per core.
     pub(crate) partitions: usize,
     /// Tokens of kept texts that were counted anew.

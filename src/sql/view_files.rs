@@ -1,9 +1,5 @@
 //! The views by name: the files of `queries/views/`, and which of them people query.
 
-use std::collections::BTreeSet;
-
-use super::header::Header;
-
 /// The views that people query, as the tape's contract names them.
 pub(crate) const PUBLIC_VIEWS: [&str; 8] = [
     "requests",
@@ -41,7 +37,6 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("power_spans"),
     view!("server_spans"),
     view!("chunks"),
-    view!("bearing_chunks"),
     view!("tokens"),
     view!("timed_requests"),
     view!("last_attempts"),
@@ -50,6 +45,7 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("first_chunks"),
     view!("attempts"),
     view!("requests"),
+    view!("token_arrivals"),
     view!("run_spans"),
     view!("time_bins"),
     view!("in_flight"),
@@ -57,34 +53,22 @@ pub(crate) const VIEWS: &[(&str, &str)] = &[
     view!("warmups"),
     view!("windows"),
     view!("block_grid"),
-    view!("latency_scope"),
-    view!("token_chunks"),
-    view!("token_arrivals"),
-    view!("peak_bins"),
     view!("rate_spans"),
     view!("rates"),
     view!("slo_results"),
-    view!("request_latencies"),
+    view!("latency_scope"),
     view!("latencies"),
-    view!("percentiles"),
-    view!("gap_bins"),
-    view!("gap_cells"),
-    view!("latency_places"),
-    view!("latency_points"),
     view!("turn_latencies"),
     view!("smoothness"),
-    view!("deadline_counts"),
     view!("texts"),
     view!("recounted_answers"),
     view!("recounted_chunks"),
     view!("definition_shape"),
 ];
 
-/// Views that an analysis computes once and keeps, where a query reads them: small ones that many
-/// queries build upon, and those that read every chunk. What the small ones save is mostly planning,
-/// which otherwise takes longer than running for a small tape.
-pub(super) const KEPT: [&str; 15] = [
-    "last_attempts",
+/// Views that an analysis computes once and keeps: small ones that many queries build upon. What
+/// they save is mostly planning, which otherwise takes longer than running for a small tape.
+pub(super) const KEPT: [&str; 7] = [
     "first_chunks",
     "run_spans",
     "time_bins",
@@ -92,28 +76,4 @@ pub(super) const KEPT: [&str; 15] = [
     "warmup_found",
     "warmups",
     "windows",
-    "latency_scope",
-    "rates",
-    "peak_bins",
-    "gap_bins",
-    "gap_cells",
-    "latency_places",
-    "latency_points",
 ];
-
-/// Views with a row a chunk or a request that go along the chunks of each request; they are kept on
-/// disk.
-pub(super) const KEPT_ON_DISK: [&str; 3] = ["token_chunks", "smoothness", "deadline_counts"];
-
-/// Returns the views that some relations stand for, or read, directly or through others.
-pub(super) fn read_by(relations: &[String]) -> BTreeSet<String> {
-    let mut names: BTreeSet<String> = relations.iter().cloned().collect();
-    // Each comes after those that it reads, so that one way back finds them all.
-    for (name, sql) in VIEWS.iter().rev() {
-        if names.contains(*name) {
-            let header = Header::parse(sql).expect("the tests parse every header of this build");
-            names.extend(header.input);
-        }
-    }
-    names
-}

@@ -29,12 +29,11 @@ use super::facts;
 use super::opened_tape::OpenedTape;
 use super::session::charge;
 use super::settings::Settings;
-use super::slices::keep_on_disk;
 use super::statements::collect;
 use super::utc::{offsets, to_utc};
-use super::view_files::{KEPT, KEPT_ON_DISK, VIEWS, read_by};
-use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, ServerRow, TapeRow as _};
-use crate::capture::{parts, sorted_by};
+use super::view_files::{KEPT, VIEWS};
+use crate::capture::parts;
+use crate::capture::schema::{ChunkRow, ProbeRow, RequestRow, ServerRow};
 
 /// Columns that are points in time, by table; each gets a `_utc` column beside it.
 const POINTS: [&str; 11] = [
@@ -81,34 +80,23 @@ pub(super) async fn register(
         ("tape_clock_anchors", facts::clock_anchors(tapes)),
         ("tape_slos", facts::slos(settings)),
         ("tape_settings", facts::settings(settings)),
-        ("tape_percentiles", facts::percentiles(settings)),
         ("tape_recounts", settings.recounts.plan(context)),
     ] {
         let plan = plan.map_err(|error| failed_view(name, &error))?;
         add_view(context, name, plan, None)?;
     }
-    let read = read_by(&settings.reads);
-    let is_sorted = tapes
-        .iter()
-        .all(|tape| sorted_by(&tape.path, ChunkRow::TABLE) == ChunkRow::SORTED_BY);
     for (name, sql) in VIEWS {
         let plan = context
             .state()
             .create_logical_plan(sql)
             .await
             .map_err(|error| failed_view(name, &error))?;
-        let kept = if !read.contains(*name) {
-            None
-        } else if KEPT.contains(name) {
-            Some(keep(context, name, plan.clone()).await.map(|_| ()))
-        } else if settings.may_write && KEPT_ON_DISK.contains(name) {
-            Some(keep_on_disk(context, name, plan.clone(), is_sorted).await)
+        if settings.keeps_results && KEPT.contains(name) {
+            keep(context, name, plan)
+                .await
+                .map_err(|error| failed_view(name, &error))?;
         } else {
-            None
-        };
-        match kept {
-            Some(kept) => kept.map_err(|error| failed_view(name, &error))?,
-            None => add_view(context, name, plan, Some((*sql).to_owned()))?,
+            add_view(context, name, plan, Some((*sql).to_owned()))?;
         }
     }
     Ok(())
@@ -132,6 +120,17 @@ pub(crate) async fn keep(
         context.register_table(name, Arc::new(result))?;
     }
     Ok(batches)
+}
+
+/// Computes a view that stands already, and makes its name stand for the result.
+///
+/// # Errors
+///
+/// Passes on what the engine says.
+pub(crate) async fn keep_view(context: &SessionContext, name: &str) -> Result<(), DataFusionError> {
+    let plan = context.table(name).await?.into_unoptimized_plan();
+    context.deregister_table(name)?;
+    keep(context, name, plan).await.map(|_| ())
 }
 
 fn add_view(

@@ -4,7 +4,6 @@
 mod blocks;
 mod client_error;
 mod counts;
-mod crowded;
 mod definitions;
 mod fidelity;
 mod golden;
